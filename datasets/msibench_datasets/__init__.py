@@ -1,0 +1,1 @@
+"""Interpolation: what every learned method must beat."""

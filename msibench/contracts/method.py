@@ -1,0 +1,123 @@
+"""What a super-resolution or fusion method is, seen from the harness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msibench.image import Budget, Pair, Problem, Skip
+
+
+class Task(StrEnum):
+    """What a method is given beside the coarse ion images."""
+
+    SINGLE_IMAGE = "single-image"
+    """Nothing."""
+    GUIDED = "guided"
+    """A co-registered optical image on the fine grid."""
+    CROSS_MODALITY = "cross-modality"
+    """A second, finer MSI modality."""
+
+
+class Method(Protocol):
+    """Anything that can put ion images on a finer grid.
+
+    The runner makes it with ``target(**config)``; a method whose spec lists weights also gets
+    ``weights``, a mapping from each file's name to its verified path.
+    """
+
+    def upscale(self, problem: Problem) -> NDArray[np.float32] | Skip:
+        """Return ``(channel, row*factor, column*factor)`` in the intensity unit of ``problem.low``."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """A method that learns from pairs of other sections before it is scored."""
+
+    def fit(self, pairs: Iterable[Pair], *, seed: int, budget: Budget) -> None:
+        """Learn; never called with a section that is scored."""
+        ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A method that has something to tell about its last run: loss curves, tiles, a fall-back."""
+
+    def report(self) -> Mapping[str, object]:
+        """Return JSON-able facts about the last call of `upscale`; kept in ``record.json``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightFile:
+    """One pretrained file that a method or metric needs."""
+
+    name: str
+    """File name in the cache, e.g. ``"001_classicalSR_DF2K_s64w8_SwinIR-M_x4.pth"``."""
+    url: str = ""
+    """Public address; empty when the file has to be asked for (then `how` says where)."""
+    sha256: str = ""
+    """Hex digest; empty when not known beforehand: recorded at first sight, checked ever after."""
+    size: int | None = None
+    """Bytes, where known."""
+    licence: str = ""
+    non_commercial: bool = False
+    """The licence forbids commercial use: the user is asked before a download."""
+    trained_on: str = ""
+    """What the network has seen."""
+    how: str = ""
+    """How to get the file when there is no address."""
+    path: str = ""
+    """``"package:relative/path"`` of a file that ships with a plugin; empty otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one run of a method asks of a machine."""
+
+    cpus: int = 1
+    memory_gb: float = 4.0
+    vram_gb: float = 0.0
+    """Device memory; 0: the method does not use one."""
+    minutes: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodSpec:
+    """What a plugin says about one method; cheap to make, imports no torch."""
+
+    name: str
+    """Name on the command line and in the leaderboard, e.g. ``"swinir-light"``."""
+    target: str
+    """``"msibench_swinir.method:SwinIR"``: imported only in the child process."""
+    task: Task
+    config: Mapping[str, object] = field(default_factory=dict)
+    """Every hyper-parameter with its default; a run may override, and the result is part of the key."""
+    factors: frozenset[int] | None = None
+    """Factors that the method can do; None: any."""
+    weights: tuple[WeightFile, ...] = ()
+    """Files that it needs; empty for methods that need none."""
+    training_data: tuple[str, ...] = ()
+    """Data sets (``"lbae-mouse-brain"``) or sections (``"lbae-mouse-brain/slice_1"``) that its weights
+    have seen: a cell whose test section is among them is refused."""
+    citation: str
+    """DOI or URL of the work that introduced the method."""
+    licence: str
+    """Licence of this implementation and of its weights."""
+    title: str = ""
+    """What the leaderboard adds to the name, e.g. ``"reimplementation from the abstract"``."""
+    never_negative: bool = True
+    """A negative value in the output is an error of the method."""
+    control: bool = False
+    """A control (``guide-only``), ranked apart: nobody should use it."""
+    resources: Resources = field(default_factory=Resources)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where each hyper-parameter comes from: a paper's page, or "not stated, our choice: why"."""
+    budget: str = ""
+    """``"paper"`` or ``"quick"`` for methods that fit themselves to the section; empty otherwise."""

@@ -1,0 +1,81 @@
+"""What a metric is, seen from the harness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msibench.image import GuideImage, MSImage
+
+Direction = Literal["higher", "lower", "one"]
+"""Which way is better; ``"one"``: the nearer to 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Evaluation:
+    """Everything that is known about one cell when it is scored, on the protocol's scale."""
+
+    prediction: NDArray[np.float32]
+    """``(channel, row, column)`` on the fine grid."""
+    truth: MSImage | None
+    """What was measured on the fine grid; None for sections without one."""
+    low: MSImage
+    """What the method saw."""
+    factor: int
+    degrade: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    """The protocol's noise-free degradation, ``(channel, row, column)`` fine to coarse."""
+    guide: GuideImage | None = None
+    counts_per_unit: NDArray[np.float64] | None = None
+    """Ion counts per intensity unit on the protocol's scale, ``(channel,)``, where they are known."""
+    noise_free: NDArray[np.float32] | None = None
+    """The signal without counting noise, known only for synthetic sections."""
+    uncharted: NDArray[np.float32] | None = None
+    """Structures of the guide that have no chemical counterpart, ``(row, column)`` in [0, 1]; known
+    only for synthetic sections."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """One value per ion image, and why a value is NaN."""
+
+    values: NDArray[np.float64]
+    """``(channel,)``; NaN where the metric is undefined."""
+    reasons: tuple[str, ...]
+    """One per channel; empty where the value stands."""
+    curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """What a page may draw beside the number (a Fourier ring curve), one array per name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSpec:
+    """What a plugin or the core says about one metric; cheap to make, imports no torch."""
+
+    name: str
+    """Column name, e.g. ``"psnr"``."""
+    version: int
+    """Raised whenever the metric's numbers may change."""
+    target: str
+    """``"msibench.metrics.psnr:psnr"``."""
+    direction: Direction
+    kind: Literal["full-reference", "contextual"] = "full-reference"
+    """``full-reference``: ``f(test, reference, *, data_range=1.0, mask=None, **params)`` on arrays
+    ``(..., row, column)``, one value per image, and beside it in the same module
+    ``why_undefined(test, reference, *, mask=None, **params) -> list[str]``, one reason per image,
+    empty where the value stands. ``contextual``: ``f(evaluation, **params) -> Scored``."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    regions: tuple[str, ...] = ("image", "tissue")
+    """Where it is computed: the whole image, inside the tissue mask."""
+    unit: str = ""
+    needs: frozenset[str] = frozenset({"truth"})
+    """Which of ``truth low guide counts noise_free uncharted`` must be there; else not applicable."""
+    weights: tuple[str, ...] = ()
+    """Names of pretrained files (``"vgg16"``) without which the column says ``weights-missing``."""
+    title: str = ""
+    citation: str = ""
+    distribution: str = ""
+    """Who provides it; filled in by the plugin manager."""

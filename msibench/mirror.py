@@ -1,0 +1,41 @@
+"""A local copy of public data and weights, so that nothing has to be downloaded twice.
+
+``MSIBENCH_MIRROR`` names a folder laid out as ``<mirror>/<data set>/<file>``, or one that holds such
+folders under ``data/``, ``weights/`` and so on. Without it, ``../shared`` beside the checkout is
+taken when it is there.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def mirror_roots() -> tuple[Path, ...]:
+    """Return the folders in which mirrored files may lie, best first; empty without a mirror."""
+    named = os.environ.get("MSIBENCH_MIRROR")
+    if named is not None:
+        root = Path(named).expanduser()
+    else:
+        checkout = Path(__file__).resolve().parents[1]
+        beside = (checkout.parent / "shared", Path.cwd().parent / "shared")
+        root = next((path for path in beside if (path / "data").is_dir()), beside[0])
+    if not named and not root.is_dir():
+        return ()
+    return tuple(
+        path for path in (root, root / "data", root / "weights", root / "oracles") if path.is_dir()
+    )
+
+
+def find_in_mirror(relative: str | Path) -> Path | None:
+    """Return where `relative` (``"bladder/bladder.npz"``) lies in the mirror, or None.
+
+    A path that would leave the mirror is never followed.
+    """
+    if Path(relative).is_absolute() or ".." in Path(relative).parts:
+        return None
+    for root in mirror_roots():
+        path = root / relative
+        if path.exists():
+            return path
+    return None
