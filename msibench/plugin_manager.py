@@ -68,7 +68,7 @@ class Catalogue:
         """Return the metric called `name`, or say what is installed instead."""
         return self._look_up("metric", name, self.metrics)
 
-    def _look_up(self, kind: str, name: str, known: Mapping[str, Any]) -> Any:
+    def _look_up(self, kind: str, name: str, known: Mapping[str, Spec]) -> Spec:
         if name in known:
             return known[name]
         near = get_close_matches(name, known, n=1)

@@ -1,0 +1,1 @@
+"""A synthetic section whose truth is known down to the noise-free signal."""

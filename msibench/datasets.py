@@ -1,0 +1,412 @@
+"""Data-set cards: look up, verify, read one section.
+
+A card (``card.toml``) holds facts; pixels stay where they are until a section is read. A section is
+what the runner works on: the fine ion images and whatever is known beside them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msibench.contracts.dataset import DatasetSpec
+from msibench.errors import (
+    ConfigurationError,
+    IntegrityError,
+    MissingDataError,
+    UnknownNameError,
+)
+from msibench.image import GuideImage, MSImage
+from msibench.mirror import find_in_mirror
+from msibench.plugin_manager import resolve_target
+
+CARD_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardFile:
+    """One file of a data set."""
+
+    name: str
+    role: str
+    """``section``, ``guide``, ``affine``, ``mask``, ``second``, ``middle``, ``ibd``, ``licence``, ``other``."""
+    section: str = ""
+    """The section that it belongs to; empty: all."""
+    url: str = ""
+    sha256: str = ""
+    size: int | None = None
+    how: str = ""
+    """How to get the file when it has no address of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MZSet:
+    """Named m/z values that a data set is tested on."""
+
+    name: str
+    mz: tuple[float, ...] = ()
+    """Empty: every channel that the section has."""
+    ppm: float = 5.0
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What is known of a data set before any pixel is read."""
+
+    name: str
+    title: str
+    folder: Path
+    tissue: str = ""
+    polarity: str = "not stated"
+    instrument: str = ""
+    pixel_size_um: float = float("nan")
+    unit: str = "arbitrary"
+    declared_range: float | None = None
+    """The full scale of the stored intensities (255 for 8-bit data); None: scaled per ion image."""
+    counts: bool = False
+    """Intensities are ion counts, so that Poisson statistics hold."""
+    synthetic: bool = False
+    ground_truth: bool = True
+    """Whether the sections are fine-grid measurements that can judge a prediction."""
+    bring_your_own: bool = False
+    """The files are the user's own: ``--data FILE`` names them."""
+    licence: str = ""
+    citation: str = ""
+    bibtex: str = ""
+    description: str = ""
+    tasks: tuple[str, ...] = ("single-image",)
+    protocols: tuple[str, ...] = ()
+    factor: int | None = None
+    """The one factor of a data set without ground truth."""
+    files: tuple[CardFile, ...] = ()
+    mz_sets: Mapping[str, MZSet] = field(default_factory=dict)
+    default_mz_set: str = "all"
+    train: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    reader: str = ""
+    published: Path | None = None
+    """A table of published scores, shown beside measured ones and never mixed with them."""
+    published_source: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the reader."""
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """Every section: those to train on, then those to test on."""
+        return (*self.train, *(name for name in self.test if name not in self.train))
+
+    def mz_set(self, name: str) -> MZSet:
+        """Return the m/z set called `name`, or say which there are."""
+        if name not in self.mz_sets:
+            raise UnknownNameError(
+                f"Data set {self.name!r} has no m/z set {name!r}; it has "
+                f"{', '.join(sorted(self.mz_sets))}."
+            )
+        return self.mz_sets[name]
+
+    def files_of(self, section: str) -> tuple[CardFile, ...]:
+        """Return the files that one section is read from."""
+        return tuple(file for file in self.files if file.section in {"", section})
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Section:
+    """One section as it was measured (or made), on its own grid."""
+
+    dataset: str
+    name: str
+    image: MSImage
+    guide: GuideImage | None = None
+    second: MSImage | None = None
+    middle: MSImage | None = None
+    counts_per_unit: NDArray[np.float64] | None = None
+    """Ion counts per intensity unit, ``(channel,)``, where they are known."""
+    noise_free: NDArray[np.float32] | None = None
+    """The signal without counting noise, ``(channel, row, column)``; synthetic sections only."""
+    uncharted: NDArray[np.float32] | None = None
+    """Structures of the guide without chemical counterpart, ``(row, column)``; synthetic only."""
+    notes: tuple[str, ...] = ()
+
+
+def load_card(spec: DatasetSpec) -> Card:
+    """Read and check the card of one data set.
+
+    Raises
+    ------
+    ConfigurationError
+        If the card has a key that does not exist, or lacks one that must be there; the message
+        names the card, the key and the nearest known one.
+    """
+    try:
+        table = tomllib.loads(spec.card.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"The card {spec.card} cannot be read: {error}") from error
+    return card_from_table(table, folder=spec.card.parent, reader=spec.reader)
+
+
+def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "") -> Card:
+    """Make a card from parsed TOML, checking every key."""
+    facts = dict(table)
+    name = facts.get("name", folder.name)
+    where = f"card of {name!r}"
+    schema = facts.pop("schema_version", None)
+    if schema != CARD_SCHEMA:
+        raise ConfigurationError(
+            f"{where}: schema_version must be {CARD_SCHEMA}, got {schema!r}; "
+            "a newer card needs a newer msibench"
+        )
+    sections = facts.pop("sections", {})
+    check_keys(sections, {"train", "test"}, f"{where}, [sections]")
+    mz_sets = {
+        key: MZSet(
+            name=key,
+            **_checked(value, MZSet, f"{where}, [mz_sets.{key}]", skip={"name"}),
+        )
+        for key, value in facts.pop("mz_sets", {"all": {}}).items()
+    }
+    files = tuple(
+        CardFile(**_checked(value, CardFile, f"{where}, [[files]]"))
+        for value in facts.pop("files", ())
+    )
+    for file in files:
+        if Path(file.name).is_absolute() or ".." in Path(file.name).parts:
+            raise ConfigurationError(
+                f"{where}: file name {file.name!r} leaves the data set's folder; use a plain name"
+            )
+    published = facts.pop("published", None)
+    values = _checked(
+        facts, Card, where, skip={"folder", "files", "mz_sets", "train", "test", "reader"}
+    )
+    if published is not None and (Path(published).name != published):
+        raise ConfigurationError(f"{where}: published = {published!r} must be a file beside it")
+    return Card(
+        **values,
+        folder=folder,
+        files=files,
+        mz_sets=mz_sets,
+        train=tuple(sections.get("train", ())),
+        test=tuple(sections.get("test", ())),
+        reader=reader,
+        published=None if published is None else folder / published,
+    )
+
+
+def find_file(card: Card, file: CardFile, *, verify: bool = True) -> Path:
+    """Return where a file of a data set lies, its sha256 verified.
+
+    Looked for in ``MSIBENCH_MIRROR``, then among the downloaded files.
+
+    Raises
+    ------
+    MissingDataError
+        If it is nowhere; the message says how to get it.
+    IntegrityError
+        If its sha256 is not the card's.
+    """
+    candidates = (find_in_mirror(Path(card.name) / file.name), download_folder(card) / file.name)
+    path = next((found for found in candidates if found is not None and found.is_file()), None)
+    if path is None:
+        how = file.how or f"fetch it with: msibench fetch {card.name}"
+        raise MissingDataError(
+            f"Data set {card.name!r} needs {file.name!r}, which is neither in MSIBENCH_MIRROR "
+            f"(<mirror>/{card.name}/{file.name}) nor downloaded; {how}"
+        )
+    if verify and file.sha256:
+        found_digest = file_digest(path)
+        if found_digest != file.sha256:
+            raise IntegrityError(
+                f"{path} has sha256 {found_digest}, the card of {card.name!r} says {file.sha256}: "
+                "the file is damaged or of another version. Delete it and fetch it again."
+            )
+    return path
+
+
+def download_folder(card: Card) -> Path:
+    """Return the folder that ``msibench fetch`` fills for this data set."""
+    from msibench.io.cache import cache_folder
+
+    return cache_folder() / "datasets" / card.name
+
+
+def read_section(card: Card, section: str, mz_set: str = "") -> Section:
+    """Read one section with the ion images of one m/z set.
+
+    Parameters
+    ----------
+    card
+        The data set.
+    section
+        Name of the section, one of ``card.sections``.
+    mz_set
+        Name of an m/z set of the card; empty: the default.
+
+    Raises
+    ------
+    UnknownNameError, MissingDataError, IntegrityError, DataError
+    """
+    if section not in card.sections:
+        near = get_close_matches(section, card.sections, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UnknownNameError(
+            f"Data set {card.name!r} has no section {section!r}.{hint} "
+            f"It has {', '.join(card.sections)}."
+        )
+    chosen = card.mz_set(mz_set or card.default_mz_set)
+    if card.bring_your_own:
+        wanted = card.files[0].how if card.files else "your own file"
+        raise MissingDataError(
+            f"The measurements of {card.name!r} are not public: {wanted}. Then run with --data FILE."
+        )
+    if card.reader:
+        found: Section = resolve_target(card.reader)(card, section, chosen)
+        return _select(found, chosen)
+    return _read_plain(card, section, chosen)
+
+
+def dataset_digest(card: Card, section: str) -> str:
+    """Return the sha256 that stands for the data of one section, without reading pixels.
+
+    Made of the sha256 of every file that the section is read from, the card's facts that change
+    pixels, and the reader's code.
+    """
+    import json
+
+    reader_code = ""
+    if card.reader:
+        module = card.reader.rpartition(":")[0]
+        path = Path(module) if module.endswith(".py") else None
+        folder = path.parent if path else card.folder
+        reader_code = "".join(file_digest(source) for source in sorted(folder.glob("*.py")))
+    facts = {
+        "name": card.name,
+        "section": section,
+        "files": sorted((file.name, file.role, file.sha256) for file in card.files_of(section)),
+        "pixel_size_um": repr(card.pixel_size_um),
+        "declared_range": card.declared_range,
+        "unit": card.unit,
+        "counts": card.counts,
+        "parameters": {key: repr(value) for key, value in sorted(card.parameters.items())},
+        "reader": reader_code,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def choose_channels(image: MSImage, mz: Sequence[float], ppm: float) -> MSImage:
+    """Return the channels of a stack nearest to `mz`, in that order.
+
+    Raises
+    ------
+    MissingDataError
+        If an m/z has no channel within `ppm`; the message names the nearest one.
+    """
+    picked = []
+    for wanted in mz:
+        distance = np.abs(image.mz - wanted)
+        nearest = int(np.nanargmin(distance)) if np.isfinite(distance).any() else -1
+        if nearest < 0 or distance[nearest] > ppm * 1e-6 * wanted:
+            offered = "no m/z on record" if nearest < 0 else f"nearest is {image.mz[nearest]:.4f}"
+            raise MissingDataError(
+                f"m/z {wanted} has no ion image within {ppm} ppm ({offered}); "
+                "widen --ppm or choose another m/z"
+            )
+        picked.append(nearest)
+    return image.select(picked)
+
+
+def check_keys(table: Mapping[str, Any], known: set[str], where: str) -> None:
+    """Raise if `table` has a key that does not exist, naming the nearest known one."""
+    for key in table:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigurationError(
+                f"{where}: there is no key {key!r}.{hint} Known: {', '.join(sorted(known))}."
+            )
+
+
+def _checked(
+    table: Mapping[str, Any], kind: type, where: str, skip: set[str] | None = None
+) -> dict[str, Any]:
+    """Return the keyword arguments for a dataclass, lists as tuples."""
+    import dataclasses
+
+    known = {f.name for f in dataclasses.fields(kind)} - (skip or set())
+    check_keys(table, known, where)
+    required = {
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    } - (skip or set())
+    if missing := required - table.keys():
+        raise ConfigurationError(f"{where}: missing {', '.join(sorted(missing))}")
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
+
+
+def _read_plain(card: Card, section: str, mz_set: MZSet) -> Section:
+    """Read a section whose files the core's own readers understand."""
+    from msibench.io import read as io_read
+
+    by_role = {file.role: file for file in card.files_of(section)}
+    if "section" not in by_role:
+        raise ConfigurationError(
+            f"card of {card.name!r}: section {section!r} has no file with role 'section'"
+        )
+    image = io_read.read_section(
+        find_file(card, by_role["section"]),
+        mz=list(mz_set.mz) or None,
+        ppm=mz_set.ppm,
+        pixel_size_um=None if np.isnan(card.pixel_size_um) else card.pixel_size_um,
+    )
+    image = replace(image, unit=card.unit)
+    guide = None
+    if "guide" in by_role:
+        guide = _read_guide(card, by_role, image)
+    return _select(Section(dataset=card.name, name=section, image=image, guide=guide), mz_set)
+
+
+def _read_guide(card: Card, by_role: Mapping[str, CardFile], image: MSImage) -> GuideImage:
+    """Read an optical image and bring it onto the grid of the ion images."""
+    from msibench.io.guide import read_guide
+    from msibench.registration import read_affine, resample
+
+    guide = read_guide(find_file(card, by_role["guide"]))
+    if "affine" not in by_role:
+        raise ConfigurationError(
+            f"card of {card.name!r}: a guide needs a file with role 'affine' that maps the ion "
+            "images to it (make one with: msibench register)"
+        )
+    transform = read_affine(find_file(card, by_role["affine"]))
+    on_grid = resample(guide, transform, image.shape)
+    return replace(on_grid, pixel_size_um=image.pixel_size_um)
+
+
+def _select(section: Section, mz_set: MZSet) -> Section:
+    """Keep the channels of the m/z set, in every array that has channels."""
+    image = section.image
+    if not mz_set.mz or (
+        image.channels == len(mz_set.mz) and np.array_equal(image.mz, np.asarray(mz_set.mz))
+    ):
+        return section
+    chosen = choose_channels(image, mz_set.mz, mz_set.ppm)
+    kept = [int(np.nanargmin(np.abs(image.mz - value))) for value in chosen.mz]
+    return replace(
+        section,
+        image=replace(chosen, ppm=mz_set.ppm),
+        counts_per_unit=None if section.counts_per_unit is None else section.counts_per_unit[kept],
+        noise_free=None if section.noise_free is None else section.noise_free[kept],
+    )
