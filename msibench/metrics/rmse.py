@@ -1,0 +1,50 @@
+"""Root mean squared error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msibench.metrics.pairs import ImagesT, Precision, check_data_range, pair_images
+
+
+def rmse(
+    test: ImagesT,
+    reference: ImagesT,
+    *,
+    data_range: float = 1.0,
+    mask: Any = None,
+    dtype: Precision = "float64",
+) -> ImagesT:
+    """Root mean squared error as a share of `data_range`; lower is better.
+
+    Parameters
+    ----------
+    test, reference
+        Images ``(..., row, column)``, numpy arrays or torch tensors.
+    data_range
+        Distance between the smallest and the largest possible intensity.
+    mask
+        Pixels to evaluate, bool ``(row, column)``.
+    dtype
+        Precision to compute in.
+
+    Returns
+    -------
+    One float64 value per image, ``(...)``, 0 for identical images; NaN for images with NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(rmse(np.full((3, 4), 0.5), np.zeros((3, 4))))
+    0.5
+    """
+    peak = check_data_range(data_range)
+    pair = pair_images(test, reference, mask=mask, dtype=dtype)
+    error = pair.mean((pair.test - pair.reference) ** 2)
+    values: ImagesT = pair.values(pair.xp.sqrt(error) / peak)
+    return values
+
+
+def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> list[str]:
+    """Say for each image why `rmse` is NaN; empty where it stands."""
+    return pair_images(test, reference, mask=mask).reasons()

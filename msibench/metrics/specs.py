@@ -1,0 +1,123 @@
+"""What the harness needs to know of every built-in metric, without importing any of them."""
+
+from __future__ import annotations
+
+from msibench.contracts.metric import MetricSpec
+from msibench.metrics.trust_specs import TRUST_METRICS
+
+REFERENCE_METRICS: tuple[MetricSpec, ...] = (
+    MetricSpec(
+        name="psnr",
+        version=1,
+        target="msibench.metrics.psnr:psnr",
+        direction="higher",
+        unit="dB",
+        title="Peak signal-to-noise ratio",
+    ),
+    MetricSpec(
+        name="ssim",
+        version=1,
+        target="msibench.metrics.ssim:ssim",
+        direction="higher",
+        title="Structural similarity (Wang 2004)",
+        citation="Wang et al., IEEE Trans. Image Process. 13 (2004) 600-612",
+    ),
+    MetricSpec(
+        name="vif",
+        version=1,
+        target="msibench.metrics.vif:vif",
+        direction="higher",
+        title="Visual information fidelity (wavelet domain)",
+        citation="Sheikh and Bovik, IEEE Trans. Image Process. 15 (2006) 430-444",
+    ),
+    MetricSpec(
+        name="vifp",
+        version=1,
+        target="msibench.metrics.vifp:vifp",
+        direction="higher",
+        title="Visual information fidelity (pixel domain)",
+        citation="Sheikh and Bovik, IEEE Trans. Image Process. 15 (2006) 430-444",
+    ),
+    MetricSpec(
+        name="sd_ratio",
+        version=1,
+        target="msibench.metrics.sd_ratio:sd_ratio",
+        direction="one",
+        title="Ratio of standard deviations (SD)",
+        citation="Cao et al. (2025), supporting information",
+    ),
+    MetricSpec(
+        name="nqm",
+        version=1,
+        target="msibench.metrics.nqm:nqm",
+        direction="higher",
+        unit="dB",
+        title="Noise quality measure",
+        citation="Damera-Venkata et al., IEEE Trans. Image Process. 9 (2000) 636-650",
+    ),
+    MetricSpec(
+        name="dists",
+        version=1,
+        target="msibench.metrics.dists:dists",
+        direction="lower",
+        weights=("vgg16", "dists"),
+        title="Deep image structure and texture similarity",
+        citation="Ding et al., IEEE Trans. Pattern Anal. Mach. Intell. 44 (2022) 2567-2581",
+    ),
+    MetricSpec(
+        name="rmse",
+        version=1,
+        target="msibench.metrics.rmse:rmse",
+        direction="lower",
+        unit="of data range",
+        title="Root mean squared error",
+    ),
+    MetricSpec(
+        name="mse",
+        version=1,
+        target="msibench.metrics.mse:mse",
+        direction="lower",
+        unit="of data range²",
+        title="Mean squared error",
+    ),
+    MetricSpec(
+        name="r2",
+        version=1,
+        target="msibench.metrics.r2:r2",
+        direction="higher",
+        title="Coefficient of determination",
+    ),
+    MetricSpec(
+        name="lpips",
+        version=1,
+        target="msibench.metrics.lpips:lpips",
+        direction="lower",
+        params={"net": "alex"},
+        weights=("alexnet", "lpips-alex"),
+        title="Learned perceptual image patch similarity (AlexNet)",
+        citation="Zhang et al., CVPR (2018) 586-595",
+    ),
+    MetricSpec(
+        name="edge_perceptual_loss",
+        version=1,
+        target="msibench.metrics.edge_perceptual_loss:edge_perceptual_loss",
+        direction="lower",
+        title="Edge perceptual loss",
+        citation="Zou et al. (2025), loss controlled residual network",
+    ),
+    MetricSpec(
+        name="perceptual_loss",
+        version=1,
+        target="msibench.metrics.perceptual_loss:perceptual_loss",
+        direction="lower",
+        weights=("vgg16",),
+        title="Perceptual loss (VGG16 relu3_3)",
+        citation="Johnson et al., ECCV (2016) 694-711",
+    ),
+)
+"""Metrics that compare a test with a reference, in the order in which pages list them."""
+
+
+def builtin_metrics() -> tuple[MetricSpec, ...]:
+    """Return every metric of the core: comparisons with a reference, then measures of trust."""
+    return REFERENCE_METRICS + TRUST_METRICS
