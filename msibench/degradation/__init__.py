@@ -1,0 +1,30 @@
+"""Low-resolution problems from fine sections: physical operators, and protocols made of them."""
+
+from msibench.degradation.bicubic import bicubic_reduce
+from msibench.degradation.binning import area_mean
+from msibench.degradation.counting_noise import count_ions
+from msibench.degradation.dropout import drop_lines
+from msibench.degradation.protocol import (
+    DegradationProtocol,
+    Prepared,
+    protocol,
+    protocol_families,
+)
+from msibench.degradation.psf import gaussian_beam, round_spot
+from msibench.degradation.quantise import quantise8
+from msibench.degradation.scaling import Scaling
+
+__all__ = [
+    "DegradationProtocol",
+    "Prepared",
+    "Scaling",
+    "area_mean",
+    "bicubic_reduce",
+    "count_ions",
+    "drop_lines",
+    "gaussian_beam",
+    "protocol",
+    "protocol_families",
+    "quantise8",
+    "round_spot",
+]

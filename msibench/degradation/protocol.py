@@ -1,0 +1,290 @@
+"""Protocols: how a fine section becomes a low-resolution problem, and on which scale it is scored.
+
+A protocol is a named, versioned value. Its `definition` enters the key of every cell and beside every
+score, so two protocols never meet in one average; a test holds a digest of every definition, and a
+changed definition needs a new version.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msibench.degradation.families import FAMILIES
+from msibench.degradation.grid import crop_to_multiple, reduce_mask
+from msibench.degradation.quantise import quantise8
+from msibench.degradation.scaling import Scaling
+from msibench.degradation.step import NoiseSource, Step
+from msibench.errors import ConfigurationError, DataError, UnknownNameError
+from msibench.image import MSImage
+from msibench.io.transforms import Normalisation, normalise
+
+LARGEST_FACTOR = 32
+_NAME = re.compile(r"(?P<family>[a-z][a-z0-9-]*)-x(?P<factor>[1-9][0-9]*)@(?P<version>[1-9][0-9]*)")
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Prepared:
+    """One section made into a problem: what the method gets, and what it is held against."""
+
+    truth: MSImage
+    """The fine section, scaled to [0, 1] and cropped to whole coarse pixels; unit ``"scaled"``."""
+    low: MSImage
+    """What the protocol leaves of `truth`; unit ``"scaled"``."""
+    scale: NDArray[np.float64]
+    """``(channel,)``: intensity of the section that became 1."""
+    counts_per_unit: NDArray[np.float64] | None
+    """``(channel,)``: ions per scaled intensity of 1 in a pixel of `truth`; None: not on record."""
+    cropped: tuple[int, int]
+    """Rows and columns that were cut off the lower and the right edge."""
+    notes: tuple[str, ...]
+    """What a reader of the scores should know, one sentence each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DegradationProtocol:
+    """A degradation chain with everything that its scores depend on."""
+
+    name: str
+    """``"area-x4@1"``: family, factor, version."""
+    factor: int
+    """Fine pixels along each edge of a coarse one."""
+    steps: tuple[Step, ...]
+    """The chain, applied to the scaled truth in this order."""
+    scaling: Scaling
+    """How intensities come to [0, 1]."""
+    quantise8: bool
+    """Whether truth and low image are rounded to 8 bits, as image files are."""
+    border: int
+    """Fine pixels left out at each edge when scoring."""
+    normalisation: str = "none"
+    """``"tic"``, ``"rms"`` or ``"median"`` before the scaling, or ``"none"``."""
+
+    def definition(self) -> dict[str, object]:
+        """Return all that the protocol does, ready for JSON; part of every key."""
+        return {
+            "name": self.name,
+            "factor": self.factor,
+            "normalisation": self.normalisation,
+            "scaling": self.scaling.definition(),
+            "steps": [step.definition() for step in self.steps],
+            "quantise8": self.quantise8,
+            "border": self.border,
+            "grid": "crop lower and right edge to multiples of factor",
+            "mask": "coarse pixel is tissue when at least half of its fine pixels are",
+        }
+
+    def degrade(self, fine: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Apply the noise-free linear part of the chain, unquantised.
+
+        Parameters
+        ----------
+        fine
+            Scaled intensities, ``(channel, row, column)``, sides multiples of `factor`.
+
+        Returns
+        -------
+        ``(channel, row / factor, column / factor)`` in the floating type of `fine`, computed in
+        float64. A noise-free protocol's low image is exactly this of its truth.
+
+        Raises
+        ------
+        ConfigurationError
+            If there are not three axes, or a side is no multiple of `factor`.
+        """
+        return self._run(fine, [step for step in self.steps if step.linear], None)
+
+    def prepare(
+        self,
+        fine: MSImage,
+        *,
+        seed: int = 0,
+        declared_range: float | None = None,
+        counts_per_unit: NDArray[np.floating] | None = None,
+        norm: NDArray[np.floating] | None = None,
+    ) -> Prepared:
+        """Make the problem and its truth from one measured section.
+
+        Parameters
+        ----------
+        fine
+            The section as measured. A pixel that is NaN in any channel was not measured: it leaves
+            the tissue mask and becomes 0.
+        seed
+            Of the noise, where the chain has any.
+        declared_range
+            Largest intensity that the data set can hold, where it declares one (255 for 8 bits).
+        counts_per_unit
+            Ions per unit of intensity, ``(channel,)``, where known.
+        norm
+            Norm of each pixel's whole spectrum, ``(row, column)``, for a protocol that normalises.
+
+        Returns
+        -------
+        A function of the section, the protocol and the seed alone.
+
+        Raises
+        ------
+        ConfigurationError
+            If the section is smaller than one coarse pixel, or an argument has the wrong shape.
+        DataError
+            If an intensity is infinite, or no pixel was measured in every channel.
+        MissingDataError
+            If the protocol normalises and `norm` is None.
+        """
+        notes: list[str] = []
+        section = _measured_pixels(fine, notes)
+        if self.normalisation != "none":
+            section = normalise(section, cast(Normalisation, self.normalisation), norm).image
+            notes.append(f"normalised by {self.normalisation} before scaling")
+        scale = self.scaling.scale(section.values, section.mask, declared_range)
+        section, cropped = crop_to_multiple(section, self.factor)
+        if any(cropped):
+            notes.append(
+                f"cropped {cropped[0]} rows and {cropped[1]} columns at the lower and right edge: "
+                f"{fine.shape[0]} x {fine.shape[1]} pixels are no multiple of {self.factor}"
+            )
+        truth = self._scaled(section, scale, notes)
+        noise = NoiseSource(seed, self.name, truth.mz)
+        low = self._run(truth.values, self.steps, noise)
+        return Prepared(
+            truth=truth,
+            low=replace(
+                truth,
+                values=(quantise8(low) if self.quantise8 else low).astype(np.float32),
+                pixel_size_um=truth.pixel_size_um * self.factor,
+                mask=reduce_mask(truth.mask, self.factor),
+            ),
+            scale=scale,
+            counts_per_unit=self._scaled_counts(counts_per_unit, scale, notes),
+            cropped=cropped,
+            notes=tuple(notes),
+        )
+
+    def _run(
+        self,
+        fine: NDArray[np.floating],
+        steps: list[Step] | tuple[Step, ...],
+        noise: NoiseSource | None,
+    ) -> NDArray[np.floating]:
+        if np.ndim(fine) != 3:
+            raise ConfigurationError(
+                f"expected (channel, row, column), got shape {np.shape(fine)}; "
+                "add the channel axis with values[None]"
+            )
+        kind = fine.dtype if np.issubdtype(fine.dtype, np.floating) else np.dtype(np.float64)
+        values = np.asarray(fine, dtype=np.float64)
+        silent = NoiseSource(0, self.name, np.full(values.shape[0], np.nan))
+        for step in steps:
+            values = step.apply(values, silent if noise is None else noise)
+        return np.asarray(values.astype(kind))
+
+    def _scaled(self, section: MSImage, scale: NDArray[np.float64], notes: list[str]) -> MSImage:
+        values = section.values / scale[:, None, None]
+        negative = int(np.count_nonzero(values < 0))
+        if negative:
+            notes.append(f"{negative} negative intensities were set to 0")
+        above = float(np.mean(values > 1.0)) if values.size else 0.0
+        if above:
+            notes.append(
+                f"{100 * above:.3f} % of the intensities lay above the scale: clipped to 1"
+            )
+        values = quantise8(values) if self.quantise8 else np.clip(values, 0.0, 1.0)
+        return replace(section, values=values.astype(np.float32), unit="scaled")
+
+    def _scaled_counts(
+        self,
+        counts: NDArray[np.floating] | None,
+        scale: NDArray[np.float64],
+        notes: list[str],
+    ) -> NDArray[np.float64] | None:
+        if counts is None:
+            return None
+        given = np.asarray(counts, dtype=np.float64)
+        if given.shape != scale.shape or not np.all(given > 0):
+            raise ConfigurationError(
+                f"counts_per_unit must hold one positive number per channel, {scale.shape}, "
+                f"got shape {given.shape}"
+            )
+        if self.normalisation != "none":
+            notes.append("ion counts per intensity vary between pixels once normalised: left out")
+            return None
+        return np.asarray(given * scale)
+
+
+def protocol(name: str) -> DegradationProtocol:
+    """Return the protocol called `name`, such as ``"area-x4@1"``.
+
+    Raises
+    ------
+    UnknownNameError
+        If no family has that name and version, or the factor is not 1 to 32.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None or not _exists(match["family"], match["version"]):
+        raise UnknownNameError(f"No protocol named {name!r}.{_nearest(name)}")
+    factor = int(match["factor"])
+    if factor > LARGEST_FACTOR:
+        raise UnknownNameError(
+            f"No protocol named {name!r}: the factor must be 1 to {LARGEST_FACTOR}, got {factor}."
+        )
+    family = FAMILIES[f"{match['family']}@{match['version']}"]
+    return DegradationProtocol(
+        name=name,
+        factor=factor,
+        steps=family.steps(factor),
+        scaling=Scaling(),
+        quantise8=family.quantise8,
+        border=family.border_coarse_pixels * factor,
+        normalisation=family.normalisation,
+    )
+
+
+def protocol_families() -> Mapping[str, str]:
+    """Return every family as ``"area-xN@1"`` (N: 1 to 32) with a line that describes it."""
+    return MappingProxyType(
+        {key.replace("@", "-xN@"): family.description for key, family in FAMILIES.items()}
+    )
+
+
+def _exists(family: str, version: str) -> bool:
+    return f"{family}@{version}" in FAMILIES
+
+
+def _nearest(name: str) -> str:
+    stem, _, rest = name.partition("-x")
+    digits = re.match(r"[0-9]+", rest)
+    factor = digits[0] if digits and 1 <= int(digits[0]) <= LARGEST_FACTOR else "4"
+    known = [key.replace("@", f"-x{factor}@") for key in FAMILIES]
+    near = get_close_matches(name, known, n=1, cutoff=0.5) or get_close_matches(
+        f"{stem}-x{factor}@1", known, n=1, cutoff=0.5
+    )
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    families = ", ".join(protocol_families())
+    return f"{hint} Known: {families}, with N from 1 to {LARGEST_FACTOR}."
+
+
+def _measured_pixels(fine: MSImage, notes: list[str]) -> MSImage:
+    values = fine.values
+    if np.any(np.isinf(values)):
+        raise DataError(
+            "the section holds infinite intensities; expected finite ones, or NaN where not measured"
+        )
+    missing: NDArray[np.bool_] = np.isnan(values).any(axis=0)
+    if not missing.any():
+        return fine
+    if missing.all():
+        raise DataError("no pixel of the section was measured in every channel: all hold NaN")
+    notes.append(
+        f"{int(missing.sum())} pixels hold NaN: taken as not measured and left out of the mask"
+    )
+    known = np.logical_not(missing)
+    mask = known if fine.mask is None else np.logical_and(fine.mask, known)
+    return replace(fine, values=np.where(missing, np.float32(0), values), mask=mask)

@@ -1,0 +1,76 @@
+"""Separable resampling to a coarser grid with a kernel that is given as taps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Edges = Literal["renormalise", "symmetric"]
+"""What lies beyond the image: nothing, with the rest of the kernel scaled up to 1 (PIL, torch),
+or its mirror image with the edge pixel repeated (MATLAB ``imresize``)."""
+
+
+def taps(
+    fine: int,
+    factor: int,
+    kernel: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    support: float,
+    edges: Edges,
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return indices and weights with which `fine` pixels give ``fine / factor`` coarse ones.
+
+    Parameters
+    ----------
+    fine, factor
+        Length of the fine line and the ratio of the two grids. The outer edges of both grids
+        coincide, so coarse pixel ``i`` is centred at ``(i + 0.5) * factor - 0.5``.
+    kernel
+        Weight as a function of the distance in coarse pixels.
+    support
+        Distance in coarse pixels beyond which `kernel` is 0.
+    edges
+        What lies beyond the image.
+
+    Returns
+    -------
+    ``(coarse, tap)`` indices into the line, and weights that sum to 1 over the taps.
+    """
+    centres = (np.arange(fine // factor) + 0.5) * factor - 0.5
+    reach = support * factor
+    first = np.floor(centres - reach).astype(np.intp)
+    index = first[:, None] + np.arange(int(np.ceil(2 * reach)) + 2)[None, :]
+    weight = kernel((index - centres[:, None]) / factor)
+    inside = (index >= 0) & (index < fine)
+    if edges == "renormalise":
+        weight = np.where(inside, weight, 0.0)
+        index = np.clip(index, 0, fine - 1)
+    else:
+        period = np.mod(index, 2 * fine)
+        index = np.where(period < fine, period, 2 * fine - 1 - period)
+    weight = weight / weight.sum(axis=1, keepdims=True)
+    used = np.any(weight != 0.0, axis=0)
+    return index[:, used], weight[:, used]
+
+
+def resample_separably(
+    values: NDArray[np.float64],
+    rows: tuple[NDArray[np.intp], NDArray[np.float64]],
+    columns: tuple[NDArray[np.intp], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """Apply taps along both axes of ``(channel, row, column)``.
+
+    A plain sum over taps rather than a matrix product: its order of additions is fixed, so the
+    bytes are the same whatever the number of threads of the linear-algebra library.
+    """
+    index, weight = rows
+    narrow = np.zeros((values.shape[0], index.shape[0], values.shape[2]))
+    for tap in range(index.shape[1]):
+        narrow += weight[None, :, tap, None] * values[:, index[:, tap], :]
+    index, weight = columns
+    out = np.zeros((values.shape[0], narrow.shape[1], index.shape[0]))
+    for tap in range(index.shape[1]):
+        out += weight[None, None, :, tap] * narrow[:, :, index[:, tap]]
+    return out
