@@ -1,0 +1,1 @@
+"""The command line: `main` finds one click command in each file of this folder."""

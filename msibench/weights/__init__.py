@@ -1,0 +1,36 @@
+"""Pretrained files: find them, check them, fetch them on request, say how to get them.
+
+Nothing here downloads on its own: `find` and `require` only look, `fetch` is what the user asked for.
+The module imports no torch; `read_state_dict` does, when it is called.
+"""
+
+from msibench.weights.download import DownloadError, download
+from msibench.weights.load import (
+    UnsafeWeightsError,
+    bare_state_dict,
+    read_state_dict,
+    refuse_torchscript,
+)
+from msibench.weights.locate import add, fetch, find, require, resolve, sha256_of, verify
+from msibench.weights.places import cache_root
+from msibench.weights.registry import CORE_WEIGHTS, known, lookup
+
+__all__ = [
+    "CORE_WEIGHTS",
+    "DownloadError",
+    "UnsafeWeightsError",
+    "add",
+    "bare_state_dict",
+    "cache_root",
+    "download",
+    "fetch",
+    "find",
+    "known",
+    "lookup",
+    "read_state_dict",
+    "refuse_torchscript",
+    "require",
+    "resolve",
+    "sha256_of",
+    "verify",
+]

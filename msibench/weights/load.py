@@ -1,0 +1,114 @@
+"""Read the tensors of a checkpoint without ever running code from it."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msibench.errors import MissingWeightsError, MSIBenchError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class UnsafeWeightsError(MSIBenchError, ValueError):
+    """A checkpoint could run code when it is loaded, so it is not loaded."""
+
+
+def refuse_torchscript(path: Path) -> None:
+    """Raise if `path` is a TorchScript archive, which is a program and not a set of weights.
+
+    Looks only at the archive's list of names.
+
+    Raises
+    ------
+    UnsafeWeightsError
+        If it is one.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    inner = {name.partition("/")[2] for name in names} | set(names)
+    if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
+        raise UnsafeWeightsError(
+            f"{path.name} is a TorchScript program; loading it would run its code. Export its state "
+            "dict with safetensors.torch.save_file(module.state_dict(), 'weights.safetensors')."
+        )
+
+
+def read_state_dict(path: Path) -> Mapping[str, Any]:
+    """Read a checkpoint's tensors onto the CPU.
+
+    ``.safetensors`` holds nothing but tensors; anything else is read by ``torch.load`` with
+    ``weights_only=True``, which knows tensors, containers and numbers and refuses all other objects.
+
+    Returns
+    -------
+    The mapping in the file, wrapped in top-level keys (``"params"``) where its author did so; see
+    `bare_state_dict`.
+
+    Raises
+    ------
+    MissingWeightsError
+        If there is no such file.
+    UnsafeWeightsError
+        If it is TorchScript, holds objects other than tensors, or is no checkpoint at all.
+    """
+    if not path.is_file():
+        raise MissingWeightsError(f"There is no file {path}.")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise UnsafeWeightsError(f"{path.name} is no safetensors file: {error}") from error
+    import torch
+
+    refuse_torchscript(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UnsafeWeightsError(
+            f"{path.name} holds more than tensors, or is damaged, and is not loaded: {reason} "
+            "Ask its author for a safetensors file, or for the bare state dict."
+        ) from error
+    if not isinstance(loaded, Mapping):
+        raise UnsafeWeightsError(
+            f"{path.name} must hold a mapping of names to tensors, got {type(loaded).__name__}"
+        )
+    return loaded
+
+
+_WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+def bare_state_dict(loaded: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return name → tensor without the wrapping that training frameworks put around it.
+
+    Wrapping keys are opened (``params_ema`` before ``params``: the averaged weights are the ones
+    that papers report), and the prefixes of data-parallel and compiled training removed.
+    """
+    inner = loaded
+    for _ in range(2):
+        wrapper = next((key for key in _WRAPPERS if isinstance(inner.get(key), Mapping)), None)
+        if wrapper is None:
+            break
+        inner = inner[wrapper]
+    bare = {str(name): tensor for name, tensor in inner.items()}
+    while bare:
+        prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in bare)), None)
+        if prefix is None:
+            break
+        bare = {name.removeprefix(prefix): tensor for name, tensor in bare.items()}
+    return bare
