@@ -1,0 +1,101 @@
+"""Arrays in HDF5 files: written the same way every time, read with suspicion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msibench.errors import IntegrityError
+
+CHUNK_PIXELS = 1 << 20
+
+
+def write_arrays(
+    path: Path, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any] | None = None
+) -> None:
+    """Write named arrays and attributes; the same content gives the same bytes."""
+    import h5py
+
+    with h5py.File(path, "w", libver="v110", track_order=False) as file:
+        for key, value in sorted((attributes or {}).items()):
+            file.attrs[key] = value
+        for name, values in sorted(arrays.items()):
+            array = np.asarray(values)
+            options: dict[str, Any] = {}
+            if array.ndim >= 2 and array.size:
+                options = {
+                    "chunks": _chunks(array.shape),
+                    "compression": "gzip",
+                    "compression_opts": 1,
+                    "shuffle": True,
+                }
+            file.create_dataset(name, data=array, track_times=False, **options)
+
+
+def read_arrays(
+    path: Path, names: tuple[str, ...] | None = None, *, max_bytes: int = 64 << 30
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Read arrays that may have been written by anybody.
+
+    Only plain data sets inside the file are read: soft and external links, external storage and
+    virtual data sets are refused, and so are arrays larger than `max_bytes` before any is allocated.
+
+    Raises
+    ------
+    IntegrityError
+        If the file is no HDF5 file, is damaged, or holds what is not read.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            arrays = {}
+            for name in names if names is not None else sorted(file):
+                link = file.get(name, getlink=True)
+                if link is None:
+                    raise IntegrityError(f"{path} holds no array {name!r}")
+                if not isinstance(link, h5py.HardLink):
+                    raise IntegrityError(f"{path}: {name!r} is a link to elsewhere; refused")
+                item = file[name]
+                if not isinstance(item, h5py.Dataset):
+                    continue
+                check_plain(item, path, max_bytes)
+                arrays[name] = item[()]
+            attributes = {key: _attribute(value) for key, value in file.attrs.items()}
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        if isinstance(error, IntegrityError):
+            raise
+        raise IntegrityError(f"{path} cannot be read as HDF5: {error}") from error
+    return arrays, attributes
+
+
+def check_plain(item: Any, path: Path, max_bytes: int) -> None:
+    """Raise unless a data set's values lie in its own file and fit into `max_bytes`."""
+    if item.external or item.is_virtual:
+        raise IntegrityError(f"{path}: {item.name!r} keeps its values in other files; refused")
+    if item.dtype.kind not in "biufSU":
+        raise IntegrityError(f"{path}: {item.name!r} holds {item.dtype}, not numbers; refused")
+    wanted = math.prod(item.shape) * item.dtype.itemsize
+    if wanted > max_bytes:
+        raise IntegrityError(
+            f"{path}: {item.name!r} of shape {item.shape} would take {wanted / 2**30:.1f} GiB; "
+            f"at most {max_bytes / 2**30:.1f} GiB is read"
+        )
+
+
+def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """One image a chunk, or bands of rows of a very large one."""
+    rows, columns = shape[-2:]
+    band = max(1, min(rows, CHUNK_PIXELS // max(1, columns)))
+    return (1,) * (len(shape) - 2) + (band, columns)
+
+
+def _attribute(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value.item() if isinstance(value, np.generic) else value

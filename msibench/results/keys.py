@@ -1,0 +1,192 @@
+"""Content-addressed keys: the same work has the same key on every machine, other work another.
+
+A key is the sha256 of canonical JSON. The JSON itself is kept in the record, so that a stale cell can
+say which lines differ. Order, host, paths, timeouts and verbosity never enter it.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import importlib.util
+import json
+import math
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from msibench.errors import PluginError
+
+ARITHMETIC = ("numpy", "scipy", "torch")
+"""Libraries whose version is part of a key, because their arithmetic may change."""
+
+NEUTRAL = frozenset(
+    {
+        "msibench",
+        "msibench.cli",
+        "msibench.contracts",
+        "msibench.datasets",
+        "msibench.errors",
+        "msibench.image",
+        "msibench.mirror",
+        "msibench.plugin_manager",
+        "msibench.testing",
+        "msibench.weights",
+    }
+)
+"""Modules of the core that carry words, not arithmetic: editing one makes no prediction stale."""
+
+
+def canonical_json(value: object) -> str:
+    """Return the one JSON text of `value`: sorted keys, no spaces, no NaN.
+
+    Raises
+    ------
+    TypeError
+        If `value` holds something that has no place in a key (a set has no order: sort it).
+    """
+    return json.dumps(
+        plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+    )
+
+
+def plain(value: object) -> object:
+    """Return `value` in JSON's own types; numbers that JSON lacks become words."""
+    if isinstance(value, str | bool | int) or value is None:
+        return value
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        return number if math.isfinite(number) else repr(number)
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, frozenset | set):
+        raise TypeError("a set has no order: sort it before it goes into a key")
+    if isinstance(value, Iterable):
+        return [plain(item) for item in value]
+    raise TypeError(f"{type(value).__name__} has no place in a key")
+
+
+def digest_of(value: object) -> str:
+    """Return the sha256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that are part of a key; a library that is not installed is left out."""
+    found = {}
+    for name in ARITHMETIC:
+        try:
+            found[name] = version(name).partition("+")[0]
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@lru_cache(maxsize=256)
+def code_digests(target: str) -> Mapping[str, str]:
+    """Return the sha256 of every source file that a method's output may depend on.
+
+    That is every module of the plugin's own package (tests apart), and every module of
+    ``msibench`` that these import, and so on; nothing is imported to find out.
+
+    Parameters
+    ----------
+    target
+        ``"package.module:Class"`` or ``"path/to/file.py:Class"``.
+
+    Raises
+    ------
+    PluginError
+        If the package cannot be found.
+    """
+    module = target.rpartition(":")[0]
+    if module.endswith(".py"):
+        source = Path(module)
+        own = {source.name: source}
+    else:
+        own = _package_sources(module.partition(".")[0])
+    needed = dict(own)
+    waiting = {name for source in own.values() for name in _core_imports(source)}
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen or _is_neutral(name):
+            continue
+        seen.add(name)
+        source_of = _core_source(name)
+        if source_of is None:
+            continue
+        needed[name.replace(".", "/") + ".py"] = source_of
+        waiting |= _core_imports(source_of)
+    return {
+        name: hashlib.sha256(source.read_bytes()).hexdigest()
+        for name, source in sorted(needed.items())
+    }
+
+
+def difference(old: object, new: object) -> list[str]:
+    """Return the lines in which two key documents differ, ``-`` old and ``+`` new."""
+    texts = [
+        json.dumps(plain(value), sort_keys=True, indent=1, ensure_ascii=False).splitlines()
+        for value in (old, new)
+    ]
+    return [
+        line
+        for line in difflib.unified_diff(*texts, lineterm="", n=0)
+        if line[:1] in "+-" and not line.startswith(("+++", "---"))
+    ]
+
+
+def _package_sources(package: str) -> dict[str, Path]:
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise PluginError(f"package {package!r} is not installed")
+    if not spec.submodule_search_locations:
+        source = Path(str(spec.origin))
+        return {source.name: source}
+    found = {}
+    for folder in map(Path, spec.submodule_search_locations):
+        for source in folder.rglob("*.py"):
+            inside = source.relative_to(folder)
+            if "tests" not in inside.parts:
+                found[f"{package}/{inside.as_posix()}"] = source
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _core_imports(source: Path) -> frozenset[str]:
+    """Return the modules of ``msibench`` that one file names in its imports."""
+    try:
+        tree = ast.parse(source.read_bytes())
+    except SyntaxError:
+        return frozenset()
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return frozenset(name for name in names if name.startswith("msibench."))
+
+
+def _is_neutral(name: str) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in NEUTRAL - {"msibench"})
+
+
+@lru_cache(maxsize=1024)
+def _core_source(name: str) -> Path | None:
+    """Return the file of a core module, or None when the name is a function or class in one."""
+    base = Path(__file__).resolve().parents[1].joinpath(*name.split(".")[1:])
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None

@@ -1,0 +1,119 @@
+"""The record of one cell, as it stands in ``record.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from msibench.errors import IntegrityError, SchemaError
+from msibench.results.keys import digest_of, plain
+
+SCHEMA_VERSION = 1
+
+
+class Status(StrEnum):
+    """How a cell ended."""
+
+    OK = "ok"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+    KILLED = "killed"
+    INVALID_OUTPUT = "invalid-output"
+    NOT_APPLICABLE = "not-applicable"
+    WEIGHTS_MISSING = "weights-missing"
+    CANCELLED = "cancelled"
+
+
+FAILURES = frozenset(
+    {Status.FAILED, Status.TIMEOUT, Status.OOM, Status.KILLED, Status.INVALID_OUTPUT}
+)
+"""Statuses that make a run exit with 3."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellRecord:
+    """Everything that is kept of one cell beside its arrays."""
+
+    key: str
+    key_document: Mapping[str, Any]
+    """What the key is the digest of."""
+    status: Status
+    reason: str = ""
+    method: str
+    dataset: str
+    section: str
+    protocol: str
+    mz_set: str
+    seed: int
+    control: str = ""
+    """Name of the wrong-guide control; empty for a real cell."""
+    device: str = "cpu"
+    precision: str = "float32"
+    mz: tuple[float | None, ...] = ()
+    channel_names: tuple[str, ...] = ()
+    pixel_size_um: float | None = None
+    problem_key: str = ""
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Seconds: ``import``, ``build``, ``fit``, ``warm_up``, ``upscale``, ``wall``."""
+    peaks: Mapping[str, float] = field(default_factory=dict)
+    """MiB: ``rss``, ``vram``."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of the files beside the record."""
+    scores: Mapping[str, str] = field(default_factory=dict)
+    """``metric@region`` → score key."""
+    truth_digest: str = ""
+    report: Mapping[str, Any] = field(default_factory=dict)
+    """What the method tells of its run."""
+    method_facts: Mapping[str, Any] = field(default_factory=dict)
+    """Task, citation, licence, title, training data."""
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = "measured"
+    """``measured`` here, or ``self-reported`` when it came in a bundle."""
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """Return the record as text, with the digest that shows later changes."""
+        facts = plain(asdict(self))
+        assert isinstance(facts, dict)
+        facts["record_digest"] = digest_of(facts)
+        return json.dumps(facts, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+
+def record_from_json(text: str, where: str) -> CellRecord:
+    """Read a record, refusing one that was changed or that a newer version wrote.
+
+    Raises
+    ------
+    SchemaError
+        If it was written under another schema.
+    IntegrityError
+        If it is no record, or its digest does not match.
+    """
+    try:
+        facts = json.loads(text)
+        schema = facts.get("schema_version")
+    except (ValueError, AttributeError) as error:
+        raise IntegrityError(f"{where} is damaged: {error}") from error
+    if schema != SCHEMA_VERSION:
+        newer = isinstance(schema, int) and schema > SCHEMA_VERSION
+        remedy = "install a newer msibench" if newer else "run the cell again"
+        raise SchemaError(
+            f"{where} has schema {schema!r}, this msibench reads {SCHEMA_VERSION}; {remedy}"
+        )
+    digest = facts.pop("record_digest", "")
+    if digest_of(facts) != digest:
+        raise IntegrityError(f"{where} was changed after it was written (digest differs)")
+    known = {f.name for f in fields(CellRecord)}
+    try:
+        values = {key: value for key, value in facts.items() if key in known}
+        values["status"] = Status(values["status"])
+        for name in ("mz", "channel_names", "notes"):
+            values[name] = tuple(values[name])
+        return CellRecord(**values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"{where} is no record of a cell: {error}") from error
