@@ -1,0 +1,43 @@
+"""LCRN (Zou et al. 2025): guided fusion by a residual network with an edge perceptual loss."""
+
+from collections.abc import Iterator
+
+from msibench import MethodSpec, Resources, Task, hookimpl
+from msibench_lcrn.config import PAPER_BUDGET, QUICK_BUDGET, SOURCES
+
+CITATION = (
+    "Zou Y., Sun S., Tang W., Li B. Image Fusion for Super-Resolution Mass Spectrometry Imaging of "
+    "Plant Tissue (2025)"
+)
+
+SPEC = MethodSpec(
+    name="lcrn",
+    target="msibench_lcrn.method:LCRN",
+    task=Task.GUIDED,
+    config=PAPER_BUDGET,
+    citation=CITATION,
+    licence="Apache-2.0",
+    title="budget as published",
+    resources=Resources(cpus=2, memory_gb=8.0, vram_gb=16.0, minutes=600.0),
+    sources=SOURCES,
+    budget="paper",
+)
+QUICK = MethodSpec(
+    name="lcrn-quick",
+    target="msibench_lcrn.method:LCRN",
+    task=Task.GUIDED,
+    config=QUICK_BUDGET,
+    citation=CITATION,
+    licence="Apache-2.0",
+    title="small network, 100 epochs",
+    resources=Resources(cpus=1, memory_gb=4.0, vram_gb=2.0, minutes=30.0),
+    sources=SOURCES,
+    budget="quick",
+)
+
+
+@hookimpl
+def msibench_methods() -> Iterator[MethodSpec]:
+    """Offer LCRN with the published budget and with a small one."""
+    yield SPEC
+    yield QUICK
