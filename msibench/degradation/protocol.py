@@ -261,7 +261,7 @@ def _exists(family: str, version: str) -> bool:
 def _nearest(name: str) -> str:
     stem, _, rest = name.partition("-x")
     digits = re.match(r"[0-9]+", rest)
-    factor = digits[0] if digits and 1 <= int(digits[0]) <= LARGEST_FACTOR else "4"
+    factor = int(digits[0]) if digits and 1 <= int(digits[0][:4]) <= LARGEST_FACTOR else 4
     known = [key.replace("@", f"-x{factor}@") for key in FAMILIES]
     near = get_close_matches(name, known, n=1, cutoff=0.5) or get_close_matches(
         f"{stem}-x{factor}@1", known, n=1, cutoff=0.5
@@ -277,7 +277,7 @@ def _measured_pixels(fine: MSImage, notes: list[str]) -> MSImage:
         raise DataError(
             "the section holds infinite intensities; expected finite ones, or NaN where not measured"
         )
-    missing: NDArray[np.bool_] = np.isnan(values).any(axis=0)
+    missing: NDArray[np.bool_] = np.logical_or.reduce(np.isnan(values), axis=0)
     if not missing.any():
         return fine
     if missing.all():

@@ -1,0 +1,201 @@
+"""Laws of the operators, and the libraries that they must agree with."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from msibench.degradation import (
+    area_mean,
+    bicubic_reduce,
+    count_ions,
+    drop_lines,
+    gaussian_beam,
+    quantise8,
+    round_spot,
+)
+from msibench.errors import ConfigurationError
+
+SIDES = st.tuples(st.integers(1, 5), st.integers(1, 6))
+REDUCERS = [area_mean, bicubic_reduce, gaussian_beam, round_spot]
+
+
+@st.composite
+def stacks(draw, channels=2):
+    """Intensities on a grid that holds whole blocks, with the factor."""
+    factor = draw(st.integers(1, 5))
+    rows, columns = draw(SIDES)
+    shape = (channels, rows * factor, columns * factor)
+    values = draw(arrays(np.float64, shape, elements=st.floats(0, 1e4, width=32)))
+    return values, factor
+
+
+@given(stacks())
+def test_area_mean_keeps_the_total_of_every_channel(problem):
+    values, factor = problem
+    np.testing.assert_allclose(
+        area_mean(values, factor).sum((1, 2)) * factor**2, values.sum((1, 2)), rtol=1e-12
+    )
+
+
+@given(stacks(), st.data())
+def test_area_mean_commutes_with_cropping_at_multiples_of_the_factor(problem, data):
+    values, factor = problem
+    rows, columns = values.shape[1] // factor, values.shape[2] // factor
+    top, left = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, columns - 1))
+    cropped = area_mean(values[:, top * factor :, left * factor :], factor)
+    np.testing.assert_array_equal(cropped, area_mean(values, factor)[:, top:, left:])
+
+
+@pytest.mark.parametrize("reduce", REDUCERS)
+@given(problem=stacks(), gain=st.floats(0, 10))
+def test_every_reduction_is_linear(reduce, problem, gain):
+    values, factor = problem
+    both = reduce(values[:1] + gain * values[1:], factor)
+    apart = reduce(values[:1], factor) + gain * reduce(values[1:], factor)
+    np.testing.assert_allclose(both, apart, rtol=1e-9, atol=1e-7)
+
+
+@pytest.mark.parametrize("reduce", REDUCERS)
+@pytest.mark.parametrize("factor", [1, 2, 3, 4, 7, 32])
+def test_every_reduction_keeps_a_constant_image(reduce, factor):
+    flat = np.full((1, 2 * factor, 3 * factor), 0.7)
+    np.testing.assert_allclose(reduce(flat, factor), np.full((1, 2, 3), 0.7), rtol=1e-12)
+
+
+@pytest.mark.parametrize("reduce", REDUCERS)
+def test_every_reduction_commutes_with_mirroring_and_transposing(reduce):
+    values = np.random.default_rng(0).random((2, 12, 21))
+    low = reduce(values, 3)
+    np.testing.assert_allclose(reduce(values[:, ::-1, ::-1], 3), low[:, ::-1, ::-1], atol=1e-13)
+    np.testing.assert_allclose(reduce(values.swapaxes(1, 2), 3), low.swapaxes(1, 2), atol=1e-13)
+
+
+@pytest.mark.parametrize("reduce", REDUCERS)
+def test_a_grid_without_whole_blocks_is_refused(reduce):
+    with pytest.raises(ConfigurationError, match="multiples of 4"):
+        reduce(np.ones((1, 8, 10)), 4)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 5, 8])
+@pytest.mark.parametrize("coarse", [(5, 9), (13, 6), (1, 2)])
+def test_bicubic_is_that_of_pil(factor, coarse):
+    fine = (coarse[0] * factor, coarse[1] * factor)
+    image = np.random.default_rng(factor).random(fine, dtype=np.float32)
+    with_pil = Image.fromarray(image).resize(coarse[::-1], Image.Resampling.BICUBIC)
+    np.testing.assert_allclose(bicubic_reduce(image, factor), np.asarray(with_pil), atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_bicubic_is_that_of_torch_with_antialiasing(factor):
+    image = np.random.default_rng(factor).random((1, 24, 36))
+    reference = torch.nn.functional.interpolate(
+        torch.from_numpy(image)[None],
+        size=(24 // factor, 36 // factor),
+        mode="bicubic",
+        antialias=True,
+        align_corners=False,
+    )
+    np.testing.assert_allclose(bicubic_reduce(image, factor), reference[0].numpy(), atol=1e-6)
+
+
+def test_bicubic_has_the_weights_that_matlab_prints():
+    # imresize([1 0 0 0 0 0 0 0], 0.5): MATLAB mirrors the border; worked out by hand from Keys'
+    # kernel at distances 0.25, 0.75, 1.25, 1.75 of a coarse pixel: 0.8671875, 0.2265625,
+    # -0.0703125, -0.0234375, halved. Pixel 0 and its mirror image stand at 0.25 and 0.75 from
+    # coarse pixel 0, at 1.25 and 1.75 from the next.
+    edge = np.zeros((2, 8))
+    edge[:, 0] = 1
+    np.testing.assert_allclose(
+        bicubic_reduce(edge, 2, edges="symmetric")[0], [0.546875, -0.046875, 0, 0], atol=1e-15
+    )
+    inner = np.zeros((2, 16))
+    inner[:, 6] = 1
+    np.testing.assert_allclose(
+        bicubic_reduce(inner, 2, edges="symmetric")[0],
+        [0, -0.01171875, 0.11328125, 0.43359375, -0.03515625, 0, 0, 0],
+        atol=1e-15,
+    )
+
+
+def test_the_two_kinds_of_edges_differ_only_within_two_coarse_pixels():
+    image = np.random.default_rng(3).random((1, 40, 48))
+    pil, matlab = (bicubic_reduce(image, 4, edges=kind) for kind in ("renormalise", "symmetric"))
+    np.testing.assert_allclose(pil[:, 2:-2, 2:-2], matlab[:, 2:-2, 2:-2], atol=1e-14)
+    assert np.abs(pil - matlab).max() > 1e-3
+
+
+def test_a_gaussian_beam_has_the_width_that_it_is_given():
+    factor = 16
+    point = np.zeros((1, 9 * factor, 9 * factor))
+    profile = []
+    for shift in range(-factor, factor + 1):
+        point[:] = 0
+        point[0, :, 4 * factor + factor // 2 + shift] = 1
+        profile.append(gaussian_beam(point, factor, fwhm=1.0)[0, 4, 4])
+    half = np.asarray(profile) >= max(profile) / 2
+    assert abs(half.sum() - factor) <= 1
+
+
+def test_a_wide_spot_overlaps_its_neighbours_and_a_thin_one_sees_the_centre():
+    image = np.zeros((1, 15, 15))
+    image[0, 7, 7] = 1
+    assert round_spot(image, 5, diameter=0.2)[0, 1, 1] == pytest.approx(1.0)
+    assert np.count_nonzero(round_spot(image, 5, diameter=1.0)) == 1
+    assert np.count_nonzero(round_spot(image, 5, diameter=3.0)) > 1
+
+
+def test_a_round_spot_gathers_a_disc():
+    weights = [round_spot(np.eye(1, 64, k).reshape(1, 8, 8), 8)[0, 0, 0] for k in range(64)]
+    area = np.pi / 4 * 64
+    disc = np.reshape(weights, (8, 8))
+    assert disc.sum() == pytest.approx(1)
+    assert disc[4, 4] == pytest.approx(1 / area, rel=5e-3)
+    assert disc[0, 0] == 0
+
+
+@settings(max_examples=20)
+@given(st.floats(0.05, 5), st.floats(1, 500), st.integers(0, 99))
+def test_counted_ions_have_the_mean_and_variance_of_poisson(level, dose, seed):
+    counted = count_ions(np.full((200, 200), level), dose, np.random.default_rng(seed))
+    spread = np.sqrt(level / dose)
+    assert abs(counted.mean() - level) < 6 * spread / 200
+    assert counted.var() == pytest.approx(level / dose, rel=0.2)
+    whole = counted * dose
+    np.testing.assert_allclose(whole, np.round(whole), atol=1e-6)
+
+
+def test_zero_and_negative_intensities_count_no_ion():
+    counted = count_ions(np.array([0.0, -3.0]), 50.0, np.random.default_rng(0))
+    np.testing.assert_array_equal(counted, [0.0, 0.0])
+
+
+@pytest.mark.parametrize("dose", [0, -1, float("nan"), float("inf")])
+def test_a_dose_that_is_no_number_of_ions_is_refused(dose):
+    with pytest.raises(ConfigurationError, match="dose"):
+        count_ions(np.ones(3), dose, np.random.default_rng(0))
+
+
+def test_lost_lines_are_whole_rows_and_the_same_in_every_channel():
+    values = np.ones((3, 400, 5))
+    kept = drop_lines(values, 0.25, np.random.default_rng(1))
+    per_row = kept[:, :, 0]
+    assert set(np.unique(kept)) == {0.0, 1.0}
+    np.testing.assert_array_equal(kept, np.broadcast_to(per_row[:1, :, None], kept.shape))
+    assert 0.65 < per_row.mean() < 0.85
+
+
+@given(arrays(np.float64, (3, 5), elements=st.floats(-1, 2)))
+def test_quantising_twice_changes_nothing_more_and_moves_by_half_a_level_at_most(values):
+    once = quantise8(values)
+    np.testing.assert_array_equal(quantise8(once), once)
+    assert np.abs(once - np.clip(values, 0, 1)).max() <= 0.5 / 255 + 1e-15
+
+
+def test_quantising_maps_every_level_of_a_byte_image_onto_itself():
+    levels = np.arange(256) / 255
+    np.testing.assert_array_equal(quantise8(levels), levels)
+    np.testing.assert_array_equal(quantise8(levels.astype(np.float32)), levels)
