@@ -134,13 +134,13 @@ def code_digests(target: str) -> Mapping[str, str]:
 
 def difference(old: object, new: object) -> list[str]:
     """Return the lines in which two key documents differ, ``-`` old and ``+`` new."""
-    texts = [
+    before, after = (
         json.dumps(plain(value), sort_keys=True, indent=1, ensure_ascii=False).splitlines()
         for value in (old, new)
-    ]
+    )
     return [
         line
-        for line in difflib.unified_diff(*texts, lineterm="", n=0)
+        for line in difflib.unified_diff(before, after, lineterm="", n=0)
         if line[:1] in "+-" and not line.startswith(("+++", "---"))
     ]
 

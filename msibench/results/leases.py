@@ -7,6 +7,7 @@ holder's heartbeat. No file locks are used. A lease whose holder is dead (same h
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -82,8 +83,9 @@ def is_stale(path: Path) -> bool:
     except FileNotFoundError:
         return True
     facts = _read(path)
-    if facts.get("host") == socket.gethostname() and isinstance(facts.get("pid"), int):
-        return _process_start(facts["pid"]) != facts.get("started")
+    process = facts.get("pid")
+    if facts.get("host") == socket.gethostname() and isinstance(process, int):
+        return _process_start(process) != facts.get("started")
     # a clock that jumped backwards makes `silent` negative: then only waiting helps
     return silent > STALE_S
 
@@ -98,10 +100,8 @@ def _take_aside(path: Path) -> bool:
     except FileNotFoundError:
         return True
     if not is_stale(aside):  # it came to life between the look and the rename: give it back
-        try:
+        with contextlib.suppress(OSError):
             os.link(aside, path)
-        except OSError:
-            pass
         aside.unlink(missing_ok=True)
         return False
     aside.unlink(missing_ok=True)

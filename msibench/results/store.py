@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import socket
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -139,7 +141,8 @@ class Store:
 
     def new_work(self, key: str) -> Path:
         """Make an empty folder in which one cell is worked on."""
-        folder = self.root / "work" / f"{key[:16]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        owner = f"{_host()}-{os.getpid()}"
+        folder = self.root / "work" / f"{key[:16]}-{owner}-{uuid.uuid4().hex[:8]}"
         with explained(folder):
             folder.mkdir(parents=True)
         return folder
@@ -164,7 +167,7 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             old = None
             if target.exists():
-                old = self.root / "work" / f"old-{uuid.uuid4().hex}"
+                old = self.root / "work" / f"old-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
                 target.rename(old)
             work.rename(target)
             sync_folder(target.parent)
@@ -201,10 +204,10 @@ class Store:
         if not work.is_dir():
             return
         for folder in work.iterdir():
-            owner = folder.name.split("-")[1:2]
-            if folder.name.startswith("old-") or not owner or not owner[0].isdigit():
-                continue
-            if not psutil.pid_exists(int(owner[0])) and not (folder / "remote").exists():
+            _, _, owner = folder.name.partition("-")
+            host, _, rest = owner.partition("-")
+            process = rest.partition("-")[0]
+            if host == _host() and process.isdigit() and not psutil.pid_exists(int(process)):
                 _remove(folder)
 
     def lease(self, key: str) -> leases.Lease | None:
@@ -291,6 +294,11 @@ def iter_sound(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, CellRec
             yield key, store.record(key)
         except (IntegrityError, SchemaError) as error:
             yield key, error
+
+
+def _host() -> str:
+    """Return this machine's name as one word, for the names of work folders."""
+    return re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname()) or "host"
 
 
 def _remove(path: Path) -> None:
