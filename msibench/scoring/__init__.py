@@ -1,0 +1,36 @@
+"""From rows to scores: schemes, composites, statistics and tables; numpy, scipy and pandas only."""
+
+from msibench.scoring.comparisons import comparisons
+from msibench.scoring.composite import composite
+from msibench.scoring.cube import COLUMNS, check_rows
+from msibench.scoring.noninferiority import Verdict, compare_rows, noninferiority
+from msibench.scoring.pair_table import pair_table
+from msibench.scoring.schemes import (
+    DEFAULT_SCHEME,
+    Scheme,
+    WeightedMetric,
+    load_scheme,
+    scheme_from_mapping,
+    shipped_schemes,
+)
+from msibench.scoring.seeds import seed_from
+from msibench.scoring.table import summarise
+
+__all__ = [
+    "COLUMNS",
+    "DEFAULT_SCHEME",
+    "Scheme",
+    "Verdict",
+    "WeightedMetric",
+    "check_rows",
+    "compare_rows",
+    "comparisons",
+    "composite",
+    "load_scheme",
+    "noninferiority",
+    "pair_table",
+    "scheme_from_mapping",
+    "seed_from",
+    "shipped_schemes",
+    "summarise",
+]

@@ -1,0 +1,271 @@
+"""Two-level bootstrap intervals: sections are the replicates, ion images are nested in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
+
+Floats = NDArray[np.float64]
+
+MINIMUM_SECTIONS = 5
+"""Below this number of sections an interval says nothing about other sections."""
+MINIMUM_FREEDOM = 4
+"""Images beyond one per section that an interval inside fixed sections needs."""
+_CELLS = 1 << 21
+"""Resampled images held at once (16 MiB)."""
+_COLUMNS = 256
+"""Columns held at once; each block repeats the same draws."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Interval:
+    """Means with their intervals; every field has the shape of one image's values."""
+
+    mean: Floats
+    """Mean over the images that have a value."""
+    low: Floats
+    high: Floats
+    """NaN where `note` says why there is no interval."""
+    images: NDArray[np.intp]
+    """Images behind the mean."""
+    sections: NDArray[np.intp]
+    """Sections behind the mean."""
+    scope: NDArray[np.str_]
+    """``"sections"``: holds for other sections of the kind; ``"images"``: for other ion images of
+    the very same sections; empty without an interval."""
+    note: NDArray[np.str_]
+    """What a reader must be told beside the interval; empty when nothing."""
+
+
+def two_level_bootstrap(
+    values: ArrayLike,
+    sections: Sequence[object] | NDArray[np.generic],
+    *,
+    draws: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Mean over images with a studentised two-level cluster bootstrap interval.
+
+    Each draw takes sections with replacement, then images with replacement inside each taken
+    section. The statistic is ``t = (mean* - mean) / se*`` with the linearised cluster standard
+    error, and the interval is ``mean - t_high se .. mean - t_low se`` (bootstrap-t). The plain
+    percentile interval is not used: over few sections it is too narrow (five sections: it covers
+    84 % instead of 95 %), and where images differ more than sections it is too wide (99 %).
+
+    With fewer than `MINIMUM_SECTIONS` sections the images are resampled inside the given sections,
+    ``scope`` says ``"images"`` and ``note`` says that nothing is known about other sections.
+
+    Parameters
+    ----------
+    values
+        ``(image,)`` or ``(image, column)``; NaN or infinite where undefined. All columns share
+        their draws.
+    sections
+        Name of the section of every image.
+    draws, seed, level
+        Number of draws, where they start, and the nominal coverage.
+
+    Returns
+    -------
+    Fields of shape ``()`` or ``(column,)``.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or `level` or `draws` is out of range.
+
+    References
+    ----------
+    .. [1] Davison & Hinkley, Bootstrap Methods and their Application (1997), sections 3.8 and 5.2.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    flat = table.reshape(table.shape[0], -1) if table.ndim else table.reshape(0, 1)
+    names, number = np.unique(np.asarray(sections).astype(str), return_inverse=True)
+    if table.ndim not in (1, 2) or len(number) != len(flat):
+        raise ValueError(
+            "values must be (image,) or (image, column) with one section name per image: got shape "
+            f"{table.shape} and {len(number)} names"
+        )
+    if draws < 100 or not 0.0 < level < 1.0:
+        raise ValueError(f"expected draws >= 100 and 0 < level < 1, got {draws} and {level}")
+    defined = np.isfinite(flat)
+    by_section = np.argsort(number, kind="stable")
+    flat, defined = flat[by_section], defined[by_section]
+    sizes = np.bincount(number, minlength=len(names))
+
+    images = defined.sum(axis=0)
+    behind = _per_section(defined.astype(np.float64), sizes)
+    count = (behind > 0).sum(axis=0)
+    mean = np.full(flat.shape[1], np.nan)
+    np.divide(np.where(defined, flat, 0.0).sum(axis=0), images, out=mean, where=images > 0)
+    low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    scope = np.full(mean.shape, "", dtype="<U8")
+    note = np.full(mean.shape, "no defined value", dtype="<U96")
+
+    deviation = np.where(defined, flat - np.where(images > 0, mean, 0.0), 0.0)
+    over_sections = count >= MINIMUM_SECTIONS
+    over_images = ~over_sections & (images - count >= MINIMUM_FREEDOM)
+    for wanted, fixed in ((over_sections, False), (over_images, True)):
+        for partial in (False, True):  # columns without holes need a single denominator
+            holes = ~defined.all(axis=0)
+            every = np.flatnonzero(wanted & (holes == partial))
+            for columns in np.split(every, range(_COLUMNS, len(every), _COLUMNS)):
+                if not len(columns):
+                    continue
+                weights = defined[:, columns] if partial else np.ones((len(flat), 1), bool)
+                below, above = _t_interval(
+                    deviation[:, columns], weights.astype(float), sizes, fixed, draws, seed, level
+                )
+                low[columns], high[columns] = mean[columns] - below, mean[columns] + above
+    scope[over_sections], scope[over_images] = "sections", "images"
+    note[over_sections] = ""
+    for column in np.flatnonzero(~over_sections & (images > 0)):
+        few = f"too few sections ({count[column]} < {MINIMUM_SECTIONS})"
+        note[column] = (
+            f"{few}: the interval holds for ion images of these sections only"
+            if over_images[column]
+            else f"{few} and too few images ({images[column]}) for an interval"
+        )
+    shape = table.shape[1:]
+    return Interval(
+        mean=mean.reshape(shape),
+        low=low.reshape(shape),
+        high=high.reshape(shape),
+        images=images.reshape(shape),
+        sections=count.reshape(shape),
+        scope=scope.reshape(shape),
+        note=note.reshape(shape),
+    )
+
+
+def mean_and_sem(values: ArrayLike) -> tuple[float, float, int]:
+    """Return mean, standard error of the mean and count over the finite values, as papers print them.
+
+    The standard error takes the images as independent; the interval of `two_level_bootstrap` does
+    not. NaN where too few values stand behind it (none; one).
+    """
+    finite = np.asarray(values, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    count = int(finite.size)
+    if count == 0:
+        return float("nan"), float("nan"), 0
+    mean = float(finite.mean())
+    sem = float(finite.std(ddof=1) / np.sqrt(count)) if count > 1 else float("nan")
+    return mean, sem, count
+
+
+def _t_interval(
+    deviation: Floats,
+    weight: Floats,
+    sizes: NDArray[np.intp],
+    fixed: bool,
+    draws: int,
+    seed: int,
+    level: float,
+) -> tuple[Floats, Floats]:
+    """Return how far the interval reaches below and above the mean, ``(column,)`` each.
+
+    `deviation` ``(image, column)`` is measured from the mean, 0 where undefined; `weight` is 1
+    where defined and may have a single column; images are sorted by section.
+    """
+    parts = _Sums(draws, deviation.shape[1], weight.shape[1], fixed)
+    rng = np.random.default_rng(seed)
+    edges = np.concatenate([[0], np.cumsum(sizes)])
+    picks = _section_picks(rng, draws, len(sizes), fixed)
+    with threadpool_limits(limits=1, user_api="blas"):  # same bytes whatever the thread count
+        for section, size in enumerate(sizes):
+            rows = slice(edges[section], edges[section + 1])
+            for slot in range(1, int(picks[:, section].max(initial=0)) + 1):
+                taken = np.flatnonzero(picks[:, section] >= slot)
+                for part in np.array_split(taken, -(-len(taken) * int(size) // _CELLS)):
+                    counts = _resample(rng, len(part), int(size))
+                    parts.add(part, counts, deviation[rows], weight[rows])
+    mean, error = parts.mean_and_error()
+    whole = _Sums(1, deviation.shape[1], weight.shape[1], fixed)
+    for section in range(len(sizes)):
+        rows = slice(edges[section], edges[section + 1])
+        once = np.ones((1, int(sizes[section])))
+        whole.add(np.zeros(1, dtype=np.intp), once, deviation[rows], weight[rows])
+    _, here = whole.mean_and_error()
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pivot = mean / error
+    pivot = np.sort(np.where(np.isnan(pivot), 0.0, pivot), axis=0)
+    tail = (1.0 - level) / 2.0
+    first = min(max(int(np.ceil(tail * draws)) - 1, 0), draws - 1)
+    finite = np.nan_to_num(pivot[[first, draws - 1 - first]], posinf=1e6, neginf=-1e6)
+    return np.maximum(finite[1], 0.0) * here[0], np.maximum(-finite[0], 0.0) * here[0]
+
+
+class _Sums:
+    """Sums over the resampled sections of every draw from which a mean and its error follow."""
+
+    def __init__(self, draws: int, columns: int, weights: int, fixed: bool) -> None:
+        self.fixed = fixed
+        self.sections = np.zeros((draws, weights))
+        self.weight, self.weight_squared = np.zeros((2, draws, weights))
+        self.total, self.total_squared, self.cross = np.zeros((3, draws, columns))
+        self.inside = np.zeros((draws if fixed else 0, columns))
+
+    def add(
+        self, draw: NDArray[np.intp], counts: Floats, deviation: Floats, weight: Floats
+    ) -> None:
+        """Add one section, resampled as `counts` ``(draw, image)`` says, to these draws."""
+        total, size = counts @ deviation, counts @ weight
+        self.weight[draw] += size
+        self.total[draw] += total
+        if self.fixed:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                spread = counts @ (deviation * deviation) - total * total / size
+                spread = np.where(size > 1, spread * size / (size - 1.0), 0.0)
+            self.inside[draw] += np.maximum(spread, 0.0)
+        else:
+            self.sections[draw] += size > 0
+            self.weight_squared[draw] += size * size
+            self.total_squared[draw] += total * total
+            self.cross[draw] += total * size
+
+    def mean_and_error(self) -> tuple[Floats, Floats]:
+        """Return the mean over images and its standard error, ``(draw, column)``."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = self.total / self.weight
+            if self.fixed:
+                return mean, np.sqrt(self.inside) / self.weight
+            spread = (
+                self.total_squared - 2.0 * mean * self.cross + mean * mean * self.weight_squared
+            )
+            spread = np.maximum(spread, 0.0) * (self.sections / (self.sections - 1.0))
+            return mean, np.sqrt(spread) / self.weight
+
+
+def _section_picks(
+    rng: np.random.Generator, draws: int, sections: int, fixed: bool
+) -> NDArray[np.intp]:
+    """How often every draw takes every section, ``(draw, section)``."""
+    if fixed:
+        return np.ones((draws, sections), dtype=np.intp)
+    picks = np.empty((draws, sections), dtype=np.intp)
+    step = max(1, _CELLS // sections)
+    for first in range(0, draws, step):
+        rows = min(step, draws - first)
+        picks[first : first + rows] = _resample(rng, rows, sections)
+    return picks
+
+
+def _resample(rng: np.random.Generator, rows: int, size: int) -> Floats:
+    """How often each of `size` things is taken in `size` draws with replacement, ``(row, thing)``."""
+    if size == 1:
+        return np.ones((rows, 1))
+    taken = rng.integers(size, size=(rows, size)) + np.arange(rows)[:, None] * size
+    return np.bincount(taken.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
+
+
+def _per_section(values: Floats, sizes: NDArray[np.intp]) -> Floats:
+    """Sum rows that are sorted by section, ``(section, column)``."""
+    edges = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+    return np.add.reduceat(values, edges, axis=0) if len(values) else values[:0]
