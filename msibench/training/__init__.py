@@ -1,0 +1,1 @@
+"""Training and fine-tuning on ion images, shared by the plugins that learn."""
