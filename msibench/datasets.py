@@ -58,7 +58,7 @@ class MZSet:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Card:
     """What is known of a data set before any pixel is read."""
 
@@ -98,6 +98,8 @@ class Card:
     published_source: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Options of the reader."""
+    local_files: Mapping[str, Path] = field(default_factory=dict)
+    """A user's own files by name; their place never enters a key."""
 
     @property
     def sections(self) -> tuple[str, ...]:
@@ -184,7 +186,10 @@ def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "")
             )
     published = facts.pop("published", None)
     values = _checked(
-        facts, Card, where, skip={"folder", "files", "mz_sets", "train", "test", "reader"}
+        facts,
+        Card,
+        where,
+        skip={"folder", "files", "mz_sets", "train", "test", "reader", "local_files"},
     )
     if published is not None and (Path(published).name != published):
         raise ConfigurationError(f"{where}: published = {published!r} must be a file beside it")
@@ -212,7 +217,11 @@ def find_file(card: Card, file: CardFile, *, verify: bool = True) -> Path:
     IntegrityError
         If its sha256 is not the card's.
     """
-    candidates = (find_in_mirror(Path(card.name) / file.name), download_folder(card) / file.name)
+    candidates = (
+        card.local_files.get(file.name),
+        find_in_mirror(Path(card.name) / file.name),
+        download_folder(card) / file.name,
+    )
     path = next((found for found in candidates if found is not None and found.is_file()), None)
     if path is None:
         how = file.how or f"fetch it with: msibench fetch {card.name}"
@@ -268,7 +277,7 @@ def read_section(card: Card, section: str, mz_set: str = "") -> Section:
         )
     if card.reader:
         found: Section = resolve_target(card.reader)(card, section, chosen)
-        return _select(found, chosen)
+        return select_mz(found, chosen)
     return _read_plain(card, section, chosen)
 
 
@@ -376,7 +385,7 @@ def _read_plain(card: Card, section: str, mz_set: MZSet) -> Section:
     guide = None
     if "guide" in by_role:
         guide = _read_guide(card, by_role, image)
-    return _select(Section(dataset=card.name, name=section, image=image, guide=guide), mz_set)
+    return select_mz(Section(dataset=card.name, name=section, image=image, guide=guide), mz_set)
 
 
 def _read_guide(card: Card, by_role: Mapping[str, CardFile], image: MSImage) -> GuideImage:
@@ -395,7 +404,7 @@ def _read_guide(card: Card, by_role: Mapping[str, CardFile], image: MSImage) -> 
     return replace(on_grid, pixel_size_um=image.pixel_size_um)
 
 
-def _select(section: Section, mz_set: MZSet) -> Section:
+def select_mz(section: Section, mz_set: MZSet) -> Section:
     """Keep the channels of the m/z set, in every array that has channels."""
     image = section.image
     if not mz_set.mz or (

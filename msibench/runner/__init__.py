@@ -1,0 +1,1 @@
+"""Plan cells, run each in a process of its own, score and store what comes back."""

@@ -1,0 +1,142 @@
+"""The child process: one method, one problem, one prediction. ``python -m msibench.runner.cell DIR``.
+
+Reads ``cell.json`` and ``problem.h5`` in DIR, writes ``prediction.h5`` and last ``result.json``. It
+never sees the truth. Whatever it prints goes to the log that its supervisor keeps.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msibench.contracts.method import Reporting, Trainable
+from msibench.image import Budget, Skip
+from msibench.plugin_manager import resolve_target
+from msibench.results.arrays import write_arrays
+from msibench.results.files import write_atomically
+from msibench.results.keys import plain
+from msibench.runner.problem_file import read_pairs, read_problem
+
+PREDICTION_SCHEMA = 1
+
+
+def main(folder: Path) -> int:
+    """Run the cell in `folder` and return the process's exit status."""
+    _die_with_parent()
+    facts = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+    timings: dict[str, float] = {}
+    outcome: dict[str, Any] = {"status": "failed", "reason": "", "timings": timings}
+    try:
+        outcome.update(_work(folder, facts, timings))
+    except MemoryError as error:
+        outcome.update(status="oom", reason=_last_line(error))
+        traceback.print_exc()
+    except Exception as error:
+        outcome.update(status=_status_of(error), reason=_last_line(error))
+        traceback.print_exc()
+    outcome["peaks"] = _peaks()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    write_atomically(folder / "result.json", json.dumps(plain(outcome), sort_keys=True))
+    return 0 if outcome["status"] in {"ok", "not-applicable"} else 1
+
+
+def _work(folder: Path, facts: dict[str, Any], timings: dict[str, float]) -> dict[str, Any]:
+    problem = read_problem(folder / "problem.h5", facts, scratch=folder / "scratch")
+    with _clock(timings, "import"):
+        make = resolve_target(facts["target"])
+    weights = {name: Path(path) for name, path in facts["weights"].items()}
+    with _clock(timings, "build"):
+        method = make(**facts["config"], **({"weights": weights} if weights else {}))
+    pairs_file = folder / "training.h5"
+    if isinstance(method, Trainable) and pairs_file.is_file():
+        with _clock(timings, "fit"):
+            method.fit(read_pairs(pairs_file), seed=facts["seed"], budget=Budget())
+    warm_up = getattr(method, "warm_up", None)
+    if callable(warm_up):
+        with _clock(timings, "warm_up"):
+            warm_up(problem)
+    with _clock(timings, "upscale"):
+        prediction = method.upscale(problem)
+        _synchronise(problem.device)
+    report = dict(method.report()) if isinstance(method, Reporting) else {}
+    if isinstance(prediction, Skip):
+        return {"status": "not-applicable", "reason": prediction.reason, "report": report}
+    values = np.asarray(prediction)
+    write_arrays(
+        folder / "prediction.h5",
+        {"prediction": values, "mz": problem.low.mz},
+        {
+            "schema_version": PREDICTION_SCHEMA,
+            "factor": problem.factor,
+            "unit": problem.low.unit,
+            "pixel_size_um": problem.low.pixel_size_um / problem.factor,
+        },
+    )
+    return {"status": "ok", "report": report}
+
+
+@contextmanager
+def _clock(timings: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        timings[name] = time.perf_counter() - start
+
+
+def _synchronise(device: str) -> None:
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def _peaks() -> dict[str, float]:
+    """Return the peak memory in MiB: resident, and on the device where torch used one."""
+    peaks = {"rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    torch = sys.modules.get("torch")
+    with suppress(Exception):
+        if torch is not None and torch.cuda.is_available():
+            peaks["vram"] = torch.cuda.max_memory_allocated() / 2**20
+    return peaks
+
+
+def _status_of(error: Exception) -> str:
+    name = type(error).__name__
+    if name in {"OutOfMemoryError", "AcceleratorError"} and "memory" in str(error):
+        return "oom"
+    return "weights-missing" if name == "MissingWeightsError" else "failed"
+
+
+def _last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:500]
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process when its supervisor dies."""
+    parent_death_signal = 1
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    status = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    # Without the interpreter's tidying-up: a thread that a method left behind may not hold the cell.
+    os._exit(status)

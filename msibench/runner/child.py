@@ -1,0 +1,287 @@
+"""Watch one child process from outside: its time, its memory, its output, its end.
+
+Whatever a method does, it costs its own cell: the child and all its descendants are ended at the wall
+limit or the memory limit, its output is kept up to a bound, and how it ended becomes a status with a
+reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from msibench.results.schema import Status
+
+LOG_HEAD = 256 * 1024
+LOG_TAIL = 256 * 1024
+"""Bytes kept of the start and of the end of a child's output."""
+LARGEST_RESULT = 16 << 20
+"""Bytes of ``result.json`` beyond which it is not read."""
+MOST_PROCESSES = 256
+"""Descendants beyond which a cell is ended."""
+POLL_S = 0.05
+TAG = "MSIBENCH_CELL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One cell, ready to run."""
+
+    key: str
+    folder: Path
+    timeout_s: float
+    memory_bytes: int | None = None
+    grace_s: float = 5.0
+    threads: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cpus: int = 1
+    vram_gb: float = 0.0
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a cell's process ended; whether its prediction is sound is for the supervisor to say."""
+
+    status: Status
+    reason: str = ""
+    timings: Mapping[str, float] = field(default_factory=dict)
+    peaks: Mapping[str, float] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
+    """Run one cell to its end and tell how it went.
+
+    Parameters
+    ----------
+    job
+        The cell; its folder holds ``cell.json`` and ``problem.h5``.
+    stop
+        Set by the supervisor to cancel.
+    """
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "msibench.runner.cell", str(job.folder.resolve())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=job.folder,
+        env=child_environment(job),
+        start_new_session=True,
+    )
+    log = BoundedLog(process.stdout)
+    watch = _Watch(process.pid, job)
+    verdict: tuple[Status, str] | None = None
+    while process.poll() is None:
+        verdict = watch.look(time.monotonic() - start)
+        if verdict is None and stop is not None and stop.is_set():
+            verdict = (Status.CANCELLED, "the run was stopped")
+        if verdict is not None:
+            break
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_S)
+    end_everything(process, job, watch.known)
+    log.close(job.folder / "log.txt")
+    wall = time.monotonic() - start
+    result = _read_result(job.folder / "result.json")
+    peaks = {"rss": watch.peak_rss / 2**20, **_numbers(result.get("peaks"))}
+    peaks["rss"] = max(peaks["rss"], watch.peak_rss / 2**20)
+    status, reason = verdict or _classify(process.returncode, result, log)
+    return Outcome(
+        status=status,
+        reason=reason,
+        timings={**_numbers(result.get("timings")), "wall": wall},
+        peaks=peaks,
+        report=result["report"] if isinstance(result.get("report"), dict) else {},
+    )
+
+
+def child_environment(job: Job) -> dict[str, str]:
+    """Return the environment of a child: ours, quiet, offline, and with its share of the cores."""
+    threads = str(job.threads)
+    scratch = job.folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "NUMBA_NUM_THREADS": threads,
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TMPDIR": str(scratch.resolve()),
+        TAG: job.key,
+        **job.environment,
+    }
+
+
+class BoundedLog:
+    """The start and the end of what a child prints; the middle of a flood is let go."""
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        self._stream = stream
+        self._head = bytearray()
+        self._tail: deque[bytes] = deque()
+        self._tail_size = 0
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._drain, daemon=True)
+        self._thread.start()
+
+    def _drain(self) -> None:
+        if self._stream is None:
+            return
+        descriptor = self._stream.fileno()
+        while True:
+            try:
+                block = os.read(descriptor, 65536)
+            except OSError:
+                return
+            if not block:
+                return
+            room = LOG_HEAD - len(self._head)
+            self._head += block[:room]
+            if rest := block[max(room, 0) :]:
+                self._tail.append(rest)
+                self._tail_size += len(rest)
+                while self._tail_size - len(self._tail[0]) >= LOG_TAIL:
+                    gone = len(self._tail.popleft())
+                    self._tail_size -= gone
+                    self._dropped += gone
+
+    def close(self, path: Path) -> None:
+        """Write what was kept; a descendant that holds the pipe open is not waited for."""
+        self._thread.join(timeout=2.0)
+        with suppress(OSError):
+            path.write_bytes(self.text().encode())
+
+    def text(self) -> str:
+        """Return what was kept, saying what was not."""
+        middle = f"\n… {self._dropped} bytes left out …\n".encode() if self._dropped else b""
+        return (bytes(self._head) + middle + b"".join(self._tail)).decode(errors="replace")
+
+    def last_lines(self, number: int = 3) -> str:
+        """Return the last lines that are not empty."""
+        lines = [line.strip() for line in self.text().splitlines() if line.strip()]
+        return " | ".join(lines[-number:])
+
+
+class _Watch:
+    """Looks at a process tree's memory and size."""
+
+    def __init__(self, pid: int, job: Job) -> None:
+        self._job = job
+        self.peak_rss = 0
+        self.known: dict[int, psutil.Process] = {}
+        with suppress(psutil.Error):
+            self.known[pid] = psutil.Process(pid)
+        self._root = self.known.get(pid)
+
+    def look(self, elapsed: float) -> tuple[Status, str] | None:
+        """Return why the cell must end now, or None."""
+        job = self._job
+        if elapsed > job.timeout_s:
+            return Status.TIMEOUT, f"ran longer than {job.timeout_s:g} s"
+        tree = [] if self._root is None else [self._root]
+        if self._root is not None:
+            with suppress(psutil.Error):
+                tree += self._root.children(recursive=True)
+        resident = 0
+        for process in tree:
+            self.known.setdefault(process.pid, process)
+            with suppress(psutil.Error):
+                resident += process.memory_info().rss
+        self.peak_rss = max(self.peak_rss, resident)
+        if job.memory_bytes is not None and resident > job.memory_bytes:
+            return Status.OOM, (
+                f"used {resident / 2**30:.2f} GiB, more than the {job.memory_bytes / 2**30:.2f} GiB "
+                "it may; raise it with --memory"
+            )
+        if len(tree) > MOST_PROCESSES:
+            return Status.KILLED, f"started more than {MOST_PROCESSES} processes"
+        return None
+
+
+def end_everything(
+    process: subprocess.Popen[bytes], job: Job, known: Mapping[int, psutil.Process]
+) -> None:
+    """End a child and all it started: politely, then for good; nothing is left behind."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(job.grace_s)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for descendant in _still_running(job, known, process.pid):
+        with suppress(psutil.Error):
+            descendant.kill()
+    process.wait()
+
+
+def _still_running(
+    job: Job, known: Mapping[int, psutil.Process], root: int
+) -> list[psutil.Process]:
+    """Find descendants by what was seen of the tree, and by the tag that they inherit."""
+    found = {pid: p for pid, p in known.items() if pid != root and p.is_running()}
+    tag = f"{TAG}={job.key}".encode()
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError, psutil.Error):
+            if tag in entry.read_bytes().split(b"\0"):
+                pid = int(entry.parent.name)
+                if pid != root:
+                    found.setdefault(pid, psutil.Process(pid))
+    return list(found.values())
+
+
+def _read_result(path: Path) -> dict[str, Any]:
+    try:
+        if path.is_symlink() or path.stat().st_size > LARGEST_RESULT:
+            return {}
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _numbers(found: object) -> dict[str, float]:
+    """Keep what is a finite number; a child's word is not trusted."""
+    if not isinstance(found, dict):
+        return {}
+    return {
+        str(key): float(value)
+        for key, value in found.items()
+        if isinstance(value, int | float) and abs(value) < 1e18
+    }
+
+
+def _classify(code: int, result: Mapping[str, Any], log: BoundedLog) -> tuple[Status, str]:
+    """Say how a process ended that was left to end by itself."""
+    said = result.get("status")
+    reason = str(result.get("reason", ""))[:1000]
+    if code in {0, 1} and said in set(Status):
+        return Status(said), reason
+    last = log.last_lines()
+    if code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+        hint = " (often the kernel's out-of-memory killer)" if code == -signal.SIGKILL else ""
+        return Status.KILLED, f"ended by {name}{hint}; last output: {last}"
+    if code == 0:
+        return Status.FAILED, f"ended with status 0 but left no result; last output: {last}"
+    return Status.FAILED, f"ended with status {code} and left no result; last output: {last}"

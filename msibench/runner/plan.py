@@ -1,0 +1,369 @@
+"""From a track to cells: what is to be run, with the key that says whether it was run already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from msibench.contracts.method import MethodSpec, Task
+from msibench.datasets import Card, MZSet, check_keys, dataset_digest, load_card
+from msibench.degradation import DegradationProtocol, protocol
+from msibench.errors import ConfigurationError
+from msibench.plugin_manager import Catalogue, method_from_file
+from msibench.results.keys import code_digests, digest_of, versions
+from msibench.results.schema import Status
+from msibench.tracks import READY, Entry, ProblemSet, Track
+from msibench.weights import find as find_weight
+
+KEY_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ProblemPlan:
+    """One section under one protocol with one m/z set: what is staged once for all methods."""
+
+    card: Card
+    section: str
+    protocol: DegradationProtocol
+    mz_set: MZSet
+    seed: int = 0
+    control: str = ""
+    document: Mapping[str, Any]
+    key: str
+    training: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Competitor:
+    """One method with its resolved configuration, worked out once for all cells."""
+
+    label: str
+    """Name in the leaderboard."""
+    spec: MethodSpec
+    config: Mapping[str, Any]
+    precision: str
+    document: Mapping[str, Any]
+    digest: str
+    missing: str = ""
+    """What to do about a weight file that is not here; empty when all are."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Cell:
+    """One unit of work."""
+
+    competitor: Competitor
+    problem: ProblemPlan
+    seed: int
+    device: str
+    key: str
+    verdict: Status | None = None
+    """Set when the cell need not be run to know how it ends."""
+    reason: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name in the leaderboard."""
+        return self.competitor.label
+
+    @property
+    def spec(self) -> MethodSpec:
+        """The method."""
+        return self.competitor.spec
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What the key stands for, in full."""
+        return key_document(self.competitor, self.problem, self.seed, self.device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What to leave out of a track; every field is a set of names or shell patterns, empty: all."""
+
+    methods: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    sections: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
+    mz: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """All cells of a run, in a stable order."""
+
+    track: Track
+    cells: tuple[Cell, ...]
+    notes: tuple[str, ...] = field(default=())
+    """What was left out and why."""
+
+
+def make_plan(
+    track: Track,
+    catalogue: Catalogue,
+    *,
+    cards: Mapping[str, Card] | None = None,
+    filters: Filters | None = None,
+    seeds: Iterable[int] | None = None,
+    device: str = "cpu",
+    extra_methods: Iterable[MethodSpec] = (),
+) -> Plan:
+    """Expand a track into cells.
+
+    Parameters
+    ----------
+    track, catalogue
+        What to compare, and what is installed.
+    cards
+        Cards that stand in for installed data sets of the same name (a user's own files).
+    filters
+        What to leave out.
+    seeds
+        Seeds in place of the track's.
+    device
+        ``"cpu"`` or ``"cuda"``; part of the key, because timings and last digits differ.
+    extra_methods
+        Methods from single files or checkpoints, added to the track's.
+
+    Raises
+    ------
+    UnknownNameError
+        If the track names something that is not installed.
+    ConfigurationError
+        If a method's configuration has a key that does not exist.
+    """
+    wanted = filters or Filters()
+    problems = [
+        plan_problem
+        for problem_set in track.problems
+        if _matches(problem_set.dataset, wanted.datasets)
+        for plan_problem in _problems(problem_set, catalogue, cards or {}, track, wanted)
+    ]
+    chosen, notes = _competitors(track, catalogue, problems, wanted, extra_methods)
+    library = versions()
+    competitors = [_competitor(entry, spec, library) for entry, spec in chosen]
+    cells = [
+        _cell(competitor, problem, seed, device)
+        for problem in problems
+        for competitor in competitors
+        for seed in (tuple(seeds) if seeds is not None else track.seeds)
+        if not problem.control or competitor.spec.task is not Task.SINGLE_IMAGE
+    ]
+    return Plan(track, tuple(cells), tuple(notes))
+
+
+def resolve_config(spec: MethodSpec, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a method's defaults with `changes`, refusing keys that it does not have."""
+    check_keys(changes, set(spec.config), f"configuration of method {spec.name!r}")
+    return {**spec.config, **changes}
+
+
+def _problems(
+    wanted: ProblemSet,
+    catalogue: Catalogue,
+    cards: Mapping[str, Card],
+    track: Track,
+    filters: Filters,
+) -> Iterable[ProblemPlan]:
+    card = cards.get(wanted.dataset) or load_card(catalogue.dataset(wanted.dataset))
+    mz_set = card.mz_set(wanted.mz_set or card.default_mz_set)
+    if filters.mz:
+        mz_set = MZSet(name="chosen", mz=filters.mz, ppm=mz_set.ppm, source="command line")
+    sections = wanted.sections or card.test
+    for name in (name for name in wanted.protocols if _matches(name, filters.protocols)):
+        chosen = protocol(name)
+        if card.factor and chosen.factor != card.factor:
+            raise ConfigurationError(
+                f"data set {card.name!r} has no truth and comes at factor {card.factor}; "
+                f"protocol {name!r} has factor {chosen.factor}"
+            )
+        for section in (s for s in sections if _matches(s, filters.sections)):
+            for control in ("", *track.guide_controls):
+                if control and card.tasks == ("single-image",):
+                    continue
+                yield plan_problem(card, section, chosen, mz_set, control=control)
+
+
+def plan_problem(
+    card: Card,
+    section: str,
+    chosen: DegradationProtocol,
+    mz_set: MZSet,
+    *,
+    control: str = "",
+    seed: int = 0,
+) -> ProblemPlan:
+    """Describe one problem and give it its key; nothing is read."""
+    document = {
+        "dataset": card.name,
+        "data": dataset_digest(card, section),
+        "section": section,
+        "protocol": chosen.definition(),
+        "mz": [repr(value) for value in mz_set.mz],
+        "ppm": repr(mz_set.ppm),
+        "mz_set": mz_set.name,
+        "control": control,
+        "seed": seed,
+    }
+    return ProblemPlan(
+        card=card,
+        section=section,
+        protocol=chosen,
+        mz_set=mz_set,
+        seed=seed,
+        control=control,
+        document=document,
+        key=digest_of(document),
+    )
+
+
+def _competitors(
+    track: Track,
+    catalogue: Catalogue,
+    problems: Iterable[ProblemPlan],
+    filters: Filters,
+    extra: Iterable[MethodSpec],
+) -> tuple[list[tuple[Entry, MethodSpec]], list[str]]:
+    tasks = {task for problem in problems for task in problem.card.tasks}
+    chosen: dict[str, tuple[Entry, MethodSpec]] = {}
+    notes: list[str] = []
+    for entry in track.entries:
+        if entry.method == READY:
+            for name, spec in sorted(catalogue.methods.items()):
+                if spec.task.value not in tasks:
+                    continue
+                missing = [w.name for w in spec.weights if find_weight(w) is None]
+                if missing:
+                    notes.append(f"{name}: left out, weights missing ({', '.join(missing)})")
+                elif spec.budget == "paper":
+                    notes.append(f"{name}: left out, its budget is the paper's; name it to run it")
+                else:
+                    chosen.setdefault(name, (Entry(method=name), spec))
+        else:
+            chosen[entry.name] = (entry, _spec_of(entry.method, catalogue))
+    for spec in extra:
+        chosen[spec.name] = (Entry(method=spec.name), spec)
+    if filters.methods:
+        for pattern in filters.methods:
+            if not any(fnmatchcase(name, pattern) for name in chosen):
+                spec = _spec_of(pattern, catalogue)
+                chosen[pattern] = (Entry(method=pattern), spec)
+        chosen = {n: v for n, v in chosen.items() if _matches(n, filters.methods)}
+    return list(chosen.values()), notes
+
+
+def _spec_of(name: str, catalogue: Catalogue) -> MethodSpec:
+    if ".py:" in name:
+        return method_from_file(name)
+    return catalogue.method(name)
+
+
+def _competitor(entry: Entry, spec: MethodSpec, library: Mapping[str, str]) -> Competitor:
+    config = resolve_config(spec, entry.config)
+    document = {
+        "name": spec.name,
+        "label": entry.name,
+        "target": spec.target if ".py:" not in spec.target else spec.target.rpartition(":")[2],
+        "config": config,
+        "code": dict(code_digests(spec.target)),
+        "weights": {weight.name: _weight_digest(weight) for weight in spec.weights},
+        "versions": dict(library),
+        "precision": entry.precision,
+    }
+    missing = ""
+    for weight in spec.weights:
+        if find_weight(weight) is None:
+            how = weight.how or f"get it with: msibench weights fetch {weight.name}"
+            missing = f"{weight.name} is not on this machine; {how}"
+            break
+    return Competitor(
+        label=entry.name,
+        spec=spec,
+        config=config,
+        precision=entry.precision,
+        document=document,
+        digest=digest_of(document),
+        missing=missing,
+    )
+
+
+def key_document(
+    competitor: Competitor, problem: ProblemPlan, seed: int, device: str
+) -> dict[str, Any]:
+    """Return everything that the key of a cell stands for."""
+    return {
+        "schema": KEY_SCHEMA,
+        "method": competitor.document,
+        "problem": problem.document,
+        "seed": seed,
+        "device": device.partition(":")[0],
+    }
+
+
+def key_of(document: Mapping[str, Any]) -> str:
+    """Return the key of a document: a digest over the digests of its two large parts."""
+    return _short_key(
+        digest_of(document["method"]),
+        digest_of(document["problem"]),
+        document["seed"],
+        document["device"],
+    )
+
+
+def _short_key(method: str, problem: str, seed: int, device: str) -> str:
+    return digest_of([KEY_SCHEMA, method, problem, seed, device])
+
+
+def _cell(competitor: Competitor, problem: ProblemPlan, seed: int, device: str) -> Cell:
+    verdict, reason = _verdict(competitor, problem)
+    return Cell(
+        competitor=competitor,
+        problem=problem,
+        seed=seed,
+        device=device,
+        key=_short_key(competitor.digest, problem.key, seed, device.partition(":")[0]),
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _weight_digest(weight: Any) -> str:
+    """Return the sha256 that a weight file is known by, or its name while it is not here."""
+    if weight.sha256:
+        return str(weight.sha256)
+    path = find_weight(weight)
+    if path is None:
+        return f"not here: {weight.name}"
+    from msibench.datasets import file_digest
+
+    return file_digest(path)
+
+
+def _verdict(competitor: Competitor, problem: ProblemPlan) -> tuple[Status | None, str]:
+    """Tell, without running anything, whether a method can do a problem."""
+    spec = competitor.spec
+    card, factor = problem.card, problem.protocol.factor
+    if spec.task.value not in card.tasks:
+        needs = {
+            Task.GUIDED: "a guide (an optical image on the fine grid)",
+            Task.CROSS_MODALITY: "a second, finer MSI modality",
+            Task.SINGLE_IMAGE: "ion images alone",
+        }[spec.task]
+        return Status.NOT_APPLICABLE, f"needs {needs}; data set {card.name!r} has none"
+    if spec.factors is not None and factor not in spec.factors:
+        offered = ", ".join(str(value) for value in sorted(spec.factors))
+        return Status.NOT_APPLICABLE, f"does factor {offered}; the protocol asks for {factor}"
+    seen = {card.name, f"{card.name}/{problem.section}"} & set(spec.training_data)
+    if seen:
+        return Status.NOT_APPLICABLE, (
+            f"its weights have seen {', '.join(sorted(seen))}: a score there would be of memory"
+        )
+    if competitor.missing:
+        return Status.WEIGHTS_MISSING, competitor.missing
+    return None, ""
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)

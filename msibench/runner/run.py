@@ -1,0 +1,429 @@
+"""The supervisor: lease, stage, run, check, score and store every cell of a plan."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msibench.contracts.metric import MetricSpec
+from msibench.errors import DataError, IntegrityError, MSIBenchError, SchemaError
+from msibench.plugin_manager import Catalogue, resolve_target
+from msibench.results.arrays import read_arrays
+from msibench.results.files import sha256_of, write_atomically
+from msibench.results.keys import canonical_json, plain
+from msibench.results.leases import BEAT_S, Lease, holder
+from msibench.results.provenance import environment, plugin_version
+from msibench.results.schema import CellRecord, Status
+from msibench.results.store import METRICS, PREDICTION, Store, rows_as_parquet
+from msibench.runner.child import Job, Outcome
+from msibench.runner.executors import BUILT_IN, Executor
+from msibench.runner.plan import Cell, Plan
+from msibench.runner.problem_file import write_pairs
+from msibench.runner.scorer import score, score_keys
+from msibench.runner.stage import PROBLEM, SECTION, Staged, load_staged, stage, training_pairs
+from msibench.weights import require
+
+RETRIABLE = frozenset(Status) - {Status.OK}
+ALWAYS_AGAIN = frozenset({Status.CANCELLED, Status.WEIGHTS_MISSING, Status.NOT_APPLICABLE})
+"""Statuses that are worked out anew in every run: they say nothing about the method's code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One step of a run, for progress bars and machines."""
+
+    kind: str
+    """``planned``, ``cached``, ``started``, ``finished``, ``busy``, ``note``."""
+    cell: str = ""
+    key: str = ""
+    status: str = ""
+    reason: str = ""
+    done: int = 0
+    total: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class RunSummary:
+    """What came of a run."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    """Status → cells, cached ones included."""
+    ran: int = 0
+    cached: int = 0
+    busy: int = 0
+    """Cells that another run had leased."""
+    keys: list[str] = field(default_factory=list)
+    set_aside: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How a run is carried out; nothing of it enters a key."""
+
+    jobs: int = 1
+    timeout_s: float | None = None
+    memory_gb: float | None = None
+    retry: frozenset[str] = frozenset()
+    executor: str = "local"
+    executor_options: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+
+
+class Supervisor:
+    """Carries out a plan into a store."""
+
+    def __init__(
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        options: RunOptions | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.catalogue = catalogue
+        self.options = options or RunOptions()
+        self._emit = on_event or (lambda event: None)
+        self._stop = threading.Event()
+        self._held: dict[str, Lease] = {}
+        self._environment = environment()
+        self._lock = threading.Lock()
+
+    def stop(self) -> None:
+        """End all children and finish; what is stored stays."""
+        self._stop.set()
+
+    def run(self, plan: Plan) -> RunSummary:
+        """Run every cell that the store lacks.
+
+        Raises
+        ------
+        StoreError
+            If the results folder cannot be written; finished cells are kept.
+        """
+        self.store.sweep()
+        metrics = [self.catalogue.metric(name) for name in plan.track.metrics]
+        summary = RunSummary(keys=[cell.key for cell in plan.cells])
+        waiting = [cell for cell in plan.cells if not self._settled(cell, summary)]
+        total = len(plan.cells)
+        self._emit(Event(kind="planned", total=total, done=total - len(waiting)))
+        beat = threading.Thread(target=self._beat, daemon=True)
+        beat.start()
+        try:
+            self._carry_out(waiting, plan, metrics, summary, total)
+        finally:
+            self._stop.set()
+            for lease in list(self._held.values()):
+                lease.release()
+        return summary
+
+    # -- what is already known -----------------------------------------------------------------
+
+    def _settled(self, cell: Cell, summary: RunSummary) -> bool:
+        """Whether the store, or the plan itself, already knows how a cell ends."""
+        if self.store.has(cell.key):
+            try:
+                record = self.store.record(cell.key)
+                self.store.check_files(record)
+            except (IntegrityError, SchemaError) as error:
+                aside = self.store.set_aside(cell.key)
+                summary.set_aside.append(cell.key)
+                self._emit(
+                    Event(kind="note", key=cell.key, reason=f"{error}; set aside in {aside}")
+                )
+            else:
+                again = record.status in self.options.retry or record.status in ALWAYS_AGAIN
+                if not again and cell.verdict is None:
+                    summary.cached += 1
+                    _count(summary, record.status)
+                    self._emit(_event("cached", cell, record.status, record.reason))
+                    return True
+        if cell.verdict is None:
+            return False
+        self._store_verdict(cell)
+        _count(summary, cell.verdict)
+        self._emit(_event("finished", cell, cell.verdict, cell.reason))
+        return True
+
+    def _store_verdict(self, cell: Cell) -> None:
+        work = self.store.new_work(cell.key)
+        outcome = Outcome(status=cell.verdict or Status.FAILED, reason=cell.reason)
+        self.store.commit(work, self._record(cell, outcome))
+
+    # -- the work ------------------------------------------------------------------------------
+
+    def _carry_out(
+        self,
+        waiting: list[Cell],
+        plan: Plan,
+        metrics: list[MetricSpec],
+        summary: RunSummary,
+        total: int,
+    ) -> None:
+        by_key = {cell.key: cell for cell in waiting}
+        executor = self._executor()
+        started = time.monotonic()
+        finishing: list[Future[None]] = []
+
+        def finish(cell: Cell, job: Job, outcome: Outcome) -> None:
+            record = self._finish(cell, job.folder, outcome, metrics)
+            with self._lock:
+                summary.ran += 1
+                _count(summary, record.status)
+                done = sum(summary.counts.values())
+                self._held.pop(cell.key).release()
+            event = _event("finished", cell, record.status, record.reason)
+            elapsed = time.monotonic() - started
+            self._emit(replace(event, done=done, total=total, seconds=elapsed))
+
+        with ThreadPoolExecutor(max_workers=max(1, self.options.jobs)) as pool:
+            for job, outcome in executor.run(self._jobs(waiting, plan, summary)):
+                if outcome.status is Status.CANCELLED:
+                    shutil.rmtree(job.folder, ignore_errors=True)
+                    self._held.pop(job.key).release()
+                    _count(summary, Status.CANCELLED)
+                    continue
+                finishing.append(pool.submit(finish, by_key[job.key], job, outcome))
+                for future in [future for future in finishing if future.done()]:
+                    finishing.remove(future)
+                    future.result()
+            for future in finishing:
+                future.result()
+
+    def _executor(self) -> Executor:
+        name = self.options.executor
+        target = BUILT_IN.get(name) or self.catalogue.executors[name].target
+        made: Executor = resolve_target(target)(
+            slots=self.options.jobs, stop=self._stop, options=self.options.executor_options
+        )
+        return made
+
+    def _jobs(self, cells: Iterable[Cell], plan: Plan, summary: RunSummary) -> Iterator[Job]:
+        """Prepare cells one by one, as the executor has room for them."""
+        for cell in cells:
+            lease = self.store.lease(cell.key)
+            if lease is None:
+                summary.busy += 1
+                reason = f"another run has it ({holder(self.store.lease_path(cell.key))})"
+                self._emit(_event("busy", cell, "", reason))
+                continue
+            with self._lock:
+                self._held[cell.key] = lease
+            if self.store.has(cell.key) and self._done_elsewhere(cell, summary):
+                with self._lock:
+                    self._held.pop(cell.key).release()
+                continue
+            try:
+                job = self._prepare(cell, plan)
+            except MSIBenchError as error:
+                if not isinstance(error, DataError):
+                    raise
+                self._fail(cell, f"the problem cannot be made: {error}", summary)
+                continue
+            self._emit(_event("started", cell, "", ""))
+            yield job
+
+    def _done_elsewhere(self, cell: Cell, summary: RunSummary) -> bool:
+        """Whether another run finished a cell between planning and leasing it."""
+        try:
+            record = self.store.record(cell.key)
+        except (IntegrityError, SchemaError):
+            return False
+        if record.status in self.options.retry or record.status in ALWAYS_AGAIN:
+            return False
+        summary.cached += 1
+        _count(summary, record.status)
+        self._emit(_event("cached", cell, record.status, record.reason))
+        return True
+
+    def _fail(self, cell: Cell, reason: str, summary: RunSummary) -> None:
+        work = self.store.new_work(cell.key)
+        record = self._record(cell, Outcome(status=Status.FAILED, reason=reason))
+        self.store.commit(work, record)
+        _count(summary, Status.FAILED)
+        with self._lock:
+            self._held.pop(cell.key).release()
+        self._emit(_event("finished", cell, Status.FAILED, reason))
+
+    def _prepare(self, cell: Cell, plan: Plan) -> Job:
+        """Fill a work folder with what the child reads."""
+        staged = stage(cell.problem, self.store)
+        folder = self.store.new_work(cell.key)
+        shutil.copyfile(staged / PROBLEM, folder / PROBLEM)
+        spec, limits = cell.spec, plan.track.limits
+        if getattr(spec, "trainable", False):
+            write_pairs(folder / "training.h5", training_pairs(cell.problem))
+        facts = {
+            "target": spec.target,
+            "config": dict(cell.competitor.config),
+            "weights": {weight.name: str(require(weight)) for weight in spec.weights},
+            "device": cell.device,
+            "precision": cell.competitor.precision,
+            "seed": cell.seed,
+        }
+        write_atomically(folder / "cell.json", canonical_json(facts))
+        memory = self.options.memory_gb or limits.memory_gb or fair_share_gb(self.options.jobs)
+        vram = max(spec.resources.vram_gb, 1.0) if cell.device.startswith("cuda") else 0.0
+        return Job(
+            key=cell.key,
+            folder=folder,
+            timeout_s=self.options.timeout_s or limits.timeout_s,
+            memory_bytes=int(memory * 2**30),
+            grace_s=limits.grace_s,
+            threads=self.options.threads or max(1, (os.cpu_count() or 1) // self.options.jobs),
+            cpus=spec.resources.cpus,
+            vram_gb=vram,
+            name=f"{cell.label}-{cell.problem.card.name}-{cell.problem.section}",
+        )
+
+    def _finish(
+        self, cell: Cell, folder: Path, outcome: Outcome, metrics: list[MetricSpec]
+    ) -> CellRecord:
+        """Check and score what a child left, and store the cell."""
+        staged_folder = self.store.problem_folder(cell.problem.key)
+        staged = load_staged_once(staged_folder)
+        record = self._record(cell, outcome)
+        record = replace(
+            record,
+            truth_digest=staged.digest,
+            mz=tuple(None if np.isnan(mz) else float(mz) for mz in staged.low.mz),
+            channel_names=staged.low.channel_names(),
+            pixel_size_um=_known(staged.low.pixel_size_um / staged.protocol.factor),
+            notes=(*record.notes, *staged.notes),
+        )
+        if outcome.status is Status.OK:
+            prediction, fault = check_prediction(folder / PREDICTION, staged, cell)
+            if prediction is None:
+                record = replace(record, status=Status.INVALID_OUTPUT, reason=fault)
+                (folder / PREDICTION).unlink(missing_ok=True)
+            else:
+                rows = score(prediction, staged, metrics, seed=cell.seed)
+                (folder / METRICS).write_bytes(rows_as_parquet(rows))
+                digest = sha256_of(folder / PREDICTION)
+                record = replace(record, scores=score_keys(metrics, staged, digest))
+        else:
+            (folder / PREDICTION).unlink(missing_ok=True)
+        return self.store.commit(folder, record)
+
+    def _record(self, cell: Cell, outcome: Outcome) -> CellRecord:
+        spec, problem = cell.spec, cell.problem
+        report = plain(dict(outcome.report))
+        assert isinstance(report, dict)
+        return CellRecord(
+            key=cell.key,
+            key_document=cell.document,
+            status=outcome.status,
+            reason=outcome.reason,
+            method=cell.label,
+            dataset=problem.card.name,
+            section=problem.section,
+            protocol=problem.protocol.name,
+            mz_set=problem.mz_set.name,
+            seed=cell.seed,
+            control=problem.control,
+            device=cell.device.partition(":")[0],
+            precision=cell.competitor.precision,
+            problem_key=problem.key,
+            timings=dict(outcome.timings),
+            peaks=dict(outcome.peaks),
+            report=report if len(json.dumps(report)) < 4 << 20 else {"left out": "over 4 MiB"},
+            method_facts={
+                "name": spec.name,
+                "task": spec.task.value,
+                "title": spec.title,
+                "citation": spec.citation,
+                "licence": spec.licence,
+                "training_data": list(spec.training_data),
+                "control": spec.control,
+                "budget": spec.budget,
+                "provided_by": plugin_version(spec.target),
+            },
+            notes=("synthetic section",) if problem.card.synthetic else (),
+            provenance={
+                **self._environment,
+                "threads": self.options.threads
+                or max(1, (os.cpu_count() or 1) // self.options.jobs),
+                "executor": self.options.executor,
+                "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            },
+        )
+
+    def _beat(self) -> None:
+        """Say that the cells in hand are still being worked on."""
+        while not self._stop.wait(BEAT_S):
+            for lease in list(self._held.values()):
+                lease.beat()
+
+
+def check_prediction(
+    path: Path, staged: Staged, cell: Cell
+) -> tuple[NDArray[np.float32] | None, str]:
+    """Return a sound prediction, or None and what is wrong with it."""
+    expected = (
+        staged.low.channels,
+        staged.low.shape[0] * staged.protocol.factor,
+        staged.low.shape[1] * staged.protocol.factor,
+    )
+    if not path.is_file() or path.is_symlink():
+        return None, "the method returned, but left no prediction"
+    try:
+        arrays, _ = read_arrays(path, ("prediction",), max_bytes=8 * int(np.prod(expected)) + 4096)
+    except IntegrityError as error:
+        return None, str(error).replace(str(path), PREDICTION)
+    values = arrays["prediction"]
+    if values.shape != expected:
+        return None, (
+            f"expected (channel, row, column) = {expected}, low times factor "
+            f"{staged.protocol.factor}; got {values.shape}"
+        )
+    if values.dtype != np.float32:
+        return None, f"expected float32, got {values.dtype}"
+    unsound = int(np.count_nonzero(~np.isfinite(values)))
+    if unsound:
+        return None, f"{unsound} of {values.size} values are NaN or infinite"
+    if cell.spec.never_negative and values.size and float(values.min()) < 0:
+        return None, (
+            f"negative intensities down to {values.min():.3g}, though the method promises none "
+            "(MethodSpec.never_negative)"
+        )
+    return values, ""
+
+
+@lru_cache(maxsize=4)
+def load_staged_once(folder: Path) -> Staged:
+    """Load a staged problem, kept for the next methods on the same section."""
+    return load_staged(folder, sha256_of(folder / SECTION))
+
+
+def fair_share_gb(jobs: int) -> float:
+    """Return the memory that one of `jobs` cells may use: nine tenths of what is there, shared."""
+    import psutil
+
+    return float(psutil.virtual_memory().total) * 0.9 / 2**30 / max(1, jobs)
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _count(summary: RunSummary, status: str) -> None:
+    summary.counts[str(status)] = summary.counts.get(str(status), 0) + 1
+
+
+def _event(kind: str, cell: Cell, status: str, reason: str) -> Event:
+    problem = cell.problem
+    control = f" [{problem.control}]" if problem.control else ""
+    name = f"{cell.label} · {problem.card.name}/{problem.section} · {problem.protocol.name}"
+    return Event(kind=kind, cell=name + control, key=cell.key, status=str(status), reason=reason)
