@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,9 @@ from msibench.degradation.scaling import Scaling
 from msibench.degradation.step import NoiseSource, Step
 from msibench.errors import ConfigurationError, DataError, UnknownNameError
 from msibench.image import MSImage
-from msibench.io.transforms import Normalisation, normalise
+
+if TYPE_CHECKING:
+    from msibench.io.transforms import Normalisation
 
 LARGEST_FACTOR = 32
 _NAME = re.compile(r"(?P<family>[a-z][a-z0-9-]*)-x(?P<factor>[1-9][0-9]*)@(?P<version>[1-9][0-9]*)")
@@ -142,7 +144,9 @@ class DegradationProtocol:
         notes: list[str] = []
         section = _measured_pixels(fine, notes)
         if self.normalisation != "none":
-            section = normalise(section, cast(Normalisation, self.normalisation), norm).image
+            from msibench.io.transforms import normalise  # readers stay unloaded otherwise
+
+            section = normalise(section, cast("Normalisation", self.normalisation), norm).image
             notes.append(f"normalised by {self.normalisation} before scaling")
         scale = self.scaling.scale(section.values, section.mask, declared_range)
         section, cropped = crop_to_multiple(section, self.factor)
