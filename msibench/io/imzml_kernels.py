@@ -1,0 +1,206 @@
+"""Inner loops over the .ibd file: one pass over all peaks, without the interpreter lock.
+
+Arrays in an .ibd file start at any byte. They are viewed in place; the processors that numba
+compiles for read unaligned numbers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msibench.io.compiled import compiled
+
+Bytes = NDArray[np.uint8]
+Longs = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+
+
+@compiled
+def survey(
+    data: Bytes,
+    kind: NDArray[np.generic],
+    offset: Longs,
+    length: Longs,
+    begin: int,
+    end: int,
+    ascending: NDArray[np.bool_],
+    lowest: Doubles,
+    highest: Doubles,
+) -> None:
+    """Note for spectra `begin` to `end` whether m/z ascend, and the finite extremes.
+
+    `kind` is an empty array of the stored type. Without a finite m/z the extremes are inf, -inf.
+    """
+    size = kind.itemsize
+    for spectrum in range(begin, end):
+        start = offset[spectrum]
+        mz = data[start : start + length[spectrum] * size].view(kind.dtype)
+        count = length[spectrum]
+        ordered = True
+        for peak in range(1, count):
+            ordered &= mz[peak] >= mz[peak - 1]
+        low, high = np.inf, -np.inf
+        if count > 0:
+            ordered &= mz[0] == mz[0]  # false for NaN
+            low, high = np.float64(mz[0]), np.float64(mz[count - 1])
+            ordered &= np.isfinite(low) and np.isfinite(high)
+            if not ordered:
+                low, high = np.inf, -np.inf
+                for peak in range(count):
+                    value = np.float64(mz[peak])
+                    if np.isfinite(value):
+                        low, high = min(low, value), max(high, value)
+        ascending[spectrum] = ordered
+        lowest[spectrum] = low
+        highest[spectrum] = high
+
+
+@compiled
+def sum_windows(
+    mz_data: Bytes,
+    intensity_data: Bytes,
+    mz_kind: NDArray[np.generic],
+    intensity_kind: NDArray[np.generic],
+    mz_offset: Longs,
+    intensity_offset: Longs,
+    length: Longs,
+    ascending: NDArray[np.bool_],
+    pixel: Longs,
+    begin: int,
+    end: int,
+    low: Doubles,
+    high: Doubles,
+    images: NDArray[np.float32],
+) -> int:
+    """Add the peaks of spectra `begin` to `end` that lie in ``[low, high]`` to their pixels.
+
+    `low` and `high` both ascend. Neighbouring spectra of one pixel are summed in float64 before
+    they are rounded. The two `data` are one mapped file unless arrays had to be inflated. Returns how many peaks were left out because they are not finite.
+    """
+    windows = low.size
+    total = np.zeros(windows, dtype=np.float64)
+    hit = False
+    left_out = 0
+    mz_size, intensity_size = mz_kind.itemsize, intensity_kind.itemsize
+    for spectrum in range(begin, end):
+        count = length[spectrum]
+        start = mz_offset[spectrum]
+        mz = mz_data[start : start + count * mz_size].view(mz_kind.dtype)
+        start = intensity_offset[spectrum]
+        intensity = intensity_data[start : start + count * intensity_size].view(intensity_kind.dtype)
+        if count == 0:
+            pass
+        elif ascending[spectrum]:
+            first = 0
+            for window in range(windows):
+                wanted = low[window]
+                # gallop from the last window, then halve: few steps when windows are dense
+                step, top = 1, first
+                while top < count and mz[top] < wanted:
+                    first = top + 1
+                    top += step
+                    step += step
+                top = min(top, count)
+                while first < top:
+                    middle = (first + top) >> 1
+                    if mz[middle] < wanted:
+                        first = middle + 1
+                    else:
+                        top = middle
+                peak = first
+                while peak < count and mz[peak] <= high[window]:
+                    value = np.float64(intensity[peak])
+                    if np.isfinite(value):
+                        total[window] += value
+                        hit = True
+                    else:
+                        left_out += 1
+                    peak += 1
+        else:
+            for peak in range(count):
+                value = np.float64(mz[peak])
+                window = np.searchsorted(high, value)  # first that does not end below; NaN: none
+                while window < windows and low[window] <= value:
+                    amount = np.float64(intensity[peak])
+                    if np.isfinite(amount):
+                        total[window] += amount
+                        hit = True
+                    else:
+                        left_out += 1
+                    window += 1
+        if hit and (spectrum + 1 == end or pixel[spectrum + 1] != pixel[spectrum]):
+            at = pixel[spectrum]
+            for window in range(windows):
+                images[window, at] += np.float32(total[window])
+                total[window] = 0.0
+            hit = False
+    return left_out
+
+
+@compiled
+def sum_chosen(
+    data: Bytes,
+    intensity_kind: NDArray[np.generic],
+    intensity_offset: Longs,
+    length: Longs,
+    pixel: Longs,
+    begin: int,
+    end: int,
+    peaks: Longs,
+    stops: Longs,
+    images: NDArray[np.float32],
+) -> int:
+    """Like `sum_windows` where all spectra share one m/z axis.
+
+    Window ``w`` is made of the values at ``peaks[stops[w]:stops[w + 1]]``.
+    """
+    windows = stops.size - 1
+    total = np.zeros(windows, dtype=np.float64)
+    left_out = 0
+    size = intensity_kind.itemsize
+    for spectrum in range(begin, end):
+        if length[spectrum] > 0:
+            start = intensity_offset[spectrum]
+            intensity = data[start : start + length[spectrum] * size].view(intensity_kind.dtype)
+            for window in range(windows):
+                for index in range(stops[window], stops[window + 1]):
+                    value = np.float64(intensity[peaks[index]])
+                    if np.isfinite(value):
+                        total[window] += value
+                    else:
+                        left_out += 1
+        if spectrum + 1 == end or pixel[spectrum + 1] != pixel[spectrum]:
+            at = pixel[spectrum]
+            for window in range(windows):
+                images[window, at] += np.float32(total[window])
+                total[window] = 0.0
+    return left_out
+
+
+@compiled
+def sum_all(
+    data: Bytes,
+    intensity_kind: NDArray[np.generic],
+    intensity_offset: Longs,
+    length: Longs,
+    pixel: Longs,
+    begin: int,
+    end: int,
+    image: Doubles,
+) -> int:
+    """Add every finite intensity of spectra `begin` to `end` to its pixel; return the others' number."""
+    left_out = 0
+    size = intensity_kind.itemsize
+    for spectrum in range(begin, end):
+        start = intensity_offset[spectrum]
+        intensity = data[start : start + length[spectrum] * size].view(intensity_kind.dtype)
+        total = 0.0
+        for peak in range(length[spectrum]):
+            value = np.float64(intensity[peak])
+            if np.isfinite(value):
+                total += value
+            else:
+                left_out += 1
+        image[pixel[spectrum]] += total
+    return left_out
