@@ -60,6 +60,7 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
         version=1,
         target="msibench.metrics.dists:dists",
         direction="lower",
+        params={"dtype": "float32"},
         weights=("vgg16", "dists"),
         title="Deep image structure and texture similarity",
         citation="Ding et al., IEEE Trans. Pattern Anal. Mach. Intell. 44 (2022) 2567-2581",
@@ -92,7 +93,7 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
         version=1,
         target="msibench.metrics.lpips:lpips",
         direction="lower",
-        params={"net": "alex"},
+        params={"net": "alex", "dtype": "float32"},
         weights=("alexnet", "lpips-alex"),
         title="Learned perceptual image patch similarity (AlexNet)",
         citation="Zhang et al., CVPR (2018) 586-595",
@@ -110,12 +111,16 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
         version=1,
         target="msibench.metrics.perceptual_loss:perceptual_loss",
         direction="lower",
+        params={"dtype": "float32"},
         weights=("vgg16",),
         title="Perceptual loss (VGG16 relu3_3)",
         citation="Johnson et al., ECCV (2016) 694-711",
     ),
 )
-"""Metrics that compare a test with a reference, in the order in which pages list them."""
+"""Metrics that compare a test with a reference, in the order in which pages list them.
+
+Networks run in float32, the precision of their weights; everything else in float64.
+"""
 
 
 def builtin_metrics() -> tuple[MetricSpec, ...]:

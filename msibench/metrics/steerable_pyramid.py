@@ -67,7 +67,8 @@ def _correlate(images: Any, xp: Any, *, first: bool, last: bool) -> Any:
 
 def _radius(first: bool) -> int:
     """Return how far the widest filter of a level reaches."""
-    return low_pass().shape[0] // 2 + (first_low_pass().shape[0] // 2 if first else 0)
+    radius = len(low_pass()) // 2
+    return radius + len(first_low_pass()) // 2 if first else radius
 
 
 @lru_cache(maxsize=32)
