@@ -17,8 +17,8 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from threading import Lock
-from typing import Literal, Protocol
+from threading import Lock, local
+from typing import Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -233,9 +233,19 @@ Forward = Callable[[Tensor, Tensor], Tensor]
 
 def _forward_of(module: nn.Module, *, compiled: bool = False) -> Forward:
     """Return the architecture as one function of all ions' flat parameters and a shared input."""
+    threads = local()
+
+    def architecture() -> nn.Module:
+        """Return this thread's copy: a module holds the parameters while it is called with them."""
+        if not hasattr(threads, "module"):
+            threads.module = copy.deepcopy(module)
+        return cast("nn.Module", threads.module)
 
     def one(parameters: Mapping[str, Tensor], image: Tensor) -> Tensor:
-        result: Tensor = functional_call(module, dict(parameters), (image,))
+        # The compiled function is called from one thread, and a compiler follows no thread-local.
+        result: Tensor = functional_call(
+            module if compiled else architecture(), dict(parameters), (image,)
+        )
         return result
 
     batched = vmap(one, in_dims=(0, None))

@@ -29,7 +29,7 @@ QUICK = MethodSpec(
     config=QUICK_BUDGET,
     citation=CITATION,
     licence="Apache-2.0",
-    title="small network, 100 epochs",
+    title="small network, 60 epochs",
     resources=Resources(cpus=1, memory_gb=4.0, vram_gb=2.0, minutes=30.0),
     sources=SOURCES,
     budget="quick",

@@ -15,8 +15,8 @@ from msibench import Problem, Skip
 from msibench.training.fitting import FitProgress, FitSettings, IonFits, fit_ions
 from msibench.training.ions import network_guide, reason_to_skip, scale_ions
 from msibench.training.threads import one_thread_each, ordered_map
-from msibench_lcrn import network
 from msibench_lcrn.config import LcrnConfig
+from msibench_lcrn.network import LcrnNetwork
 from msibench_lcrn.objective import LcrnObjective
 
 log = logging.getLogger(__name__)
@@ -72,9 +72,9 @@ class LCRN:
         """Return epochs, rises and loss curves of the last call of `upscale`."""
         return self._report
 
-    def _network(self) -> network.LCRN:
+    def _network(self) -> LcrnNetwork:
         c = self.config
-        return network.LCRN(3, c.channels, c.kernel_size, c.activation, c.final_activation)
+        return LcrnNetwork(3, c.channels, c.kernel_size, c.activation, c.final_activation)
 
     def _settings(self) -> FitSettings:
         c = self.config

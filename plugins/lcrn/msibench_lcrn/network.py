@@ -40,7 +40,7 @@ class ResidualBlock(nn.Module):
         return result
 
 
-class LCRN(nn.Module):
+class LcrnNetwork(nn.Module):
     """Guide in, one ion image out, both on the fine grid.
 
     Parameters

@@ -91,7 +91,8 @@ class LcrnObjective:
         self.guide = torch.from_numpy(guide)[None].to(device)
         if device.type == "cuda":
             self.guide = self.guide.contiguous(memory_format=torch.channels_last)
-        self._edge_of = torch.tensor(EDGE_KERNELS[config.edge_kernel], device=device)[:, None]
+        kernels = torch.tensor(EDGE_KERNELS[config.edge_kernel], dtype=torch.float32)
+        self._edge_of = kernels[:, None].to(device)
         reference = torch.from_numpy(edge_reference(guide, config.guide_to_edges)).to(device)
         self._sharp = self._edges(reference[:, None])  # (guide channel, kernel, row-2, column-2)
         self._edge_pixels = max(1, self._sharp.shape[-1] * self._sharp.shape[-2])
@@ -120,7 +121,7 @@ class LcrnObjective:
         """``(B, 1, row, column)`` -> ``(B, kernel, row - 2, column - 2)``."""
         if min(images.shape[-2:]) < 3:
             return images.new_zeros(images.shape[0], self._edge_of.shape[0], 0, 0)
-        return F.conv2d(images, self._edge_of.to(images.dtype))
+        return F.conv2d(images, self._edge_of)
 
     def __call__(self, network: Network, ions: Tensor, part: int) -> Tensor:
         """Return what this tile adds to ``(total, mse, edge)``, ``(ion, 3)``."""
