@@ -1,0 +1,301 @@
+"""Non-negative matrix factorisation by hierarchical alternating least squares (HALS).
+
+References
+----------
+.. [1] Cichocki and Phan, IEICE Trans. Fundamentals E92-A (2009) 708-721: the update.
+.. [2] Gillis and Glineur, Neural Computation 24 (2012) 1085-1105: its cost, and why one product with X
+       per iteration and side is what counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from threadpoolctl import threadpool_limits
+
+from msibench.decomposition.row_blocks import (
+    Block,
+    MatrixRows,
+    RowSource,
+    as_rows,
+    is_sparse,
+    read_ahead,
+)
+from msibench.errors import ConfigurationError, DataError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NMFResult:
+    """``X ≈ W @ H`` with both factors non-negative."""
+
+    W: NDArray[Any]
+    """``(row, rank)``: how much of each component is in each row (pixel)."""
+    H: NDArray[Any]
+    """``(rank, column)``: the spectrum of each component."""
+    relative_error: float
+    """‖X − WH‖ / ‖X‖ (Frobenius); 0 for an all-zero X."""
+    error_curve: NDArray[np.float64]
+    """The relative error after each iteration, ``(iteration,)``."""
+    converged: bool
+    """The relative decrease fell below `tol` before the iterations were used up."""
+    seed: int
+    """The seed that was asked for."""
+    restart: int
+    """Which of the restarts this is, from 0."""
+
+    @property
+    def iterations(self) -> int:
+        """How many iterations were run."""
+        return len(self.error_curve)
+
+
+class Engine(Protocol):
+    """Where the passes run: `hals_cpu.CpuEngine`, `hals_torch.TorchEngine`."""
+
+    def update_rows(
+        self, blocks: Any, W: NDArray[Any], H: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Update `W` in place; return ``Xᵀ W`` and ``Wᵀ W``."""
+        ...
+
+    def update_columns(
+        self, H: NDArray[Any], cross: NDArray[np.float64], gram: NDArray[np.float64]
+    ) -> None:
+        """Update `H` in place."""
+        ...
+
+
+def nmf(
+    X: Any,
+    rank: int,
+    *,
+    seed: int = 0,
+    iterations: int = 200,
+    tol: float = 1e-4,
+    restarts: int = 1,
+    init: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    dtype: DTypeLike | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> NMFResult:
+    """Factor a non-negative matrix, sparse or dense, in memory or streamed by row blocks.
+
+    Each iteration is one pass over the rows: a block's rows of W are updated, and what the update of H
+    needs (``Xᵀ W`` and ``Wᵀ W``) is summed on the way, so a block is forgotten before the next comes.
+    Memory: W, up to ten arrays of H's size, two blocks.
+
+    Parameters
+    ----------
+    X
+        ``(row, column)``, finite, never negative: scipy sparse, dense array, list of row blocks,
+        function that returns an iterable of row blocks, `HDF5Rows`, `SpectrumRows`.
+    rank
+        Components, at most the shorter side of `X`.
+    seed
+        The same seed gives the same bytes, on any number of threads.
+    iterations
+        At most so many passes.
+    tol
+        Stop when an iteration lowers the relative error by less than this share of it; 0: never.
+    restarts
+        Start so many times with other random factors and return the best.
+    init
+        W ``(row, rank)`` and H ``(rank, column)`` to start from; None: half-normal random numbers at
+        the scale of X, as scikit-learn's ``init="random"``.
+    dtype
+        float32 or float64; None: that of `X`, float32 for integers. In float32 the relative error is
+        not resolved below about 1e-3.
+    device
+        ``"cpu"``, or a torch device (``"cuda"``).
+    threads
+        Of the CPU; None: all that this process may use.
+    progress
+        Called after each iteration with its number, from 1, and the relative error.
+
+    Raises
+    ------
+    ConfigurationError
+        For an option that cannot be meant.
+    DataError
+        If X is empty, holds NaN, infinite or negative values, or has fewer rows or columns than
+        components.
+    """
+    for name, value in (("rank", rank), ("iterations", iterations), ("restarts", restarts)):
+        if int(value) != value or value < 1:
+            raise ConfigurationError(f"{name} must be a whole number of at least 1, got {value}")
+    if tol < 0:
+        raise ConfigurationError(f"tol must not be negative, got {tol}")
+    if init is not None and restarts > 1:
+        raise ConfigurationError("restarts start from random factors: leave init or restarts out")
+    source = as_rows(X)
+    facts = _survey(source)
+    precision = np.dtype(facts.dtype if dtype is None else dtype)
+    if precision not in (np.float32, np.float64):
+        raise ConfigurationError(f"dtype must be float32 or float64, got {precision}")
+    if rank > min(facts.rows, facts.columns):
+        raise DataError(
+            f"rank {rank} is more than a {facts.rows} x {facts.columns} matrix can hold; ask for at "
+            f"most {min(facts.rows, facts.columns)} components"
+        )
+    if isinstance(source, MatrixRows) and source.matrix.dtype != precision:
+        source = MatrixRows(source.matrix.astype(precision))
+    engine = _engine(device, threads)
+    best: NMFResult | None = None
+    # One BLAS thread per product: on more, BLAS may split a sum differently. `engine` has its own threads.
+    with threadpool_limits(1, "blas"):
+        for restart in range(restarts):
+            W, H = _start(facts, rank, precision, (seed, restart), init)
+            result = _descend(source, facts, W, H, engine, iterations, tol, seed, restart, progress)
+            if best is None or result.relative_error < best.relative_error:
+                best = result
+    assert best is not None
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    rows: int
+    columns: int
+    total: float
+    squares: float
+    dtype: np.dtype[Any]
+
+
+def _survey(source: RowSource) -> _Facts:
+    """Go over X once: shape, sum, sum of squares, and whether it may be factored at all."""
+    rows, columns, total, squares = 0, -1, 0.0, 0.0
+    dtype: Any = None
+    for block in source:
+        values: NDArray[Any] = block.data if is_sparse(block) else block
+        if columns not in (-1, block.shape[1]):
+            raise DataError(
+                f"every row block must have the same columns: {columns}, then {block.shape[1]}"
+            )
+        if not np.isfinite(values).all():
+            raise DataError(
+                f"X holds {np.count_nonzero(~np.isfinite(values))} NaN or infinite values in rows "
+                f"{rows} to {rows + block.shape[0] - 1}; leave those pixels out or set them to 0"
+            )
+        if values.size and values.min() < 0:
+            raise DataError(
+                f"X must not be negative, its smallest value is {values.min():g}; clip it at 0"
+            )
+        rows, columns = rows + block.shape[0], block.shape[1]
+        total += float(values.sum(dtype=np.float64))
+        flat = values.ravel()
+        for start in range(0, flat.size, 2**20):  # no float64 copy of all of X
+            part = flat[start : start + 2**20].astype(np.float64)
+            squares += float(part @ part)
+        dtype = block.dtype if dtype is None else np.promote_types(dtype, block.dtype)
+    if rows == 0 or columns <= 0:
+        raise DataError("X is empty: expected at least one row and one column")
+    return _Facts(rows, columns, total, squares, dtype)
+
+
+def _engine(device: str, threads: int | None) -> Engine:
+    if device == "cpu":
+        from msibench.decomposition.hals_cpu import CpuEngine
+
+        return CpuEngine(threads)
+    from msibench.decomposition.hals_torch import TorchEngine
+
+    return TorchEngine(device)
+
+
+def _start(
+    facts: _Facts,
+    rank: int,
+    dtype: np.dtype[Any],
+    seed: tuple[int, int],
+    init: tuple[NDArray[Any], NDArray[Any]] | None,
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return W ``(row, rank)`` and H turned, ``(column, rank)``, both C-contiguous and our own."""
+    if init is not None:
+        W, H = np.array(init[0], dtype=dtype, order="C"), np.array(init[1].T, dtype, order="C")
+        for name, given, shape in (
+            ("W", W, (facts.rows, rank)),
+            ("H", H.T, (rank, facts.columns)),
+        ):
+            if given.shape != shape or not np.isfinite(given).all() or given.min() < 0:
+                raise ConfigurationError(
+                    f"init {name} must be {shape}, finite and not negative, got {given.shape}"
+                )
+        return W, H
+    rng = np.random.default_rng(seed)
+    scale = np.sqrt(facts.total / facts.rows / facts.columns / rank)
+
+    def draw(count: int) -> NDArray[Any]:
+        # Drawn as float64, so that both precisions start at the same place; in slabs, for the memory.
+        factor = np.empty((count, rank), dtype)
+        for start in range(0, count, 65_536):
+            slab = factor[start : start + 65_536]
+            slab[:] = scale * np.abs(rng.standard_normal(slab.shape))
+        return factor
+
+    H = draw(facts.columns)
+    return draw(facts.rows), H
+
+
+def _descend(
+    source: RowSource,
+    facts: _Facts,
+    W: NDArray[Any],
+    H: NDArray[Any],
+    engine: Engine,
+    iterations: int,
+    tol: float,
+    seed: int,
+    restart: int,
+    progress: Callable[[int, float], None] | None,
+) -> NMFResult:
+    errors: list[float] = []
+    converged = facts.squares == 0
+    if converged:
+        W[:], H[:], errors = 0, 0, [0.0]
+    while not converged and len(errors) < iterations:
+        blocks: Any = source if isinstance(source, MatrixRows) else _again(source, facts)
+        cross, gram = engine.update_rows(blocks, W, H)
+        engine.update_columns(H, cross, gram)
+        errors.append(_relative_error(facts.squares, cross, gram, H))
+        if progress is not None:
+            progress(len(errors), errors[-1])
+        if len(errors) > 1 and errors[-2] - errors[-1] < tol * errors[-2]:
+            converged = tol > 0
+    return NMFResult(
+        W=W,
+        H=np.ascontiguousarray(H.T),
+        relative_error=errors[-1],
+        error_curve=np.array(errors),
+        converged=converged,
+        seed=seed,
+        restart=restart,
+    )
+
+
+def _again(source: RowSource, facts: _Facts) -> Iterator[Block]:
+    """Go over a streamed source once more, reading ahead, and hold it to what it gave before."""
+    rows = 0
+    for block in read_ahead(source):
+        rows += block.shape[0]
+        if rows > facts.rows or block.shape[1] != facts.columns:
+            break
+        yield block
+    if rows != facts.rows:
+        raise DataError(
+            f"the source of row blocks gave {facts.rows} rows at first and {rows} later; it must give "
+            "the same blocks on every pass"
+        )
+
+
+def _relative_error(
+    squares: float, cross: NDArray[np.float64], gram: NDArray[np.float64], H: Block
+) -> float:
+    """Return the relative error from sums that are at hand: ‖X‖² − 2⟨XᵀW, H⟩ + ⟨WᵀW, HᵀH⟩."""
+    wide = H.astype(np.float64)
+    residual = squares - 2 * float(np.vdot(cross, wide)) + float(np.vdot(gram, wide.T @ wide))
+    return float(np.sqrt(max(residual, 0.0) / squares))
