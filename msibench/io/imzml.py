@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from msibench.errors import ConfigurationError, DataError
 from msibench.io.data_warning import warn_about_data
 from msibench.io.imzml_cache import IndexCache
@@ -19,7 +17,7 @@ from msibench.io.imzml_section import ImzMLSection
 from msibench.io.imzml_spectra import SpectrumTable
 
 if TYPE_CHECKING:
-    from msibench.io.imzml_section import _Survey
+    pass
 
 ReaderName = Literal["auto", "scan", "xml", "pyimzml"]
 SCAN_FROM = 4 << 20

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msibench.weights.places import cache_folder
 from msibench.io.imzml_header import ArrayEncoding, CvParam, Header
 from msibench.io.imzml_spectra import COLUMNS, SpectrumTable
+from msibench.weights.places import cache_root
 
 if TYPE_CHECKING:
     from msibench.io.imzml_section import _Survey
@@ -40,7 +40,7 @@ class IndexCache:
             digest.update(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
             with path.open("rb") as file:
                 digest.update(file.read(head))
-        self.stem = cache_folder() / "imzml" / digest.hexdigest()[:40]
+        self.stem = cache_root() / "imzml" / digest.hexdigest()[:40]
 
     @property
     def table_file(self) -> Path:

@@ -88,7 +88,9 @@ def sum_windows(
         start = mz_offset[spectrum]
         mz = mz_data[start : start + count * mz_size].view(mz_kind.dtype)
         start = intensity_offset[spectrum]
-        intensity = intensity_data[start : start + count * intensity_size].view(intensity_kind.dtype)
+        intensity = intensity_data[start : start + count * intensity_size].view(
+            intensity_kind.dtype
+        )
         if count == 0:
             pass
         elif ascending[spectrum]:

@@ -57,7 +57,10 @@ class Layout:
     def take(self, rows: NDArray[np.int64]) -> Layout:
         """Return these spectra only."""
         return replace(
-            self, length=self.length[rows], mz=self.mz.take(rows), intensity=self.intensity.take(rows)
+            self,
+            length=self.length[rows],
+            mz=self.mz.take(rows),
+            intensity=self.intensity.take(rows),
         )
 
     def groups(self) -> Iterator[tuple[ArrayEncoding, ArrayEncoding, NDArray[np.intp] | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import zlib
@@ -167,6 +168,25 @@ class ImzMLSection:
     def uuid(self) -> str | None:
         """Universally unique identifier, ``"554a27fa-79d2-4766-9a2c-862e6d78b1f3"``."""
         return None if self.header.uuid is None else str(self.header.uuid)
+
+    @property
+    def axis_length(self) -> int:
+        """How many values the m/z axis has that all spectra share; 0 when they share none."""
+        return int(self._layout.length.max(initial=0)) if self._shared else 0
+
+    @property
+    def file_identity(self) -> tuple[int, int]:
+        """Size in bytes and time of change (ns) of the .ibd file as it was opened."""
+        return self._size, self._modified
+
+    def layout_digest(self) -> str:
+        """Return a digest of which bytes go to which pixel, and how repeated pixels are treated."""
+        digest = hashlib.sha256(f"{self.shape} {self._duplicates} {self.pixel_size_um}".encode())
+        layout = self._layout
+        for array in (self._grid.pixel, layout.length, layout.mz.offset, layout.intensity.offset):
+            digest.update(np.ascontiguousarray(array))
+        digest.update(repr((layout.mz.encodings, layout.intensity.encodings)).encode())
+        return digest.hexdigest()
 
     @property
     def coordinates(self) -> NDArray[np.int64]:
@@ -372,12 +392,20 @@ class ImzMLSection:
         from msibench.io.imzml_kernels import survey as look
 
         for mz, intensity, rows in self._layout.groups():
-            work = _Work(mz, intensity, rows, self._grid.pixel if rows is None else self._grid.pixel[rows])
+            work = _Work(
+                mz, intensity, rows, self._grid.pixel if rows is None else self._grid.pixel[rows]
+            )
             size = count if rows is None else rows.size
             found = _Survey(np.ones(size, np.bool_), np.empty(size), np.empty(size))
 
-            def run(work: _Work, block: _Block, begin: int, end: int, found: _Survey = found) -> int:
-                part = (found.ascending[block.rows], found.lowest[block.rows], found.highest[block.rows])
+            def run(
+                work: _Work, block: _Block, begin: int, end: int, found: _Survey = found
+            ) -> int:
+                part = (
+                    found.ascending[block.rows],
+                    found.lowest[block.rows],
+                    found.highest[block.rows],
+                )
                 kind = np.empty(0, work.mz.dtype)
                 look(block.mz_data, kind, block.mz_offset, block.length, begin, end, *part)
                 return 0
@@ -388,9 +416,7 @@ class ImzMLSection:
             survey.lowest[where], survey.highest[where] = found.lowest, found.highest
         return survey
 
-    def _pass(
-        self, run: Callable[[_Work, _Block, int, int], int], *, needs_mz: bool = True
-    ) -> int:
+    def _pass(self, run: Callable[[_Work, _Block, int, int], int], *, needs_mz: bool = True) -> int:
         return sum(self._run(work, run, needs_mz=needs_mz) for work in self._works())
 
     def _works(self) -> Iterator[_Work]:
@@ -407,7 +433,7 @@ class ImzMLSection:
                 keep = keep[first if self._duplicates == "first" else last]
         for mz, intensity, rows in self._layout.groups():
             if keep is not None:
-                rows = keep if rows is None else keep[np.isin(keep, rows)]  # noqa: PLW2901
+                rows = keep if rows is None else keep[np.isin(keep, rows)]
             yield _Work(mz, intensity, rows, pixel if rows is None else pixel[rows])
 
     def _run(
@@ -421,7 +447,12 @@ class ImzMLSection:
         """Run a kernel over the blocks of a work, several threads a block."""
         file = self._mapped()
         file.check_unchanged()
-        threads = self._threads or min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        threads = self._threads or min(
+            8,
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1,
+        )
         total = 0
         with ThreadPoolExecutor(threads) as pool:
             for block in self._blocks(work, file.data, needs_mz, needs_intensity):
@@ -445,7 +476,9 @@ class ImzMLSection:
         layout = self._layout
         where = slice(None) if work.rows is None else work.rows
         length = layout.length[where]
-        inflated = length * (np.dtype(work.mz.dtype).itemsize + np.dtype(work.intensity.dtype).itemsize)
+        inflated = length * (
+            np.dtype(work.mz.dtype).itemsize + np.dtype(work.intensity.dtype).itemsize
+        )
         stops = np.cumsum(inflated)
         begin = 0
         while begin < length.size:
@@ -506,7 +539,9 @@ class ImzMLSection:
     def _file_row(self, row: int) -> int:
         return row if self._grid.kept is None else int(self._grid.kept[row])
 
-    def _array(self, data: NDArray[np.uint8], kind: Literal["mz", "intensity"], row: int) -> NDArray[Any]:
+    def _array(
+        self, data: NDArray[np.uint8], kind: Literal["mz", "intensity"], row: int
+    ) -> NDArray[Any]:
         column = self._layout.mz if kind == "mz" else self._layout.intensity
         encoding = column.encodings[int(column.encoding[row])]
         if encoding.compression == "zlib":

@@ -168,7 +168,9 @@ class ImzMLWriter:
         with partial.open("w", encoding="utf-8", newline="\n") as file:
             file.write(self._head())
             for number, place in enumerate(self._places):
-                file.write(_SPECTRUM.format(number + 1, number, place[1] + 1, place[0] + 1, *place[2:]))
+                file.write(
+                    _SPECTRUM.format(number + 1, number, place[1] + 1, place[0] + 1, *place[2:])
+                )
             file.write("    </spectrumList>\n  </run>\n</mzML>\n")
         self._partial(self.ibd_path).replace(self.ibd_path)
         partial.replace(self.path)
@@ -212,7 +214,9 @@ class ImzMLWriter:
             processing += f'        <userParam name="predicted intensities" value={quoteattr(self.predicted)}/>\n'
         if self.provenance is not None:
             text = json.dumps(self.provenance, sort_keys=True, default=str)
-            processing += f'        <userParam name="msibench:provenance" value={quoteattr(text)}/>\n'
+            processing += (
+                f'        <userParam name="msibench:provenance" value={quoteattr(text)}/>\n'
+            )
         return _HEAD.format(
             uuid=f"{{{self.identifier}}}",
             sha1=self._digest.hexdigest(),

@@ -1,0 +1,231 @@
+"""Prepared sections as HDF5: ion images with all that is known about them, in one file.
+
+Schema ``msibench-section``, version 1::
+
+    /                attributes  format          "msibench-section"
+                                 schema_version  1
+                                 pixel_size_um   float64, NaN when unknown
+                                 ppm             float64, half-width of the windows; NaN when unknown
+                                 unit            "arbitrary", "counts", "scaled"
+                                 provenance      JSON object: where the images come from
+    /images          float32     (channel, row, column), chunked by image, gzip
+    /mz              float64     (channel,), Da; NaN where a channel has none
+    /mask            uint8       (row, column), 1 = inside; absent when nothing is known
+
+A ``prediction.h5`` of the results store (``/prediction`` and ``/mz``) is read as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msibench.errors import DataError, MissingDataError, SchemaError, StoreError
+from msibench.image import MSImage
+
+if TYPE_CHECKING:
+    import h5py
+
+FORMAT = "msibench-section"
+SCHEMA_VERSION = 1
+STACKS = ("images", "prediction", "cube")
+KNOWN_FILTERS = {1, 2, 3, 32000}  # gzip, shuffle, fletcher32, lzf
+FREE_BYTES = 64 << 20
+PACKING = 1100
+"""The most bytes that a stored byte can stand for with the known filters."""
+
+
+def write_hdf5(
+    path: str | os.PathLike[str],
+    image: MSImage,
+    *,
+    provenance: Mapping[str, object] | None = None,
+) -> Path:
+    """Write a section under the schema above; written beside and renamed into place.
+
+    The same section and provenance give the same bytes.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be written.
+    """
+    import h5py
+
+    target = Path(path)
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        with h5py.File(partial, "w", libver=("v110", "v110")) as file:
+            file.attrs["format"] = FORMAT
+            file.attrs["schema_version"] = SCHEMA_VERSION
+            file.attrs["pixel_size_um"] = float(image.pixel_size_um)
+            file.attrs["ppm"] = float("nan") if image.ppm is None else float(image.ppm)
+            file.attrs["unit"] = image.unit
+            text = json.dumps(dict(provenance or {}), sort_keys=True, default=str)
+            file.attrs["provenance"] = text
+            filled = image.values.size > 0
+            file.create_dataset(
+                "images",
+                data=image.values,
+                chunks=(1, *image.shape) if filled else None,
+                compression="gzip" if filled else None,
+                compression_opts=1 if filled else None,
+                shuffle=filled,
+            )
+            file.create_dataset("mz", data=image.mz)
+            if image.mask is not None:
+                file.create_dataset("mask", data=image.mask.astype(np.uint8))
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StoreError(f"{target} cannot be written: {error}") from error
+    return target
+
+
+def read_hdf5(path: str | os.PathLike[str]) -> MSImage:
+    """Read a prepared section.
+
+    Raises
+    ------
+    MissingDataError
+        There is no such file.
+    SchemaError
+        A newer version of msibench wrote it.
+    DataError
+        It breaks the schema; the message lists how.
+    """
+    with _open(Path(path)) as file:
+        problems = _problems(file)
+        if problems:
+            raise DataError(f"{Path(path).name} is no prepared section: " + "; ".join(problems))
+        stack = next(name for name in STACKS if name in file)
+        values = np.asarray(file[stack][()], dtype=np.float32)
+        mz = file["mz"][()].astype(np.float64) if "mz" in file else np.full(len(values), np.nan)
+        mask = file["mask"][()] != 0 if "mask" in file else None
+        ppm = _number(file, "ppm")
+        return MSImage(
+            values,
+            mz,
+            pixel_size_um=_number(file, "pixel_size_um"),
+            mask=mask,
+            ppm=None if np.isnan(ppm) else ppm,
+            unit=_text(file, "unit") or "arbitrary",
+        )
+
+
+def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the provenance that a prepared section carries; empty when it carries none."""
+    with _open(Path(path)) as file:
+        try:
+            found = json.loads(_text(file, "provenance") or "{}")
+        except ValueError as error:
+            raise DataError(f"{Path(path).name}: its provenance is no JSON ({error})") from error
+    return found if isinstance(found, dict) else {}
+
+
+def validate_hdf5(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return what breaks the schema, in words; empty for a valid file.
+
+    Raises
+    ------
+    MissingDataError, DataError, SchemaError
+        The file is not there, is no HDF5, or was written by a newer version.
+    """
+    with _open(Path(path)) as file:
+        problems = _problems(file)
+        if not problems and _text(file, "format") != FORMAT:
+            problems.append(f"attribute format should be {FORMAT!r}, got {_text(file, 'format')!r}")
+        return tuple(problems)
+
+
+def _open(path: Path) -> h5py.File:
+    import h5py
+
+    if not path.exists():
+        raise MissingDataError(f"{path} does not exist; check the path of the HDF5 file.")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"{path.name}: cannot be read as HDF5 ({error}); copy it again.") from error
+    version = file.attrs.get("schema_version", SCHEMA_VERSION) if _is_section(file) else 1
+    if np.ndim(version) != 0 or int(version) > SCHEMA_VERSION:
+        file.close()
+        raise SchemaError(
+            f"{path.name}: written under schema {version}, this msibench reads up to "
+            f"{SCHEMA_VERSION}; upgrade msibench."
+        )
+    return file
+
+
+def _is_section(file: h5py.File) -> bool:
+    return _text(file, "format") == FORMAT
+
+
+def _problems(file: h5py.File) -> list[str]:
+    stack = next((name for name in STACKS if name in file), None)
+    if stack is None:
+        held = ", ".join(sorted(file)) or "nothing"
+        return [f"it has no dataset /images (channel, row, column) float32; it holds {held}"]
+    problems = [
+        problem for name in (stack, "mz", "mask") if name in file for problem in _unsafe(file, name)
+    ]
+    if problems:
+        return problems
+    shape = file[stack].shape
+    if len(shape) != 3:
+        return [f"/{stack} should be (channel, row, column), got shape {shape}"]
+    if file[stack].dtype.kind not in "fiu":
+        problems.append(f"/{stack} should be float32, got {file[stack].dtype}")
+    if "mz" in file and (file["mz"].shape != shape[:1] or file["mz"].dtype.kind not in "fiu"):
+        problems.append(
+            f"/mz should hold {shape[0]} numbers, got {file['mz'].dtype} {file['mz'].shape}"
+        )
+    if "mz" not in file and _is_section(file):
+        problems.append("it has no dataset /mz")
+    if "mask" in file and (file["mask"].shape != shape[1:] or file["mask"].dtype.kind not in "bui"):
+        problems.append(
+            f"/mask should be uint8 {shape[1:]}, got {file['mask'].dtype} {file['mask'].shape}"
+        )
+    return problems
+
+
+def _unsafe(file: h5py.File, name: str) -> list[str]:
+    """What makes a dataset unfit to be read: it leaves the file, or claims more than it stores."""
+    import h5py
+
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        return [f"/{name} is a link to another place; a section holds its data itself"]
+    data = file[name]
+    if not isinstance(data, h5py.Dataset):
+        return [f"/{name} should be a dataset, got a group"]
+    if data.is_virtual or data.external:
+        return [f"/{name} takes its data from other files; a section holds its data itself"]
+    filters = data.id.get_create_plist()
+    used = {filters.get_filter(number)[0] for number in range(filters.get_nfilters())}
+    if used - KNOWN_FILTERS:
+        return [f"/{name} uses HDF5 filters {sorted(used - KNOWN_FILTERS)}; expected gzip or none"]
+    if data.dtype.kind in "fiub":
+        claimed = (
+            int(np.prod([int(size) for size in data.shape], dtype=object)) * data.dtype.itemsize
+        )
+        stored = data.id.get_storage_size()
+        if claimed > max(FREE_BYTES, PACKING * stored):
+            return [f"/{name} claims {claimed} bytes but stores {stored}"]
+    return []
+
+
+def _number(file: h5py.File, name: str) -> float:
+    try:
+        return float(file.attrs.get(name, float("nan")))
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _text(file: h5py.File, name: str) -> str:
+    value = file.attrs.get(name, "")
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

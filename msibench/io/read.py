@@ -1,0 +1,164 @@
+"""Read a section from whatever file it is in."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from msibench.errors import ConfigurationError, DataError, MissingDataError
+from msibench.image import MSImage
+
+if TYPE_CHECKING:
+    from msibench.io.imzml import ReaderName
+    from msibench.io.imzml_grid import Duplicates
+
+MOST_CHANNELS = 4096
+"""Up to this many m/z a shared axis is read as channels when no m/z are asked for."""
+SUFFIXES = {
+    ".imzml": "imzml",
+    ".ibd": "imzml",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".hdf": "hdf5",
+    ".npz": "npz",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".btf": "tiff",
+    ".png": "picture",
+    ".jpg": "picture",
+    ".jpeg": "picture",
+    ".bmp": "picture",
+    ".gif": "picture",
+}
+SIGNATURES = {
+    b"\x89HDF\r\n\x1a\n": "hdf5",
+    b"PK\x03\x04": "npz",
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+    b"II+\0": "tiff",
+    b"MM\0+": "tiff",
+    b"\x89PNG\r\n\x1a\n": "picture",
+    b"\xff\xd8\xff": "picture",
+}
+
+
+def read_section(
+    path: str | os.PathLike[str],
+    *,
+    mz: ArrayLike | None = None,
+    ppm: float = 5.0,
+    reader: ReaderName = "auto",
+    pixel_size_um: float | None = None,
+    z: int | None = None,
+    duplicates: Duplicates | None = None,
+    verify: bool = False,
+    cache: bool = True,
+) -> MSImage:
+    """Read the ion images of a section: imzML, HDF5, npz, TIFF, OME-TIFF or one greyscale picture.
+
+    Parameters
+    ----------
+    path
+        The file; its suffix, or failing that its first bytes, tell what it is.
+    mz
+        m/z in Da: the windows of an imzML file, the channels of a stack. None: all channels of a
+        stack, or all values of an m/z axis that an imzML file's spectra share.
+    ppm
+        Half-width of the closed windows; for a stack, how far a channel may lie from an m/z.
+    reader, z, duplicates, verify
+        As in `open_imzml`; for imzML only.
+    pixel_size_um
+        Edge length of a pixel, where the file does not say or is wrong.
+    cache
+        Keep the ion images of a large imzML file in the user's cache folder.
+
+    Raises
+    ------
+    MissingDataError, DataError
+        The file is not there or cannot be read right.
+    ConfigurationError
+        It has no channels of its own and no m/z were given, or none lies near an m/z.
+    """
+    source = Path(path)
+    kind = kind_of(source)
+    if kind == "imzml":
+        image = _read_imzml(source, mz, ppm, reader, z, duplicates, verify, cache)
+    else:
+        from msibench.io import hdf5, stacks
+        from msibench.io.channel_choice import choose_channels
+
+        read = {
+            "hdf5": hdf5.read_hdf5,
+            "npz": stacks.read_npz,
+            "tiff": stacks.read_tiff,
+            "picture": stacks.read_picture,
+        }[kind]
+        image = choose_channels(read(source), mz, ppm, source.name)
+    if pixel_size_um is not None:
+        if not (math.isfinite(pixel_size_um) and pixel_size_um > 0):
+            raise ConfigurationError(
+                f"pixel_size_um must be a positive length, got {pixel_size_um}"
+            )
+        image = replace(image, pixel_size_um=float(pixel_size_um))
+    return image
+
+
+def kind_of(path: Path) -> str:
+    """Return ``"imzml"``, ``"hdf5"``, ``"npz"``, ``"tiff"`` or ``"picture"``.
+
+    Raises
+    ------
+    MissingDataError, DataError
+    """
+    known = SUFFIXES.get(path.suffix.lower())
+    if not path.exists():
+        raise MissingDataError(f"{path} does not exist; check the path of the section.")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; expected one file: {', '.join(sorted(SUFFIXES))}.")
+    if known is not None:
+        return known
+    with path.open("rb") as file:
+        head = file.read(512)
+    for signature, kind in SIGNATURES.items():
+        if head.startswith(signature):
+            return kind
+    if b"<mzML" in head or b"<indexedmzML" in head:
+        return "imzml"
+    raise DataError(
+        f"{path.name}: not known what it is. A section is imzML (with its .ibd), HDF5, npz (cube, "
+        "mz), TIFF, OME-TIFF or a greyscale picture; convert it first."
+    )
+
+
+def _read_imzml(
+    path: Path,
+    mz: ArrayLike | None,
+    ppm: float,
+    reader: ReaderName,
+    z: int | None,
+    duplicates: Duplicates | None,
+    verify: bool,
+    cache: bool,
+) -> MSImage:
+    from msibench.io.cache import cached_ion_images
+    from msibench.io.imzml import open_imzml
+
+    section = open_imzml(
+        path, reader=reader, z=z, duplicates=duplicates, verify=verify, cache=cache
+    )
+    if mz is not None:
+        return cached_ion_images(section, mz, ppm) if cache else section.ion_images(mz, ppm)
+    if section.mode == "continuous" and section.axis_length <= MOST_CHANNELS:
+        return section.channel_images()
+    low, high = section.mz_range
+    hint = "" if np.isnan(low) else f" Its peaks lie between m/z {low:.4f} and {high:.4f}."
+    raise ConfigurationError(
+        f"{path.name}: choose the m/z of the ion images, for instance mz=[798.54, 741.53] with "
+        f"ppm=5 (on the command line --mz 798.54,741.53 --ppm 5).{hint}"
+    )
