@@ -186,6 +186,34 @@ def method_from_file(reference: str) -> MethodSpec:
     )
 
 
+def method_from_plugin(
+    reference: str, catalogue: Catalogue, candidates: Iterable[EntryPoint] | None = None
+) -> MethodSpec:
+    """Let a plugin make a spec for one checkpoint: ``"spandrel:path/to/file.safetensors"``.
+
+    The plugin's module holds ``spec_from_checkpoint(path) -> MethodSpec``.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such plugin.
+    PluginError
+        If it makes no methods from files.
+    """
+    name, _, path = reference.partition(":")
+    if name not in catalogue.plugins or catalogue.plugins[name].broken:
+        known = ", ".join(sorted(catalogue.plugins))
+        why = catalogue.broken.get(name, "it is not installed")
+        raise UnknownNameError(f"No usable plugin named {name!r} ({why}). Installed: {known}.")
+    points = entry_points(group=GROUP, name=name) if candidates is None else candidates
+    module = next(iter(points)).load()
+    make = getattr(module, "spec_from_checkpoint", None)
+    if make is None:
+        raise PluginError(f"plugin {name!r} makes no methods from files (no spec_from_checkpoint)")
+    spec: MethodSpec = make(Path(path))
+    return spec
+
+
 def load_file_module(path: Path) -> ModuleType:
     """Import one Python file under a name of its own."""
     name = f"msibench_file_{path.stem}"

@@ -1,1 +1,1 @@
-"""The command line: `main` finds one click command in each file of this folder."""
+"""The command line: one file a command, found by name, imported when called."""

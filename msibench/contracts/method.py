@@ -114,6 +114,8 @@ class MethodSpec:
     """What the leaderboard adds to the name, e.g. ``"reimplementation from the abstract"``."""
     never_negative: bool = True
     """A negative value in the output is an error of the method."""
+    trainable: bool = False
+    """It has a `fit` that wants pairs of training sections before it is scored."""
     control: bool = False
     """A control (``guide-only``), ranked apart: nobody should use it."""
     resources: Resources = field(default_factory=Resources)

@@ -32,7 +32,6 @@ class ProblemPlan:
     control: str = ""
     document: Mapping[str, Any]
     key: str
-    training: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -297,8 +296,19 @@ def key_document(
         "schema": KEY_SCHEMA,
         "method": competitor.document,
         "problem": problem.document,
+        "training": training_digests(competitor.spec, problem),
         "seed": seed,
         "device": device.partition(":")[0],
+    }
+
+
+def training_digests(spec: MethodSpec, problem: ProblemPlan) -> dict[str, str]:
+    """Return what a trainable method learns from: training section → digest of its data."""
+    if not spec.trainable:
+        return {}
+    card = problem.card
+    return {
+        section: dataset_digest(card, section) for section in card.train if section not in card.test
     }
 
 
@@ -307,13 +317,16 @@ def key_of(document: Mapping[str, Any]) -> str:
     return _short_key(
         digest_of(document["method"]),
         digest_of(document["problem"]),
+        document["training"],
         document["seed"],
         document["device"],
     )
 
 
-def _short_key(method: str, problem: str, seed: int, device: str) -> str:
-    return digest_of([KEY_SCHEMA, method, problem, seed, device])
+def _short_key(
+    method: str, problem: str, training: Mapping[str, str], seed: int, device: str
+) -> str:
+    return digest_of([KEY_SCHEMA, method, problem, training, seed, device])
 
 
 def _cell(competitor: Competitor, problem: ProblemPlan, seed: int, device: str) -> Cell:
@@ -323,7 +336,13 @@ def _cell(competitor: Competitor, problem: ProblemPlan, seed: int, device: str) 
         problem=problem,
         seed=seed,
         device=device,
-        key=_short_key(competitor.digest, problem.key, seed, device.partition(":")[0]),
+        key=_short_key(
+            competitor.digest,
+            problem.key,
+            training_digests(competitor.spec, problem),
+            seed,
+            device.partition(":")[0],
+        ),
         verdict=verdict,
         reason=reason,
     )

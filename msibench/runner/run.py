@@ -263,7 +263,7 @@ class Supervisor:
         folder = self.store.new_work(cell.key)
         shutil.copyfile(staged / PROBLEM, folder / PROBLEM)
         spec, limits = cell.spec, plan.track.limits
-        if getattr(spec, "trainable", False):
+        if spec.trainable:
             write_pairs(folder / "training.h5", training_pairs(cell.problem))
         facts = {
             "target": spec.target,

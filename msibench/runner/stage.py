@@ -21,7 +21,6 @@ from msibench.datasets import Card, Section, read_section
 from msibench.degradation import DegradationProtocol, protocol
 from msibench.errors import ConfigurationError, DataError
 from msibench.image import GuideImage, MSImage, Pair, Problem
-from msibench.metrics.wrong_guides import mirrored, other_section, shuffled_blocks
 from msibench.results.arrays import read_arrays, write_arrays
 from msibench.results.files import explained, sha256_of, sync_file, sync_folder
 from msibench.results.store import Store
@@ -245,6 +244,8 @@ def _wrong_guide(
 
 
 def _wrong(plan: ProblemPlan, guide: GuideImage | None, role: str) -> GuideImage | None:
+    from msibench.metrics.wrong_guides import mirrored, other_section, shuffled_blocks
+
     if guide is None:
         return None
     if plan.control == "guide-mirrored":

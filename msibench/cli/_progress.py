@@ -1,0 +1,112 @@
+"""What a run shows: a bar on a terminal, a line a cell elsewhere, events for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+if TYPE_CHECKING:
+    from msibench.runner.run import Event
+
+
+class Listener(Protocol):
+    """Something that is told about a run."""
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+        ...
+
+
+@contextmanager
+def listener(*, events: bool, quiet: bool) -> Iterator[Listener]:
+    """Yield what fits the output: JSON events, a progress bar, or plain lines."""
+    if events:
+        yield JsonLines()
+    elif quiet:
+        yield lambda event: None
+    elif sys.stderr.isatty():
+        with Bar() as bar:
+            yield bar
+    else:
+        yield Lines()
+
+
+class JsonLines:
+    """One JSON object an event, on standard output."""
+
+    def __call__(self, event: Event) -> None:
+        """Print one event."""
+        click.echo(json.dumps(asdict(event), sort_keys=True, ensure_ascii=False))
+
+
+class Lines:
+    """One plain line a cell, on standard error."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        """Print a finished cell; stay silent about cached ones."""
+        with self._lock:
+            if event.kind == "planned":
+                click.echo(f"{event.total} cells, {event.done} already stored", err=True)
+            elif event.kind == "finished":
+                reason = f": {event.reason}" if event.reason else ""
+                place = f"[{event.done}/{event.total}] " if event.total else ""
+                click.echo(f"{place}{event.status:<16} {event.cell}{reason}", err=True)
+            elif event.kind in {"busy", "note"}:
+                click.echo(f"{event.kind}: {event.cell} {event.reason}".strip(), err=True)
+
+
+class Bar:
+    """A progress bar with the time left, failures printed above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._task = self._progress.add_task("cells", total=None)
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Move the bar."""
+        from rich.text import Text
+
+        if event.kind == "planned":
+            self._progress.update(self._task, total=event.total, completed=event.done)
+        elif event.kind == "started":
+            self._progress.update(self._task, description=event.cell[:48])
+        elif event.kind == "finished" and event.total:
+            self._progress.update(self._task, completed=event.done)
+        if event.reason and event.kind in {"finished", "busy", "note"}:
+            line = f"{event.status or event.kind}: {event.cell}: {event.reason}"
+            self._progress.console.print(Text(line))

@@ -1,0 +1,63 @@
+"""What several commands share: options, the catalogue, the store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from msibench.plugin_manager import Catalogue
+    from msibench.results.store import Store
+    from msibench.tracks import Track
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def results_option(function: Function) -> Function:
+    """Add ``--results DIR``."""
+    return click.option(
+        "--results",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=None,
+        help="Results folder (default: $MSIBENCH_RESULTS, else ./results).",
+    )(function)
+
+
+def open_store(results: Path | None, *, create: bool) -> Store:
+    """Open the results folder that was named, or the default one."""
+    from msibench.results.store import Store
+
+    root = results or Path(os.environ.get("MSIBENCH_RESULTS", "results"))
+    return Store.open(root, create=create)
+
+
+def catalogue(*, strict: bool = False) -> Catalogue:
+    """Discover every plugin; broken ones are kept with their reason."""
+    from msibench.metrics.specs import builtin_metrics
+    from msibench.plugin_manager import discover
+
+    return discover(strict=strict, builtin_metrics=builtin_metrics())
+
+
+def output_folder(track: Track, store: Store) -> Path:
+    """Return where a track's leaderboard goes: beside its file, or into the results folder."""
+    return track.folder or store.root / "leaderboards" / track.name
+
+
+def comma_list(text: str | None) -> tuple[str, ...]:
+    """Split ``"a,b"``; nothing for None."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def number_list(text: str | None, option: str) -> tuple[float, ...]:
+    """Split ``"798.54,741.53"`` into numbers, or say what is wrong with it."""
+    try:
+        return tuple(float(part) for part in comma_list(text))
+    except ValueError as error:
+        raise click.BadParameter(
+            f"expected numbers with commas between, as in {option} 798.54,741.53; got {text!r}"
+        ) from error

@@ -1,0 +1,44 @@
+"""``msibench leaderboard``: rebuild a leaderboard from the store alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from msibench.cli._shared import open_store, output_folder, results_option
+
+
+@click.command(
+    epilog="Example: msibench leaderboard bladder-x4\n\n"
+    "Example: msibench leaderboard bladder-x4 --pair bicubic swinir-msi-tiny"
+)
+@click.argument("track", default="quickstart")
+@results_option
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Another folder."
+)
+@click.option(
+    "--pair", nargs=2, default=None, help="Compare two methods per m/z (Cao's Tables S2 and S3)."
+)
+def command(
+    track: str, results: Path | None, output: Path | None, pair: tuple[str, str] | None
+) -> None:
+    """Rebuild the leaderboard of TRACK; no plugin is asked and nothing is run."""
+    from msibench.leaderboard.render import write_leaderboard
+    from msibench.tracks import load_track
+
+    chosen = load_track(track)
+    store = open_store(results, create=False)
+    folder = output or output_folder(chosen, store)
+    collected = write_leaderboard(store, chosen, folder)
+    if pair:
+        from msibench.leaderboard.pair import pair_page
+
+        click.echo(pair_page(collected.rows, chosen, store, *pair))
+        return
+    for key, reason in collected.damaged.items():
+        click.echo(f"left out {key[:12]}…: {reason}", err=True)
+    click.echo(f"wrote {folder / 'README.md'}")
+    if collected.damaged:
+        raise SystemExit(7)

@@ -1,0 +1,102 @@
+"""``msibench list``: what there is."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from msibench.cli._shared import catalogue
+
+KINDS = ("methods", "datasets", "metrics", "plugins", "tracks", "protocols", "schemes")
+
+
+@click.command(epilog="Example: msibench list methods")
+@click.argument("kind", type=click.Choice(KINDS))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+@click.option("--strict-plugins", is_flag=True, help="Fail when a plugin is broken.")
+def command(kind: str, as_json: bool, strict_plugins: bool) -> None:
+    """List methods, data sets, metrics, plugins, tracks, protocols or scoring schemes."""
+    rows = _rows(kind, strict_plugins)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, sort_keys=True, ensure_ascii=False))
+        return
+    if not rows:
+        click.echo(f"no {kind}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(value)) for value in row.values()))
+    Console().print(table)
+
+
+def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
+    if kind == "tracks":
+        from msibench.tracks import available_tracks
+
+        return [
+            {"track": name, "file": "ships with msibench" if path is None else str(path)}
+            for name, path in sorted(available_tracks().items())
+        ]
+    if kind == "protocols":
+        from msibench.degradation.protocol import protocol_families
+
+        return [{"protocol": n, "description": d} for n, d in protocol_families().items()]
+    if kind == "schemes":
+        from msibench.scoring.schemes import load_scheme, shipped_schemes
+
+        return [{"scheme": n, "title": load_scheme(n).title} for n in shipped_schemes()]
+    found = catalogue(strict=strict)
+    if kind == "methods":
+        return [
+            {
+                "method": spec.name,
+                "task": spec.task.value,
+                "factors": "any" if spec.factors is None else ",".join(map(str, sorted(spec.factors))),
+                "weights": "none" if not spec.weights else ", ".join(w.name for w in spec.weights),
+                "title": spec.title,
+                "plugin": found.owner["method", spec.name],
+            }
+            for _, spec in sorted(found.methods.items())
+        ]  # fmt: skip
+    if kind == "datasets":
+        from msibench.datasets import load_card
+
+        cards = [load_card(spec) for _, spec in sorted(found.datasets.items())]
+        return [
+            {
+                "data set": card.name,
+                "sections": len(card.sections),
+                "tasks": ", ".join(card.tasks),
+                "licence": card.licence,
+                "title": card.title,
+            }
+            for card in cards
+        ]
+    if kind == "metrics":
+        return [
+            {
+                "metric": spec.name,
+                "version": spec.version,
+                "better": {"higher": "higher", "lower": "lower", "one": "nearer 1"}[spec.direction],
+                "needs": ", ".join(sorted({*spec.needs, *spec.weights})),
+                "title": spec.title,
+                "from": spec.distribution,
+            }
+            for _, spec in sorted(found.metrics.items())
+        ]
+    return [
+        {
+            "plugin": info.name,
+            "distribution": f"{info.distribution} {info.version}".strip(),
+            "module": info.module,
+            "state": f"broken: {info.broken}" if info.broken else "ok",
+        }
+        for _, info in sorted(found.plugins.items())
+    ]

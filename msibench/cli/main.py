@@ -1,0 +1,137 @@
+"""``msibench``: finds its commands by their files, so that ``--help`` stays quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+from msibench.errors import MSIBenchError
+
+HELP = {
+    "run": "Run a track, or your own section, and write its leaderboard.",
+    "list": "List methods, data sets, metrics, plugins, tracks or protocols.",
+    "fetch": "Download the public files of a data set.",
+    "weights": "List, fetch, add or verify pretrained files.",
+    "status": "Show how the cells of a track stand, and why one is stale.",
+    "score": "Compute new or mended metrics from stored predictions.",
+    "leaderboard": "Rebuild a leaderboard from the store alone.",
+    "report": "Write the page of a track.",
+    "figure": "Write one figure or table for a paper.",
+    "compare": "Compare two results and fail when one got worse.",
+    "verify": "Recompute digests and scores, and find what was changed.",
+    "check": "Hold a method against the contract.",
+    "new": "Start a plugin from a template.",
+    "finetune": "Adapt a method to ion images.",
+    "upscale": "Put the ion images of one section on a finer grid.",
+    "convert": "Convert between imzML, HDF5, npz and OME-TIFF.",
+    "register": "Bring an optical image onto a section.",
+    "plan": "Print what a run would do.",
+    "bundle": "Pack results to share them.",
+    "import": "Add somebody else's bundle.",
+}
+"""One line a command, in the order in which ``--help`` shows them."""
+
+
+class Commands(click.Group):
+    """Commands by file name; plugins may add further ones."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands that are there, in the order of `HELP`."""
+        here = {
+            path.stem.rstrip("_")
+            for path in Path(__file__).parent.glob("*.py")
+            if path.stem not in {"__init__", "main"} and not path.stem.startswith("_")
+        }
+        return [name for name in HELP if name in here]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name in self.list_commands(ctx):
+            name = f"{cmd_name}_" if cmd_name in {"import"} else cmd_name
+            module = importlib.import_module(f"msibench.cli.{name}")
+            found: click.Command = module.command
+            return found
+        return self._from_plugins(cmd_name)
+
+    def _from_plugins(self, name: str) -> click.Command | None:
+        from msibench.plugin_manager import discover, resolve_target
+
+        spec = discover().commands.get(name)
+        if spec is None:
+            return None
+        found: Any = resolve_target(spec.target)
+        return found if isinstance(found, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any."""
+        rows = [(name, HELP[name]) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest the nearest command for one that does not exist."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], self.list_commands(ctx), n=1) if args else []
+            if near:
+                error.message += f" Did you mean {near[0]!r}?"
+            raise
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Without anything to choose: `msibench run` runs the quickstart track. "
+    "Exit codes: 0 ok, 1 internal error, 2 usage, 3 some cells failed, 4 quality regression, "
+    "5 speed or memory regression, 6 nothing measured, 7 integrity.",
+)
+@click.version_option(package_name="msibench")
+@click.option("--traceback", "show", is_flag=True, help="Show where an error came from.")
+@click.pass_context
+def cli(ctx: click.Context, show: bool) -> None:
+    """Find the method that puts ion images on a finer grid best, and whether its detail is real."""
+    ctx.obj = {"traceback": show}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors made on purpose become one message and their exit code."""
+    show = "--traceback" in (arguments if arguments is not None else sys.argv)
+    try:
+        status = cli.main(args=arguments, prog_name="msibench", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("stopped; finished cells are kept", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except MSIBenchError as error:
+        if show:
+            traceback.print_exc()
+        click.echo(f"msibench: {error}", err=True)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if show:
+            traceback.print_exc()
+        click.echo(
+            f"msibench: internal error: {type(error).__name__}: {error}\n"
+            "This is a fault of msibench. Run again with `msibench --traceback …` and report it.",
+            err=True,
+        )
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From stored rows to leaderboards: pure functions, no plugin, no torch."""

@@ -1,0 +1,217 @@
+"""The files of a leaderboard: ``rows.parquet``, ``leaderboard.csv`` and ``README.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from msibench.errors import StoreError
+from msibench.leaderboard.rows import Collected, cells, collect, distinct, measured
+from msibench.leaderboard.table import leaderboard_table, scheme_of
+from msibench.results.files import write_atomically
+from msibench.results.index import TrackIndex, read_index
+from msibench.results.store import Store, rows_as_parquet
+from msibench.tracks import Track
+
+PRINTED = {
+    "psnr": ("PSNR (dB)", 3), "ssim": ("SSIM", 3), "vif": ("VIF", 3), "vifp": ("VIFp", 3),
+    "sd_ratio": ("SD", 3), "nqm": ("NQM (dB)", 3), "dists": ("DISTS", 3), "rmse": ("RMSE", 4),
+    "r2": ("R²", 3), "lpips": ("LPIPS", 3), "consistency": ("consistency", 4),
+}  # fmt: skip
+"""How the usual metrics are headed, and their decimals."""
+
+
+def write_leaderboard(store: Store, track: Track, folder: Path) -> Collected:
+    """Write a track's leaderboard from the store alone; the same store gives the same bytes.
+
+    Raises
+    ------
+    StoreError
+        If the track was never run into this store.
+    """
+    index = read_index(store, track.name)
+    if not index.cells:
+        raise StoreError(
+            f"nothing of track {track.name!r} is in {store.root}; "
+            f"run it first: msibench run {track.name}"
+        )
+    collected = collect(store, index)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in leaderboard_files(collected, track, index).items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
+    return collected
+
+
+def leaderboard_files(collected: Collected, track: Track, index: TrackIndex) -> dict[str, bytes]:
+    """Return the content of every file of a leaderboard, by name."""
+    table = leaderboard_table(collected.rows, track)
+    csv = safe_csv(table).to_csv(index=False, float_format="%.10g", lineterminator="\n")
+    return {
+        "rows.parquet": rows_as_parquet(collected.rows),
+        "leaderboard.csv": csv.encode(),
+        "README.md": markdown_page(table, collected, track, index).encode(),
+    }
+
+
+def safe_csv(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with text that a spreadsheet would run as a formula made harmless."""
+    safe = table.copy()
+    for name in safe.columns:
+        if not pd.api.types.is_numeric_dtype(safe[name]):
+            safe[name] = safe[name].map(
+                lambda text: (
+                    f"'{text}"
+                    if isinstance(text, str) and text[:1] in {"=", "+", "-", "@", "\t", "\r"}
+                    else text
+                )
+            )
+    return safe
+
+
+def markdown_page(
+    table: pd.DataFrame, collected: Collected, track: Track, index: TrackIndex
+) -> str:
+    """Return ``README.md``: what was compared, the table, what is missing and why."""
+    scheme = scheme_of(track)
+    parts = [f"# {track.title or track.name}", track.description]
+    for facts in index.facts.get("datasets", {}).values():
+        origin = "synthetic: made by a generator, measured by nobody" if facts["synthetic"] else ""
+        notes = "; ".join(note for note in (origin, facts["description"]) if note)
+        parts.append(f"**{facts['title']}.** {notes}")
+    for protocol, part in table.groupby("protocol", sort=True):
+        parts += [f"## {protocol}", _protocol_line(index, str(protocol))]
+        parts.append(_table(part, track))
+    parts.append(
+        f"Score: scheme `{scheme.name}`, control method `{track.control_method}`. {scheme.title}. "
+        "Values are mean ± s.e.m. over ion images, as Table S1 of Cao et al. prints them; the "
+        "intervals in `leaderboard.csv` resample sections, then images. Methods of one group cannot "
+        "be told apart by their paired intervals. Seconds are the median per ion image, fitting "
+        "included; memory is the highest resident set of a cell."
+    )
+    parts += _remarks(table, collected)
+    parts += _published(index)
+    parts.append(
+        "## Rebuild\n\n```\n"
+        f"msibench run {track.name}\nmsibench leaderboard {track.name}\n```\n\n"
+        f"{_provenance(collected)}"
+    )
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _protocol_line(index: TrackIndex, protocol: str) -> str:
+    facts = index.facts.get("protocols", {}).get(protocol)
+    return f"_{facts['description']}_" if facts else ""
+
+
+def _table(part: pd.DataFrame, track: Track) -> str:
+    """Return one protocol's table as Markdown."""
+    names = [name for name in track.metrics if f"{name}.image.mean" in part]
+    headers = ["rank", "group", "method"]
+    headers += [PRINTED.get(name, (name, 3))[0] for name in names]
+    headers += ["score", "coverage", "images", "s / image", "MiB", "cells"]
+    lines = []
+    for row in part.to_dict("records"):
+        label = f"{row['method']} (control)" if row["control"] else str(row["method"])
+        line = [whole(row.get("rank")), whole(row.get("rank_group")), _escaped(label)]
+        for name in names:
+            digits = PRINTED.get(name, (name, 3))[1]
+            line.append(plus_minus(row, f"{name}.image", digits))
+        line += [
+            _score(row),
+            "" if pd.isna(row.get("coverage")) else f"{row['coverage']:.0%}",
+            whole(row.get("images")),
+            significant(row["seconds_per_image"]),
+            whole(row["rss_mib"]),
+            row["statuses"],
+        ]
+        lines.append(line)
+    return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
+
+
+def plus_minus(row: Mapping[Any, Any], measure: str, digits: int) -> str:
+    """Return ``mean ± s.e.m.``, with the number of undefined images where there are any."""
+    mean, sem = row.get(f"{measure}.mean"), row.get(f"{measure}.sem")
+    if mean is None or pd.isna(mean):
+        return "–"
+    spread = "" if sem is None or pd.isna(sem) else f" ± {sem:.{digits}f}"
+    undefined = row.get(f"{measure}.undefined", 0)
+    holes = f" ({int(undefined)} undefined)" if undefined and not pd.isna(undefined) else ""
+    return f"{mean:.{digits}f}{spread}{holes}"
+
+
+def _score(row: Mapping[Any, Any]) -> str:
+    score = row.get("composite")
+    if score is None or pd.isna(score):
+        return "–"
+    missing = row.get("missing")
+    mark = f" (without {missing})" if isinstance(missing, str) and missing else ""
+    return f"{score:.3f}{mark}"
+
+
+def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
+    """Say what is not in the table, and why."""
+    lines = []
+    for _, row in table.iterrows():
+        reason = row.get("rank_reason")
+        if isinstance(reason, str) and reason:
+            lines.append(f"- `{row['method']}` ({row['protocol']}) has no rank: {_escaped(reason)}")
+        if row["status_reasons"]:
+            lines.append(
+                f"- `{row['method']}` ({row['protocol']}): {_escaped(row['status_reasons'])}"
+            )
+    rows = measured(collected.rows)
+    holes = rows[rows["reason"] != ""]
+    for (metric, reason), part in holes.groupby(["metric", "reason"], sort=True):
+        count = len(part)
+        lines.append(f"- {metric}: {count} values undefined ({_escaped(str(reason))})")
+    lines += [f"- cell {key[:12]}… is damaged: {why}" for key, why in collected.damaged.items()]
+    return ["## What is missing, and why\n\n" + "\n".join(distinct(lines))] if lines else []
+
+
+def _published(index: TrackIndex) -> list[str]:
+    """Show published tables beside the measured ones; never in them."""
+    parts = []
+    for name, facts in sorted(index.facts.get("published", {}).items()):
+        rows = facts["rows"]
+        parts.append(
+            f"## Published elsewhere: {name}\n\n{facts['source']}\n\n"
+            + tabulate(rows[1:], headers=rows[0], tablefmt="pipe", disable_numparse=True)
+        )
+    return parts
+
+
+def _provenance(collected: Collected) -> str:
+    found = cells(collected.rows)
+    devices = ", ".join(sorted(set(found["device"])))
+    origin = ", ".join(sorted(set(found["origin"])))
+    return f"{len(found)} cells on {devices}, {origin}; every number's record is in the store."
+
+
+def whole(value: object) -> str:
+    """Return a whole number, or nothing."""
+    if value is None or pd.isna(value):  # type: ignore[call-overload]
+        return ""
+    return str(round(float(value)))  # type: ignore[arg-type]
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Return a number with a few significant digits and no exponent."""
+    if value is None or not np.isfinite(value):
+        return ""
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))
+    return f"{value:.{decimals}f}"
+
+
+def _escaped(text: str) -> str:
+    """Make text safe inside a Markdown table."""
+    table = {"|": "\\|", "<": "&lt;", ">": "&gt;", "`": "'", "\n": " ", "\r": " "}
+    return "".join(table.get(letter, letter) for letter in text)

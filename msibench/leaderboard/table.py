@@ -1,0 +1,117 @@
+"""The leaderboard of a track as one table: scores, coverage, cost, and how cells ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, cast
+
+import numpy as np
+import pandas as pd
+
+from msibench.errors import ConfigurationError, DataError
+from msibench.leaderboard.rows import cells, measured
+from msibench.scoring import Scheme, load_scheme, summarise
+from msibench.tracks import Track
+
+
+def leaderboard_table(rows: pd.DataFrame, track: Track, *, draws: int = 10_000) -> pd.DataFrame:
+    """Return one row per protocol and method, best first within a protocol.
+
+    Methods without a single score are listed last, with how their cells ended.
+
+    Parameters
+    ----------
+    rows
+        Rows of the track, see `msibench.leaderboard.rows.COLUMNS`.
+    track
+        Scheme, control method and policy for missing metrics.
+    draws
+        Bootstrap draws.
+    """
+    scored = measured(rows)
+    scheme = scheme_of(track)
+    table = _summary(scored, scheme, track, draws)
+    cost = _cost(rows)
+    merged = cost.merge(table, on=["protocol", "method"], how="left")
+    order = np.lexsort(
+        (
+            merged["method"],
+            -merged.get("composite", pd.Series(np.nan, merged.index)).fillna(-np.inf),
+            merged["rank"].astype("float64").fillna(np.inf)
+            if "rank" in merged
+            else np.zeros(len(merged)),
+            merged["protocol"],
+        )
+    )
+    result = merged.iloc[order].reset_index(drop=True)
+    front = ["protocol", "rank", "rank_group", "method", "composite"]
+    front = [name for name in front if name in result]
+    return result[[*front, *(name for name in result.columns if name not in front)]]
+
+
+def scheme_of(track: Track) -> Scheme:
+    """Return the track's scheme, with the track's own policy for missing metrics."""
+    if track.missing_metric not in {"mark", "refuse"}:
+        raise ConfigurationError(
+            f"track {track.name!r}: missing_metric must be 'mark' or 'refuse', "
+            f"got {track.missing_metric!r}"
+        )
+    policy = cast(Literal["mark", "refuse"], track.missing_metric)
+    return replace(load_scheme(track.scheme), missing=policy)
+
+
+def _summary(scored: pd.DataFrame, scheme: Scheme, track: Track, draws: int) -> pd.DataFrame:
+    """Summarise; where the control method has no score, say so instead of giving composites."""
+    tables = []
+    for _, part in scored.groupby("protocol", sort=True):
+        try:
+            tables.append(summarise(part, scheme, control_method=track.control_method, draws=draws))
+        except DataError as error:
+            bare = replace(scheme, normalisation="none")
+            table = summarise(part, bare, draws=draws)
+            for name in table.columns:
+                if name.startswith(("composite", "rank")) and name != "composite.note":
+                    table[name] = None if name != "rank_reason" else f"no composite: {error}"
+            tables.append(table)
+    if not tables:
+        return summarise(scored, scheme, control_method=track.control_method, draws=draws)
+    tables = [table.dropna(axis="columns", how="all") for table in tables]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _cost(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return seconds, memory and status counts per protocol and method."""
+    real = cells(rows)
+    real = real[real["control"] == ""]
+    out = []
+    for (protocol, method), part in real.groupby(["protocol", "method"], sort=True):
+        good = part[part["status"] == "ok"]
+        counts = part["status"].value_counts().sort_index()
+        reasons = sorted({reason for reason in part["status_reason"] if reason})
+        out.append(
+            {
+                "protocol": protocol,
+                "method": method,
+                "task": part["task"].iloc[0],
+                "control": bool(part["is_control"].iloc[0]),
+                "seconds_per_image": _median(good["seconds_per_image"]),
+                "rss_mib": _highest(good["rss_mib"]),
+                "vram_mib": _highest(good["vram_mib"]),
+                "statuses": ", ".join(f"{count} {status}" for status, count in counts.items()),
+                "status_reasons": " / ".join(reasons)[:1000],
+                "origin": ", ".join(sorted(set(part["origin"]))),
+            }
+        )
+    columns = [
+        "protocol", "method", "task", "control", "seconds_per_image", "rss_mib", "vram_mib",
+        "statuses", "status_reasons", "origin",
+    ]  # fmt: skip
+    return pd.DataFrame(out, columns=columns)
+
+
+def _median(values: pd.Series[float]) -> float:
+    return float(values.median()) if values.notna().any() else float("nan")
+
+
+def _highest(values: pd.Series[float]) -> float:
+    return float(values.max()) if values.notna().any() else float("nan")
