@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -63,16 +63,16 @@ class Cube:
 
     def ion_images(self) -> Cube:
         """Return the part that holds one value per ion image, without the per-section numbers."""
-        keep = self.images["channel"].to_numpy() >= 0
-        return Cube(
-            protocol=self.protocol,
-            images=self.images[keep].reset_index(drop=True),
-            sections=self.sections[keep],
-            methods=self.methods,
-            measures=self.measures,
-            directions=self.directions,
-            values=self.values[keep],
-            present=self.present[keep],
+        return self.part((self.images["channel"] >= 0).to_numpy())
+
+    def part(self, images: NDArray[np.bool_]) -> Cube:
+        """Return the part that holds these images, ``(image,)``."""
+        return replace(
+            self,
+            images=self.images[images].reset_index(drop=True),
+            sections=self.sections[images],
+            values=self.values[images],
+            present=self.present[images],
         )
 
 

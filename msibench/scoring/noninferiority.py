@@ -139,7 +139,9 @@ def compare_rows(
                 reason = _why_not(first, second, [side.get(metric) for side in versions])
                 verdict = _undecided(reason)
                 if not reason:
-                    both = first.join(second, how="inner", lsuffix="_base", rsuffix="_new")
+                    both = first.set_axis(["base"], axis=1).join(
+                        second.set_axis(["new"], axis=1), how="inner"
+                    )
                     key = both.index.to_frame(index=False)
                     known: list[Direction] = [
                         side.directions[side.measures.index((metric, region))]  # type: ignore[misc]
@@ -147,8 +149,8 @@ def compare_rows(
                         if side
                     ]
                     verdict = noninferiority(
-                        both["value_base"],
-                        both["value_new"],
+                        both["base"],
+                        both["new"],
                         (key["dataset"] + "\x1f" + key["section"]).to_numpy(),
                         margin=margins[metric],
                         direction=known[0],

@@ -65,8 +65,36 @@ def summarise(
     tables = []
     for cube in cubes(rows):
         start = seed_from("summary", cube.protocol, seed)
-        table = _composite_table(cube, scheme, control_method, expected, start, draws, level)
-        table = pd.concat([table, _measure_table(cube, start, draws, level)], axis=1)
+        ions = cube.ion_images()
+        scored = score_images(ions, scheme, control_method=control_method)
+        coverage = _coverage(ions, expected)
+        reasons = _rank_reasons(scored, coverage)
+        ranked = _best_first(scored, reasons)
+        pairs = [(a, b) for i, a in enumerate(ranked) for b in ranked[i + 1 :]]
+        differences = [scored.composite[:, a] - scored.composite[:, b] for a, b in pairs]
+        measures = [m for m in range(len(ions.measures)) if ions.present[..., m].any()]
+        blocks = [  # one set of draws serves all of them
+            scored.composite,
+            np.stack(differences, axis=1) if pairs else np.empty((len(ions.images), 0)),
+            ions.values[..., measures].reshape(len(ions.images), -1),
+        ]
+        interval = two_level_bootstrap(
+            np.hstack(blocks), ions.sections, draws=draws, seed=start, level=level
+        )
+        ends = np.cumsum([block.shape[1] for block in blocks])
+        table = _composite_table(ions, scored, interval.part(0, ends[0]), coverage, reasons)
+        low = np.full((len(ions.methods),) * 2, np.nan)
+        for (a, b), value in zip(pairs, interval.low[ends[0] : ends[1]], strict=True):
+            low[a, b] = value
+        score = np.where([reason == "" for reason in reasons], interval.mean[: ends[0]], np.nan)
+        groups = rank_groups(score, low)
+        table["rank"] = _whole(ranks(score))
+        table["rank_group"] = _whole(np.where(np.isnan(score), np.nan, groups))
+        table["rank_kept"] = _rank_kept(scored, score, start, draws)
+        columns = _measure_columns(ions, measures, interval.part(ends[1], ends[2]))
+        columns |= _section_columns(cube, start, draws, level)
+        names = sorted(columns, key=lambda column: column.rsplit(".", 1)[0])
+        table = pd.concat([table, pd.DataFrame({name: columns[name] for name in names})], axis=1)
         order = np.lexsort((table["method"], -table["composite"].fillna(-np.inf), table["rank"]))
         tables.append(table.iloc[order])
     if not tables:
@@ -88,59 +116,17 @@ def round_significant(values: NDArray[np.float64], digits: int = DIGITS) -> NDAr
     return np.array([float(f"{value:.{digits}g}") for value in values], dtype=np.float64)
 
 
-def _composite_table(
-    cube: Cube,
-    scheme: Scheme,
-    control_method: str | None,
-    expected: int | Mapping[str, int] | None,
-    seed: int,
-    draws: int,
-    level: float,
-) -> pd.DataFrame:
-    ions = cube.ion_images()
-    scored = score_images(ions, scheme, control_method=control_method)
-    seen = ions.present.any(axis=2)
-    covered = seen.sum(axis=0)
-    wanted = np.array([_expected(expected, name, len(ions.images)) for name in ions.methods])
-    coverage = np.divide(covered, wanted, out=np.full(len(wanted), np.nan), where=wanted > 0)
-    interval = two_level_bootstrap(
-        scored.composite, ions.sections, draws=draws, seed=seed, level=level
-    )
-    reasons = _rank_reasons(scored, coverage)
-    score = np.where([reason == "" for reason in reasons], interval.mean, np.nan)
-    groups = _groups(scored, ions, score, seed, draws, level)
-    return pd.DataFrame(
-        {
-            "protocol": cube.protocol,
-            "method": np.array(ions.methods, dtype=object),
-            "rank": _whole(ranks(score)),
-            "rank_group": _whole(np.where(np.isnan(score), np.nan, groups)),
-            "rank_kept": _rank_kept(scored, score, seed, draws),
-            "rank_reason": reasons,
-            "composite": interval.mean,
-            "composite.sem": [mean_and_sem(column)[1] for column in scored.composite.T],
-            "composite.low": interval.low,
-            "composite.high": interval.high,
-            "composite.scope": interval.scope.astype(object),
-            "composite.note": interval.note.astype(object),
-            "missing": [", ".join(names) for names in scored.missing],
-            "undefined": (seen & np.isnan(scored.composite)).sum(axis=0),
-            "images": interval.images,
-            "sections": interval.sections,
-            "coverage": coverage,
-        }
-    )
-
-
-def _whole(numbers: NDArray[np.float64]) -> pd.Series[int]:
-    """Whole numbers, empty where NaN."""
-    return pd.Series(numbers).astype("Int64")
-
-
-def _expected(expected: int | Mapping[str, int] | None, method: str, images: int) -> int:
-    if expected is None:
-        return images
-    return expected if isinstance(expected, int) else expected.get(method, images)
+def _coverage(cube: Cube, expected: int | Mapping[str, int] | None) -> NDArray[np.float64]:
+    """Share of the expected ion images that every method has rows for."""
+    covered = cube.present.any(axis=2).sum(axis=0)
+    images = len(cube.images)
+    if isinstance(expected, Mapping):
+        wanted = np.array([expected.get(name, images) for name in cube.methods])
+    else:
+        wanted = np.full(len(cube.methods), images if expected is None else expected)
+    share = np.full(len(wanted), np.nan)
+    np.divide(covered, wanted, out=share, where=wanted > 0)
+    return share
 
 
 def _rank_reasons(scored: ImageScores, coverage: NDArray[np.float64]) -> list[str]:
@@ -164,26 +150,46 @@ def _rank_reasons(scored: ImageScores, coverage: NDArray[np.float64]) -> list[st
     return reasons
 
 
-def _groups(
-    scored: ImageScores,
+def _best_first(scored: ImageScores, reasons: list[str]) -> list[int]:
+    """Return the ranked methods by falling mean composite."""
+    score = {m: np.nanmean(scored.composite[:, m]) for m, no in enumerate(reasons) if not no}
+    return sorted(score, key=lambda method: -score[method])
+
+
+def _composite_table(
     cube: Cube,
-    score: NDArray[np.float64],
-    seed: int,
-    draws: int,
-    level: float,
-) -> NDArray[np.int64]:
-    """Rank groups from the paired intervals of all pairs of ranked methods."""
-    best_first = [m for m in np.argsort(-score, kind="stable") if not np.isnan(score[m])]
-    pairs = [(a, b) for i, a in enumerate(best_first) for b in best_first[i + 1 :]]
-    low = np.full((len(score), len(score)), np.nan)
-    if pairs:
-        first, second = (np.array(side) for side in zip(*pairs, strict=True))
-        difference = scored.composite[:, first] - scored.composite[:, second]
-        interval = two_level_bootstrap(
-            difference, cube.sections, draws=draws, seed=seed, level=level
-        )
-        low[first, second] = interval.low
-    return rank_groups(score, low)
+    scored: ImageScores,
+    interval: Interval,
+    coverage: NDArray[np.float64],
+    reasons: list[str],
+) -> pd.DataFrame:
+    seen = cube.present.any(axis=2)
+    return pd.DataFrame(
+        {
+            "protocol": cube.protocol,
+            "method": np.array(cube.methods, dtype=object),
+            "rank": 0,
+            "rank_group": 0,
+            "rank_kept": np.nan,
+            "rank_reason": reasons,
+            "composite": interval.mean,
+            "composite.sem": [mean_and_sem(column)[1] for column in scored.composite.T],
+            "composite.low": interval.low,
+            "composite.high": interval.high,
+            "composite.scope": interval.scope.astype(object),
+            "composite.note": interval.note.astype(object),
+            "missing": [", ".join(names) for names in scored.missing],
+            "undefined": (seen & np.isnan(scored.composite)).sum(axis=0),
+            "images": interval.images,
+            "sections": interval.sections,
+            "coverage": coverage,
+        }
+    )
+
+
+def _whole(numbers: NDArray[np.float64]) -> pd.Series[int]:
+    """Whole numbers, empty where NaN."""
+    return pd.Series(numbers).astype("Int64")
 
 
 def _rank_kept(
@@ -203,44 +209,38 @@ def _rank_kept(
     return kept
 
 
-def _measure_table(cube: Cube, seed: int, draws: int, level: float) -> pd.DataFrame:
-    """Mean, s.e.m. and interval of every measure, without scaling."""
-    channel = cube.images["channel"].to_numpy()
+def _section_columns(cube: Cube, seed: int, draws: int, level: float) -> dict[str, object]:
+    """Columns of the measures that are one number per section (channel -1)."""
+    whole = (cube.images["channel"] < 0).to_numpy()
+    measures = [m for m in range(len(cube.measures)) if cube.present[whole][..., m].any()]
+    measures = [m for m in measures if not cube.present[~whole][..., m].any()]
+    if not measures:
+        return {}
+    part = cube.part(whole)
+    interval = two_level_bootstrap(
+        part.values[..., measures].reshape(len(part.images), -1),
+        part.sections,
+        draws=draws,
+        seed=seed,
+        level=level,
+    )
+    return _measure_columns(part, measures, interval)
+
+
+def _measure_columns(cube: Cube, measures: list[int], interval: Interval) -> dict[str, object]:
+    """Mean, s.e.m. and interval of every measure, without scaling; `interval` holds method × measure."""
     columns: dict[str, object] = {}
-    for kind in (channel >= 0, channel < 0):  # ion images, then numbers of a whole section
-        there = np.flatnonzero(cube.present[kind].any(axis=(0, 1)))
-        if not len(there):
-            continue
-        values = cube.values[kind][..., there]
-        interval = two_level_bootstrap(
-            values.reshape(len(values), -1),
-            cube.sections[kind],
-            draws=draws,
-            seed=seed,
-            level=level,
-        )
-        undefined = (cube.present[kind][..., there] & ~np.isfinite(values)).sum(axis=0)
-        for position, measure in enumerate(there):
-            name = ".".join(cube.measures[measure])
-            if f"{name}.mean" not in columns:
-                columns |= _measure_columns(name, interval, values, undefined, position)
-    names = sorted(columns, key=lambda column: column.rsplit(".", 1)[0])
-    return pd.DataFrame({name: columns[name] for name in names})
-
-
-def _measure_columns(
-    name: str,
-    interval: Interval,
-    values: NDArray[np.float64],
-    undefined: NDArray[np.intp],
-    position: int,
-) -> dict[str, object]:
-    shape = values.shape[1:]
-    return {
-        f"{name}.mean": interval.mean.reshape(shape)[:, position],
-        f"{name}.sem": [mean_and_sem(column)[1] for column in values[..., position].T],
-        f"{name}.low": interval.low.reshape(shape)[:, position],
-        f"{name}.high": interval.high.reshape(shape)[:, position],
-        f"{name}.images": interval.images.reshape(shape)[:, position],
-        f"{name}.undefined": undefined[:, position],
-    }
+    shape = (len(cube.methods), len(measures))
+    for position, measure in enumerate(measures):
+        name = ".".join(cube.measures[measure])
+        values = cube.values[..., measure]
+        absent = cube.present[..., measure] & ~np.isfinite(values)
+        columns |= {
+            f"{name}.mean": interval.mean.reshape(shape)[:, position],
+            f"{name}.sem": [mean_and_sem(column)[1] for column in values.T],
+            f"{name}.low": interval.low.reshape(shape)[:, position],
+            f"{name}.high": interval.high.reshape(shape)[:, position],
+            f"{name}.images": interval.images.reshape(shape)[:, position],
+            f"{name}.undefined": absent.sum(axis=0),
+        }
+    return columns

@@ -1,0 +1,126 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from msibench.errors import DataError
+from msibench.scoring import load_scheme, pair_table
+from msibench.testing.mirror import mirrored
+from tests.scoring.tables import SIX, USUAL, row, table
+
+MZ = (258.7744, 303.0830, 500.0)
+
+
+def two_methods(mz=MZ, sections=1):
+    rows = []
+    for section in range(sections):
+        for channel, value in enumerate(mz):
+            for method, gain in (("pre", 0.05), ("fine", 0.2), ("bicubic", 0.0)):
+                for metric in SIX:
+                    sign = -1 if metric == "dists" else 1
+                    place = {"channel": channel, "mz": value, "section": f"s{section}"}
+                    rows.append(row(method, metric, USUAL[metric] * (1 + sign * gain), **place))
+    return table(rows)
+
+
+PUBLISHED = pd.DataFrame(
+    {
+        "id": [1, 2, 3],
+        "mz": [258.774, 303.083, 174.017],
+        "tissue": "mouse brain",
+        "fine_tuned": [0.657115, 0.799053, 0.692114],
+        "pre_trained": [0.631265, 0.431532, 0.697901],
+        "ratio": [1.040949, 1.851665, 0.991708],
+    }
+)
+
+
+def test_two_methods_stand_side_by_side_with_their_ratio():
+    result = pair_table(two_methods(), load_scheme(), "fine", "pre", control_method="bicubic")
+    assert list(result["id"]) == [1, 2, 3]
+    np.testing.assert_allclose(result["ratio"], result["score_a"] / result["score_b"])
+    assert (result["ratio"] > 1).all()
+    assert set(result["tissue"]) == {"bladder"}
+
+
+def test_published_scores_stand_beside_and_change_no_measured_number():
+    rows = two_methods()
+    alone = pair_table(rows, load_scheme(), "fine", "pre", control_method="bicubic")
+    beside = pair_table(rows, load_scheme(), "fine", "pre", PUBLISHED, control_method="bicubic")
+    assert list(beside["id"]) == [1, 2, 3, 4]
+    assert list(beside["published_fine_tuned"].iloc[:3]) == [0.657115, 0.799053, 0.692114]
+    np.testing.assert_array_equal(beside["score_a"].iloc[[0, 1, 3]], alone["score_a"])
+    assert np.isnan(beside["score_a"].iloc[2])
+    assert beside["reason"].iloc[2] == "not measured"
+    assert np.isnan(beside["published_ratio"].iloc[3])
+
+
+def test_a_scheme_of_the_compared_methods_compares_these_two_only():
+    result = pair_table(two_methods(), load_scheme("cao2025"), "fine", "pre")
+    # in five metrics the first is the better one; its SD of 1.08 is further from 1 than 0.945
+    np.testing.assert_allclose(result["score_a"], 5 / 6)
+    np.testing.assert_allclose(result["score_b"], 1 / 6)
+    more = pair_table(two_methods(sections=2), load_scheme("cao2025"), "fine", "pre")
+    assert set(more["images"]) == {2}
+
+
+def test_an_mz_further_than_a_millidalton_is_another_ion():
+    result = pair_table(
+        two_methods(mz=(258.7755,)),
+        load_scheme(),
+        "fine",
+        "pre",
+        PUBLISHED,
+        control_method="bicubic",
+    )
+    assert result["score_a"].notna().sum() == 1
+    assert result.loc[result["score_a"].notna(), "published_ratio"].isna().all()
+
+
+def test_the_nearest_of_two_measured_ions_takes_the_published_line():
+    rows = two_methods(mz=(303.0835, 303.0831))
+    result = pair_table(rows, load_scheme(), "fine", "pre", PUBLISHED, control_method="bicubic")
+    taken = result[result["published_id"] == 2]
+    assert taken["mz"].item() == pytest.approx(303.0831)
+
+
+def test_channels_without_an_mz_are_still_compared():
+    result = pair_table(
+        two_methods(mz=(np.nan, np.nan)),
+        load_scheme(),
+        "fine",
+        "pre",
+        PUBLISHED,
+        control_method="bicubic",
+    )
+    assert result["score_a"].notna().sum() == 2
+
+
+def test_a_ratio_of_scores_that_are_not_above_zero_is_left_out():
+    result = pair_table(two_methods(), load_scheme(), "fine", "bicubic", control_method="bicubic")
+    assert result["ratio"].isna().all()
+
+
+def test_an_unknown_method_or_table_is_refused():
+    with pytest.raises(DataError, match="no row of method 'fone'"):
+        pair_table(two_methods(), load_scheme(), "fone", "pre", control_method="bicubic")
+    with pytest.raises(DataError, match="missing: tissue"):
+        pair_table(
+            two_methods(),
+            load_scheme(),
+            "fine",
+            "pre",
+            PUBLISHED.drop(columns="tissue"),
+            control_method="bicubic",
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"), [("table-s2-mouse-brain", 45), ("table-s3-mouse-kidney", 32)]
+)
+def test_the_published_tables_of_cao_fit_beside_any_measurement(name, lines):
+    published = pd.read_csv(mirrored(f"papers/cao2025-{name}.csv"))
+    rows = two_methods(mz=tuple(published["mz"]))
+    result = pair_table(rows, load_scheme(), "fine", "pre", published, control_method="bicubic")
+    assert len(result) == lines
+    np.testing.assert_array_equal(result["mz"], published["mz"])
+    np.testing.assert_array_equal(result["published_ratio"], published["ratio"])

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from msibench.scoring.statistics import rank_groups, ranks, weight_sensitivity
+
+
+def test_methods_that_cannot_be_told_from_the_leader_share_its_group():
+    low = np.array([[0, -0.1, 0.01, 0.2], [-1, 0, -0.2, 0.1], [-1, -1, 0, -0.1], [-1, -1, -1, 0]])
+    np.testing.assert_array_equal(rank_groups([0.9, 0.8, 0.7, 0.6], low), [1, 1, 2, 2])
+
+
+def test_the_order_of_the_methods_does_not_matter():
+    low = np.array([[0, 0.2, 0.3], [-1, 0, 0.1], [-1, -1, 0]])
+    turned = [2, 0, 1]
+    np.testing.assert_array_equal(
+        rank_groups(np.array([0.9, 0.5, 0.1])[turned], low[np.ix_(turned, turned)]), [3, 1, 2]
+    )
+
+
+def test_unknown_intervals_tell_nobody_apart_and_unscored_methods_have_no_group():
+    low = np.full((3, 3), np.nan)
+    np.testing.assert_array_equal(rank_groups([0.9, np.nan, 0.1], low), [1, 0, 1])
+
+
+def test_ties_share_the_better_rank():
+    np.testing.assert_array_equal(ranks([1.0, 3.0, 3.0, np.nan]), [3, 1, 1, np.nan])
+
+
+def test_a_method_that_is_best_in_everything_always_keeps_its_rank():
+    scores = [[0.9, 0.9, 0.9], [0.8, 0.1, 0.5], [0.1, 0.8, 0.5]]
+    share = weight_sensitivity(scores, [1, 1, 1])
+    assert share[0] == 1.0
+    assert share[1] < 1.0
+    assert share[2] < 1.0
+
+
+def test_two_methods_that_trade_places_keep_their_ranks_as_often_as_the_weights_say():
+    # the first leads while its weight is above 1/2; Beta(15, 15) puts half its mass there
+    share = weight_sensitivity([[1.0, 0.02], [0.0, 1.0]], [1, 1], draws=20_000)
+    assert share[0] == pytest.approx(0.55, abs=0.04)
+    sharp = weight_sensitivity([[1.0, 0.02], [0.0, 1.0]], [1, 1], concentration=3000)
+    assert sharp[0] > share[0]
+
+
+def test_sensitivity_is_the_same_for_the_same_seed_and_needs_weights():
+    scores = np.random.default_rng(0).standard_normal((4, 3))
+    one, two = (weight_sensitivity(scores, [1, 2, 3], draws=500, seed=4) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    with pytest.raises(ValueError, match="one weight above 0 per metric"):
+        weight_sensitivity(scores, [1, 0, 1])
+
+
+def test_a_method_without_a_score_keeps_no_rank():
+    share = weight_sensitivity([[0.5, 0.5], [np.nan, 0.1]], [1, 1])
+    assert share[0] == 1.0
+    assert np.isnan(share[1])

@@ -1,0 +1,88 @@
+import math
+
+import pytest
+
+from msibench.errors import ConfigurationError, UnknownNameError
+from msibench.scoring import load_scheme, scheme_from_mapping, shipped_schemes
+
+MINIMAL = {
+    "name": "mine",
+    "normalisation": "none",
+    "metrics": {"ssim": {"weight": 2, "direction": "higher"}, "rmse": {"direction": "lower"}},
+}
+
+
+def test_every_shipped_scheme_loads_under_its_own_name():
+    assert shipped_schemes() == ("anchored", "cao2025")
+    for name in shipped_schemes():
+        assert load_scheme(name).name == name
+
+
+def test_the_default_scheme_is_anchored():
+    assert load_scheme().normalisation == "anchored"
+
+
+def test_cao2025_has_the_six_metrics_with_equal_weights_and_says_that_it_is_a_reading():
+    scheme = load_scheme("cao2025")
+    assert set(scheme.weights) == {"psnr", "ssim", "vif", "sd_ratio", "nqm", "dists"}
+    assert all(weight == pytest.approx(1 / 6) for weight in scheme.weights.values())
+    assert scheme.directions["sd_ratio"] == "one"
+    assert scheme.directions["dists"] == "lower"
+    assert "our reading" in scheme.description
+
+
+def test_weights_are_divided_by_their_sum():
+    assert scheme_from_mapping(MINIMAL).weights == {
+        "ssim": pytest.approx(2 / 3),
+        "rmse": pytest.approx(1 / 3),
+    }
+
+
+def test_a_scheme_file_is_read_by_its_path(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\nnormalisation = "none"\n[metrics.ssim]\ndirection = "higher"\n')
+    assert load_scheme(path).weights == {"ssim": 1.0}
+
+
+def test_decibels_are_perfect_at_infinity():
+    metrics = {metric.name: metric for metric in load_scheme().metrics}
+    assert math.isinf(metrics["psnr"].perfect)
+    assert metrics["dists"].perfect == 0.0
+
+
+def test_an_unknown_scheme_names_the_nearest():
+    with pytest.raises(UnknownNameError, match="Did you mean 'anchored'"):
+        load_scheme("ancored")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"normalization": "none"}, "Did you mean 'normalisation'"),
+        ({"metrics": {"ssim": {"direction": "higher", "wieght": 1}}}, "Did you mean 'weight'"),
+        ({"metrics": {"ssim": {"direction": "up"}}}, "expected one of higher, lower, one"),
+        ({"metrics": {"ssim": {"direction": "higher", "weight": 0}}}, "weight above 0"),
+        ({"metrics": {"ssim": {"direction": "higher", "weight": True}}}, "weight above 0"),
+        ({"metrics": {"psnr": {"direction": "higher", "perfect": math.inf}}}, 'scale = "decibel"'),
+        ({"metrics": {}}, "per metric"),
+        ({"normalisation": "best"}, "expected one of"),
+        ({"name": 3}, "expected text"),
+    ],
+)
+def test_what_cannot_be_meant_is_an_error_that_teaches(change, message):
+    with pytest.raises(ConfigurationError, match=message):
+        scheme_from_mapping(MINIMAL | change)
+
+
+def test_broken_toml_names_its_file(tmp_path):
+    path = tmp_path / "broken.toml"
+    path.write_text("name = ")
+    with pytest.raises(ConfigurationError, match=r"broken\.toml is not valid TOML"):
+        load_scheme(path)
+
+
+def test_other_weights_keep_the_rest_of_a_scheme():
+    heavier = load_scheme().reweighted({"nqm": 5})
+    assert heavier.weights["nqm"] == pytest.approx(0.5)
+    with pytest.raises(ConfigurationError, match="Did you mean 'nqm'"):
+        load_scheme().reweighted({"nmq": 5})

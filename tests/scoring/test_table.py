@@ -1,0 +1,176 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from msibench.scoring import comparisons, load_scheme, summarise
+from msibench.scoring.table import round_significant
+from tests.scoring.tables import SIX, row, simulated, table
+
+SCHEME = load_scheme("anchored")
+
+
+def summary(rows, **options):
+    return summarise(rows, SCHEME, **({"control_method": "bicubic", "draws": 500} | options))
+
+
+def test_clearly_different_methods_are_ranked_apart_and_equal_ones_are_not():
+    rows = simulated({"bicubic": 0.0, "good": 0.2, "twin": 0.2, "bad": -0.2})
+    result = summary(rows).set_index("method")
+    assert result.loc["bad", "rank"] == 4
+    assert result.loc["good", "rank_group"] == result.loc["twin", "rank_group"] == 1
+    assert result.loc["bicubic", "rank_group"] == 2
+    assert result.loc["bad", "rank_group"] == 3
+    assert result.loc["bicubic", "composite"] == 0
+
+
+def test_the_order_of_the_rows_changes_no_byte():
+    rows = simulated({"bicubic": 0.0, "a": 0.1, "b": 0.12})
+    shuffled = rows.sample(frac=1, random_state=3)
+    assert summary(rows).to_csv() == summary(shuffled).to_csv()
+
+
+def test_one_thread_and_two_give_the_same_bytes():
+    code = (
+        "from tests.scoring.tables import simulated\n"
+        "from msibench.scoring import load_scheme, summarise\n"
+        "rows = simulated({'bicubic': 0.0, 'a': 0.1}, sections=7, channels=40)\n"
+        "print(summarise(rows, load_scheme(), control_method='bicubic', draws=300).to_csv())\n"
+    )
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    ]
+    assert printed[0] == printed[1]
+
+
+def test_scoring_imports_no_torch():
+    code = (
+        "import sys, msibench.scoring, msibench.scoring.statistics; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_adding_a_method_changes_no_other_line_of_an_anchored_table():
+    rows = simulated({"bicubic": 0.0, "a": 0.1})
+    more = simulated({"bicubic": 0.0, "a": 0.1, "z": 0.5})
+    more = table([*rows.to_dict("records"), *more[more["method"] == "z"].to_dict("records")])
+    keep = ["composite", "composite.low", "composite.high", "psnr.image.mean", "psnr.image.low"]
+    before, after = (summary(t).set_index("method")[keep] for t in (rows, more))
+    pd.testing.assert_frame_equal(before.loc[["a", "bicubic"]], after.loc[["a", "bicubic"]])
+
+
+def test_means_and_errors_are_those_of_the_rows():
+    rows = simulated({"bicubic": 0.0, "a": 0.1})
+    psnr = rows[(rows["metric"] == "psnr") & (rows["method"] == "a")]["value"]
+    line = summary(rows).set_index("method").loc["a"]
+    assert line["psnr.image.mean"] == pytest.approx(psnr.mean())
+    assert line["psnr.image.sem"] == pytest.approx(psnr.sem())
+    assert line["psnr.image.images"] == line["images"] == 18
+    assert line["psnr.image.low"] < psnr.mean() < line["psnr.image.high"]
+
+
+def test_a_method_that_lost_a_section_shows_its_coverage_and_has_no_rank():
+    rows = simulated({"bicubic": 0.0, "a": 0.1, "b": 0.3})
+    rows = rows[(rows["method"] != "b") | (rows["section"] != "s3")]
+    result = summary(rows)
+    line = result.set_index("method").loc["b"]
+    assert line["coverage"] == pytest.approx(5 / 6)
+    assert pd.isna(line["rank"])
+    assert line["rank_reason"] == "covers 83.3% of the expected images"
+    assert result["method"].iloc[-1] == "b"
+    assert result["rank"].iloc[0] == 1
+
+
+def test_coverage_is_judged_against_what_was_expected():
+    rows = simulated({"bicubic": 0.0, "a": 0.1})
+    assert (summary(rows, expected=36)["coverage"] == 0.5).all()
+    lines = summary(rows, expected={"a": 20}).set_index("method")
+    assert lines.loc["a", "coverage"] == pytest.approx(0.9)
+    assert lines.loc["bicubic", "coverage"] == 1.0
+
+
+def test_undefined_and_infinite_values_are_counted_and_never_averaged():
+    rows = simulated({"bicubic": 0.0, "a": 0.1})
+    hole = rows.index[(rows["method"] == "a") & (rows["metric"] == "nqm")]
+    rows.loc[hole[0], "value"] = np.nan
+    rows.loc[hole[1], "value"] = -np.inf
+    line = summary(rows).set_index("method").loc["a"]
+    assert line["nqm.image.undefined"] == 2
+    assert line["undefined"] == 2
+    assert line["images"] == 16
+    assert np.isfinite(line["nqm.image.mean"])
+
+
+def test_a_method_without_dists_is_not_ranked_among_those_that_have_it():
+    rows = simulated({"bicubic": 0.0, "a": 0.1, "b": 0.3})
+    rows = rows[(rows["method"] != "b") | (rows["metric"] != "dists")]
+    line = summary(rows).set_index("method").loc["b"]
+    assert line["missing"] == "dists"
+    assert pd.isna(line["rank"])
+    assert line["rank_reason"] == "its composite lacks dists"
+
+
+def test_if_nobody_has_dists_all_are_ranked_and_marked():
+    result = summary(simulated({"bicubic": 0.0, "a": 0.1}, metrics=SIX[:-1]))
+    assert set(result["missing"]) == {"dists"}
+    assert list(result["rank"]) == [1, 2]
+
+
+def test_few_sections_are_said_beside_the_interval():
+    result = summary(simulated({"bicubic": 0.0, "a": 0.1}, sections=1, channels=12))
+    assert set(result["composite.scope"]) == {"images"}
+    assert result["composite.note"].str.contains("too few sections").all()
+
+
+def test_numbers_of_a_whole_section_are_summarised_over_sections():
+    rows = simulated({"bicubic": 0.0, "a": 0.1}).to_dict("records")
+    rows += [
+        row(m, "rmse", 3.0 + s, section=f"s{s}", channel=-1, mz=np.nan)
+        for m in ("bicubic", "a")
+        for s in range(6)
+    ]
+    line = summary(table(rows)).set_index("method").loc["a"]
+    assert line["rmse.image.mean"] == pytest.approx(5.5)
+    assert line["rmse.image.images"] == 6
+    assert line["images"] == 18
+
+
+def test_protocols_are_ranked_apart():
+    rows = simulated({"bicubic": 0.0, "a": 0.1})
+    both = pd.concat([rows, rows.assign(protocol="bicubic-x4@1")], ignore_index=True)
+    assert list(summary(both)["rank"]) == [1, 2, 1, 2]
+
+
+def test_the_reference_comparison_holds_test_and_interval_or_says_why_not():
+    rows = simulated({"bicubic": 0.0, "a": 0.1, "b": -0.1})
+    result = comparisons(rows, SCHEME, "bicubic", control_method="bicubic", draws=500)
+    line = result.set_index(["metric", "method"])
+    better, worse = line.loc[("dists", "a")], line.loc[("dists", "b")]
+    assert better["difference"] < 0 < worse["difference"]
+    assert better["win_rate"] == 1
+    assert worse["win_rate"] == 0
+    assert better["p"] == pytest.approx(2 / 2**6)
+    assert better["p_holm"] == pytest.approx(4 / 2**6)
+    few = comparisons(
+        simulated({"bicubic": 0.0, "a": 0.1}, sections=3),
+        SCHEME,
+        "bicubic",
+        control_method="bicubic",
+        draws=500,
+    )
+    assert few["p"].isna().all()
+    assert few["note"].str.contains("too few sections").all()
+
+
+def test_numbers_are_rounded_to_what_arithmetic_can_promise():
+    np.testing.assert_array_equal(round_significant(np.array([1 / 3, np.nan]), 3), [0.333, np.nan])
