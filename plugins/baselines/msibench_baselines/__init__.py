@@ -1,0 +1,27 @@
+"""Baselines of guided fusion: what every learned fusion method must beat, and one control."""
+
+from collections.abc import Iterator
+
+from msibench import MethodSpec, Resources, Task, hookimpl
+from msibench_baselines.config import METHODS
+
+
+@hookimpl
+def msibench_methods() -> Iterator[MethodSpec]:
+    """Offer the baselines; those that are trained also with a quick budget."""
+    for name, facts in METHODS.items():
+        yield MethodSpec(
+            name=name,
+            target=facts.target,
+            task=Task.GUIDED,
+            config=facts.config,
+            citation=facts.citation,
+            licence="Apache-2.0",
+            title=facts.title,
+            control=facts.control,
+            resources=Resources(
+                cpus=1, memory_gb=4.0, minutes=240.0 if facts.budget == "paper" else 30.0
+            ),
+            sources=facts.sources,
+            budget=facts.budget,
+        )

@@ -1,0 +1,217 @@
+"""A network per ion, fitted from the guide to the magnified ion image with plain mean squared error."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from msibench import Problem, Skip
+from msibench.errors import ConfigurationError
+from msibench.training.fitting import FitSettings, IonFits, Network, fit_ions
+from msibench.training.ions import magnify
+from msibench.training.threads import one_thread_each, ordered_map
+from msibench_baselines.network import ThreeLayerCNN, UNet
+from msibench_baselines.section import Section
+
+Rectangle = tuple[slice, slice]
+
+
+class ImageNetworkFusion:
+    """Fit one network per ion image to the section itself; the guide is its only input.
+
+    Parameters
+    ----------
+    network
+        ``"cnn3"`` or ``"unet"``.
+    channels
+        ``cnn3``: filters of the first two layers; ``unet``: filters of each scale and of the skips.
+    kernels
+        Kernel sizes: three for ``cnn3``, one for ``unet``.
+    depth
+        Scales of ``unet``; not used by ``cnn3``.
+    epochs, learning_rate
+        Of Adam; one epoch is one step on the whole image.
+    rises
+        Stop an ion once its loss has risen so often; None: never.
+    tile
+        Fine pixels along an edge of the parts that the image is cut into. ``cnn3`` does not depend on
+        it; ``unet`` sees a margin around each part, the larger the better.
+    consistent
+        Rescale each block of fine pixels to the mean that was measured.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: Literal["cnn3", "unet"],
+        channels: Sequence[int],
+        kernels: Sequence[int],
+        depth: int,
+        epochs: int,
+        learning_rate: float,
+        rises: int | None,
+        tile: int,
+        consistent: bool = False,
+    ) -> None:
+        expected = {"cnn3": 3, "unet": 1}
+        if network not in expected or len(kernels) != expected[network] or len(channels) != 2:
+            raise ConfigurationError(
+                "expected network cnn3 with two channels and three kernels, or unet with two channels "
+                f"and one kernel; got {network!r}, {list(channels)}, {list(kernels)}"
+            )
+        if any(kernel % 2 == 0 for kernel in kernels) or tile < 16:
+            raise ConfigurationError(
+                f"kernels must be odd and tile at least 16, got {list(kernels)} and {tile}"
+            )
+        self.network, self.channels, self.kernels = network, tuple(channels), tuple(kernels)
+        self.depth, self.tile, self.consistent = depth, tile, consistent
+        self.settings = FitSettings(epochs=epochs, learning_rate=learning_rate, rises=rises)
+        self._report: dict[str, object] = {}
+
+    def upscale(self, problem: Problem) -> NDArray[np.float32] | Skip:
+        """Return ``(channel, row*factor, column*factor)`` in the unit of ``problem.low``."""
+        section = Section.of(problem)
+        if isinstance(section, Skip):
+            return section
+        device = torch.device(problem.device)
+        inputs = len(section.guide)
+        objective = MagnifiedMSE(section, self.tile, self._build(inputs).radius, device)
+        which = section.ions.with_signal
+        # Every ion starts from the same network, so that fitting it alone changes nothing.
+        with one_thread_each():
+            torch.manual_seed(problem.seed)
+            first = self._build(inputs).state_dict()
+
+        def build() -> nn.Module:
+            module = self._build(inputs)
+            module.load_state_dict(first)
+            return module
+
+        fits = fit_ions(
+            build,
+            objective,
+            which,
+            self.settings,
+            seed=problem.seed,
+            device=device,
+            example=objective.example,
+        )
+        self._report = {
+            "channels": list(which),
+            "epochs": fits.epochs.tolist(),
+            "final_mse": [
+                float(f"{fits.curves[ion, epochs - 1, 0]:.6g}")
+                for ion, epochs in enumerate(fits.epochs)
+            ],
+            "parts": objective.parts,
+        }
+        painted = np.zeros((problem.low.channels, *problem.fine_shape), dtype=np.float32)
+        _paint(painted, fits, which, objective)
+        return section.restore(painted, consistent=self.consistent)
+
+    def report(self) -> Mapping[str, object]:
+        """Return epochs and final losses of the last call of `upscale`."""
+        return self._report
+
+    def _build(self, inputs: int) -> ThreeLayerCNN | UNet:
+        if self.network == "cnn3":
+            return ThreeLayerCNN(inputs, self.channels, self.kernels)
+        return UNet(inputs, *self.channels, self.depth, self.kernels[0])
+
+
+class MagnifiedMSE:
+    """Mean squared error to the bilinearly magnified ion image, over pixels that may be learned from."""
+
+    terms = ("mse",)
+
+    def __init__(self, section: Section, tile: int, radius: int, device: torch.device) -> None:
+        self.device = device
+        # Centred on the tissue, so that the first layer need not learn the brightness of the slide.
+        fine_usable = section.usable.repeat(section.factor, 0).repeat(section.factor, 1)
+        centre = section.guide[:, fine_usable].mean(1)[:, None, None]
+        self.guide = torch.from_numpy(section.guide - centre)[None].to(device)
+        rows, columns = section.guide.shape[1:]
+        self.tiles = [_Tile(own, (rows, columns), radius) for own in _cut((rows, columns), tile)]
+        self._targets = []
+        for part in self.tiles:
+            values, weight = magnify(
+                section.ions,
+                slice(None),
+                section.factor,
+                range(rows)[part.own[0]],
+                range(columns)[part.own[1]],
+            )
+            weight *= fine_usable[part.own]
+            self._targets.append((torch.from_numpy(values), torch.from_numpy(weight)))
+        known = torch.stack([weight.sum((-2, -1)) for _, weight in self._targets]).sum(0)
+        self._known = known.clamp(min=1).to(device)
+
+    @property
+    def parts(self) -> int:
+        """How many tiles the image is cut into."""
+        return len(self.tiles)
+
+    @property
+    def example(self) -> Tensor:
+        """An input as large as the largest part."""
+        return max((self.guide[(..., *tile.seen)] for tile in self.tiles), key=torch.numel)
+
+    def __call__(self, network: Network, ions: Tensor, part: int) -> Tensor:
+        """Return what this tile adds to the loss, ``(ion, 1)``."""
+        tile = self.tiles[part]
+        output = tile.crop(network(self.guide[(..., *tile.seen)])[:, 0, 0].float())
+        chosen = ions.to("cpu")
+        target, weight = (x[chosen].to(self.device) for x in self._targets[part])
+        return ((weight * (output - target).square()).sum((-2, -1)) / self._known[ions])[:, None]
+
+
+class _Tile:
+    """A rectangle of the fine grid and the larger one that a network sees for it."""
+
+    def __init__(self, own: Rectangle, shape: tuple[int, int], margin: int) -> None:
+        self.own = own
+        self.seen: Rectangle = (
+            slice(max(own[0].start - margin, 0), min(own[0].stop + margin, shape[0])),
+            slice(max(own[1].start - margin, 0), min(own[1].stop + margin, shape[1])),
+        )
+
+    def crop(self, output: Tensor) -> Tensor:
+        """Return the tile's own pixels of what the network made of the larger rectangle."""
+        down, across = (o.start - s.start for o, s in zip(self.own, self.seen, strict=True))
+        rows, columns = (o.stop - o.start for o in self.own)
+        return output[..., down : down + rows, across : across + columns]
+
+
+def _cut(shape: tuple[int, int], tile: int) -> list[Rectangle]:
+    """Cut a grid into near-equal rectangles of at most `tile` pixels along each edge."""
+
+    def pieces(length: int) -> list[slice]:
+        count = math.ceil(length / tile)
+        ends = [round(length * index / count) for index in range(count + 1)]
+        return [slice(first, last) for first, last in itertools.pairwise(ends)]
+
+    return [(rows, columns) for rows in pieces(shape[0]) for columns in pieces(shape[1])]
+
+
+def _paint(
+    painted: NDArray[np.float32], fits: IonFits, which: Sequence[int], objective: MagnifiedMSE
+) -> None:
+    """Run every ion's network over the guide, tile by tile."""
+
+    def fill(position: int) -> None:
+        network = fits.network([position])
+        for tile in objective.tiles:
+            with torch.inference_mode():
+                output = network(objective.guide[(..., *tile.seen)])[0, 0, 0].float()
+            painted[which[position]][tile.own] = tile.crop(output).cpu().numpy()
+
+    on_cpu = objective.device.type == "cpu"
+    with one_thread_each() as threads, ordered_map(threads if on_cpu else 1) as spread:
+        spread(fill, range(len(which)))

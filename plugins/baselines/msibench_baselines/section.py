@@ -1,0 +1,103 @@
+"""One section as the baselines see it, and the way from their predictions back to intensities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msibench import Problem, Skip
+from msibench.degradation.binning import area_mean
+from msibench.training.ions import ScaledIons, magnify, network_guide, reason_to_skip, scale_ions
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Section:
+    """Scaled ion images, the guide on both grids, and which coarse pixels may be learned from."""
+
+    ions: ScaledIons
+    """Ion images in [0, 1], each divided by its maximum."""
+    guide: Floats
+    """``(channel, row, column)`` on the fine grid, in [0, 1]; the guide's own channels, no opacity."""
+    usable: Bools
+    """Coarse pixels on tissue of which the guide is known, ``(row, column)``."""
+    factor: int
+
+    @classmethod
+    def of(cls, problem: Problem) -> Section | Skip:
+        """Prepare a problem, or say why it cannot be done."""
+        if (reason := reason_to_skip(problem)) is not None:
+            return reason
+        assert problem.guide is not None
+        usable = np.isfinite(problem.guide.values).all(0)
+        if problem.guide.mask is not None:
+            usable &= problem.guide.mask
+        coarse = area_mean(usable.astype(np.float32), problem.factor) >= 0.5
+        if problem.low.mask is not None:
+            coarse &= problem.low.mask
+        if not coarse.any():
+            return Skip(
+                "needs a guide that shows some of the tissue; this one is unknown on all of it"
+            )
+        return cls(
+            scale_ions(problem.low), network_guide(problem.guide, None), coarse, problem.factor
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(row, column)`` of the coarse grid."""
+        return self.usable.shape[0], self.usable.shape[1]
+
+    def to_coarse(self, images: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the area mean of fine images ``(…, row, column)``."""
+        return area_mean(images, self.factor)
+
+    def interpolated(self) -> Floats:
+        """Return the ion images magnified bilinearly, ``(ion, row, column)`` on the fine grid."""
+        rows, columns = self.guide.shape[1:]
+        return magnify(self.ions, slice(None), self.factor, range(rows), range(columns))[0]
+
+    def patterns(self) -> Iterator[tuple[NDArray[np.intp], Bools]]:
+        """Yield groups of ions that were measured at the same usable pixels, with those pixels.
+
+        An ion is fitted to all of its own pixels, whatever other ions miss.
+        """
+        known = (self.ions.known & self.usable).reshape(len(self.ions.values), -1)
+        packed = np.packbits(known, axis=1)
+        _, first, group = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+        for number, example in enumerate(first):
+            members = np.flatnonzero(group.ravel() == number)
+            yield members, known[example].reshape(self.shape)
+
+    def restore(self, prediction: NDArray[np.floating], *, consistent: bool) -> Floats:
+        """Return intensities from a prediction on the scaled ions, ``(ion, row, column)``.
+
+        Fine pixels of coarse ones that were not learned from show the magnified ion image: the map
+        from the guide says nothing about them. With `consistent` every block is rescaled to the
+        mean that was measured.
+        """
+        painted = np.maximum(np.nan_to_num(prediction), 0)
+        outside = ~self.usable.repeat(self.factor, 0).repeat(self.factor, 1)
+        if outside.any():
+            painted = np.where(outside, self.interpolated(), painted)
+        if consistent:
+            painted = self._consistent(painted)
+        return self.ions.restore(np.asarray(painted, dtype=np.float32))
+
+    def _consistent(self, painted: NDArray[np.floating]) -> NDArray[np.floating]:
+        mean = self.to_coarse(painted)
+        target = self.ions.values
+        gain = np.where(mean > 0, target / np.where(mean > 0, mean, 1), 0)
+        flat = np.where(
+            (mean > 0) | ~self.ions.known, 0, target
+        )  # nothing to rescale: spread evenly
+        gain = np.where(self.ions.known, gain, 1)
+        return painted * self._blocks(gain) + self._blocks(flat)
+
+    def _blocks(self, coarse: NDArray[np.floating]) -> NDArray[np.floating]:
+        return coarse.repeat(self.factor, 1).repeat(self.factor, 2)
