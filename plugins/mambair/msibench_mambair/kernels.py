@@ -45,7 +45,7 @@ def mamba_ssm_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d:
     def channels_first(x: Tensor) -> Tensor:  # (L, B, K, D) -> (B, K*D, L)
         return x.permute(1, 2, 3, 0).reshape(batch, directions * dim, length).contiguous()
 
-    y = kernel(
+    y: Tensor = kernel(
         channels_first(u),
         channels_first(delta),
         a.transpose(1, 2).reshape(directions * dim, state).contiguous(),
@@ -54,3 +54,8 @@ def mamba_ssm_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d:
         d.reshape(-1).contiguous(),
     )
     return y.view(batch, directions, dim, length).permute(3, 0, 1, 2)
+
+
+def scan_name(device: str) -> str:
+    """Return which scan runs on `device`, for the record."""
+    return "mamba_ssm" if device.startswith("cuda") and _mamba_ssm() is not None else "chunked"

@@ -166,7 +166,7 @@ class SS2D(nn.Module):
         u = torch.stack((rows, columns, rows.flip(0), columns.flip(0)), dim=2)  # (L, B, 4, D)
 
         projected = torch.einsum("lbkd,kpd->lbkp", u, self.x_proj_weight)
-        step, b, c = projected.split((self.dt_rank, self.d_state, self.d_state), dim=-1)
+        step, b, c = torch.split(projected, [self.dt_rank, self.d_state, self.d_state], dim=-1)
         step = torch.einsum("lbkr,kdr->lbkd", step, self.dt_projs_weight)
         with torch.autocast(x.device.type, enabled=False):  # the recurrence needs full precision
             delta = F.softplus(step.float() + self.dt_projs_bias.float())
@@ -196,8 +196,8 @@ class VSSBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, row, column, channel)`` to the same shape."""
         x = x * self.skip_scale + self.self_attention(self.ln_1(x))
-        local = self.conv_blk(self.ln_2(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return x * self.skip_scale2 + local
+        local: Tensor = self.conv_blk(self.ln_2(x).permute(0, 3, 1, 2))
+        return x * self.skip_scale2 + local.permute(0, 2, 3, 1)
 
 
 class BasicLayer(nn.Module):
@@ -224,9 +224,8 @@ class ResidualGroup(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, row, column, channel)`` to the same shape."""
-        body = self.residual_group(x).permute(0, 3, 1, 2)
-        mixed: Tensor = self.conv(body).permute(0, 2, 3, 1)
-        return mixed + x
+        body: Tensor = self.conv(self.residual_group(x).permute(0, 3, 1, 2))
+        return body.permute(0, 2, 3, 1) + x
 
 
 class PatchEmbed(nn.Module):

@@ -1,7 +1,7 @@
-"""The selective scan: a linear recurrence whose coefficients depend on the input.
+r"""The selective scan: a linear recurrence whose coefficients depend on the input.
 
 .. math::
-    h_t = \\exp(\\Delta_t A)\\, h_{t-1} + \\Delta_t B_t u_t, \\qquad y_t = C_t h_t + D u_t
+    h_t = \exp(\Delta_t A)\, h_{t-1} + \Delta_t B_t u_t, \qquad y_t = C_t h_t + D u_t
 
 Gu & Dao, "Mamba" (arXiv 2312.00752), equations 2 and 4 with the discretisation of its section 3.2.
 The sequence is walked in chunks that fit the processor's cache: coefficients of one chunk are made by
@@ -42,7 +42,7 @@ def selective_scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d:
     """
     inputs = (u, delta, a, b, c)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-        scanned: Tensor = _SelectiveScan.apply(*inputs)  # type: ignore[no-untyped-call]
+        scanned: Tensor = _SelectiveScan.apply(*inputs)
     else:
         scanned = _scan(*inputs)
     return scanned + d * u

@@ -1,0 +1,120 @@
+"""Any single-image super-resolution checkpoint that spandrel recognises, as a method.
+
+There is no fixed method to offer: the user names a file, ``--method spandrel:PATH``, and
+`spec_from_checkpoint` makes the spec. The two checkpoints below are small, public and permissively
+licensed, so they are methods of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from msibench import MethodSpec, Resources, Task, WeightFile, hookimpl
+from msibench.errors import MissingWeightsError
+
+_CONFIG: dict[str, object] = {
+    "tile": 256,
+    "overlap": 32,
+    "batch": 16,
+    "scaling": "minmax",
+    "quantise8": False,
+    "skip": "none",
+}
+_TARGET = "msibench_spandrel.method:Spandrel"
+
+_PUBLISHED = {
+    "spandrel-dctlsa": (
+        WeightFile(
+            name="DCTLSA_x4.pt",
+            url=(
+                "https://raw.githubusercontent.com/zengkun301/DCTLSA/"
+                "0756bc8554e86c62f1ae4355eed0f05a8feaa2bf/pretrained/X4.pt"
+            ),
+            sha256="58d822beb3a1bf1d3e5dc91371a5686debda6bdbf246a4484805bda37cb18c06",
+            licence="Apache-2.0",
+            trained_on="DIV2K + Flickr2K photographs, antialiased bicubic",
+        ),
+        "0.89 M parameters, photographs",
+        "https://github.com/zengkun301/DCTLSA",
+    ),
+    "spandrel-craft": (
+        WeightFile(
+            name="CRAFT_NTIRE2024_x4.pth",
+            url=(
+                "https://raw.githubusercontent.com/Amazingren/NTIRE2024_ESR/"
+                "6404fa48dde4a4adbf241a51debdc661aef20449/model_zoo/team34_craft.pth"
+            ),
+            sha256="a3d57001df7e856be6b4e3553d77be3b038609f34db5d41b43c3e6c67756a381",
+            licence="MIT",
+            trained_on="photographs of the NTIRE 2024 efficient super-resolution challenge",
+        ),
+        "0.75 M parameters, photographs",
+        "https://github.com/Amazingren/NTIRE2024_ESR",
+    ),
+}
+
+
+@hookimpl
+def msibench_methods() -> Iterator[MethodSpec]:
+    """Offer the two public checkpoints; others come by ``--method spandrel:PATH``."""
+    for name, (file, title, citation) in _PUBLISHED.items():
+        yield MethodSpec(
+            name=name,
+            target=_TARGET,
+            task=Task.SINGLE_IMAGE,
+            config=_CONFIG,
+            factors=frozenset({4}),
+            weights=(file,),
+            citation=citation,
+            licence=f"network: spandrel, MIT; weights: {file.licence}",
+            title=title,
+            resources=Resources(cpus=2, memory_gb=4.0, vram_gb=4.0),
+        )
+
+
+def spec_from_checkpoint(path: str | Path) -> MethodSpec:
+    """Make the spec of ``--method spandrel:PATH``.
+
+    The file is not opened as a network here, only digested: what it is, which factor it has and
+    whether it is safe show when the method runs, and are kept in its record.
+
+    Parameters
+    ----------
+    path
+        ``.safetensors``, ``.pth``, ``.ckpt`` or ``.pt``.
+
+    Returns
+    -------
+    A spec named ``spandrel:<stem>``, whose one weight file is found with ``given=[path]`` (see
+    `msibench.weights.resolve`) and carries the digest, so that a changed file is another method.
+
+    Raises
+    ------
+    MissingWeightsError
+        If there is no such file.
+    """
+    from msibench.weights import sha256_of
+
+    path = Path(path).expanduser().resolve()
+    if not path.is_file():
+        raise MissingWeightsError(f"--method spandrel:PATH names a checkpoint; no file {path}")
+    file = WeightFile(
+        name=path.name,
+        sha256=sha256_of(path),
+        size=path.stat().st_size,
+        licence="not stated",
+        trained_on="not stated",
+        how=f"It was at {path} when the method was made.",
+    )
+    return MethodSpec(
+        name=f"spandrel:{path.stem}",
+        target=_TARGET,
+        task=Task.SINGLE_IMAGE,
+        config=_CONFIG,
+        weights=(file,),
+        citation="not stated",
+        licence="network: spandrel, MIT; weights: not stated",
+        title="the user's checkpoint",
+        resources=Resources(cpus=2, memory_gb=8.0, vram_gb=8.0),
+    )

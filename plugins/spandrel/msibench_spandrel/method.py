@@ -1,0 +1,159 @@
+"""One adapter for all single-image super-resolution networks that spandrel knows.
+
+spandrel (MIT) recognises some forty architectures by the names in a checkpoint and says what each
+demands; this file respects that. It never runs a checkpoint's code: TorchScript archives, which
+spandrel would execute, are refused beforehand, pickles go through its restricted unpickler.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from msibench import Problem
+from msibench.errors import ConfigurationError
+from msibench.training.pretrained import Loaded, PretrainedMethod
+from msibench.training.tiles import NetworkFacts
+from msibench.weights import UnsafeWeightsError, refuse_torchscript
+
+if TYPE_CHECKING:
+    from spandrel import ImageModelDescriptor
+
+
+class Spandrel(PretrainedMethod):
+    """Super-resolution with whatever network a checkpoint holds."""
+
+    def load(self, path: Path, problem: Problem) -> Loaded:
+        """Recognise and read a checkpoint, and refuse what is no super-resolution of this factor.
+
+        Raises
+        ------
+        ConfigurationError
+            If the network serves another purpose, another factor, or other than 1 or 3 channels.
+        UnsafeWeightsError
+            If loading could run code.
+        """
+        descriptor = read_checkpoint(path)
+        name = descriptor.architecture.name
+        if descriptor.purpose != "SR":
+            raise ConfigurationError(
+                f"{path.name} is a {name} network for {descriptor.purpose}, not for super-resolution "
+                "of images in general"
+            )
+        if descriptor.scale != problem.factor:
+            raise ConfigurationError(
+                f"{path.name} is a {name} network for x{descriptor.scale}; the problem asks for "
+                f"x{problem.factor}. Choose a protocol of that factor, or another checkpoint."
+            )
+        channels = descriptor.input_channels
+        if channels not in (1, 3) or descriptor.output_channels not in (1, 3):
+            raise ConfigurationError(
+                f"{path.name} maps {channels} channels to {descriptor.output_channels}; an ion image "
+                "needs a network of 1 or 3"
+            )
+        needs = descriptor.size_requirements
+        tiling = descriptor.tiling.name.lower()
+        facts = NetworkFacts(
+            factor=descriptor.scale,
+            channels=channels,
+            multiple_of=max(1, needs.multiple_of),
+            minimum=max(1, needs.minimum),
+            # spandrel's "discouraged": a tile may look different from the whole.
+            local=tiling == "supported",
+            tileable=tiling != "internal" and not needs.square,
+        )
+        about = {
+            "architecture": name,
+            "architecture_id": str(descriptor.architecture.id),
+            "architecture_tags": list(descriptor.tags),
+            "tiling": tiling,
+            "requires_square": needs.square,
+        }
+        network: nn.Module = descriptor.model
+        return Loaded(_Square(network, descriptor.scale) if needs.square else network, facts, about)
+
+
+def read_checkpoint(path: Path) -> ImageModelDescriptor[Any]:
+    """Read a checkpoint with spandrel, without its TorchScript path.
+
+    Raises
+    ------
+    UnsafeWeightsError
+        If the file is TorchScript, or holds more than tensors.
+    ConfigurationError
+        If spandrel does not know the architecture, or the network does not map images to images.
+    """
+    from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
+
+    refuse_torchscript(path)
+    loader = ModelLoader(device="cpu")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the architectures, as they are built
+            descriptor = loader.load_from_state_dict(_state_dict(path))
+    except UnsupportedModelError as error:
+        raise ConfigurationError(
+            f"spandrel knows no architecture with the parameters of {path.name}"
+        ) from error
+    except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        if isinstance(error, UnsafeWeightsError):
+            raise
+        raise ConfigurationError(f"{path.name} does not load into its network: {error}") from error
+    if not isinstance(descriptor, ImageModelDescriptor):
+        raise ConfigurationError(
+            f"{path.name} is a {descriptor.architecture.name} network that needs more than an image"
+        )
+    descriptor.model.eval()
+    return descriptor
+
+
+def _state_dict(path: Path) -> dict[str, Any]:
+    """Return the tensors of a checkpoint under the names that spandrel expects."""
+    from spandrel import canonicalize_state_dict
+    from spandrel.__helpers.unpickler import RestrictedUnpickle
+
+    if path.suffix.lower() == ".safetensors":
+        from msibench.weights import read_state_dict
+
+        return dict(canonicalize_state_dict(dict(read_state_dict(path))))
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            loaded = torch.load(
+                path, map_location="cpu", pickle_module=RestrictedUnpickle, weights_only=False
+            )
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UnsafeWeightsError(
+            f"{path.name} holds more than tensors, or is damaged, and is not loaded: {error}. "
+            "Ask its author for a safetensors file."
+        ) from error
+    if not isinstance(loaded, dict):
+        raise UnsafeWeightsError(f"{path.name} must hold a mapping, got {type(loaded).__name__}")
+    return dict(canonicalize_state_dict(loaded))
+
+
+class _Square(nn.Module):
+    """Mirror the shorter side until the image is square, and crop the result."""
+
+    def __init__(self, network: nn.Module, factor: int) -> None:
+        super().__init__()
+        self.network, self.factor = network, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = x.shape[-2:]
+        side = max(rows, columns)
+        index = [_mirrored(length, side, x.device) for length in (rows, columns)]
+        fine: Tensor = self.network(x[..., index[0], :][..., index[1]])
+        return fine[..., : rows * self.factor, : columns * self.factor]
+
+
+def _mirrored(length: int, side: int, device: torch.device) -> Tensor:
+    """Return which pixel stands at each place when ``length`` pixels are mirrored up to ``side``."""
+    period = max(1, 2 * (length - 1))
+    place = torch.arange(side, device=device) % period
+    return torch.minimum(place, period - place).clamp(max=length - 1)
