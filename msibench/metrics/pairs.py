@@ -49,24 +49,26 @@ class ImagePair:
         """``(row, column)``."""
         return int(self.test.shape[-2]), int(self.test.shape[-1])
 
+    def evaluated(self, pixels: Any) -> Any:
+        """Return the evaluated pixels of ``(image, row, column)``, one line per image."""
+        if self.mask is not None:
+            return pixels[:, self.mask]
+        rows, columns = self.shape
+        return pixels.reshape(len(pixels), rows * columns)
+
     def mean(self, pixels: Any) -> Any:
         """Return the mean over the evaluated pixels of ``(image, row, column)``, one per image."""
-        if self.mask is None:
-            return pixels.mean((-2, -1))
-        return pixels[:, self.mask].mean(-1)
+        chosen = self.evaluated(pixels)
+        return chosen.mean(-1) if chosen.shape[-1] else self.to_float64(self.usable) * float("nan")
 
     def constant(self, images: Any) -> Any:
         """Return which images have one value only in the evaluated pixels, bool ``(image,)``."""
-        pixels = images.reshape(len(images), -1) if self.mask is None else images[:, self.mask]
-        if pixels.shape[-1] == 0:
-            return self.usable
-        return (pixels == pixels[:, :1]).all(-1)
+        pixels = self.evaluated(images)
+        return (pixels == pixels[:, :1]).all(-1) if pixels.shape[-1] else self.usable
 
     def identical(self) -> Any:
         """Return which pairs agree in every evaluated pixel, bool ``(image,)``."""
-        same = self.test == self.reference
-        pixels = same.reshape(len(same), -1) if self.mask is None else same[:, self.mask]
-        return pixels.all(-1)
+        return self.evaluated(self.test == self.reference).all(-1)
 
     def cropped(self) -> ImagePair:
         """Cut to the mask's bounding box with zeros outside the mask, in both images alike.
@@ -183,7 +185,7 @@ def pair_images(
         outside = ~finite & ~mask
         test, reference = (xp.where(outside, zero, images) for images in (test, reference))
         finite = finite | outside
-    usable = finite.reshape(count, -1).all(-1)
+    usable = finite.reshape(count, grid[0] * grid[1]).all(-1)
     if 0 in grid or (mask is not None and not bool(mask.any())):
         usable = xp.zeros_like(usable)
     if not bool(usable.all()):
