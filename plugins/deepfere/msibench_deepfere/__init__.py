@@ -1,1 +1,54 @@
 """DeepFERE (Guo et al. 2023): registration, mapping and fusion fitted to one section."""
+
+from collections.abc import Iterator
+
+from msibench import MethodSpec, Resources, Task, hookimpl
+from msibench_deepfere.config import AS_PUBLISHED, PAPER_BUDGET, QUICK_BUDGET, SOURCES
+
+CITATION = "https://doi.org/10.1021/acs.analchem.3c02002"
+TARGET = "msibench_deepfere.method:DeepFERE"
+
+AS_PUBLISHED_SPEC = MethodSpec(
+    name="deepfere-as-published",
+    target=TARGET,
+    task=Task.GUIDED,
+    config=AS_PUBLISHED,
+    citation=CITATION,
+    licence="Apache-2.0",
+    title="with the quirks of the published program",
+    resources=Resources(cpus=2, memory_gb=12.0, vram_gb=12.0, minutes=1440.0),
+    sources=SOURCES,
+    budget="paper",
+)
+SPEC = MethodSpec(
+    name="deepfere",
+    target=TARGET,
+    task=Task.GUIDED,
+    config=PAPER_BUDGET,
+    citation=CITATION,
+    licence="Apache-2.0",
+    title="published widths and iterations, mended",
+    resources=Resources(cpus=2, memory_gb=12.0, vram_gb=12.0, minutes=1440.0),
+    sources=SOURCES,
+    budget="paper",
+)
+QUICK = MethodSpec(
+    name="deepfere-quick",
+    target=TARGET,
+    task=Task.GUIDED,
+    config=QUICK_BUDGET,
+    citation=CITATION,
+    licence="Apache-2.0",
+    title="small networks, 25 iterations an ion",
+    resources=Resources(cpus=1, memory_gb=6.0, vram_gb=4.0, minutes=60.0),
+    sources=SOURCES,
+    budget="quick",
+)
+
+
+@hookimpl
+def msibench_methods() -> Iterator[MethodSpec]:
+    """Offer DeepFERE as published, mended, and with a small budget."""
+    yield AS_PUBLISHED_SPEC
+    yield SPEC
+    yield QUICK
