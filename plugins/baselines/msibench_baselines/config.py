@@ -153,7 +153,7 @@ METHODS: Mapping[str, Baseline] = {
         title="three-layer CNN, budget as published where stated",
         sources={
             "network": f"{ZOU}: three-layer CNN with MSE as a baseline",
-            "channels": f"not stated, our choice: 64 and 32, as {SRCNN}; quick: 12 and 8",
+            "channels": f"not stated, our choice: 64 and 32, as {SRCNN}; quick: 8 and 8",
             "kernels": f"not stated, our choice: 9-1-5, as {SRCNN}; quick: 3-3-3",
             "depth": "not used by this network",
             **_FIT,
@@ -179,7 +179,7 @@ METHODS: Mapping[str, Baseline] = {
         sources={
             "network": f"{ZOU}: single-stage U-Net with MSE (its mint data)",
             "channels": "not stated, our choice: 128, skips of 5, as DeepFERE's fusion network; quick: "
-            "12 and 4",
+            "8 and 2",
             "kernels": "not stated, our choice: 3",
             "depth": "not stated, our choice: 5 scales, as DeepFERE's fusion network; quick: 2",
             **_FIT,
@@ -202,7 +202,7 @@ METHODS: Mapping[str, Baseline] = {
         title="guided per-pixel network with footprint loss",
         sources={
             "hidden": f"{PIXTRANSFORM}: 32-2048-32; quick: 16-64-16",
-            "iterations": f"{PIXTRANSFORM}: 32,000; quick: 600",
+            "iterations": f"{PIXTRANSFORM}: 32,000; quick: 400",
             "batch": f"{PIXTRANSFORM}: 32 coarse pixels",
             "learning_rate": f"{PIXTRANSFORM}: Adam, 0.001; quick: 0.005",
             "weight_decay": f"{PIXTRANSFORM}: 1e-4 (place), 1e-3 (colour), 1e-3 (head)",
@@ -231,7 +231,7 @@ METHODS = {
     "cnn3-quick": _quick(
         "cnn3",
         "three-layer CNN, small, 40 epochs",
-        channels=(12, 8),
+        channels=(8, 8),
         kernels=(3, 3, 3),
         epochs=40,
         learning_rate=2e-2,
@@ -239,16 +239,16 @@ METHODS = {
     "unet-quick": _quick(
         "unet",
         "U-Net, small, 30 epochs",
-        channels=(12, 4),
+        channels=(8, 2),
         depth=2,
         epochs=30,
         learning_rate=1e-2,
     ),
     "pixtransform-quick": _quick(
         "pixtransform",
-        "guided per-pixel network, small, 600 steps",
+        "guided per-pixel network, small, 400 steps",
         hidden=(16, 64, 16),
-        iterations=600,
+        iterations=400,
         learning_rate=5e-3,
     ),
 }
