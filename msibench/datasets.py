@@ -27,6 +27,7 @@ from msibench.errors import (
 from msibench.image import GuideImage, MSImage
 from msibench.mirror import find_in_mirror
 from msibench.plugin_manager import resolve_target
+from msibench.weights import cache_root
 
 CARD_SCHEMA = 1
 
@@ -241,9 +242,7 @@ def find_file(card: Card, file: CardFile, *, verify: bool = True) -> Path:
 
 def download_folder(card: Card) -> Path:
     """Return the folder that ``msibench fetch`` fills for this data set."""
-    from msibench.io.cache import cache_folder
-
-    return cache_folder() / "datasets" / card.name
+    return cache_root() / "datasets" / card.name
 
 
 def read_section(card: Card, section: str, mz_set: str = "") -> Section:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -155,8 +156,8 @@ def discover(
 def method_from_file(reference: str) -> MethodSpec:
     """Make a spec for one method in one file: ``"path/to/file.py:Class"``.
 
-    The class may carry ``config`` (defaults), ``task`` and ``factors``; everything else is taken as
-    unknown and said so in the record.
+    The class may carry ``config`` (else the defaults of its arguments), ``task`` and ``factors``;
+    everything else is taken as unknown and said so in the record.
 
     Raises
     ------
@@ -178,12 +179,21 @@ def method_from_file(reference: str) -> MethodSpec:
         name=str(getattr(kind, "name", class_name.lower())),
         target=f"{path}:{class_name}",
         task=Task(getattr(kind, "task", Task.SINGLE_IMAGE)),
-        config=dict(getattr(kind, "config", {})),
+        config=dict(getattr(kind, "config", _defaults(kind))),
         factors=getattr(kind, "factors", None),
         citation="not stated",
         licence="not stated",
         title="single file",
     )
+
+
+def _defaults(kind: Callable[..., Any]) -> dict[str, object]:
+    """Return the defaults of a class's own arguments."""
+    try:
+        parameters = inspect.signature(kind).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def method_from_plugin(

@@ -64,20 +64,22 @@ def track_facts(plan: Plan, catalogue: Catalogue) -> dict[str, Any]:
             }
             for cell in plan.cells
         },
-        "metrics": {
-            name: {
-                key: value
-                for key, value in asdict(catalogue.metric(name)).items()
-                if key in {"version", "direction", "unit", "title", "citation"}
-            }
-            for name in plan.track.metrics
-        },
+        "metrics": metric_facts(catalogue, plan.track.metrics),
         "published": {
             card.name: {"source": card.published_source, "rows": _table(card)}
             for card in cards.values()
             if card.published is not None
         },
         "notes": list(plan.notes),
+    }
+
+
+def metric_facts(catalogue: Catalogue, names: Iterable[str]) -> dict[str, Any]:
+    """Return what a page says of metrics."""
+    shown = {"version", "direction", "unit", "title", "citation"}
+    return {
+        name: {k: v for k, v in asdict(catalogue.metric(name)).items() if k in shown}
+        for name in names
     }
 
 

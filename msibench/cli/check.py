@@ -1,0 +1,56 @@
+"""``msibench check``: hold a method against the contract."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from msibench.cli._shared import catalogue
+
+
+@click.command(
+    epilog="Example: msibench check bicubic\n\nExample: msibench check my_method.py:MyMethod"
+)
+@click.argument("name")
+@click.option("--set", "changes", multiple=True, help="Configuration, e.g. --set iterations=5.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def command(name: str, changes: tuple[str, ...], as_json: bool) -> int:
+    """Try every promise of the method NAME (or of path/to/file.py:Class) on tiny problems."""
+    from msibench.plugin_manager import method_from_file
+    from msibench.runner.plan import resolve_config
+    from msibench.testing import METHOD_CHECKS, NotCheckableError, Subject
+
+    spec = method_from_file(name) if ".py:" in name else catalogue().method(name)
+    given = dict(_setting(change) for change in changes)
+    resolve_config(spec, given)
+    subject = Subject(spec=spec, config=given)
+    rows: list[dict[str, str]] = []
+    for check in METHOD_CHECKS:
+        title = (check.__doc__ or "").splitlines()[0]
+        try:
+            check(subject)
+            state, reason = "ok", ""
+        except NotCheckableError as error:
+            state, reason = "skipped", str(error)
+        except Exception as error:
+            lines = str(error).strip().splitlines()
+            state, reason = "FAILED", f"{type(error).__name__}: {lines[0] if lines else ''}"
+        rows.append({"check": check.__name__, "state": state, "reason": reason, "promise": title})
+        if not as_json:
+            tail = f"\n{'':9}{reason}" if reason else ""
+            click.echo(f"{state:<8} {title} ({check.__name__}){tail}")
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+    return 3 if any(row["state"] == "FAILED" for row in rows) else 0
+
+
+def _setting(text: str) -> tuple[str, object]:
+    """Read ``key=value``, the value as JSON where it is some."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"--set takes key=value, got {text!r}")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value

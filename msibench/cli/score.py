@@ -1,0 +1,58 @@
+"""``msibench score``: new or mended metrics from stored predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from msibench.cli._shared import (
+    catalogue,
+    comma_list,
+    open_store,
+    output_folder,
+    results_option,
+)
+
+
+@click.command(epilog="Example: msibench score bladder-x4 --metrics nqm,vif")
+@click.argument("track", default="quickstart")
+@click.option("--metrics", help="Metrics (default: the track's), with commas between.")
+@click.option("--all", "force", is_flag=True, help="Compute also what is up to date.")
+@results_option
+def command(track: str, metrics: str | None, force: bool, results: Path | None) -> None:
+    """Score the stored predictions of TRACK again; nothing is predicted."""
+    from dataclasses import replace
+
+    from msibench.leaderboard.render import write_leaderboard
+    from msibench.results.index import read_index, update_index
+    from msibench.runner.facts import metric_facts
+    from msibench.runner.rescore import rescore
+    from msibench.tracks import load_track
+
+    chosen = load_track(track)
+    found = catalogue()
+    names = comma_list(metrics) or chosen.metrics
+    specs = [found.metric(name) for name in names]
+    store = open_store(results, create=False)
+    index = read_index(store, chosen.name)
+    if not index.cells:
+        raise click.UsageError(
+            f"nothing of track {chosen.name!r} is in {store.root}; run it first: msibench run {track}"
+        )
+    total = rescore(
+        store,
+        index.cells.values(),
+        specs,
+        force=force,
+        on_cell=lambda record: click.echo(f"scored {record.method} {record.section}", err=True),
+    )
+    facts = {**index.facts.get("metrics", {}), **metric_facts(found, names)}
+    update_index(store, chosen.name, {}, {"metrics": facts})
+    shown = replace(chosen, metrics=tuple(dict.fromkeys((*chosen.metrics, *names))))
+    folder = output_folder(chosen, store)
+    write_leaderboard(store, shown, folder)
+    click.echo(
+        f"{total.cells} cells: {total.computed} scores computed, {total.kept} were up to date; "
+        f"wrote {folder / 'README.md'}"
+    )

@@ -1,0 +1,87 @@
+"""``msibench status``: how the cells of a track stand, and why one is stale."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from msibench.cli._shared import catalogue, comma_list, open_store, results_option
+
+if TYPE_CHECKING:
+    from msibench.results.store import Store
+    from msibench.runner.plan import Cell
+
+
+@click.command(epilog="Example: msibench status bladder-x4 --why-stale --methods swinir-msi-tiny")
+@click.argument("track", default="quickstart")
+@click.option("--why-stale", is_flag=True, help="Show the lines in which old and new key differ.")
+@click.option("--methods", help="Methods or patterns, with commas between.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+@results_option
+def command(
+    track: str,
+    why_stale: bool,
+    methods: str | None,
+    device: str,
+    as_json: bool,
+    results: Path | None,
+) -> None:
+    """Show every cell of TRACK: stored, stale or not run yet."""
+    from msibench.results.index import read_index
+    from msibench.runner.facts import index_cells
+    from msibench.runner.plan import Filters, make_plan
+    from msibench.tracks import load_track
+
+    chosen = load_track(track)
+    store = open_store(results, create=False)
+    plan = make_plan(
+        chosen, catalogue(), filters=Filters(methods=comma_list(methods)), device=device
+    )
+    old = read_index(store, chosen.name).cells
+    rows = []
+    for cell in plan.cells:
+        name = next(iter(index_cells([cell])))
+        rows.append(_state(store, cell, old.get(name, ""), why_stale))
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, sort_keys=True, ensure_ascii=False))
+        return
+    for row in rows:
+        click.echo(
+            f"{row['state']:<16} {row['cell']}" + (f": {row['reason']}" if row["reason"] else "")
+        )
+        for line in row["lines"]:
+            click.echo(f"    {line}")
+    states = [str(row["state"]) for row in rows]
+    click.echo(", ".join(f"{states.count(state)} {state}" for state in sorted(set(states))))
+
+
+def _state(store: Store, cell: Cell, old_key: str, why: bool) -> dict[str, str | list[str]]:
+    """Tell how one cell stands."""
+    from msibench.errors import IntegrityError, SchemaError
+    from msibench.results.keys import difference
+
+    problem = cell.problem
+    control = f" [{problem.control}]" if problem.control else ""
+    name = (
+        f"{cell.label} · {problem.card.name}/{problem.section} · {problem.protocol.name}{control}"
+    )
+    lines: list[str] = []
+    state, reason = "not run", ""
+    try:
+        if store.has(cell.key):
+            record = store.record(cell.key)
+            state, reason = str(record.status), record.reason
+        elif cell.verdict is not None:
+            state, reason = str(cell.verdict), cell.reason
+        elif old_key and old_key != cell.key and store.has(old_key):
+            state = "stale"
+            lines = difference(store.record(old_key).key_document, cell.document) if why else []
+        elif store.lease_path(cell.key).exists():
+            state = "running"
+    except (IntegrityError, SchemaError) as error:
+        state, reason = "damaged", str(error)
+    return {"cell": name, "state": state, "reason": reason, "lines": lines, "key": cell.key}

@@ -1,0 +1,96 @@
+"""Compute new or mended metrics from stored predictions; nothing is predicted again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from msibench.contracts.metric import MetricSpec
+from msibench.errors import IntegrityError
+from msibench.results.arrays import read_arrays
+from msibench.results.files import sha256_of
+from msibench.results.schema import CellRecord, Status
+from msibench.results.store import PREDICTION, Store, rows_as_parquet
+from msibench.runner.run import load_staged_once
+from msibench.runner.scorer import score, score_keys
+from msibench.runner.stage import SECTION
+
+
+@dataclass(slots=True)
+class Rescored:
+    """What came of it."""
+
+    cells: int = 0
+    computed: int = 0
+    """Metric and region pairs that were computed."""
+    kept: int = 0
+
+
+def rescore(
+    store: Store,
+    keys: Iterable[str],
+    metrics: list[MetricSpec],
+    *,
+    force: bool = False,
+    on_cell: Callable[[CellRecord], None] | None = None,
+) -> Rescored:
+    """Bring the metric rows of stored cells up to date.
+
+    Parameters
+    ----------
+    keys
+        Cells; those without a prediction are passed over.
+    metrics
+        What the rows shall hold. Rows of other metrics are kept; rows whose score key (prediction,
+        truth, metric version, parameters) is unchanged are not computed again.
+    force
+        Compute all again.
+
+    Raises
+    ------
+    IntegrityError
+        If a stored prediction or truth was changed.
+    """
+    total = Rescored()
+    for key in keys:
+        if not store.has(key):
+            continue
+        record = store.record(key)
+        if record.status is not Status.OK:
+            continue
+        total.cells += 1
+        staged = load_staged_once(store.problem_folder(record.problem_key))
+        if record.truth_digest and record.truth_digest != staged.digest:
+            raise IntegrityError(
+                f"{store.problem_folder(record.problem_key) / SECTION} is not the truth that "
+                f"cell {key[:12]}… was scored against (digest differs)"
+            )
+        path = store.cell_folder(key) / PREDICTION
+        digest = sha256_of(path)
+        if digest != record.files.get(PREDICTION):
+            raise IntegrityError(f"{path} was changed after it was written (digest differs)")
+        wanted = score_keys(metrics, staged, digest)
+        stale = {name for name, k in wanted.items() if force or record.scores.get(name) != k}
+        damaged = False
+        try:
+            old = store.metric_rows(record)
+        except IntegrityError:
+            damaged, stale = True, set(wanted)
+            old = pd.DataFrame(columns=["metric", "region"])
+        total.kept += len(wanted) - len(stale)
+        if not stale:
+            continue
+        names = {name.partition("@")[0] for name in stale}
+        arrays, _ = read_arrays(path, ("prediction",))
+        again = [spec for spec in metrics if spec.name in names]
+        rows = score(arrays["prediction"], staged, again, seed=record.seed)
+        kept = old[~old["metric"].isin(names)]
+        merged = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows
+        other = {} if damaged else {n: k for n, k in record.scores.items() if n not in wanted}
+        store.rescore(record, rows_as_parquet(merged), {**other, **wanted})
+        total.computed += len(stale)
+        if on_cell is not None:
+            on_cell(record)
+    return total
