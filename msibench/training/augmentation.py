@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.training.patches import Augment, Degrade
-
 Image = NDArray[np.float32]
 
 
@@ -21,15 +19,16 @@ Image = NDArray[np.float32]
 class IonImageLook:
     """Ranges of the random changes; each range is ``(lowest, highest)``.
 
-    Calling it with a fine image ``(row, column)`` in [0, 1] returns an image of the same shape in
-    [0, 1]. The share of images that are left as they are is `unchanged`.
+    Calling it with a fine image ``(row, column)`` in [0, 1] returns an image of the same shape,
+    never negative. The share of images that are left as they are is `unchanged`.
     """
 
     unchanged: float = 0.3
     gamma: tuple[float, float] = (0.6, 2.2)
     """Exponent: above 1 only the brightest structures remain."""
-    peak: tuple[float, float] = (0.5, 1.0)
-    """Brightest value after the change, as when a hot spot elsewhere sets the scale."""
+    peak: tuple[float, float] = (0.4, 1.2)
+    """Brightest value after the change: a hot spot elsewhere may set the scale, and a method that
+    divides by the coarse image's maximum sees fine values above 1."""
     invert: float = 0.2
     """Chance of the complementary contrast within the tissue."""
     noisy: float = 0.5
@@ -61,15 +60,3 @@ class IonImageLook:
         if highest <= 0:
             return image
         return (look * (rng.uniform(*self.peak) / highest)).astype(np.float32)
-
-
-def one_of(degradations: tuple[Degrade, ...], chances: tuple[float, ...]) -> Degrade:
-    """Return a degradation that draws one of several for every patch."""
-
-    def degrade(fine: Image, rng: np.random.Generator) -> Image:
-        return degradations[int(rng.choice(len(degradations), p=chances))](fine, rng)
-
-    return degrade
-
-
-__all__ = ["Augment", "IonImageLook", "one_of"]

@@ -20,7 +20,7 @@ import numpy as np
 import safetensors
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from msibench.errors import DataError, IntegrityError
@@ -90,35 +90,6 @@ def load_state(folder: Path) -> TrainingState | None:
         raise DataError(
             f"{path} is no training state ({error}); delete it to start from the beginning"
         ) from error
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a state dict without ever running code from the file.
-
-    BasicSR's ``params_ema`` and ``params`` and a plain ``state_dict`` level are looked into.
-
-    Raises
-    ------
-    DataError
-        If the file is not a plain mapping of names to tensors.
-    """
-    if path.suffix == ".safetensors":
-        try:
-            return dict(load_file(path))
-        except SafetensorError as error:
-            raise DataError(f"{path} is no safetensors file: {error}") from error
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise DataError(
-            f"{path} cannot be read as plain weights ({error}); files that would run code are refused"
-        ) from error
-    for level in ("params_ema", "params", "state_dict"):
-        if isinstance(found, Mapping) and isinstance(found.get(level), Mapping):
-            found = found[level]
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise DataError(f"{path} holds no state dict: expected names mapped to tensors")
-    return dict(found)
 
 
 def save_result(

@@ -89,10 +89,10 @@ class VGGFeatures(nn.Module):
             )
         from torchvision.models import vgg19
 
-        from msibench.training.checkpoints import read_weights
+        from msibench.weights import bare_state_dict, read_state_dict
 
         network = vgg19(weights=None)
-        network.load_state_dict(read_weights(weights))
+        network.load_state_dict(bare_state_dict(read_state_dict(weights)))
         self.layers = network.features[: max(self.taps) + 1].eval().requires_grad_(False)
         for layer in self.layers:
             if isinstance(layer, nn.ReLU):

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from msibench.contracts.method import MethodSpec
 from msibench.errors import ConfigurationError, MissingWeightsError
-from msibench.training.checkpoints import read_weights
 from msibench.training.objective import Objective
+from msibench.weights import bare_state_dict, read_state_dict
 
 Skip = Literal["none", "bicubic"]
 
@@ -148,7 +148,7 @@ def network_for(
             f"{spec.name} is trained from its weights, and none were given; get them with "
             f"`msibench weights fetch {spec.name}` or name a file with --weights PATH"
         )
-    built: nn.Module = build(read_weights(next(iter(weights.values()))))
+    built: nn.Module = build(bare_state_dict(read_state_dict(next(iter(weights.values())))))
     return built
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from msibench.degradation.scaling import Scaling
 from msibench.errors import ConfigurationError
 from msibench.image import MSImage
 
@@ -53,7 +54,8 @@ class Patches:
     Parameters
     ----------
     sections
-        Fine-grid training sections. Every ion image is divided by its maximum; blank ones are left out.
+        Fine-grid training sections on [0, 1] (`to_unit_scale`). A section is drawn first and one of its
+        ion images then, so that a section counts the same however many it has; blank ones are left out.
     factor
         Fine pixels per coarse pixel along each edge.
     patch
@@ -75,7 +77,8 @@ class Patches:
     Raises
     ------
     ConfigurationError
-        If there is no ion image to learn from, or a size makes no sense.
+        If there is no ion image to learn from, intensities lie outside [0, 1], or a size makes no
+        sense.
     """
 
     def __init__(
@@ -96,18 +99,24 @@ class Patches:
                 "factor, patch and batch must be at least 1 and margin at least 0, got "
                 f"factor={factor}, patch={patch}, batch={batch}, margin={margin}"
             )
+        for section in sections:
+            lowest, highest = np.nanmin(section.values), np.nanmax(section.values)
+            if lowest < 0 or highest > 1:
+                raise ConfigurationError(
+                    "training images must be on [0, 1], got intensities from "
+                    f"{lowest:g} to {highest:g}; bring them there with to_unit_scale"
+                )
         self.factor, self.patch, self.batch_size, self.seed = factor, patch, batch, seed
         self.margin, self.content = margin, content
         self._degrade = degrade or block_mean(factor)
         self._augment = augment
         edge = (patch + 2 * margin) * factor
-        self._images = [
-            _at_least(image / image.max(), edge)
+        usable = (
+            [_at_least(image, edge) for image in np.nan_to_num(section.values) if image.max() > 0]
             for section in sections
-            for image in np.nan_to_num(section.values)
-            if image.max() > 0
-        ]
-        if not self._images:
+        )
+        self._sections = [images for images in usable if images]
+        if not self._sections:
             raise ConfigurationError(
                 f"there is nothing to learn from: {len(sections)} training sections hold no ion "
                 "image with a positive intensity; name other sections with --sections"
@@ -136,7 +145,8 @@ class Patches:
         return Batch(iteration, low[:, None], high[:, None])
 
     def _element(self, rng: np.random.Generator) -> tuple[Image, Image]:
-        image = self._images[int(rng.integers(len(self._images)))]
+        images = self._sections[int(rng.integers(len(self._sections)))]
+        image = images[int(rng.integers(len(images)))]
         edge = (self.patch + 2 * self.margin) * self.factor
         window = image[:edge, :edge]
         for _ in range(8):
@@ -155,6 +165,23 @@ class Patches:
         low = low[cut : cut + self.patch, cut : cut + self.patch]
         fine = self.patch * self.factor
         return low, high[fine_cut : fine_cut + fine, fine_cut : fine_cut + fine]
+
+
+def to_unit_scale(image: MSImage, declared_range: float | None = None) -> MSImage:
+    """Return a section on [0, 1] as the protocols scale it, pixels that were not measured as 0.
+
+    Parameters
+    ----------
+    image
+        As measured.
+    declared_range
+        Largest intensity that the data set can hold (255 for 8 bits); None: a quantile of each ion
+        image's tissue pixels becomes 1, and what lies above is clipped.
+    """
+    values = np.nan_to_num(image.values, nan=0.0)
+    scale = Scaling().scale(values, image.mask, declared_range)
+    unit = np.clip(values / scale[:, None, None], 0.0, 1.0).astype(np.float32)
+    return replace(image, values=unit, unit="scaled")
 
 
 def prefetched(

@@ -51,7 +51,10 @@ class AutoencoderConfig:
         attended = set(inner.get("attn_resolutions", ()))
         known = {name: inner[name] for name in cls.__dataclass_fields__ if name in inner}
         known["attn_levels"] = tuple(i for i in range(levels) if resolution >> i in attended)
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+        given: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in known.items()
+        }
+        return cls(**given)
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> AutoencoderConfig:
@@ -149,12 +152,16 @@ class _Level(nn.Module):
         super().__init__()
         self.block = nn.ModuleList(blocks)
         self.attn = nn.ModuleList(attended)
+        self.downsample: nn.Module | None = None
+        self.upsample: nn.Module | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         for index, block in enumerate(self.block):
             x = block(x)
             if len(self.attn):
                 x = self.attn[index](x)
+        for resample in (self.downsample, self.upsample):
+            x = x if resample is None else resample(x)
         return x
 
 
@@ -175,9 +182,7 @@ class _Resample(nn.Module):
         return out
 
 
-def _levels(
-    config: AutoencoderConfig, widths: list[tuple[int, int]], blocks: int
-) -> list[_Level]:
+def _levels(config: AutoencoderConfig, widths: list[tuple[int, int]], blocks: int) -> list[_Level]:
     levels = []
     for index, (channels, width) in enumerate(widths):
         made = [
@@ -197,11 +202,11 @@ class Encoder(nn.Module):
         c = config
         widths = [c.ch * mult for mult in c.ch_mult]
         self.conv_in = _conv(c.in_channels, c.ch, c.padding_mode)
-        self.down = nn.ModuleList(
-            _levels(c, list(zip([c.ch, *widths], widths, strict=False)), c.num_res_blocks)
-        )
-        for level, width in list(zip(self.down, widths, strict=True))[:-1]:
+        fed = list(zip([c.ch, *widths], widths, strict=False))
+        levels = _levels(c, fed, c.num_res_blocks)
+        for level, width in list(zip(levels, widths, strict=True))[:-1]:
             level.downsample = _Resample(width, c.padding_mode, stride=2)
+        self.down = nn.ModuleList(levels)
         self.mid = _Middle(widths[-1], c.padding_mode)
         self.norm_out = _norm(widths[-1])
         self.conv_out = _conv(widths[-1], c.z_channels, c.padding_mode)
@@ -211,8 +216,6 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for level in self.down:
             x = level(x)
-            if hasattr(level, "downsample"):
-                x = level.downsample(x)
         out: Tensor = self.conv_out(F.silu(self.norm_out(self.mid(x))))
         return out
 
@@ -228,9 +231,10 @@ class Decoder(nn.Module):
         self.mid = _Middle(widths[-1], c.padding_mode)
         # Level 0 is the finest; it is reached last and fed by level 1.
         fed = list(zip([*widths[1:], widths[-1]], widths, strict=True))
-        self.up = nn.ModuleList(_levels(c, fed, c.num_res_blocks + 1))
-        for level, width in list(zip(self.up, widths, strict=True))[1:]:
+        levels = _levels(c, fed, c.num_res_blocks + 1)
+        for level, width in list(zip(levels, widths, strict=True))[1:]:
             level.upsample = _Resample(width, c.padding_mode, stride=1)
+        self.up = nn.ModuleList(levels)
         self.norm_out = _norm(widths[0])
         self.conv_out = _conv(widths[0], c.out_ch, c.padding_mode)
 
@@ -239,8 +243,6 @@ class Decoder(nn.Module):
         x = self.mid(self.conv_in(z))
         for level in reversed(list(self.up)):
             x = level(x)
-            if hasattr(level, "upsample"):
-                x = level.upsample(x)
         out: Tensor = self.conv_out(F.silu(self.norm_out(x)))
         return out
 
@@ -261,17 +263,18 @@ class VectorQuantizer(nn.Module):
         return torch.cat(
             [
                 ((part**2).sum(1, keepdim=True) + norm - 2 * part @ codes.T).argmin(1)
-                for part in flat.split(1 << 14)
+                for part in torch.split(flat, 1 << 14)
             ]
         )
 
     def forward(self, z: Tensor) -> Tensor:
         """Return the codes in place of the latent pixels, gradient passed straight through."""
         n, _, rows, _ = z.shape
-        codes = rearrange(
-            self.embedding(self.indices(z)), "(n y x) c -> n c y x", n=n, y=rows
-        ).to(z.dtype)
-        return z + (codes - z).detach()
+        codes = rearrange(self.embedding(self.indices(z)), "(n y x) c -> n c y x", n=n, y=rows).to(
+            z.dtype
+        )
+        snapped: Tensor = z + (codes - z).detach()
+        return snapped
 
 
 class Autoencoder(nn.Module):

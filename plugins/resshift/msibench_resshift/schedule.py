@@ -9,14 +9,17 @@ looked up by the checkpoint's name, or stated (`schedule_for`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 from msibench import MSIBenchError
+from msibench.weights import sha256_of
 
 
 class ScheduleError(MSIBenchError, ValueError):
@@ -164,7 +167,8 @@ def as_schedule(given: Schedule | str | Mapping[str, Any]) -> Schedule:
     missing = {"steps", "kappa", "min_noise_level"} - settings.keys()
     if missing:
         raise ScheduleError(f"the schedule lacks {', '.join(sorted(missing))}")
-    power = (settings.get("schedule_kwargs") or {}).get("power", settings.get("power", 0.3))
+    inner: Mapping[str, Any] = settings.get("schedule_kwargs") or {}
+    power = inner.get("power", settings.get("power", 0.3))
     return Schedule(
         str(settings.get("name", "given")),
         steps=int(settings["steps"]),
@@ -195,7 +199,7 @@ def schedule_for(checkpoint: str, stated: str = "") -> Schedule:
     file = checkpoint.rpartition("/")[2]
     stem = file.rpartition(".")[0] or file
     known = next((s for name, s in CHECKPOINTS.items() if name.rpartition(".")[0] == stem), "")
-    if known and stated and as_schedule(stated) is not SCHEDULES[known]:
+    if known and stated and not _alike(as_schedule(stated), SCHEDULES[known]):
         raise ScheduleError(
             f"{file} was trained under schedule {known!r}, not {stated!r}: the wrong schedule gives a "
             f"wrong image without any error. Use the method of that release, or schedule={known!r}"
@@ -206,3 +210,39 @@ def schedule_for(checkpoint: str, stated: str = "") -> Schedule:
             f"schedule must be stated: schedule = one of {', '.join(SCHEDULES)}"
         )
     return as_schedule(known or stated)
+
+
+DIGESTS: Mapping[str, str] = {"878da888": "realsr-v3"}
+"""Leading digits of the sha256 of a published file, where known → its schedule."""
+
+
+def check_file(path: Path, chosen: Schedule) -> None:
+    """Refuse a checkpoint that is known to belong to another schedule.
+
+    By the name of the file on disk, by its digest, or by the ``schedule`` in a safetensors header,
+    where a fine-tuned network says under which schedule it was trained.
+
+    Raises
+    ------
+    ScheduleError
+        If it does.
+    """
+    by_name = CHECKPOINTS.get(path.name, "")
+    digest = sha256_of(path)
+    by_digest = next((name for start, name in DIGESTS.items() if digest.startswith(start)), "")
+    noted = ""
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="np") as opened:
+            noted = (opened.metadata() or {}).get("schedule", "")
+    for source, known in (("name", by_name), ("sha256", by_digest), ("header", noted)):
+        if known and not _alike(as_schedule(known), chosen):
+            raise ScheduleError(
+                f"{path.name} belongs to schedule {known!r} by its {source}, not to {chosen.name!r}: "
+                "the wrong schedule gives a wrong image without any error. Use the method of that "
+                f"release, or schedule={known!r}"
+            )
+
+
+def _alike(a: Schedule, b: Schedule) -> bool:
+    """Return whether two names stand for one schedule (v1 and v2; bicsr and v3)."""
+    return replace(a, name="") == replace(b, name="")

@@ -68,7 +68,10 @@ class UNetConfig:
         levels = len(values.get("channel_mult", (1, 2, 2, 4)))
         if isinstance(values.get("num_res_blocks"), int):
             values["num_res_blocks"] = (values["num_res_blocks"],) * levels
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        given: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**given)
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> UNetConfig:
@@ -205,6 +208,33 @@ def shift_mask(rows: int, columns: int, window: int, shift: int) -> Tensor:
     return mask
 
 
+class MLP(nn.Module):
+    """Two 1x1 convolutions."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(dim, hidden, 1)
+        self.fc2 = nn.Conv2d(hidden, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the same shape."""
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
+
+
+class Projection(nn.Module):
+    """A 1x1 convolution under the name that the published parameters have."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(image, out_channels, row, column)``."""
+        out: Tensor = self.proj(x)
+        return out
+
+
 class SwinBlock(nn.Module):
     """Windowed attention and a 1x1-convolution MLP on ``(image, channel, row, column)``."""
 
@@ -219,9 +249,7 @@ class SwinBlock(nn.Module):
         self.norm1 = _norm(dim)
         self.attn = WindowAttention(dim, self.window, heads)
         self.norm2 = _norm(dim)
-        self.mlp = nn.Module()
-        self.mlp.fc1 = nn.Conv2d(dim, int(dim * mlp_ratio), 1)
-        self.mlp.fc2 = nn.Conv2d(int(dim * mlp_ratio), dim, 1)
+        self.mlp = MLP(dim, int(dim * mlp_ratio))
         mask = shift_mask(resolution, resolution, self.window, self.shift) if self.shift else None
         self.register_buffer("attn_mask", mask)
 
@@ -238,9 +266,7 @@ class SwinBlock(nn.Module):
         if self.shift:
             h = h.roll((-self.shift, -self.shift), dims=(-2, -1))
             mask = shift_mask(rows, columns, self.window, self.shift).to(x.device)
-        windows = rearrange(
-            h, "n d (r a) (c b) -> (n r c) (a b) d", a=self.window, b=self.window
-        )
+        windows = rearrange(h, "n d (r a) (c b) -> (n r c) (a b) d", a=self.window, b=self.window)
         windows = self.attn(windows, mask)
         h = rearrange(
             windows,
@@ -252,7 +278,7 @@ class SwinBlock(nn.Module):
         if self.shift:
             h = h.roll((self.shift, self.shift), dims=(-2, -1))
         x = x + h
-        out: Tensor = x + self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(x))))
+        out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
 
@@ -262,8 +288,7 @@ class SwinLayer(nn.Module):
     def __init__(self, config: UNetConfig, channels: int, resolution: int) -> None:
         super().__init__()
         dim = config.swin_embed_dim
-        self.patch_embed = nn.Module()
-        self.patch_embed.proj = nn.Conv2d(channels, dim, 1)
+        self.patch_embed = Projection(channels, dim)
         self.blocks = nn.ModuleList(
             SwinBlock(
                 dim,
@@ -275,15 +300,14 @@ class SwinLayer(nn.Module):
             )
             for index in range(config.swin_depth)
         )
-        self.patch_unembed = nn.Module()
-        self.patch_unembed.proj = nn.Conv2d(dim, channels, 1)
+        self.patch_unembed = Projection(dim, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the same shape."""
-        h = self.patch_embed.proj(x)
+        h = self.patch_embed(x)
         for block in self.blocks:
             h = block(h)
-        out: Tensor = self.patch_unembed.proj(h)
+        out: Tensor = self.patch_unembed(h)
         return out
 
 

@@ -1,0 +1,247 @@
+"""``msibench finetune``: train a method's network on ion images, from its weights or from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from msibench.training.finetune import TrainingSection
+    from msibench.training.loop import Progress
+
+
+@click.command("finetune")
+@click.argument("method")
+@click.option("--dataset", "datasets", multiple=True, help="Data set to learn from; repeatable.")
+@click.option(
+    "--sections",
+    multiple=True,
+    help="Sections to learn from, comma-separated, SECTION or DATASET/SECTION; "
+    "default: the training sections of every --dataset.",
+)
+@click.option("--validation", multiple=True, help="Sections to judge on the way, as --sections.")
+@click.option("--mz-set", default="", help="m/z set of the data sets; default: the card's own.")
+@click.option("--factor", default=4, show_default=True, help="Fine pixels per coarse pixel.")
+@click.option("--protocol", "protocols", multiple=True, help="NAME or NAME=SHARE; repeatable.")
+@click.option("--iterations", default=5000, show_default=True)
+@click.option("--from-scratch", is_flag=True, help="Do not start from the method's weights.")
+@click.option("--weights", "given", multiple=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--set", "options", multiple=True, help="Option of the method, NAME=VALUE (TOML).")
+@click.option(
+    "--train", "choices", multiple=True, help="Option of the training, NAME=VALUE (TOML)."
+)
+@click.option("--patch", default=24, show_default=True, help="Edge of a patch in coarse pixels.")
+@click.option("--batch", default=8, show_default=True)
+@click.option("--augment/--no-augment", default=True, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--grid", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--resume", is_flag=True, help="Go on from the state in --out.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the result.")
+def command(method: str, out: Path, grid: Path | None, resume: bool, **options: Any) -> None:
+    """Train METHOD on ion images and write weights.safetensors and record.json into --out.
+
+    The result is a method of its own: msibench run TRACK --method OUT. Sections that it has seen are
+    refused as test sections. --grid runs every combination of a TOML table, each in a folder of its
+    own, and draws their curves.
+
+    Several processes share every batch when started by torchrun:
+    torchrun --nproc-per-node 2 -m msibench finetune …
+    """
+    from msibench.plugin_manager import discover
+    from msibench.training.ddp import world_from_environment
+    from msibench.training.finetune import FinetuneRequest, finetune
+
+    catalogue = discover()
+    spec = catalogue.method(method)
+    reader = _Reader(catalogue, options["mz_set"])
+    training = {
+        "iterations": options["iterations"],
+        "seed": options["seed"],
+        **_toml_options(options["choices"]),
+    }
+    request = FinetuneRequest.from_mapping(
+        {
+            "method": spec.name,
+            "sections": reader.names(options["sections"], options["datasets"]),
+            "validation": reader.names(options["validation"], options["datasets"], given=True),
+            "factor": options["factor"],
+            "start": "scratch" if options["from_scratch"] else "weights",
+            "config": _toml_options(options["options"]),
+            "protocols": _shares(options["protocols"]),
+            "augment": options["augment"],
+            "patch": options["patch"],
+            "batch": options["batch"],
+            "training": training,
+        }
+    )
+    weights = None if options["from_scratch"] else _weights(spec, options["given"])
+    with world_from_environment(options["device"]) as world:
+        if grid is not None:
+            from msibench.training.grid import run_grid
+
+            run_grid(
+                grid,
+                request,
+                spec,
+                reader.read,
+                out,
+                weights=weights,
+                world=world,
+                say=click.echo if world.leads else _quiet,
+            )
+            return
+        show = _bar() if world.leads else None
+        record = finetune(
+            request,
+            spec,
+            reader.read(request.sections),
+            reader.read(request.validation),
+            out,
+            weights=weights,
+            resume=resume,
+            world=world,
+            progress=show,
+            command=_typed(),
+        )
+    if world.leads:
+        facts = record["weights"]
+        click.echo(f"\n{out / facts['file']}  {facts['bytes']} bytes  sha256 {facts['sha256']}")
+
+
+class _Reader:
+    """Training sections by name, from the cards, on [0, 1]."""
+
+    def __init__(self, catalogue: Any, mz_set: str) -> None:
+        from msibench.datasets import load_card
+
+        self._load, self._catalogue, self._mz_set = load_card, catalogue, mz_set
+        self._cards: dict[str, Any] = {}
+
+    def card(self, name: str) -> Any:
+        if name not in self._cards:
+            self._cards[name] = self._load(self._catalogue.dataset(name))
+        return self._cards[name]
+
+    def names(
+        self, wanted: tuple[str, ...], datasets: tuple[str, ...], *, given: bool = False
+    ) -> list[str]:
+        """Return ``DATASET/SECTION`` for what was typed; without anything, all training sections."""
+        from msibench.errors import ConfigurationError
+
+        typed = [part.strip() for text in wanted for part in text.split(",") if part.strip()]
+        if not typed:
+            if given:
+                return []
+            return [f"{d}/{section}" for d in datasets for section in self.card(d).train]
+        found = []
+        for name in typed:
+            if "/" not in name and len(datasets) != 1:
+                raise ConfigurationError(
+                    f"section {name!r}: write DATASET/SECTION, or give exactly one --dataset"
+                )
+            found.append(name if "/" in name else f"{datasets[0]}/{name}")
+        return found
+
+    def read(self, names: tuple[str, ...]) -> list[TrainingSection]:
+        from msibench.datasets import dataset_digest, read_section
+        from msibench.training.finetune import TrainingSection
+        from msibench.training.patches import to_unit_scale
+
+        sections = []
+        for name in names:
+            dataset, _, section = name.partition("/")
+            card = self.card(dataset)
+            image = read_section(card, section, self._mz_set).image
+            sections.append(
+                TrainingSection(
+                    name=name,
+                    image=to_unit_scale(image, card.declared_range),
+                    digest=dataset_digest(card, section),
+                )
+            )
+        return sections
+
+
+def _weights(spec: Any, given: tuple[Path, ...]) -> Mapping[str, Path]:
+    """Return the method's files; a file given by the user stands for the only one that it needs."""
+    from msibench.errors import MissingWeightsError
+    from msibench.weights import resolve
+
+    found, missing = resolve(spec.weights, given)
+    if missing:
+        raise MissingWeightsError(
+            f"{spec.name} starts from {', '.join(file.name for file in missing)}, which is not on "
+            f"this machine: msibench weights fetch {spec.name}, --weights PATH, or --from-scratch"
+        )
+    return found
+
+
+def _toml_options(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Read ``NAME=VALUE`` with VALUE in TOML; a bare word is text."""
+    import tomllib
+
+    from msibench.errors import ConfigurationError
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign or not name:
+            raise ConfigurationError(f"expected NAME=VALUE, got {pair!r}")
+        try:
+            options[name] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            options[name] = value
+    return options
+
+
+def _shares(protocols: tuple[str, ...]) -> dict[str, float]:
+    from msibench.errors import ConfigurationError
+
+    shares: dict[str, float] = {}
+    for text in protocols:
+        name, _, share = text.partition("=")
+        try:
+            shares[name] = float(share or 1)
+        except ValueError:
+            raise ConfigurationError(f"expected NAME or NAME=SHARE, got {text!r}") from None
+    return shares
+
+
+def _bar() -> Callable[[Progress], None]:
+    """Return a callback that shows the curve's last values on one line."""
+    from time import monotonic
+
+    began = monotonic()
+    first: list[int] = []
+
+    def show(now: Progress) -> None:
+        if not first:
+            first.append(now.iteration)
+        spent = monotonic() - began
+        left = spent / max(1, now.iteration - first[0] + 20) * (now.iterations - now.iteration)
+        judged = "".join(
+            f"  {name} {value:.4g}" for name, value in now.validation.items() if name != "iteration"
+        )
+        line = (
+            f"{now.iteration}/{now.iterations}  loss {now.loss:.5f}  lr {now.lr:.2e}{judged}  "
+            f"{left / 60:.1f} min left"
+        )
+        click.echo(f"\r{line:<100}", nl=False)
+
+    return show
+
+
+def _typed() -> str:
+    """Return the command without the folders of this machine."""
+    import shlex
+    import sys
+
+    return "msibench " + shlex.join(sys.argv[1:])
+
+
+def _quiet(text: str) -> None:
+    """Say nothing: another process speaks."""
