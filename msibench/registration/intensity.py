@@ -1,0 +1,256 @@
+"""Register a guide by mutual information (SimpleITK): rigid, affine, or free-form after affine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from msibench.errors import ConfigurationError, RegistrationError
+from msibench.image import GuideImage, MSImage
+from msibench.registration.affine import Affine
+from msibench.registration.deformable import BSpline
+from msibench.registration.landmarks import Landmarks
+from msibench.registration.projection import (
+    COMPONENTS,
+    follow,
+    guide_picture,
+    ion_components,
+    look,
+    smooth_to,
+)
+from msibench.registration.quality import MAX_TARGET_ERROR, QualityReport, assess
+from msibench.registration.transform import Composite, Transform
+
+Model = Literal["rigid", "similarity", "affine", "bspline"]
+STAGES: dict[str, tuple[str, ...]] = {
+    "rigid": ("rigid",),
+    "similarity": ("rigid", "similarity"),
+    "affine": ("rigid", "affine"),
+    "bspline": ("rigid", "affine", "bspline"),
+}
+ROUNDS = 3
+SAMPLED_ABOVE = 500_000
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Registration:
+    """A transform with the measure of its quality."""
+
+    transform: Transform
+    """From fixed (ion image) to moving (guide) pixels."""
+    report: QualityReport
+    """How good it is."""
+    model: str
+    """What was fitted."""
+
+
+def register(
+    moving: GuideImage | ArrayLike,
+    fixed: MSImage | ArrayLike,
+    *,
+    model: Model = "affine",
+    start: Affine | None = None,
+    seed: int = 0,
+    components: int = COMPONENTS,
+    mesh: tuple[int, int] = (4, 4),
+    held_out: Landmarks | None = None,
+    max_target_error: float = MAX_TARGET_ERROR,
+    accept: bool = False,
+) -> Registration:
+    """Find the map from the ion images to a guide that maximises their mutual information.
+
+    Each stage (rigid, then affine, then free-form as the model asks) alternates between the
+    combination of ion images that follows the guide best and the map that aligns it, from coarse
+    to fine.
+
+    Parameters
+    ----------
+    moving
+        The guide on its own grid, or one picture ``(row, column)``.
+    fixed
+        Ion images, or one picture ``(row, column)``.
+    model
+        ``"rigid"`` turns and shifts what `start` gives, ``"similarity"`` also scales, ``"affine"``
+        also shears, ``"bspline"`` bends.
+    start
+        First guess; None: from the pixel sizes with the centres on one another, or, where one is
+        not known, the fixed grid stretched over the whole guide.
+    seed
+        Of the pixels that are drawn on sections above half a million pixels; smaller ones use all.
+    components
+        How many patterns of the ion images are combined.
+    mesh
+        Cells of the B-spline net along rows and columns.
+    held_out
+        Landmarks for the report; they take no part in the fit.
+    max_target_error
+        Largest accepted median error at them, in fixed pixels.
+    accept
+        Return the registration even where its report says that it is not good enough.
+
+    Returns
+    -------
+    The same bytes for the same input, whatever the number of threads.
+
+    Raises
+    ------
+    RegistrationError
+        If the registration got worse or stayed bad (see `assess`), or an image has no content.
+    ConfigurationError
+        If the model is unknown or SimpleITK is not installed.
+    """
+    if model not in STAGES:
+        raise ConfigurationError(f"no model {model!r}; expected one of {', '.join(STAGES)}")
+    picture, slide = guide_picture(moving)
+    basis = ion_components(fixed, components)
+    values = fixed.values if isinstance(fixed, MSImage) else np.asarray(fixed)
+    shape = (int(values.shape[-2]), int(values.shape[-1]))
+    if min(shape) < 8:
+        raise RegistrationError(
+            f"a section of {shape[0]} x {shape[1]} pixels is too small to register"
+        )
+    first = _guess(moving, fixed, picture.shape, shape) if start is None else start
+    ratio = float(np.sqrt(abs(np.linalg.det(first.matrix))))
+    if not ratio > 1e-9:
+        raise RegistrationError("the start flattens the plane; give another")
+    soft = smooth_to(picture, ratio)
+    found: Transform = first
+    for stage in STAGES[model]:
+        for _ in range(1 if stage == "bspline" else ROUNDS):
+            seen, known = look(soft, slide, found, shape)
+            if known.sum() < 10 * basis.shape[1]:
+                raise RegistrationError(
+                    "the start leaves the section beside the guide; give another"
+                )
+            target = follow(basis, seen, known)
+            found = _align(target, soft, slide, found, stage, ratio, seed, mesh)
+    report = assess(
+        moving, fixed, found, first, held_out=held_out, max_target_error=max_target_error
+    )
+    if not report.accepted and not accept:
+        raise RegistrationError(
+            "the guide could not be registered well enough: "
+            + "; ".join(report.reasons)
+            + ". Give a better start or landmarks, or accept it knowingly (--accept-registration)"
+        )
+    return Registration(transform=found, report=report, model=model)
+
+
+def _guess(
+    moving: GuideImage | ArrayLike,
+    fixed: MSImage | ArrayLike,
+    guide_shape: tuple[int, ...],
+    shape: tuple[int, int],
+) -> Affine:
+    fine = getattr(moving, "pixel_size_um", float("nan"))
+    coarse = getattr(fixed, "pixel_size_um", float("nan"))
+    sides, wide = np.asarray(shape, dtype=np.float64), np.asarray(guide_shape, dtype=np.float64)
+    scale = np.full(2, coarse / fine) if np.isfinite(coarse / fine) else wide / sides
+    return Affine(np.diag(scale), (wide - 1) / 2 - scale * (sides - 1) / 2)
+
+
+def _align(
+    target: NDArray[np.float64],
+    picture: NDArray[np.float64],
+    slide: NDArray[np.bool_],
+    start: Transform,
+    stage: str,
+    ratio: float,
+    seed: int,
+    mesh: tuple[int, int],
+) -> Transform:
+    """Return the start, preceded by the change that aligns the two pictures."""
+    try:
+        import SimpleITK as sitk  # noqa: N813 - the name that its users know
+    except ImportError as error:
+        raise ConfigurationError(
+            "registration by intensity needs SimpleITK: pip install 'msibench[registration]'"
+        ) from error
+    if not isinstance(start, Affine):
+        raise RegistrationError("internal: a free-form stage must come last")
+    # SimpleITK counts in physical x, y; the guide gets the spacing that makes both units one.
+    fixed = sitk.GetImageFromArray(_standardised(target))
+    moving = sitk.GetImageFromArray(_standardised(picture))
+    moving.SetSpacing((1.0 / ratio, 1.0 / ratio))
+    on_slide = sitk.GetImageFromArray(slide.astype(np.uint8))
+    on_slide.SetSpacing(moving.GetSpacing())
+    centre = [(target.shape[1] - 1) / 2, (target.shape[0] - 1) / 2]
+    method = sitk.ImageRegistrationMethod()
+    method.SetNumberOfThreads(1)  # sums in a fixed order: the same bytes on every machine
+    method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=32)
+    if target.size > SAMPLED_ABOVE:
+        method.SetMetricSamplingStrategy(method.RANDOM)
+        method.SetMetricSamplingPercentage(SAMPLED_ABOVE / target.size, seed + 1)
+    else:
+        method.SetMetricSamplingStrategy(method.NONE)
+    method.SetMetricMovingMask(on_slide)
+    method.SetInterpolator(sitk.sitkLinear)
+    matrix, offset = start.matrix[::-1, ::-1] / ratio, start.offset[::-1] / ratio
+    before = sitk.AffineTransform(2)
+    before.SetMatrix(matrix.ravel().tolist())
+    before.SetTranslation(offset.tolist())
+    method.SetMovingInitialTransform(before)
+    levels = _levels(target.shape, stage)
+    method.SetShrinkFactorsPerLevel([shrink for shrink, _ in levels])
+    method.SetSmoothingSigmasPerLevel([sigma for _, sigma in levels])
+    if stage == "bspline":
+        change: Any = sitk.BSplineTransformInitializer(fixed, [mesh[1], mesh[0]], order=3)
+        method.SetOptimizerAsLBFGSB(
+            gradientConvergenceTolerance=1e-6, numberOfIterations=60, maximumNumberOfCorrections=5
+        )
+    else:
+        change = {
+            "rigid": sitk.Euler2DTransform,
+            "similarity": sitk.Similarity2DTransform,
+            "affine": lambda: sitk.AffineTransform(2),
+        }[stage]()
+        change.SetCenter(centre)
+        method.SetOptimizerAsRegularStepGradientDescent(
+            learningRate=1.0,
+            minStep=1e-3,
+            numberOfIterations=100,
+            relaxationFactor=0.5,
+            gradientMagnitudeTolerance=1e-8,
+        )
+        method.SetOptimizerScalesFromPhysicalShift()
+    method.SetInitialTransform(change, inPlace=True)
+    try:
+        method.Execute(fixed, moving)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise RegistrationError(
+            f"the {stage} registration did not run ({reason}); does the start lay the section on the "
+            "guide?"
+        ) from error
+    if stage == "bspline":
+        return Composite(_net(change), start)
+    origin = np.array(change.TransformPoint((0.0, 0.0)))
+    edges = [np.array(change.TransformPoint(unit)) - origin for unit in ((1.0, 0.0), (0.0, 1.0))]
+    step = np.stack(edges, axis=1)
+    return start @ Affine(step[::-1, ::-1], origin[::-1])
+
+
+def _levels(shape: tuple[int, ...], stage: str) -> list[tuple[int, float]]:
+    """Shrink factor and blur (in fixed pixels) of each pass, coarse to fine."""
+    passes = [(4, 4.0), (2, 2.0), (1, 0.0)] if stage == "rigid" else [(2, 2.0), (1, 0.0)]
+    return [one for one in passes if min(shape) // one[0] >= 16] or [(1, 0.0)]
+
+
+def _standardised(picture: NDArray[np.float64]) -> NDArray[np.float32]:
+    spread = float(picture.std())
+    if not spread > 0:
+        raise RegistrationError(
+            "the ion images say nothing of the guide: there is nothing to align"
+        )
+    return ((picture - picture.mean()) / spread).astype(np.float32)
+
+
+def _net(change: Any) -> BSpline:
+    """Take the control points out of a SimpleITK B-spline."""
+    wide, tall, *rest = change.GetFixedParameters()
+    origin, spacing = rest[:2], rest[2:4]
+    shifts = np.array(change.GetParameters()).reshape(2, int(tall), int(wide))
+    return BSpline(shifts[::-1], origin[::-1], spacing[::-1])
