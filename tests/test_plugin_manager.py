@@ -1,0 +1,136 @@
+import subprocess
+import sys
+import textwrap
+from importlib.metadata import EntryPoint
+from types import ModuleType
+
+import pytest
+
+from msibench import MethodSpec, Task, hookimpl
+from msibench.errors import DuplicateNameError, PluginError, UnknownNameError
+from msibench.plugin_manager import discover, method_from_file, method_from_plugin
+
+
+def offer(monkeypatch, module_name, *names, **attributes):
+    """Install a module that offers methods of these names, and return its entry point."""
+    module = ModuleType(module_name)
+
+    @hookimpl
+    def msibench_methods():
+        for name in names:
+            yield MethodSpec(
+                name=name, target="x:Y", task=Task.SINGLE_IMAGE, citation="none", licence="none"
+            )
+
+    module.msibench_methods = msibench_methods
+    for name, value in attributes.items():
+        setattr(module, name, value)
+    monkeypatch.setitem(sys.modules, module_name, module)
+    return EntryPoint(module_name, module_name, "msibench")
+
+
+def test_a_broken_plugin_leaves_the_others_working(monkeypatch):
+    good = offer(monkeypatch, "good", "good-method")
+    bad = EntryPoint("mambair", "no_such_module", "msibench")
+
+    catalogue = discover([bad, good])
+
+    assert set(catalogue.methods) == {"good-method"}
+    assert "No module named 'no_such_module'" in catalogue.broken["mambair"]
+    with pytest.raises(UnknownNameError, match="installed but cannot be used"):
+        catalogue.method("mambair")
+
+
+def test_a_plugin_that_fails_in_its_hook_is_broken_too(monkeypatch):
+    @hookimpl
+    def msibench_methods():
+        raise RuntimeError("no card reader")
+        yield
+
+    bad = offer(monkeypatch, "bad", msibench_methods=msibench_methods)
+    assert "no card reader" in discover([bad]).broken["bad"]
+
+
+def test_strict_makes_a_broken_plugin_fatal():
+    bad = EntryPoint("mambair", "no_such_module", "msibench")
+    with pytest.raises(PluginError, match=r"mambair.*cannot be used"):
+        discover([bad], strict=True)
+
+
+def test_a_typo_gets_a_suggestion():
+    with pytest.raises(UnknownNameError, match="Did you mean 'bicubic'"):
+        discover().method("bicubc")
+
+
+def test_two_plugins_with_one_method_name_are_both_named(monkeypatch):
+    points = [offer(monkeypatch, name, "same") for name in ("first", "second")]
+    with pytest.raises(DuplicateNameError, match=r"'first'.*'second'"):
+        discover(points)
+
+
+def test_a_misspelt_hook_is_an_error_that_names_the_right_one(monkeypatch):
+    @hookimpl
+    def msibench_method():
+        yield
+
+    reason = discover([offer(monkeypatch, "p", msibench_method=msibench_method)]).broken["p"]
+    assert "msibench_method" in reason
+    assert "Did you mean 'msibench_methods'" in reason
+
+
+def test_a_wrong_api_version_says_which_is_spoken(monkeypatch):
+    point = offer(monkeypatch, "old", "m", msibench_api=99)
+    assert "API 99, this msibench speaks 1" in discover([point]).broken["old"]
+
+
+def test_a_hook_that_yields_the_wrong_thing_is_told(monkeypatch):
+    @hookimpl
+    def msibench_methods():
+        yield "bicubic"
+
+    point = offer(monkeypatch, "p", msibench_methods=msibench_methods)
+    assert "must yield MethodSpec, got str" in discover([point]).broken["p"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import msibench",
+        "from msibench.plugin_manager import discover; discover()",
+        "from msibench.cli.main import main\ntry: main(['list', 'methods'])\nexcept SystemExit: pass",
+        "from msibench.cli.main import main\ntry: main(['list', 'datasets'])\nexcept SystemExit: pass",
+        "import msibench.scoring",
+        "import msibench.leaderboard.render",
+    ],
+)
+def test_nothing_heavy_is_imported_by(statement):
+    script = f"import sys\n{statement}\nsys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_single_file_is_a_method(tmp_path):
+    source = tmp_path / "mine.py"
+    source.write_text(
+        textwrap.dedent(
+            """
+            class Mine:
+                def __init__(self, strength=2): ...
+            """
+        )
+    )
+    spec = method_from_file(f"{source}:Mine")
+    assert spec.name == "mine"
+    assert spec.config == {"strength": 2}
+    with pytest.raises(PluginError, match="no class 'Other'; it defines Mine"):
+        method_from_file(f"{source}:Other")
+    with pytest.raises(PluginError, match="there is no file"):
+        method_from_file(f"{tmp_path / 'gone.py'}:Mine")
+
+
+def test_a_plugin_without_checkpoints_says_so(monkeypatch):
+    point = offer(monkeypatch, "p", "m")
+    with pytest.raises(PluginError, match="makes no methods from files"):
+        method_from_plugin("p:file.pth", discover([point]), [point])
+    with pytest.raises(UnknownNameError, match="No usable plugin named 'q'"):
+        method_from_plugin("q:file.pth", discover([point]), [])

@@ -1,0 +1,57 @@
+import pytest
+
+from msibench.errors import ConfigurationError, UnknownNameError
+from msibench.tracks import available_tracks, load_track, track_from_text
+
+MINIMAL = """
+schema_version = 1
+name = "t"
+[[problems]]
+dataset = "phantom"
+protocols = ["area-x4@1"]
+"""
+
+
+def test_the_quickstart_ships_inside():
+    assert load_track("quickstart").problems[0].dataset == "phantom"
+
+
+def test_a_track_beside_the_working_folder_is_found(tmp_path, monkeypatch):
+    folder = tmp_path / "leaderboards" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "track.toml").write_text(MINIMAL)
+    monkeypatch.chdir(tmp_path)
+    assert load_track("mine").folder == folder
+    assert load_track(str(folder)).folder == folder
+    assert load_track(str(folder / "track.toml")).folder == folder
+
+
+def test_an_unknown_track_names_the_nearest(tmp_path):
+    with pytest.raises(UnknownNameError, match="Did you mean 'quickstart'"):
+        load_track("quickstat", places=(tmp_path,))
+    assert list(available_tracks(places=(tmp_path,))) == ["quickstart"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('metrix = ["psnr"]', "no key 'metrix'. Did you mean 'metrics'"),
+        ("[limits]\ntimeout = 3", "no key 'timeout'. Did you mean 'timeout_s'"),
+        ('methods = [{ method = "a", konfig = 1 }]', "no key 'konfig'"),
+        ("methods = [3]", "a method is a name or a table, got 3"),
+    ],
+)
+def test_a_key_that_does_not_exist_is_named(line, message):
+    head, brace, tail = MINIMAL.partition("[[problems]]")
+    with pytest.raises(ConfigurationError) as error:
+        track_from_text(head + line + "\n" + brace + tail, None, "track.toml")
+    assert message in str(error.value)
+
+
+def test_a_track_without_problems_or_schema_is_refused():
+    with pytest.raises(ConfigurationError, match="at least one"):
+        track_from_text('schema_version = 1\nname = "t"', None, "t")
+    with pytest.raises(ConfigurationError, match="schema_version must be 1"):
+        track_from_text('name = "t"', None, "t")
+    with pytest.raises(ConfigurationError, match="is no TOML"):
+        track_from_text("=", None, "t")
