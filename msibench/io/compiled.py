@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -17,7 +17,7 @@ def compiled(function: Function) -> Function:
     again in every process: slower, never wrong.
     """
     try:
-        fast: Function = numba.njit(nogil=True, cache=True)(function)
+        fast = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # numba: no locator available
         fast = numba.njit(nogil=True)(function)
-    return fast
+    return cast(Function, fast)

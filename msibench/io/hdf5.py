@@ -195,7 +195,7 @@ def _problems(file: h5py.File) -> list[str]:
 
 
 def _unsafe(file: h5py.File, name: str) -> list[str]:
-    """What makes a dataset unfit to be read: it leaves the file, or claims more than it stores."""
+    """Return why a dataset must not be read: it leaves the file, or claims more than it stores."""
     import h5py
 
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):

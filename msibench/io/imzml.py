@@ -128,7 +128,7 @@ def open_imzml(
         layout,
         pixels,
         terms=table.terms | _file_terms(header),
-        duplicates="sum" if duplicates in (None, "error") else duplicates,
+        duplicates=duplicates if duplicates == "first" or duplicates == "last" else "sum",
         remember=index.save_survey if index is not None and pixels.kept is None else None,
         survey=index.load_survey(len(table)) if index is not None and pixels.kept is None else None,
         threads=threads,

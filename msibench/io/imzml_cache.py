@@ -24,7 +24,7 @@ from msibench.io.imzml_spectra import COLUMNS, SpectrumTable
 from msibench.weights.places import cache_root
 
 if TYPE_CHECKING:
-    from msibench.io.imzml_section import _Survey
+    from msibench.io.imzml_passes import Survey
 
 VERSION = 1
 HEAD = 1 << 16
@@ -82,19 +82,19 @@ class IndexCache:
         text = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
         _write(self.table_file, facts=text, numbers=table.numbers)
 
-    def load_survey(self, spectra: int) -> _Survey | None:
+    def load_survey(self, spectra: int) -> Survey | None:
         """Return what the first pass over the m/z found, or None."""
-        from msibench.io.imzml_section import _Survey
+        from msibench.io.imzml_passes import Survey
 
         try:
             with np.load(self.survey_file, allow_pickle=False) as stored:
-                found = _Survey(stored["ascending"], stored["lowest"], stored["highest"])
+                found = Survey(stored["ascending"], stored["lowest"], stored["highest"])
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             return None
         sizes = {array.shape for array in (found.ascending, found.lowest, found.highest)}
         return found if sizes == {(spectra,)} and found.ascending.dtype == np.bool_ else None
 
-    def save_survey(self, survey: _Survey) -> None:
+    def save_survey(self, survey: Survey) -> None:
         """Store what the first pass over the m/z found."""
         _write(
             self.survey_file,

@@ -122,7 +122,9 @@ def sum_windows(
         else:
             for peak in range(count):
                 value = np.float64(mz[peak])
-                window = np.searchsorted(high, value)  # first that does not end below; NaN: none
+                window = int(
+                    np.searchsorted(high, value)
+                )  # first that does not end below; NaN: none
                 while window < windows and low[window] <= value:
                     amount = np.float64(intensity[peak])
                     if np.isfinite(amount):

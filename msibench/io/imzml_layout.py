@@ -129,7 +129,7 @@ class _Check:
             self.warnings.append(
                 "offsets or lengths are written like 1.156e+09; they were taken as exact"
             )
-        self.overlaps(*columns, length)
+        self.overlaps(columns[0], columns[1], length)
         return Layout(length, columns[0], columns[1], tuple(self.warnings), tuple(self.notes))
 
     def require(self, good: NDArray[np.bool_], problem: Callable[[int], str], remedy: str) -> None:
@@ -189,12 +189,9 @@ class _Check:
         length = self.table.column(f"{kind}_length").copy()
         stored = self.table.column(f"{kind}_encoded")
         absent = length == ABSENT
-        if absent.any():
-            which = self.table.column(f"{kind}_encoding")
-            sizes = np.array([np.dtype(e.dtype or "u1").itemsize for e in encodings])
-            plain = np.array([e.compression == "none" for e in encodings])
-            known = absent & (stored >= 0) & plain[which] & (stored % sizes[which] == 0)
-            length[known] = stored[known] // sizes[which][known]
+        sizes, zipped = self.facts(kind, encodings)
+        known = absent & (stored >= 0) & ~zipped & (stored % sizes == 0)
+        length[known] = stored[known] // sizes[known]
         self.require(
             length >= 0,
             lambda row: (
@@ -203,23 +200,31 @@ class _Check:
             ),
             "the term IMS:1000103 must hold the number of values; export the file again",
         )
-        return length
-
-    def column(
-        self, kind: str, length: NDArray[np.int64], encodings: tuple[ArrayEncoding, ...]
-    ) -> ArrayColumn:
-        which = self.table.column(f"{kind}_encoding")
-        sizes = np.array([np.dtype(e.dtype or "u1").itemsize for e in encodings], dtype=np.int64)
-        zipped = np.array([e.compression == "zlib" for e in encodings])[which]
-        item, filled = sizes[which], length > 0
         self.require(
-            length <= self.ibd_size * np.where(zipped, ZLIB_RATIO, 1) // item,
+            length <= self.ibd_size * np.where(zipped, ZLIB_RATIO, 1) // sizes,
             lambda row: (
                 f"claims {length[row]} {kind} values, more than the {self.ibd_size} bytes of "
                 f"{self.ibd.name} can hold"
             ),
             "the .ibd file is incomplete or belongs to another file; copy it again",
         )
+        return length
+
+    def facts(
+        self, kind: str, encodings: tuple[ArrayEncoding, ...]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return bytes a value, and whether compressed, of each spectrum's array."""
+        which = self.table.column(f"{kind}_encoding")
+        sizes = np.array([np.dtype(e.dtype or "u1").itemsize for e in encodings], dtype=np.int64)
+        zipped = np.array([e.compression == "zlib" for e in encodings])
+        return sizes[which], zipped[which]
+
+    def column(
+        self, kind: str, length: NDArray[np.int64], encodings: tuple[ArrayEncoding, ...]
+    ) -> ArrayColumn:
+        which = self.table.column(f"{kind}_encoding")
+        item, zipped = self.facts(kind, encodings)
+        filled = length > 0
         encoded = self.table.column(f"{kind}_encoded")
         known = filled & (encoded != ABSENT) & (encoded != 0)
         if bool(np.all(encoded[known] == length[known])) and np.any(known & ~zipped & (item > 1)):

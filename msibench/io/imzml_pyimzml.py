@@ -62,8 +62,7 @@ def read_with_pyimzml(path: Path) -> tuple[Header, SpectrumTable]:
         ),
     }
     if len(parser.coordinates):
-        for axis, values in zip("xyz", np.asarray(parser.coordinates).T, strict=True):
-            columns[axis] = values
+        columns.update(zip("xyz", np.asarray(parser.coordinates).T, strict=True))
         for name, values in columns.items():
             numbers[:, COLUMNS.index(name)] = values
     return header, SpectrumTable(numbers, tuple(encodings))

@@ -3,60 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
-import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from msibench.errors import ConfigurationError, DataError
+from msibench.errors import ConfigurationError
 from msibench.image import MSImage
 from msibench.io.data_warning import warn_about_data
+from msibench.io.imzml_arrays import ArrayStore, Block, Work
 from msibench.io.imzml_file import MappedFile
 from msibench.io.imzml_grid import PixelGrid
-from msibench.io.imzml_header import ArrayEncoding, Header, polarity_of, spectrum_mode_of
-from msibench.io.imzml_layout import ArrayColumn, Layout
+from msibench.io.imzml_header import Header, polarity_of, spectrum_mode_of
+from msibench.io.imzml_layout import Layout
+from msibench.io.imzml_passes import Kernel, Survey, run_pass, survey_mz, works
 from msibench.io.mz_windows import MzWindows, mz_windows
-
-BLOCK = 64 << 20
-"""Bytes of the .ibd file that one step of a pass reads, so that memory stays bounded."""
-ALONE = 4 << 20
-"""Passes over fewer bytes than this run in the calling thread."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Work:
-    """Spectra that share their number types, in an order in which pixels do not come back."""
-
-    mz: ArrayEncoding
-    intensity: ArrayEncoding
-    rows: NDArray[np.intp] | None
-    pixel: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Block:
-    """Arrays of consecutive spectra of a `_Work`, where the kernels can read them."""
-
-    rows: slice
-    mz_data: NDArray[np.uint8]
-    mz_offset: NDArray[np.int64]
-    intensity_data: NDArray[np.uint8]
-    intensity_offset: NDArray[np.int64]
-    length: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Survey:
-    ascending: NDArray[np.bool_]
-    lowest: NDArray[np.float64]
-    highest: NDArray[np.float64]
 
 
 class ImzMLSection:
@@ -92,24 +56,19 @@ class ImzMLSection:
         grid: PixelGrid,
         *,
         terms: set[str],
-        duplicates: Literal["sum", "first", "last"],
-        notes: tuple[str, ...] = (),
-        remember: Callable[[_Survey], None] | None = None,
-        survey: _Survey | None = None,
+        duplicates: Literal["sum", "first", "last"] = "sum",
+        remember: Callable[[Survey], None] | None = None,
+        survey: Survey | None = None,
         threads: int | None = None,
     ) -> None:
         self.path, self.ibd = path, ibd.path
         self.header = header
-        self.notes = notes
-        self.shape = grid.shape
-        self.origin = grid.origin
-        self.z = grid.z
+        self.notes: tuple[str, ...] = ()
+        self.shape, self.origin, self.z = grid.shape, grid.origin, grid.z
+        self._store = ArrayStore(ibd, layout, grid.kept)
         self._layout, self._grid, self._duplicates = layout, grid, duplicates
-        self._file: MappedFile | None = ibd
-        self._size, self._modified = ibd.size, ibd.modified
         self._terms = terms
-        self._known = survey
-        self._remember = remember
+        self._known, self._remember = survey, remember
         self._threads = threads
         self._lock = threading.Lock()
         self._shared = layout.shared_axis()
@@ -126,13 +85,12 @@ class ImzMLSection:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_file", "_lock", "_remember"):
-            state.pop(name)
+        del state["_lock"], state["_remember"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._file, self._remember, self._lock = None, None, threading.Lock()
+        self._remember, self._lock = None, threading.Lock()
 
     @property
     def mode(self) -> Literal["continuous", "processed"]:
@@ -177,14 +135,14 @@ class ImzMLSection:
     @property
     def file_identity(self) -> tuple[int, int]:
         """Size in bytes and time of change (ns) of the .ibd file as it was opened."""
-        return self._size, self._modified
+        return self._store.size, self._store.modified
 
     def layout_digest(self) -> str:
         """Return a digest of which bytes go to which pixel, and how repeated pixels are treated."""
         digest = hashlib.sha256(f"{self.shape} {self._duplicates} {self.pixel_size_um}".encode())
         layout = self._layout
         for array in (self._grid.pixel, layout.length, layout.mz.offset, layout.intensity.offset):
-            digest.update(np.ascontiguousarray(array))
+            digest.update(array.tobytes())
         digest.update(repr((layout.mz.encodings, layout.intensity.encodings)).encode())
         return digest.hexdigest()
 
@@ -230,9 +188,7 @@ class ImzMLSection:
         if not -count <= i < count:
             raise IndexError(f"{self.path.name} has {count} spectra, 0 to {count - 1}; got {i}")
         row = i % count
-        data = self._mapped().data
-        mz = self._array(data, "mz", row)
-        return mz, self._array(data, "intensity", row)
+        return self._store.array("mz", row), self._store.array("intensity", row)
 
     def ion_images(self, mz: ArrayLike, ppm: float = 5.0) -> MSImage:
         """Return one image per m/z, made in one pass over the file.
@@ -289,14 +245,19 @@ class ImzMLSection:
 
         image = np.zeros(self.shape[0] * self.shape[1], dtype=np.float64)
 
-        def run(work: _Work, block: _Block, begin: int, end: int) -> int:
-            kind = np.empty(0, work.intensity.dtype)
-            pixel = work.pixel[block.rows]
+        def add(_: Work, block: Block, begin: int, end: int) -> int:
             return sum_all(
-                block.intensity_data, kind, block.intensity_offset, block.length, pixel, begin, end, image
-            )  # fmt: skip
+                block.intensity_data,
+                block.intensity_kind,
+                block.intensity_offset,
+                block.length,
+                block.pixel,
+                begin,
+                end,
+                image,
+            )
 
-        self._warn_left_out(self._pass(run, needs_mz=False))
+        self._warn_left_out(self._pass(add, mz=False))
         return image.reshape(self.shape)
 
     def _image(
@@ -321,23 +282,35 @@ class ImzMLSection:
                 f"{self.path.name}: {count} peaks whose intensity is NaN or infinite were left out"
             )
 
-    # --- passes over the file -------------------------------------------------------------------
+    def _pass(self, kernel: Kernel, *, mz: bool = True) -> int:
+        pieces = works(self._store, self._grid, self._duplicates)
+        return run_pass(self._store, pieces, kernel, mz=mz, threads=self._threads)
 
     def _pass_over_windows(self, windows: MzWindows, images: NDArray[np.float32]) -> int:
         from msibench.io.imzml_kernels import sum_windows
 
         ascending = self._survey().ascending
 
-        def run(work: _Work, block: _Block, begin: int, end: int) -> int:
-            mz, intensity = np.empty(0, work.mz.dtype), np.empty(0, work.intensity.dtype)
+        def add(work: Work, block: Block, begin: int, end: int) -> int:
             rising = ascending if work.rows is None else ascending[work.rows]
             return sum_windows(
-                block.mz_data, block.intensity_data, mz, intensity, block.mz_offset,
-                block.intensity_offset, block.length, rising[block.rows], work.pixel[block.rows],
-                begin, end, windows.low, windows.high, images,
-            )  # fmt: skip
+                block.mz_data,
+                block.intensity_data,
+                block.mz_kind,
+                block.intensity_kind,
+                block.mz_offset,
+                block.intensity_offset,
+                block.length,
+                rising[block.rows],
+                block.pixel,
+                begin,
+                end,
+                windows.low,
+                windows.high,
+                images,
+            )
 
-        return self._pass(run)
+        return self._pass(add)
 
     def _pass_over_chosen(
         self, chosen: tuple[NDArray[np.int64], NDArray[np.int64]], images: NDArray[np.float32]
@@ -348,16 +321,24 @@ class ImzMLSection:
         if peaks.size == 0:
             return 0
 
-        def run(work: _Work, block: _Block, begin: int, end: int) -> int:
-            kind = np.empty(0, work.intensity.dtype)
+        def add(_: Work, block: Block, begin: int, end: int) -> int:
             return sum_chosen(
-                block.intensity_data, kind, block.intensity_offset, block.length,
-                work.pixel[block.rows], begin, end, peaks, stops, images,
-            )  # fmt: skip
+                block.intensity_data,
+                block.intensity_kind,
+                block.intensity_offset,
+                block.length,
+                block.pixel,
+                begin,
+                end,
+                peaks,
+                stops,
+                images,
+            )
 
-        return self._pass(run, needs_mz=False)
+        return self._pass(add, mz=False)
 
     def _chosen(self, windows: MzWindows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return which values of the shared axis lie in each window, and where each window ends."""
         axis = self._shared_axis()
         inside = [
             np.flatnonzero((axis >= low) & (axis <= high))
@@ -368,211 +349,18 @@ class ImzMLSection:
 
     def _shared_axis(self) -> NDArray[np.float64]:
         row = int(np.flatnonzero(self._layout.length)[0])
-        return self._array(self._mapped().data, "mz", row).astype(np.float64)
+        return self._store.array("mz", row).astype(np.float64)
 
-    def _survey(self) -> _Survey:
-        """Read all m/z once: do they ascend, and between which values do they lie?"""
+    def _survey(self) -> Survey:
+        """Read all m/z once: whether they ascend, and between which values they lie."""
         with self._lock:
-            if self._known is None:
-                self._known = self._look_at_mz()
+            if self._known is None and self._shared:
+                axis = self._shared_axis()
+                axis = axis[np.isfinite(axis)]
+                low, high = axis.min(initial=np.inf), axis.max(initial=-np.inf)
+                self._known = Survey(np.zeros(1, np.bool_), np.array([low]), np.array([high]))
+            elif self._known is None:
+                self._known = survey_mz(self._store, len(self), self._threads)
                 if self._remember is not None:
                     self._remember(self._known)
             return self._known
-
-    def _look_at_mz(self) -> _Survey:
-        count = len(self)
-        survey = _Survey(np.ones(count, np.bool_), np.empty(count), np.empty(count))
-        if self._shared:
-            axis = self._shared_axis()
-            finite = axis[np.isfinite(axis)]
-            survey.ascending[:] = False
-            survey.lowest[:] = finite.min(initial=np.inf)
-            survey.highest[:] = finite.max(initial=-np.inf)
-            return survey
-        from msibench.io.imzml_kernels import survey as look
-
-        for mz, intensity, rows in self._layout.groups():
-            work = _Work(
-                mz, intensity, rows, self._grid.pixel if rows is None else self._grid.pixel[rows]
-            )
-            size = count if rows is None else rows.size
-            found = _Survey(np.ones(size, np.bool_), np.empty(size), np.empty(size))
-
-            def run(
-                work: _Work, block: _Block, begin: int, end: int, found: _Survey = found
-            ) -> int:
-                part = (
-                    found.ascending[block.rows],
-                    found.lowest[block.rows],
-                    found.highest[block.rows],
-                )
-                kind = np.empty(0, work.mz.dtype)
-                look(block.mz_data, kind, block.mz_offset, block.length, begin, end, *part)
-                return 0
-
-            self._run(work, run, needs_intensity=False)
-            where = slice(None) if rows is None else rows
-            survey.ascending[where] = found.ascending
-            survey.lowest[where], survey.highest[where] = found.lowest, found.highest
-        return survey
-
-    def _pass(self, run: Callable[[_Work, _Block, int, int], int], *, needs_mz: bool = True) -> int:
-        return sum(self._run(work, run, needs_mz=needs_mz) for work in self._works())
-
-    def _works(self) -> Iterator[_Work]:
-        """Yield all spectra that count, those of one pixel side by side."""
-        pixel = self._grid.pixel
-        keep: NDArray[np.intp] | None = None
-        if self._grid.repeated:
-            keep = np.argsort(pixel, kind="stable")
-            if self._duplicates != "sum":
-                ordered = pixel[keep]
-                change = np.flatnonzero(np.diff(ordered)) + 1
-                last = np.concatenate([change, [ordered.size]]) - 1
-                first = np.concatenate([[0], change])
-                keep = keep[first if self._duplicates == "first" else last]
-        for mz, intensity, rows in self._layout.groups():
-            if keep is not None:
-                rows = keep if rows is None else keep[np.isin(keep, rows)]
-            yield _Work(mz, intensity, rows, pixel if rows is None else pixel[rows])
-
-    def _run(
-        self,
-        work: _Work,
-        run: Callable[[_Work, _Block, int, int], int],
-        *,
-        needs_mz: bool = True,
-        needs_intensity: bool = True,
-    ) -> int:
-        """Run a kernel over the blocks of a work, several threads a block."""
-        file = self._mapped()
-        file.check_unchanged()
-        threads = self._threads or min(
-            8,
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1,
-        )
-        total = 0
-        with ThreadPoolExecutor(threads) as pool:
-            for block in self._blocks(work, file.data, needs_mz, needs_intensity):
-                size = block.length.size
-                bytes_read = int(block.length.sum()) * 8
-                if threads == 1 or bytes_read < ALONE:
-                    total += run(work, block, 0, size)
-                else:
-                    cuts = _cuts(work.pixel[block.rows], threads)
-                    parts = [
-                        pool.submit(run, work, block, begin, end)
-                        for begin, end in zip(cuts[:-1], cuts[1:], strict=True)
-                    ]
-                    total += sum(part.result() for part in parts)
-                file.release()
-        return total
-
-    def _blocks(
-        self, work: _Work, data: NDArray[np.uint8], needs_mz: bool, needs_intensity: bool
-    ) -> Iterator[_Block]:
-        layout = self._layout
-        where = slice(None) if work.rows is None else work.rows
-        length = layout.length[where]
-        inflated = length * (
-            np.dtype(work.mz.dtype).itemsize + np.dtype(work.intensity.dtype).itemsize
-        )
-        stops = np.cumsum(inflated)
-        begin = 0
-        while begin < length.size:
-            before = int(stops[begin - 1]) if begin else 0
-            end = max(begin + 1, int(np.searchsorted(stops, before + BLOCK, side="right")))
-            while end < length.size and work.pixel[end] == work.pixel[end - 1]:
-                end += 1
-            rows = slice(begin, end)
-            chosen = np.arange(begin, end) if work.rows is None else work.rows[rows]
-            mz_data, mz_offset = self._place(data, layout.mz, work.mz, chosen, rows, work, needs_mz)
-            intensity_data, intensity_offset = self._place(
-                data, layout.intensity, work.intensity, chosen, rows, work, needs_intensity
-            )
-            yield _Block(rows, mz_data, mz_offset, intensity_data, intensity_offset, length[rows])
-            begin = end
-
-    def _place(
-        self,
-        data: NDArray[np.uint8],
-        column: ArrayColumn,
-        encoding: ArrayEncoding,
-        chosen: NDArray[np.intp],
-        rows: slice,
-        work: _Work,
-        needed: bool,
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Return where the kernels find the arrays: in the file, or inflated in memory."""
-        if encoding.compression == "none" or not needed:
-            return data, column.offset[rows] if work.rows is None else column.offset[chosen]
-        pieces = [self._inflate(data, column, encoding, int(row)) for row in chosen]
-        offset = np.cumsum([0, *map(len, pieces)])[:-1].astype(np.int64)
-        return np.frombuffer(b"".join(pieces), dtype=np.uint8), offset
-
-    def _inflate(
-        self, data: NDArray[np.uint8], column: ArrayColumn, encoding: ArrayEncoding, row: int
-    ) -> bytes:
-        wanted = int(self._layout.length[row]) * np.dtype(encoding.dtype).itemsize
-        if wanted == 0:
-            return b""
-        start = int(column.offset[row])
-        try:
-            found = zlib.decompressobj().decompress(
-                data[start : start + int(column.stored[row])].tobytes(), wanted + 1
-            )
-        except zlib.error as error:
-            raise DataError(
-                f"{self.ibd.name}, spectrum {self._file_row(row)}: the zlib-compressed {encoding.kind} array is "
-                f"damaged ({error}); copy or export the file again."
-            ) from error
-        if len(found) != wanted:
-            raise DataError(
-                f"{self.ibd.name}, spectrum {self._file_row(row)}: the compressed {encoding.kind} array holds "
-                f"{'more' if len(found) > wanted else len(found)} bytes where {wanted} are declared; "
-                "export the file again."
-            )
-        return found
-
-    def _file_row(self, row: int) -> int:
-        return row if self._grid.kept is None else int(self._grid.kept[row])
-
-    def _array(
-        self, data: NDArray[np.uint8], kind: Literal["mz", "intensity"], row: int
-    ) -> NDArray[Any]:
-        column = self._layout.mz if kind == "mz" else self._layout.intensity
-        encoding = column.encodings[int(column.encoding[row])]
-        if encoding.compression == "zlib":
-            raw = self._inflate(data, column, encoding, row)
-        else:
-            start = int(column.offset[row])
-            raw = data[start : start + int(column.stored[row])].tobytes()
-        return np.frombuffer(raw, dtype=encoding.dtype).copy()
-
-    def _mapped(self) -> MappedFile:
-        file = self._file
-        if file is None:
-            with self._lock:
-                if self._file is None:
-                    file = MappedFile.open(self.ibd)
-                    if (file.size, file.modified) != (self._size, self._modified):
-                        raise DataError(
-                            f"{self.ibd.name} changed since this section was opened; open it again."
-                        )
-                    self._file = file
-                file = self._file
-        return file
-
-
-def _cuts(pixel: NDArray[np.int64], parts: int) -> list[int]:
-    """Split spectra into parts of about one size without parting those of one pixel."""
-    cuts = [0]
-    for part in range(1, parts):
-        cut = max(cuts[-1], pixel.size * part // parts)
-        while 0 < cut < pixel.size and pixel[cut] == pixel[cut - 1]:
-            cut += 1
-        cuts.append(cut)
-    cuts.append(pixel.size)
-    return cuts

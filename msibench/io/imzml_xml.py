@@ -48,14 +48,17 @@ def parse_imzml(path: Path, pieces: Iterable[bytes] | None = None) -> tuple[Head
     kept = None if pieces is None else list(pieces)
     try:
         return _parse(path, kept, None)
+    except DataError:
+        raise
     except expat.ExpatError as error:
         if error.code not in _WRONG_ENCODING:
             raise _malformed(path, error) from error
-        first = error
+    except (LookupError, ValueError):  # an encoding that Python does not know or expat cannot take
+        pass
     try:
         header, table = _parse(path, kept, "iso-8859-1")
-    except expat.ExpatError:
-        raise _malformed(path, first) from first
+    except expat.ExpatError as error:
+        raise _malformed(path, error) from error
     header.encoding_fallback = True
     return header, table
 
