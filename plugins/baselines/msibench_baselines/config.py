@@ -242,7 +242,7 @@ METHODS = {
         channels=(8, 2),
         depth=2,
         epochs=30,
-        learning_rate=1e-2,
+        learning_rate=2e-2,
     ),
     "pixtransform-quick": _quick(
         "pixtransform",

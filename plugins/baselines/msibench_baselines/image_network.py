@@ -123,7 +123,8 @@ class ImageNetworkFusion:
     def _build(self, inputs: int) -> ThreeLayerCNN | UNet:
         if self.network == "cnn3":
             return ThreeLayerCNN(inputs, self.channels, self.kernels)
-        return UNet(inputs, *self.channels, self.depth, self.kernels[0])
+        width, skip = self.channels
+        return UNet(inputs, width, skip, self.depth, self.kernels[0])
 
 
 class MagnifiedMSE:
@@ -133,10 +134,9 @@ class MagnifiedMSE:
 
     def __init__(self, section: Section, tile: int, radius: int, device: torch.device) -> None:
         self.device = device
-        # Centred on the tissue, so that the first layer need not learn the brightness of the slide.
-        fine_usable = section.usable.repeat(section.factor, 0).repeat(section.factor, 1)
-        centre = section.guide[:, fine_usable].mean(1)[:, None, None]
-        self.guide = torch.from_numpy(section.guide - centre)[None].to(device)
+        # Standardised on the tissue: the first layer need not learn how bright the slide is.
+        fine_usable = section.fine_usable()
+        self.guide = torch.from_numpy(section.standardised_guide())[None].to(device)
         rows, columns = section.guide.shape[1:]
         self.tiles = [_Tile(own, (rows, columns), radius) for own in _cut((rows, columns), tile)]
         self._targets = []

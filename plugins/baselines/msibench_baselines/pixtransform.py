@@ -109,11 +109,11 @@ class PixTransform:
             # (channel, batch, factor, factor) -> (batch * footprint, channel)
             seen = [x[:, fine_rows, fine_columns].flatten(1).T for x in (place, colour)]
             fine = network(*seen)  # (ion, batch * footprint)
-            coarse = fine.unflatten(1, (len(chosen), section.factor**2)).mean(2)
+            coarse = fine.reshape(len(which), len(chosen), -1).mean(2)
             weight = weights[:, row, column]
             error = (weight * (coarse - targets[:, row, column]).square()).mean(1)
             optimiser.zero_grad(set_to_none=True)
-            error.sum().backward()
+            error.sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             if self.iterations - step <= 100:
                 recent.append(error.detach().cpu().numpy())
@@ -127,8 +127,8 @@ class PixTransform:
                 network(*(x[start : start + ROWS_AT_A_TIME] for x in flat)).cpu()
                 for start in range(0, len(flat[0]), ROWS_AT_A_TIME)
             ]
-        fine = torch.cat(parts, 1).numpy().reshape(len(which), *problem.fine_shape)
-        return np.asarray(fine * spread[:, None, None] + centre[:, None, None], dtype=np.float32)
+        images = torch.cat(parts, 1).numpy().reshape(len(which), *problem.fine_shape)
+        return np.asarray(images * spread[:, None, None] + centre[:, None, None], dtype=np.float32)
 
 
 class _StackedNetwork:
@@ -189,11 +189,7 @@ def _inputs(section: Section) -> tuple[NDArray[np.float32], NDArray[np.float32]]
             indexing="ij",
         )
     )  # fmt: skip
-    tissue = section.guide[:, section.usable.repeat(section.factor, 0).repeat(section.factor, 1)]
-    spread = tissue.std(1)
-    spread = np.where(spread > 1e-6, spread, 1)
-    colour = (section.guide - tissue.mean(1)[:, None, None]) / spread[:, None, None]
-    return place.astype(np.float32), colour.astype(np.float32)
+    return place.astype(np.float32), section.standardised_guide()
 
 
 def _standardised(

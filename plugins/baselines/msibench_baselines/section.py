@@ -34,10 +34,10 @@ class Section:
         if (reason := reason_to_skip(problem)) is not None:
             return reason
         assert problem.guide is not None
-        usable = np.isfinite(problem.guide.values).all(0)
+        usable = np.asarray(np.isfinite(problem.guide.values).all(axis=0))
         if problem.guide.mask is not None:
             usable &= problem.guide.mask
-        coarse = area_mean(usable.astype(np.float32), problem.factor) >= 0.5
+        coarse = area_mean(np.asarray(usable, dtype=np.float32), problem.factor) >= 0.5
         if problem.low.mask is not None:
             coarse &= problem.low.mask
         if not coarse.any():
@@ -56,6 +56,18 @@ class Section:
     def to_coarse(self, images: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the area mean of fine images ``(…, row, column)``."""
         return area_mean(images, self.factor)
+
+    def fine_usable(self) -> Bools:
+        """Return which fine pixels lie in coarse ones that may be learned from, ``(row, column)``."""
+        return self.usable.repeat(self.factor, 0).repeat(self.factor, 1)
+
+    def standardised_guide(self) -> Floats:
+        """Return the guide with mean 0 and deviation 1 in each channel over the usable pixels."""
+        tissue = self.guide[:, self.fine_usable()]
+        spread = tissue.std(1)
+        spread = np.where(spread > 1e-6, spread, 1)
+        scaled = (self.guide - tissue.mean(1)[:, None, None]) / spread[:, None, None]
+        return np.asarray(scaled, dtype=np.float32)
 
     def interpolated(self) -> Floats:
         """Return the ion images magnified bilinearly, ``(ion, row, column)`` on the fine grid."""
@@ -82,7 +94,7 @@ class Section:
         mean that was measured.
         """
         painted = np.maximum(np.nan_to_num(prediction), 0)
-        outside = ~self.usable.repeat(self.factor, 0).repeat(self.factor, 1)
+        outside = ~self.fine_usable()
         if outside.any():
             painted = np.where(outside, self.interpolated(), painted)
         if consistent:
@@ -97,7 +109,7 @@ class Section:
             (mean > 0) | ~self.ions.known, 0, target
         )  # nothing to rescale: spread evenly
         gain = np.where(self.ions.known, gain, 1)
-        return painted * self._blocks(gain) + self._blocks(flat)
+        return np.asarray(painted * self._blocks(gain) + self._blocks(flat))
 
     def _blocks(self, coarse: NDArray[np.floating]) -> NDArray[np.floating]:
         return coarse.repeat(self.factor, 1).repeat(self.factor, 2)
