@@ -164,11 +164,12 @@ def _align(
 ) -> Transform:
     """Return the start, preceded by the change that aligns the two pictures."""
     try:
-        import SimpleITK as sitk  # noqa: N813 - the name that its users know
+        import SimpleITK
     except ImportError as error:
         raise ConfigurationError(
             "registration by intensity needs SimpleITK: pip install 'msibench[registration]'"
         ) from error
+    sitk: Any = SimpleITK  # its functions carry no types
     if not isinstance(start, Affine):
         raise RegistrationError("internal: a free-form stage must come last")
     # SimpleITK counts in physical x, y; the guide gets the spacing that makes both units one.
@@ -202,11 +203,13 @@ def _align(
             gradientConvergenceTolerance=1e-6, numberOfIterations=60, maximumNumberOfCorrections=5
         )
     else:
-        change = {
-            "rigid": sitk.Euler2DTransform,
-            "similarity": sitk.Similarity2DTransform,
-            "affine": lambda: sitk.AffineTransform(2),
-        }[stage]()
+        change = (
+            sitk.Euler2DTransform()
+            if stage == "rigid"
+            else sitk.Similarity2DTransform()
+            if stage == "similarity"
+            else sitk.AffineTransform(2)
+        )
         change.SetCenter(centre)
         method.SetOptimizerAsRegularStepGradientDescent(
             learningRate=1.0,
@@ -245,7 +248,7 @@ def _standardised(picture: NDArray[np.float64]) -> NDArray[np.float32]:
         raise RegistrationError(
             "the ion images say nothing of the guide: there is nothing to align"
         )
-    return ((picture - picture.mean()) / spread).astype(np.float32)
+    return np.asarray((picture - picture.mean()) / spread, dtype=np.float32)
 
 
 def _net(change: Any) -> BSpline:
