@@ -1,0 +1,107 @@
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msibench.results.keys import canonical_json, code_digests, difference, digest_of
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+documents = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(max_size=4), documents, max_size=5), st.randoms())
+def test_order_never_enters_a_key(document, random):
+    items = list(document.items())
+    random.shuffle(items)
+    assert digest_of(dict(items)) == digest_of(document)
+
+
+@given(documents)
+def test_numpy_and_python_numbers_are_the_same_number(value):
+    assert canonical_json([np.float64(1.5), np.int64(3), value]) == canonical_json([1.5, 3, value])
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=4), st.integers(), min_size=1), st.integers())
+def test_any_other_value_is_another_key(document, number):
+    name = sorted(document)[0]
+    changed = {**document, name: document[name] + 1 + abs(number)}
+    assert digest_of(changed) != digest_of(document)
+
+
+def test_numbers_that_json_lacks_are_words():
+    assert canonical_json([float("nan"), float("inf")]) == '["nan","inf"]'
+
+
+def test_what_has_no_order_has_no_place():
+    with pytest.raises(TypeError, match="sort it"):
+        canonical_json({"factors": {2, 4}})
+    with pytest.raises(TypeError, match="no place in a key"):
+        canonical_json(object())
+
+
+def test_the_lines_that_differ_are_shown():
+    lines = difference({"code": {"a.py": "1"}, "seed": 0}, {"code": {"a.py": "2"}, "seed": 0})
+    assert lines == ['-  "a.py": "1"', '+  "a.py": "2"']
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """A plugin package with a helper, importing a part of the core."""
+    package = tmp_path / "msibench_toy"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "helper.py").write_text("SCALE = 2\n")
+    (package / "method.py").write_text(
+        textwrap.dedent(
+            """
+            from msibench import Problem
+            from msibench.degradation.binning import area_mean
+            from msibench_toy.helper import SCALE
+            class Toy: ...
+            """
+        )
+    )
+    tests = package / "tests"
+    tests.mkdir()
+    (tests / "test_toy.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield package
+    sys.modules.pop("msibench_toy", None)
+
+
+def fresh(target):
+    code_digests.cache_clear()
+    from msibench.results import keys
+
+    keys._core_imports.cache_clear()
+    return code_digests(target)
+
+
+def test_a_helper_module_and_used_parts_of_the_core_are_in_the_code(plugin):
+    found = fresh("msibench_toy.method:Toy")
+    assert {"msibench_toy/method.py", "msibench_toy/helper.py"} <= set(found)
+    assert "msibench/degradation/binning.py" in found
+    assert not any("tests" in name for name in found)
+    assert not any(name.startswith("msibench/runner") for name in found)
+
+
+def test_editing_a_helper_changes_the_code_and_a_test_does_not(plugin):
+    before = fresh("msibench_toy.method:Toy")
+    (plugin / "tests" / "test_toy.py").write_text("def test(): ...\n")
+    assert fresh("msibench_toy.method:Toy") == before
+    (plugin / "helper.py").write_text("SCALE = 3\n")
+    after = fresh("msibench_toy.method:Toy")
+    assert {name for name in before if before[name] != after[name]} == {"msibench_toy/helper.py"}
+
+
+def test_the_code_of_a_single_file_is_that_file(tmp_path):
+    source = tmp_path / "mine.py"
+    source.write_text("class Mine: ...\n")
+    assert set(fresh(f"{source}:Mine")) == {"mine.py"}

@@ -1,0 +1,78 @@
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from msibench.results import leases
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "leases" / "cell.json"
+
+
+def test_one_of_two_gets_the_lease(path):
+    first = leases.acquire(path)
+    assert first is not None
+    assert leases.acquire(path) is None
+    first.release()
+    assert leases.acquire(path) is not None
+
+
+def test_the_lease_of_a_process_that_died_here_is_taken_over(path):
+    script = f"from msibench.results import leases; from pathlib import Path; leases.acquire(Path({str(path)!r}))"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert path.exists()
+    assert leases.acquire(path) is not None
+
+
+def test_another_hosts_lease_is_kept_until_it_falls_silent(path):
+    path.parent.mkdir()
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "t"}))
+    assert leases.acquire(path) is None
+    silent = time.time() - leases.STALE_S - 1
+    os.utime(path, (silent, silent))
+    assert leases.acquire(path) is not None
+
+
+def test_a_clock_that_jumped_back_does_not_take_a_lease_away(path):
+    path.parent.mkdir()
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "t"}))
+    ahead = time.time() + 10_000
+    os.utime(path, (ahead, ahead))
+    assert leases.acquire(path) is None
+
+
+def test_a_lease_that_was_taken_over_is_not_released_by_its_old_holder(path):
+    old = leases.acquire(path)
+    path.unlink()
+    new = leases.acquire(path)
+    old.release()
+    assert new.held()
+    assert not old.held()
+
+
+def test_a_heartbeat_keeps_a_lease_young(path):
+    lease = leases.acquire(path)
+    past = time.time() - 1000
+    os.utime(path, (past, past))
+    lease.beat()
+    assert time.time() - path.stat().st_mtime < 100
+
+
+def test_of_many_at_once_one_wins(path):
+    script = (
+        "import sys, time; from pathlib import Path; from msibench.results import leases\n"
+        f"lease = leases.acquire(Path({str(path)!r}))\n"
+        "print(lease is not None, flush=True); time.sleep(1.5)"
+    )
+    runs = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    won = [run.communicate()[0].strip() for run in runs]
+    assert won.count("True") == 1
+    assert "process" in leases.holder(path)

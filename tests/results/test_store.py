@@ -1,0 +1,198 @@
+import errno
+import json
+import os
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from msibench.errors import IntegrityError, SchemaError, StoreError
+from msibench.results import files
+from msibench.results.index import identity, read_index, update_index
+from msibench.results.schema import CellRecord, Status, record_from_json
+from msibench.results.store import METRICS, Store, empty_rows, rows_as_parquet
+
+KEY = "ab" + "0" * 62
+
+
+def record(key=KEY, **changes):
+    facts = {
+        "key": key,
+        "key_document": {"method": "m"},
+        "status": Status.OK,
+        "method": "bicubic",
+        "dataset": "phantom",
+        "section": "synthetic-1",
+        "protocol": "area-x4@1",
+        "mz_set": "all",
+        "seed": 0,
+        "mz": (400.0, None),
+    }
+    return CellRecord(**{**facts, **changes})
+
+
+def rows(value=1.0):
+    row = {
+        "channel": 0, "mz": 400.0, "metric": "psnr", "metric_version": 1, "region": "image",
+        "direction": "higher", "value": value, "reason": "",
+    }  # fmt: skip
+    return pd.DataFrame([row]).astype(empty_rows().dtypes.to_dict())
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(tmp_path / "results")
+
+
+def put(store, key=KEY, value=1.0, **changes):
+    work = store.new_work(key)
+    (work / METRICS).write_bytes(rows_as_parquet(rows(value)))
+    (work / "log.txt").write_text("done\n")
+    (work / "leftover.tmp").write_text("not kept")
+    return store.commit(work, record(key, **changes))
+
+
+def test_a_committed_cell_comes_back_as_it_was(store):
+    put(store)
+    found = store.record(KEY)
+    assert found.mz == (400.0, None)
+    assert found.status is Status.OK
+    assert set(found.files) == {METRICS, "log.txt"}
+    store.check_files(found)
+    pd.testing.assert_frame_equal(store.metric_rows(found), rows())
+    folder = store.cell_folder(KEY)
+    assert not (folder / "leftover.tmp").exists()
+    assert list(store.keys()) == [KEY]
+
+
+def test_running_a_cell_again_replaces_it_in_one_step(store):
+    put(store, value=1.0)
+    put(store, value=2.0)
+    assert store.metric_rows(store.record(KEY))["value"].tolist() == [2.0]
+    assert not list((store.root / "work").iterdir())
+
+
+def test_a_record_that_was_edited_is_found(store):
+    put(store)
+    path = store.cell_folder(KEY) / "record.json"
+    path.write_text(path.read_text().replace('"bicubic"', '"mine"'))
+    with pytest.raises(IntegrityError, match="was changed after it was written"):
+        store.record(KEY)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema_version": 1}'])
+def test_a_damaged_record_is_named(store, text):
+    put(store)
+    path = store.cell_folder(KEY) / "record.json"
+    path.write_text(text)
+    with pytest.raises((IntegrityError, SchemaError), match=r"record\.json"):
+        store.record(KEY)
+
+
+@pytest.mark.parametrize("name", [METRICS, "log.txt"])
+def test_every_flipped_bit_beside_a_record_is_found(store, name):
+    put(store)
+    path = store.cell_folder(KEY) / name
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 4
+    path.write_bytes(raw)
+    with pytest.raises(IntegrityError, match=name):
+        store.check_files(store.record(KEY))
+
+
+def test_damaged_metric_rows_are_not_read(store):
+    found = put(store)
+    (store.cell_folder(KEY) / METRICS).write_bytes(b"")
+    with pytest.raises(IntegrityError, match="msibench score"):
+        store.metric_rows(found)
+
+
+def test_a_record_in_the_wrong_folder_is_refused(store):
+    put(store)
+    other = "cd" + "0" * 62
+    store.cell_folder(other).parent.mkdir(parents=True)
+    store.cell_folder(KEY).rename(store.cell_folder(other))
+    with pytest.raises(IntegrityError, match="another cell"):
+        store.record(other)
+
+
+def test_a_newer_store_is_left_alone(tmp_path):
+    Store.open(tmp_path)
+    (tmp_path / "store.json").write_text(json.dumps({"schema_version": 99}))
+    with pytest.raises(SchemaError, match="written by a newer msibench"):
+        Store.open(tmp_path)
+
+
+def test_a_newer_record_asks_for_a_newer_msibench():
+    text = json.dumps({"schema_version": 99})
+    with pytest.raises(SchemaError, match="install a newer msibench"):
+        record_from_json(text, "record.json")
+
+
+def test_a_folder_that_is_no_store_is_named(tmp_path):
+    with pytest.raises(StoreError, match="run something first"):
+        Store.open(tmp_path / "none", create=False)
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.ENOSPC, "free some space"), (errno.EROFS, "--results DIR"), (errno.EIO, "run again")],
+)
+def test_a_disk_that_cannot_be_written_says_what_to_do(store, monkeypatch, number, advice):
+    put(store)
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with pytest.raises(StoreError, match=advice):
+        files.write_atomically(store.root / "tracks.json", "{}")
+    assert not (store.root / "tracks.json").exists()
+    assert not list(store.root.glob(".*part"))
+    monkeypatch.undo()
+    store.check_files(store.record(KEY))
+
+
+def test_what_a_dead_run_left_is_swept_and_the_living_stays(store):
+    mine = store.new_work(KEY)
+    dead = mine.with_name(mine.name.replace(f"-{os.getpid()}-", "-4194303-"))
+    dead.mkdir()
+    foreign = mine.with_name(f"{KEY[:16]}-otherhost-4194303-abcdef00")
+    foreign.mkdir()
+    store.sweep()
+    assert mine.exists()
+    assert foreign.exists()
+    assert not dead.exists()
+
+
+def test_rescoring_replaces_rows_and_keeps_the_rest(store):
+    found = put(store)
+    again = store.rescore(found, rows_as_parquet(rows(5.0)), {"psnr@image": "k"})
+    assert store.record(KEY) == again
+    store.check_files(again)
+    assert store.metric_rows(again)["value"].tolist() == [5.0]
+
+
+def test_a_damaged_cell_is_set_aside_and_not_lost(store):
+    put(store)
+    aside = store.set_aside(KEY)
+    assert not store.has(KEY)
+    assert (aside / "record.json").is_file()
+
+
+def test_an_index_grows_and_replaces(store):
+    name = identity("m", "d", "s", "p", "all", 0, "", "cpu")
+    update_index(store, "t", {name: "1"}, {"a": 1})
+    update_index(store, "t", {"other": "2"}, {"b": 2})
+    found = update_index(store, "t", {name: "3"}, {})
+    assert dict(found.cells) == {name: "3", "other": "2"}
+    assert read_index(store, "t").facts == {"a": 1, "b": 2}
+    (store.root / "tracks" / "t.json").write_text("{")
+    with pytest.raises(StoreError, match="is damaged"):
+        read_index(store, "t")
+
+
+def test_the_digest_covers_every_field():
+    plain = record().to_json()
+    changed = replace(record(), reason="x").to_json()
+    assert json.loads(plain)["record_digest"] != json.loads(changed)["record_digest"]
