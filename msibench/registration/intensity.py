@@ -112,7 +112,7 @@ def register(
         raise RegistrationError(
             f"a section of {shape[0]} x {shape[1]} pixels is too small to register"
         )
-    first = _guess(moving, fixed, picture.shape, shape) if start is None else start
+    first = default_start(moving, fixed) if start is None else start
     ratio = float(np.sqrt(abs(np.linalg.det(first.matrix))))
     if not ratio > 1e-9:
         raise RegistrationError("the start flattens the plane; give another")
@@ -139,15 +139,18 @@ def register(
     return Registration(transform=found, report=report, model=model)
 
 
-def _guess(
-    moving: GuideImage | ArrayLike,
-    fixed: MSImage | ArrayLike,
-    guide_shape: tuple[int, ...],
-    shape: tuple[int, int],
-) -> Affine:
+def default_start(moving: GuideImage | ArrayLike, fixed: MSImage | ArrayLike) -> Affine:
+    """Return the first guess of `register`.
+
+    From the two pixel sizes with the centres on one another; where one is not known, the fixed grid
+    stretched over the whole guide.
+    """
+    guide = moving.values if isinstance(moving, GuideImage) else np.asarray(moving)
+    ions = fixed.values if isinstance(fixed, MSImage) else np.asarray(fixed)
+    wide = np.array(guide.shape[-2:], dtype=np.float64)
+    sides = np.array(ions.shape[-2:], dtype=np.float64)
     fine = getattr(moving, "pixel_size_um", float("nan"))
     coarse = getattr(fixed, "pixel_size_um", float("nan"))
-    sides, wide = np.asarray(shape, dtype=np.float64), np.asarray(guide_shape, dtype=np.float64)
     scale = np.full(2, coarse / fine) if np.isfinite(coarse / fine) else wide / sides
     return Affine(np.diag(scale), (wide - 1) / 2 - scale * (sides - 1) / 2)
 

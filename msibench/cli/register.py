@@ -1,0 +1,196 @@
+"""``msibench register``: bring an optical image onto a section."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from msibench.image import GuideImage, MSImage
+    from msibench.registration import Affine, Landmarks, QualityReport, Transform
+
+LANDMARK_MODELS = ("thin-plate", "affine", "similarity", "rigid", "translation")
+IMAGE_MODELS = ("affine", "rigid", "similarity", "bspline")
+
+
+@click.command(name="register")
+@click.argument("guide", type=click.Path(path_type=Path))
+@click.argument("section", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True,
+              help="Transform file (JSON) with the quality report in it.")  # fmt: skip
+@click.option("--model", type=click.Choice(sorted({*LANDMARK_MODELS, *IMAGE_MODELS})), default=None,
+              help="What to fit (default: thin-plate with landmarks, else affine).")  # fmt: skip
+@click.option("--landmarks", type=click.Path(path_type=Path), default=None,
+              help="BigWarp CSV: moving = guide, fixed = ion images.")  # fmt: skip
+@click.option("--held-out", type=click.Path(path_type=Path), default=None,
+              help="BigWarp CSV of landmarks that only measure the error.")  # fmt: skip
+@click.option("--landmark-pixel-size", nargs=2, type=float, default=(1.0, 1.0), show_default=True,
+              help="Pixel size of guide and section in the landmarks' unit; 1 1: they are pixels.")  # fmt: skip
+@click.option("--start", type=click.Path(path_type=Path), default=None,
+              help="Transform file to start from; with --model absent it is only measured.")  # fmt: skip
+@click.option("--mz", default=None, help="m/z values to register on, separated by commas.")
+@click.option(
+    "--ppm", type=float, default=5.0, show_default=True, help="Half-width of the windows."
+)
+@click.option("--level", type=int, default=None, help="Level of a pyramid, 0 the finest.")
+@click.option("--overlay", type=click.Path(dir_okay=False, path_type=Path), default=None,
+              help="PNG: the registered guide in red, what the ions say of it in cyan.")  # fmt: skip
+@click.option("--max-error", type=float, default=None,
+              help="Largest accepted median landmark error in pixels of the ion images.")  # fmt: skip
+@click.option("--accept-registration", is_flag=True,
+              help="Write the transform even when it is not good enough.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True)
+def command(
+    guide: Path,
+    section: Path,
+    output: Path,
+    model: str | None,
+    landmarks: Path | None,
+    held_out: Path | None,
+    landmark_pixel_size: tuple[float, float],
+    start: Path | None,
+    mz: str | None,
+    ppm: float,
+    level: int | None,
+    overlay: Path | None,
+    max_error: float | None,
+    accept_registration: bool,
+    seed: int,
+) -> None:
+    r"""Register the optical image GUIDE onto the ion images of SECTION.
+
+    \b
+    Examples:
+      msibench register HE.png section.imzML --mz 741.53,798.54 -o HE.json --overlay HE-check.png
+      msibench register HE.ome.tif section.h5 --landmarks landmarks.csv -o HE.json
+      msibench register HE.png section.npz --model bspline --start rough.json -o HE.json
+    """
+    from msibench.cli._shared import number_list
+    from msibench.errors import RegistrationError
+    from msibench.io.guide import read_guide
+    from msibench.io.read import read_section
+    from msibench.registration import read_affine, read_bigwarp
+    from msibench.registration.quality import MAX_TARGET_ERROR
+
+    fixed = read_section(section, mz=list(number_list(mz, "--mz")) or None, ppm=ppm)
+    moving = read_guide(guide, level=level)
+    sizes = {
+        "moving_pixel_size": landmark_pixel_size[0],
+        "fixed_pixel_size": landmark_pixel_size[1],
+    }
+    checks = None if held_out is None else read_bigwarp(held_out, **sizes)
+    first = None if start is None else read_affine(start)
+    limit = MAX_TARGET_ERROR if max_error is None else max_error
+    if landmarks is not None:
+        transform, report, fitted = _by_landmarks(
+            moving, fixed, read_bigwarp(landmarks, **sizes), model, first, checks, limit
+        )
+    else:
+        transform, report, fitted = _by_intensity(moving, fixed, model, first, checks, limit, seed)
+    for line in report.lines():
+        click.echo(line)
+    if overlay is not None:
+        _draw(moving, fixed, transform, overlay)
+        click.echo(f"overlay: {overlay}")
+    if not report.accepted and not accept_registration:
+        raise RegistrationError(
+            "not accepted, no transform written: " + "; ".join(report.reasons)
+            + ". Give landmarks or a better --start, or pass --accept-registration"
+        )  # fmt: skip
+    transform.to_file(
+        output,
+        model=fitted,
+        guide=guide.name,
+        guide_shape=list(moving.shape),
+        section=section.name,
+        section_shape=list(fixed.shape),
+        accepted_by_hand=not report.accepted,
+        quality=report.definition(),
+    )
+    click.echo(f"transform: {output}")
+
+
+def _by_landmarks(
+    moving: GuideImage,
+    fixed: MSImage,
+    points: Landmarks,
+    model: str | None,
+    start: Affine | None,
+    held_out: Landmarks | None,
+    limit: float,
+) -> tuple[Transform, QualityReport, str]:
+    from msibench.errors import ConfigurationError
+    from msibench.registration import assess, fit_linear, thin_plate
+    from msibench.registration.intensity import default_start
+
+    chosen = model or "thin-plate"
+    if chosen not in LANDMARK_MODELS:
+        raise ConfigurationError(
+            f"model {chosen} is fitted to the images; with --landmarks use one of "
+            f"{', '.join(LANDMARK_MODELS)}"
+        )
+
+    def fit(landmarks: Landmarks) -> Transform:
+        linear: Any = chosen
+        return thin_plate(landmarks) if chosen == "thin-plate" else fit_linear(linear, landmarks)
+
+    transform = fit(points)
+    report = assess(
+        moving,
+        fixed,
+        transform,
+        start or default_start(moving, fixed),
+        landmarks=points,
+        fit=fit,
+        held_out=held_out,
+        max_target_error=limit,
+    )
+    return transform, report, chosen
+
+
+def _by_intensity(
+    moving: GuideImage,
+    fixed: MSImage,
+    model: str | None,
+    start: Affine | None,
+    held_out: Landmarks | None,
+    limit: float,
+    seed: int,
+) -> tuple[Transform, QualityReport, str]:
+    from msibench.errors import ConfigurationError
+    from msibench.registration import assess, register
+
+    if start is not None and model is None:
+        report = assess(moving, fixed, start, start, held_out=held_out, max_target_error=limit)
+        return start, report, "given"
+    if model is not None and model not in IMAGE_MODELS:
+        raise ConfigurationError(f"model {model} needs --landmarks")
+    wanted: Any = model or "affine"
+    found = register(
+        moving, fixed, model=wanted, start=start, seed=seed, held_out=held_out,
+        max_target_error=limit, accept=True,
+    )  # fmt: skip
+    return found.transform, found.report, wanted
+
+
+def _draw(moving: GuideImage, fixed: MSImage, transform: Transform, path: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from msibench.registration import resample
+    from msibench.registration.projection import follow, guide_picture, ion_components, look
+
+    on_grid = resample(moving, transform, fixed.shape)
+    picture, slide = guide_picture(moving)
+    seen, known = look(picture, slide, transform, fixed.shape)
+    said = follow(ion_components(fixed), seen, known)
+    red = guide_picture(on_grid)[0]
+    layers = [(layer - layer.min()) / max(float(np.ptp(layer)), 1e-12) for layer in (red, said)]
+    pixels = np.stack([layers[0], layers[1], layers[1]], axis=-1)
+    zoom = max(1, 800 // max(fixed.shape))
+    image = Image.fromarray(np.round(255 * pixels).astype(np.uint8))
+    image.resize((fixed.shape[1] * zoom, fixed.shape[0] * zoom), Image.Resampling.NEAREST).save(
+        path
+    )
