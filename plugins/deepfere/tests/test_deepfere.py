@@ -174,7 +174,6 @@ def tiny_fit(**change):
 def test_the_mended_steps_do_not_apply_the_reconstruction_twice():
     mended, published = tiny_fit(), tiny_fit(gradients_add_up=True)
     assert [curve[0] for curve in mended] == [curve[0] for curve in published]
-    assert mended[0] == published[0]  # the registration and mapping take no second step
     assert mended[1][1:] != pytest.approx(published[1][1:], rel=1e-6)
 
 
