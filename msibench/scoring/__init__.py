@@ -5,6 +5,7 @@ from msibench.scoring.composite import composite
 from msibench.scoring.cube import COLUMNS, check_rows
 from msibench.scoring.noninferiority import Verdict, compare_rows, noninferiority
 from msibench.scoring.pair_table import pair_table
+from msibench.scoring.reachable import reachable_gain
 from msibench.scoring.schemes import (
     DEFAULT_SCHEME,
     Scheme,
@@ -29,6 +30,7 @@ __all__ = [
     "load_scheme",
     "noninferiority",
     "pair_table",
+    "reachable_gain",
     "scheme_from_mapping",
     "seed_from",
     "shipped_schemes",
