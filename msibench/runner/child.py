@@ -168,6 +168,8 @@ class BoundedLog:
     def close(self, path: Path) -> None:
         """Write what was kept; a descendant that holds the pipe open is not waited for."""
         self._thread.join(timeout=2.0)
+        if self._stream is not None and not self._thread.is_alive():
+            self._stream.close()
         with suppress(OSError):
             path.write_bytes(self.text().encode())
 

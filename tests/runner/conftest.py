@@ -1,0 +1,81 @@
+"""A track of one tiny phantom section, and a supervisor to run it."""
+
+from pathlib import Path
+
+import pytest
+
+from msibench.datasets import card_from_table
+from msibench.metrics.specs import builtin_metrics
+from msibench.plugin_manager import discover
+from msibench.results.store import Store
+from msibench.runner.plan import make_plan
+from msibench.runner.run import RunOptions, Supervisor
+from msibench.tracks import Entry, Limits, ProblemSet, Track
+
+MISBEHAVING = Path(__file__).with_name("misbehaving.py")
+
+
+@pytest.fixture(scope="session")
+def catalogue():
+    return discover(builtin_metrics=builtin_metrics())
+
+
+@pytest.fixture(scope="session")
+def small_card(tmp_path_factory):
+    """Two phantom sections of 48 x 56 pixels."""
+    import msibench_datasets
+
+    reader = Path(msibench_datasets.__file__).parent / "phantom" / "reader.py"
+    table = {
+        "schema_version": 1,
+        "name": "small",
+        "title": "small phantom",
+        "pixel_size_um": 10.0,
+        "unit": "counts",
+        "counts": True,
+        "synthetic": True,
+        "tasks": ["single-image", "guided", "cross-modality"],
+        "sections": {"test": ["synthetic-1", "synthetic-2"], "train": ["synthetic-3"]},
+        "parameters": {
+            "rows": 48, "columns": 56, "counts": 60.0, "guide_rotation_deg": 0.0,
+            "guide_shift_px": [0.0, 0.0],
+        },
+    }  # fmt: skip
+    return card_from_table(table, folder=reader.parent, reader=f"{reader}:read")
+
+
+@pytest.fixture
+def bench(tmp_path, catalogue, small_card):
+    """Return a function that runs methods of `misbehaving.py`, or any, and gives their records."""
+    return Bench(Store.open(tmp_path / "results"), catalogue, small_card)
+
+
+class Bench:
+    def __init__(self, store, catalogue, card):
+        self.store, self.catalogue, self.card = store, catalogue, card
+
+    def plan(self, *methods, sections=("synthetic-1",), metrics=("psnr", "rmse"), **track_facts):
+        entries = tuple(
+            Entry(method=f"{MISBEHAVING}:{name}", label=name)
+            if name[0].isupper()
+            else Entry(method=name)
+            for name in methods
+        )
+        limits = {"timeout_s": 60.0, "grace_s": 0.5, **track_facts.pop("limits", {})}
+        track = Track(
+            name="tiny",
+            entries=entries,
+            problems=(
+                ProblemSet(dataset="small", protocols=("area-x4@1",), sections=tuple(sections)),
+            ),
+            metrics=metrics,
+            limits=Limits(**limits),
+            **track_facts,
+        )
+        return make_plan(track, self.catalogue, cards={"small": self.card})
+
+    def run(self, *methods, options=None, events=None, **facts):
+        plan = self.plan(*methods, **facts)
+        supervisor = Supervisor(self.store, self.catalogue, options or RunOptions(), events)
+        summary = supervisor.run(plan)
+        return summary, {cell.label: self.store.record(cell.key) for cell in plan.cells}
