@@ -88,14 +88,17 @@ class ImagePair:
             mask=None,
         )
 
+    def on_host(self) -> bool:
+        """Whether the images are in a processor's memory rather than an accelerator's."""
+        return self.xp is np or self.test.device.type == "cpu"
+
     def chunks(self, pixels: int) -> Iterator[ImagePair]:
         """Yield the pairs in groups of about `pixels` pixels, so that temporaries stay small.
 
         A processor works best image by image, inside its cache; an accelerator wants many at once.
         """
         rows, columns = self.shape
-        on_host = self.xp is np or self.test.device.type == "cpu"
-        step = 1 if on_host else max(1, pixels // max(1, rows * columns))
+        step = 1 if self.on_host() else max(1, pixels // max(1, rows * columns))
         for start in range(0, len(self.test), step):
             part = slice(start, start + step)
             yield replace(

@@ -86,11 +86,11 @@ def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> l
 
 def _similarity_map(pair: ImagePair, c1: float, c2: float) -> Any:
     weights = gaussian_weights(WINDOW, SIGMA)
-    test, reference = pair.test, pair.reference
-    mean_test, mean_reference = (correlate_valid(image, weights) for image in (test, reference))
+    test, reference, xp = pair.test, pair.reference, pair.xp
+    mean_test, mean_reference = (correlate_valid(image, weights, xp) for image in (test, reference))
     # Both variances enter as a sum only, so one filter serves them.
-    power = correlate_valid(test * test + reference * reference, weights)
-    product = correlate_valid(test * reference, weights)
+    power = correlate_valid(test * test + reference * reference, weights, xp)
+    product = correlate_valid(test * reference, weights, xp)
     means_product = mean_test * mean_reference
     means_power = mean_test * mean_test + mean_reference * mean_reference
     covariance = product - means_product

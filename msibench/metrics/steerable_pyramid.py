@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msibench.metrics import frequency
 from msibench.metrics.sp5_filters import (
     first_low_pass,
     horizontal_band,
@@ -51,17 +52,15 @@ def _correlate(images: Any, xp: Any, *, first: bool, last: bool) -> Any:
     margin = _radius(first)
     vertical, horizontal = (_mirrored_indices(side, margin) for side in (rows, columns))
     extended = images[:, vertical][:, :, horizontal]
-    if xp is np:
-        import scipy.fft as fft
-    else:
-        fft = xp.fft
     size = _fast_size(rows + 2 * margin), _fast_size(columns + 2 * margin)
-    spectrum = fft.rfft2(extended, size)
+    spectrum = frequency.forward(extended, size, xp)
     filters = _spectra(size, first)
     if xp is not np:
-        filters = xp.as_tensor(filters, dtype=spectrum.dtype, device=images.device)
+        filters = xp.tensor(filters, dtype=spectrum.dtype, device=images.device)
     inside = (slice(None), slice(margin, margin + rows), slice(margin, margin + columns))
-    bands = [fft.irfft2(band * spectrum, size)[inside] for band in filters[: 2 if last else 3]]
+    bands = [
+        frequency.inverse(band * spectrum, size, xp)[inside] for band in filters[: 2 if last else 3]
+    ]
     return (*bands, None) if last else (bands[0], bands[1], bands[2][:, ::2, ::2])
 
 

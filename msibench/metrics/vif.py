@@ -126,9 +126,11 @@ def _information(pair: ImagePair, scale: float) -> tuple[Any, Any, Any]:
 def _distortion_channel(reference: Any, test: Any, window: int, xp: Any) -> tuple[Any, Any]:
     """Return gain and noise variance of ``test = gain * reference + noise`` around each block."""
     area = window * window
-    maps = xp.stack([reference, test, reference * reference, test * test, reference * test])
-    sums = _box_sums(maps, window, xp)
-    zero = xp.zeros_like(sums[0, :1, :1, :1])
+    sums = [
+        _box_sums(image, window, xp)
+        for image in (reference, test, reference * reference, test * test, reference * test)
+    ]
+    zero = xp.zeros_like(sums[0][:1, :1, :1])
     power = xp.maximum(sums[2] - sums[0] * sums[0] / area, zero)
     test_power = xp.maximum(sums[3] - sums[1] * sums[1] / area, zero)
     covariance = sums[4] - sums[0] * sums[1] / area
@@ -146,21 +148,45 @@ def _distortion_channel(reference: Any, test: Any, window: int, xp: Any) -> tupl
 def _scale_mixture(band: Any, xp: Any) -> tuple[Any, Any, Any]:
     """Return the local signal strength per block, the eigenvalues, and whether these are singular."""
     count, rows, columns = (int(side) for side in band.shape)
-    shifts = [(row, column) for row in range(BLOCK) for column in range(BLOCK)]
-    height, width = rows - BLOCK + 1, columns - BLOCK + 1
-    patches = xp.stack([band[:, r : r + height, c : c + width] for r, c in shifts], 1)
-    patches = patches.reshape(count, BLOCK**2, -1)
-    patches = patches - patches.mean(-1)[..., None]
-    covariance = patches @ patches.swapaxes(-1, -2) / (height * width)
+    covariance = _patch_covariance(band, xp)
     eigenvalues = xp.linalg.eigvalsh(covariance)
     smallest, largest = eigenvalues[:, 0], eigenvalues[:, -1]
     singular = smallest <= BLOCK**2 * xp.finfo(band.dtype).eps * largest
     identity = as_like(np.eye(BLOCK**2), band, xp)
     inverse = xp.linalg.inv(xp.where(singular[:, None, None], identity, covariance))
-    blocks = xp.stack([band[:, r::BLOCK, c::BLOCK] for r, c in shifts], 1)
+    corners = [(row, column) for row in range(BLOCK) for column in range(BLOCK)]
+    blocks = xp.stack([band[:, row::BLOCK, column::BLOCK] for row, column in corners], 1)
     flat = blocks.reshape(count, BLOCK**2, -1)
     signal = ((inverse @ flat) * flat).sum(1) / BLOCK**2
     return signal.reshape(count, rows // BLOCK, columns // BLOCK), eigenvalues, singular
+
+
+def _patch_covariance(band: Any, xp: Any) -> Any:
+    """Return the covariance of all overlapping 3 x 3 patches, ``(image, 9, 9)``."""
+    count, rows, columns = (int(side) for side in band.shape)
+    height, width = rows - BLOCK + 1, columns - BLOCK + 1
+    # Shifts along rows are copies, shifts along columns mere views of them.
+    shifted = xp.stack([band[:, :, shift : shift + width] for shift in range(BLOCK)], 1)
+    lines = [
+        shifted[:, :, shift : shift + height].reshape(count, BLOCK, height * width)
+        for shift in range(BLOCK)
+    ]
+    means = xp.concatenate([line.mean(-1) for line in lines], 1)
+    upper = {
+        (i, j): lines[i] @ lines[j].swapaxes(-1, -2) for i in range(BLOCK) for j in range(i, BLOCK)
+    }
+    second = xp.concatenate(
+        [
+            xp.concatenate(
+                [upper[i, j] if i <= j else upper[j, i].swapaxes(-1, -2) for j in range(BLOCK)],
+                -1,
+            )
+            for i in range(BLOCK)
+        ],
+        -2,
+    )
+    # Subbands have next to no mean, so nothing is lost by subtracting its square afterwards.
+    return second / (height * width) - means[:, :, None] * means[:, None, :]
 
 
 def _bits(strength: Any, eigenvalues: Any, xp: Any) -> Any:
@@ -175,10 +201,10 @@ def _bits(strength: Any, eigenvalues: Any, xp: Any) -> Any:
     return total
 
 
-def _box_sums(maps: Any, window: int, xp: Any) -> Any:
+def _box_sums(images: Any, window: int, xp: Any) -> Any:
     """Sum over a window around the centre of each block, with mirrored borders."""
-    rows, columns = (as_like(_box(int(side), window), maps, xp) for side in maps.shape[-2:])
-    return rows.swapaxes(0, 1) @ (maps @ columns)
+    rows, columns = (as_like(_box(int(side), window), images, xp) for side in images.shape[-2:])
+    return rows.swapaxes(0, 1) @ (images @ columns)
 
 
 @lru_cache(maxsize=64)

@@ -102,8 +102,8 @@ def _information(pair: ImagePair, scale: float) -> tuple[Any, Any]:
     for window in WINDOWS:
         weights = gaussian_weights(window, window / 5)
         if window != WINDOWS[0]:
-            reference = correlate_valid(reference, weights)[:, ::2, ::2]
-            test = correlate_valid(test, weights)[:, ::2, ::2]
+            reference = correlate_valid(reference, weights, xp)[:, ::2, ::2]
+            test = correlate_valid(test, weights, xp)[:, ::2, ::2]
         gain, noise, variance = _distortion_channel(reference, test, weights, xp)
         strength = gain * gain * variance / (noise + EYE_NOISE)
         carried = carried + xp.log10(1 + strength).sum((-2, -1))
@@ -116,10 +116,12 @@ def _distortion_channel(
 ) -> tuple[Any, Any, Any]:
     """Return gain and noise of ``test = gain * reference + noise``, and the reference's variance."""
     zero = xp.zeros_like(reference[:1, :1, :1])
-    mean, test_mean = correlate_valid(reference, weights), correlate_valid(test, weights)
-    variance = xp.maximum(correlate_valid(reference * reference, weights) - mean * mean, zero)
-    test_variance = xp.maximum(correlate_valid(test * test, weights) - test_mean * test_mean, zero)
-    covariance = correlate_valid(reference * test, weights) - mean * test_mean
+    mean, test_mean = correlate_valid(reference, weights, xp), correlate_valid(test, weights, xp)
+    variance = xp.maximum(correlate_valid(reference * reference, weights, xp) - mean * mean, zero)
+    test_variance = xp.maximum(
+        correlate_valid(test * test, weights, xp) - test_mean * test_mean, zero
+    )
+    covariance = correlate_valid(reference * test, weights, xp) - mean * test_mean
     gain = covariance / (variance + TOLERANCE)
     noise = test_variance - gain * covariance
     # The order of these corrections is the original's.

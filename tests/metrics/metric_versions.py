@@ -182,7 +182,7 @@ def main() -> int:
     now = current()
     refused = [text for text in complaints(recorded, now) if "changed under version" in text]
     for text in refused:
-        print(text, file=sys.stderr)  # noqa: T201 - a command
+        print(text, file=sys.stderr)
     if refused:
         return 1
     RECORD.write_text(json.dumps(now, indent=2, sort_keys=True) + "\n", encoding="utf-8")

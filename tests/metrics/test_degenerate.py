@@ -88,7 +88,7 @@ def test_rounding_does_not_lend_variance_to_a_constant_reference(name, level):
 
 
 @pytest.mark.parametrize("kind", ["array", "tensor"])
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
 @pytest.mark.parametrize("where", ["test", "reference"])
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_bad_pixel_undoes_its_own_image_and_no_other(name, where, bad, kind):

@@ -22,7 +22,7 @@ PLAIN = [spec.name for spec in REFERENCE_METRICS if not spec.weights]
 SYMMETRIC = ("ssim", "psnr", "mse", "rmse", "edge_perceptual_loss")
 POINTWISE = ("psnr", "mse", "rmse", "r2", "sd_ratio")
 QUICK = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 
 
@@ -242,3 +242,27 @@ def test_a_gpu_gives_the_same_numbers_and_keeps_the_tensors(name):
     values = evaluate(name, *tensors)
     assert values.device.type == "cuda"
     np.testing.assert_allclose(values.cpu().numpy(), evaluate(name, test, reference), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_one_thread_and_two_give_the_same_bytes(name):
+    from threadpoolctl import threadpool_limits
+
+    rng = np.random.default_rng(0)
+    test, reference = rng.random((2, 3, 131, 150))
+    scores = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            scores.append(evaluate(name, test, reference).tobytes())
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize("name", ["ssim", "vifp"])
+def test_images_wider_than_a_block_score_as_piq_scores_them(name):
+    piq = pytest.importorskip("piq")
+    rng = np.random.default_rng(0)
+    reference = rng.random((70, 301))
+    test = np.clip(reference + rng.normal(0, 0.1, reference.shape), 0, 1)
+    tensors = [torch.as_tensor(image)[None, None] for image in (test, reference)]
+    theirs = {"ssim": piq.ssim, "vifp": piq.vif_p}[name](*tensors)
+    assert float(evaluate(name, test, reference)) == pytest.approx(float(theirs), rel=1e-6)
