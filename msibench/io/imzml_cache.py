@@ -55,7 +55,7 @@ class IndexCache:
     def load(self) -> tuple[Header, SpectrumTable] | None:
         """Return the stored header and table, or None."""
         try:
-            with np.load(self.table_file, allow_pickle=False) as stored:
+            with self.table_file.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 facts = json.loads(bytes(stored["facts"]))
                 numbers = stored["numbers"]
             if numbers.ndim != 2 or numbers.shape[1] != len(COLUMNS) or numbers.dtype != np.int64:
@@ -69,7 +69,7 @@ class IndexCache:
             )
             encodings = tuple(ArrayEncoding(*row) for row in facts["encodings"])
             return header, SpectrumTable(numbers, encodings, facts["scientific"])
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             return None
 
     def save(self, header: Header, table: SpectrumTable) -> None:
@@ -87,9 +87,9 @@ class IndexCache:
         from msibench.io.imzml_passes import Survey
 
         try:
-            with np.load(self.survey_file, allow_pickle=False) as stored:
+            with self.survey_file.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 found = Survey(stored["ascending"], stored["lowest"], stored["highest"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             return None
         sizes = {array.shape for array in (found.ascending, found.lowest, found.highest)}
         return found if sizes == {(spectra,)} and found.ascending.dtype == np.bool_ else None

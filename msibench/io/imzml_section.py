@@ -349,7 +349,8 @@ class ImzMLSection:
 
     def _shared_axis(self) -> NDArray[np.float64]:
         row = int(np.flatnonzero(self._layout.length)[0])
-        return self._store.array("mz", row).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # damaged numbers may be signalling NaNs
+            return self._store.array("mz", row).astype(np.float64)
 
     def _survey(self) -> Survey:
         """Read all m/z once: whether they ascend, and between which values they lie."""

@@ -37,7 +37,7 @@ def read_npz(path: str | os.PathLike[str]) -> MSImage:
     """
     source = _existing(path)
     try:
-        with np.load(source, allow_pickle=False) as held:
+        with source.open("rb") as file, np.load(file, allow_pickle=False) as held:
             if isinstance(held, np.ndarray):
                 raise DataError(
                     f"{source.name} is a single .npy array; save it with np.savez(cube=)"
@@ -94,17 +94,9 @@ def read_tiff(path: str | os.PathLike[str]) -> MSImage:
             names, size = _tiff_facts(file)
             facts = ome_facts(file.ome_metadata) if file.ome_metadata else {}
             shaped = file.shaped_metadata[0] if file.shaped_metadata else {}
-    except (
-        tifffile.TiffFileError,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        RuntimeError,
-    ) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # a damaged TIFF makes tifffile and its codecs raise anything
         raise DataError(
             f"{source.name}: cannot be read as TIFF ({error}); write it again."
         ) from error

@@ -8,7 +8,12 @@ import pytest
 
 from msibench.errors import ConfigurationError, DataError, IntegrityError, MissingDataError
 from msibench.io import DataWarning, open_imzml
-from msibench.testing.imzml_files import ImzMLRecipe, example_spectra, wrapped_32_bit, write_odd_imzml
+from msibench.testing.imzml_files import (
+    ImzMLRecipe,
+    example_spectra,
+    wrapped_32_bit,
+    write_odd_imzml,
+)
 
 MZ = [798.541, 150.0, 300.25, 50.0, 2000.0]
 
@@ -86,7 +91,10 @@ def test_odd_but_readable_files_give_the_images_of_their_spectra(tmp_path, reade
 @pytest.mark.parametrize("intensity_type", ["f4", "f8", "i4", "i8"])
 def test_every_number_type_is_read_as_it_is_stored(tmp_path, mz_type, intensity_type, compression):
     path = write_odd_imzml(
-        tmp_path / "a.imzML", mz_type=mz_type, intensity_type=intensity_type, compression=compression
+        tmp_path / "a.imzML",
+        mz_type=mz_type,
+        intensity_type=intensity_type,
+        compression=compression,
     )
     spectra = stored(example_spectra(), mz_type, intensity_type)
     section = open_imzml(path)
@@ -101,7 +109,9 @@ def test_every_number_type_is_read_as_it_is_stored(tmp_path, mz_type, intensity_
 
 @pytest.mark.parametrize("mz_type", ["f4", "f8"])
 @pytest.mark.parametrize("compression", ["none", "zlib"])
-def test_a_shared_axis_gives_the_same_images_in_any_order_of_its_values(tmp_path, mz_type, compression):
+def test_a_shared_axis_gives_the_same_images_in_any_order_of_its_values(
+    tmp_path, mz_type, compression
+):
     rng = np.random.default_rng(3)
     axis = rng.permutation(np.r_[rng.uniform(100, 900, 40), 300.25, 300.2501, np.nan])
     spectra = [(axis.astype(mz_type), rng.poisson(3, axis.size).astype("f4")) for _ in range(12)]
@@ -128,7 +138,9 @@ def test_a_shared_axis_gives_the_same_images_in_any_order_of_its_values(tmp_path
 def test_equal_lengths_do_not_make_a_processed_file_continuous(tmp_path):
     rng = np.random.default_rng(0)
     spectra = [(np.sort(rng.uniform(100, 900, 6)), rng.random(6)) for _ in range(12)]
-    section = open_imzml(write_odd_imzml(tmp_path / "a.imzML", spectra=spectra, declared_mode="continuous"))
+    section = open_imzml(
+        write_odd_imzml(tmp_path / "a.imzML", spectra=spectra, declared_mode="continuous")
+    )
     assert section.mode == "processed"
     assert any("continuous" in note for note in section.notes)
 
@@ -137,7 +149,9 @@ def test_unsorted_and_nan_masses_and_empty_spectra_are_read_right(tmp_path, read
     rng = np.random.default_rng(1)
     spectra = []
     for number in range(12):
-        mz = rng.permutation(np.r_[rng.uniform(100, 900, number), 300.25, 798.541, 300.25, np.nan, np.inf])
+        mz = rng.permutation(
+            np.r_[rng.uniform(100, 900, number), 300.25, 798.541, 300.25, np.nan, np.inf]
+        )
         mz = mz if number else np.empty(0)
         spectra.append((mz, rng.random(mz.size).astype("f4")))
     section = open_imzml(write_odd_imzml(tmp_path / "a.imzML", spectra=spectra), reader=reader)
@@ -159,7 +173,9 @@ def test_peaks_that_are_not_finite_are_left_out_with_a_warning(tmp_path):
 
 
 @pytest.mark.parametrize("start", [0, 1, 60, -3])
-def test_images_are_the_rectangle_around_the_coordinates_whatever_they_count_from(tmp_path, reader, start):
+def test_images_are_the_rectangle_around_the_coordinates_whatever_they_count_from(
+    tmp_path, reader, start
+):
     places = [(2, 0), (0, 1), (4, 2), (1, 2)]
     coordinates = [(x + start, y + start) for x, y in places]
     spectra = example_spectra(count=4)
@@ -191,7 +207,10 @@ def test_the_declared_grid_is_used_on_request(tmp_path):
 @pytest.mark.parametrize("z", [None, 0, 1, 7])
 def test_one_slice_is_an_image_whatever_its_z(tmp_path, reader, z):
     coordinates = [(i % 4 + 1, i // 4 + 1, z) for i in range(12)]
-    assert open_imzml(write_odd_imzml(tmp_path / "a.imzML", coordinates=coordinates), reader=reader).z == z
+    assert (
+        open_imzml(write_odd_imzml(tmp_path / "a.imzML", coordinates=coordinates), reader=reader).z
+        == z
+    )
 
 
 def test_several_slices_are_refused_until_one_is_chosen(tmp_path, reader):
@@ -241,7 +260,7 @@ class TestRepeatedPixels:
         np.testing.assert_allclose(section.tic().sum(), total)
 
     def test_can_be_an_error_that_names_them(self, tmp_path):
-        with pytest.raises(DataError, match="spectrum 2: lies on the same pixel .* as spectrum 0"):
+        with pytest.raises(DataError, match=r"spectrum 2: lies on the same pixel .* as spectrum 0"):
             self.open(tmp_path, duplicates="error")
 
     def test_policy_must_be_known(self, tmp_path):
@@ -291,13 +310,19 @@ class TestContradictoryNumberType:
     @pytest.mark.parametrize("lengths", [True, False])
     def test_by_name_when_nothing_else_tells(self, tmp_path, lengths):
         def wrong_accession(xml):
-            return xml.replace(b'accession="MS:1000523" name="64-bit float"', b'accession="MS:1000521" name="64-bit float"')
+            return xml.replace(
+                b'accession="MS:1000523" name="64-bit float"',
+                b'accession="MS:1000521" name="64-bit float"',
+            )
 
-        path = write_odd_imzml(tmp_path / "a.imzML", change_xml=wrong_accession, encoded_lengths=lengths)
+        path = write_odd_imzml(
+            tmp_path / "a.imzML", change_xml=wrong_accession, encoded_lengths=lengths
+        )
         with pytest.warns(DataWarning, match=r"number type is contradictory.*read as f8"):
             section = open_imzml(path)
         np.testing.assert_array_equal(
-            section.ion_images(MZ).values, brute_force(stored(example_spectra()), raster(12), (3, 4))
+            section.ion_images(MZ).values,
+            brute_force(stored(example_spectra()), raster(12), (3, 4)),
         )
 
     def test_by_accession_when_the_encoded_length_says_so(self, tmp_path):
@@ -317,7 +342,9 @@ def test_offsets_in_scientific_notation_are_exact_and_warned_about(tmp_path):
 
 
 def test_an_offset_that_lost_its_digits_is_warned_about(tmp_path):
-    path = write_odd_imzml(tmp_path / "a.imzML", offset_text=lambda n: f"{n:.0e}" if n > 300 else str(n))
+    path = write_odd_imzml(
+        tmp_path / "a.imzML", offset_text=lambda n: f"{n:.0e}" if n > 300 else str(n)
+    )
     with pytest.warns(DataWarning, match="share bytes") as caught:
         open_imzml(path)
     assert len(caught) == 2
@@ -361,7 +388,9 @@ def test_a_uuid_that_differs_warns_and_is_read(tmp_path, reader):
 
 def test_a_uuid_in_the_byte_order_of_windows_is_the_same_uuid(tmp_path):
     identifier = uuid.UUID("5f3a2b10-5066-49de-b9a3-243075247448")
-    path = write_odd_imzml(tmp_path / "a.imzML", identifier=identifier, ibd_identifier=identifier.bytes_le)
+    path = write_odd_imzml(
+        tmp_path / "a.imzML", identifier=identifier, ibd_identifier=identifier.bytes_le
+    )
     assert open_imzml(path).uuid == str(identifier)
 
 
@@ -389,7 +418,11 @@ REFUSED = {
     "cut .ibd": ({"cut_ibd": 9}, r"spectrum 11: .* should lie in bytes .*copy it again"),
     "numpress": ({"compression": "numpress"}, r"spectrum 0: .*Numpress.*[Ee]xport"),
     "an absurd length": (
-        {"change_xml": replace_in(b'array length" value="3"', b'array length" value="999999999999"')},
+        {
+            "change_xml": replace_in(
+                b'array length" value="3"', b'array length" value="999999999999"'
+            )
+        },
         r"spectrum 0: claims 999999999999 mz values, more than .* can hold",
     ),
     "an absurd offset": (
@@ -428,7 +461,10 @@ REFUSED = {
         r"number type|contradictory",
     ),
     "no spectra": ({"spectra": [], "coordinates": []}, r"holds no spectra"),
-    "XML cut in the middle": ({"change_xml": lambda xml: xml[: len(xml) // 2]}, r"breaks off.*again"),
+    "XML cut in the middle": (
+        {"change_xml": lambda xml: xml[: len(xml) // 2]},
+        r"breaks off.*again",
+    ),
     "XML cut at the end": ({"change_xml": lambda xml: xml[:-10]}, r"breaks off"),
     "no XML": ({"change_xml": lambda _: b"hello"}, r"breaks off or is damaged at line 1"),
     "nothing": ({"change_xml": lambda _: b""}, r"the file is empty"),
@@ -477,7 +513,9 @@ def test_damaged_zlib_names_the_spectrum(tmp_path):
     raw[20:24] = b"\xff\xff\xff\xff"
     path.with_suffix(".ibd").write_bytes(raw)
     section = open_imzml(path)
-    with pytest.raises(DataError, match=r"a.ibd, spectrum 0: the zlib-compressed mz array is damaged"):
+    with pytest.raises(
+        DataError, match=r"a.ibd, spectrum 0: the zlib-compressed mz array is damaged"
+    ):
         section.ion_images(MZ)
     with pytest.raises(DataError, match="spectrum 0"):
         section.spectrum(0)
@@ -488,9 +526,13 @@ def test_zlib_cannot_claim_more_than_it_can_pack(tmp_path):
     path = write_odd_imzml(
         tmp_path / "a.imzML",
         compression="zlib",
-        change_xml=lambda xml: xml.replace(b'array length" value="3"', b'array length" value="90000"', 2),
+        change_xml=lambda xml: xml.replace(
+            b'array length" value="3"', b'array length" value="90000"', 2
+        ),
     )
-    with pytest.raises(DataError, match=r"spectrum 0: claims 90000 mz values in \d+ compressed bytes"):
+    with pytest.raises(
+        DataError, match=r"spectrum 0: claims 90000 mz values in \d+ compressed bytes"
+    ):
         open_imzml(path)
 
 
@@ -523,7 +565,9 @@ class TestPairOnDisk:
     @pytest.mark.parametrize("half", [".imzML", ".ibd"])
     def test_a_git_lfs_pointer_is_recognised(self, tmp_path, half):
         path = write_odd_imzml(tmp_path / "a.imzML")
-        path.with_suffix(half).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+        path.with_suffix(half).write_bytes(
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+        )
         with pytest.raises(DataError, match="git lfs pull"):
             open_imzml(path)
 

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyimzml.ImzMLParser import ImzMLParser
 
@@ -138,13 +138,20 @@ def test_windows_hold_exactly_the_masses_of_the_closed_inequality(centre, ppm, s
         assert bool(window.low[0] <= mass <= window.high[0]) == bool(inside)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.floats(100, 101), min_size=1, max_size=30), st.integers(0, 2**32 - 1))
 def test_images_come_in_the_order_asked_for_and_windows_may_overlap(masses, seed):
     import tempfile
     from pathlib import Path
 
     rng = np.random.default_rng(seed)
-    spectra = [(rng.permutation(masses) if i % 2 else np.sort(masses), rng.random(len(masses)).astype("f4")) for i in range(6)]
+    spectra = [
+        (
+            rng.permutation(masses) if i % 2 else np.sort(masses),
+            rng.random(len(masses)).astype("f4"),
+        )
+        for i in range(6)
+    ]
     centres = rng.choice(masses, 4)
     with tempfile.TemporaryDirectory() as folder:
         section = open_imzml(write_odd_imzml(Path(folder) / "a.imzML", spectra=spectra))
@@ -162,7 +169,7 @@ def test_images_come_in_the_order_asked_for_and_windows_may_overlap(masses, seed
 @pytest.mark.parametrize("mz", [[], [np.nan], [-5.0], [0.0], [np.inf], [[1.0, 2.0]]])
 def test_masses_that_cannot_be_meant_are_refused(tmp_path, mz):
     section = open_imzml(write_odd_imzml(tmp_path / "a.imzML"))
-    with pytest.raises(ConfigurationError, match="m/z|mz"):
+    with pytest.raises(ConfigurationError, match=r"m/z|mz"):
         section.ion_images(mz)
 
 
@@ -184,10 +191,10 @@ def test_spectra_outside_the_file_are_an_index_error(tmp_path):
 def larger(tmp_path):
     """A file large enough that passes are cut into blocks and parts."""
     rng = np.random.default_rng(5)
-    with ImzMLWriter(tmp_path / "larger.imzML", shape=(30, 41)) as writer:
-        for pixel in rng.permutation(30 * 41):
-            mz = np.sort(rng.uniform(100, 1000, rng.integers(0, 900)))
-            writer.add(pixel // 41, pixel % 41, mz, rng.random(mz.size))
+    with ImzMLWriter(tmp_path / "larger.imzML", shape=(9, 13)) as writer:
+        for pixel in rng.permutation(9 * 13):
+            mz = np.sort(rng.uniform(100, 1000, rng.integers(0, 9000)))
+            writer.add(pixel // 13, pixel % 13, mz, rng.random(mz.size))
     return tmp_path / "larger.imzML"
 
 
@@ -199,7 +206,9 @@ def test_eight_threads_sharing_a_section_get_identical_bytes(larger):
     results = []
 
     def read():
-        results.extend(section.ion_images(mz, ppm=300).values.tobytes() == expected for _ in range(5))
+        results.extend(
+            section.ion_images(mz, ppm=300).values.tobytes() == expected for _ in range(3)
+        )
         results.extend(section.spectrum(7)[0].tobytes() == first for _ in range(50))
 
     threads = [threading.Thread(target=read) for _ in range(8)]
@@ -207,11 +216,11 @@ def test_eight_threads_sharing_a_section_get_identical_bytes(larger):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(results) == 8 * 55
+    assert len(results) == 8 * 53
     assert all(results)
 
 
-@pytest.mark.parametrize("block", [1, 5_000, 64 << 20])
+@pytest.mark.parametrize("block", [1, 500_000, 64 << 20])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_blocks_and_threads_do_not_change_a_bit(larger, monkeypatch, block, threads):
     mz = np.linspace(120, 980, 12)
@@ -320,12 +329,12 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
     rng = np.random.default_rng(0)
     mz = np.sort(rng.uniform(100, 1000, 400_000))
-    with ImzMLWriter(tmp_path / "big.imzML", shape=(10, 16)) as writer:  # 770 MB
-        for pixel in range(160):
-            writer.add(pixel // 16, pixel % 16, mz, mz)
+    with ImzMLWriter(tmp_path / "big.imzML", shape=(10, 9)) as writer:  # 430 MB
+        for pixel in range(90):
+            writer.add(pixel // 9, pixel % 9, mz, mz)
     small = write_odd_imzml(tmp_path / "small.imzML")
     done = subprocess.run(
         [sys.executable, "-c", code, str(small), str(tmp_path / "big.imzML")],
         capture_output=True, check=True, text=True,
     )  # fmt: skip
-    assert float(done.stdout) < 300
+    assert float(done.stdout) < 250
