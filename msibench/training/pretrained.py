@@ -87,9 +87,10 @@ class PretrainedMethod:
         path = self.file_for(problem.factor)
         loaded = self.load(path, problem)
         if loaded.facts.factor != problem.factor:
+            kind = loaded.about.get("architecture", "network")
             return Skip(
-                f"{path.name} is a x{loaded.facts.factor} network; the problem asks for "
-                f"x{problem.factor}"
+                f"{path.name} is a {kind} for x{loaded.facts.factor}; the problem asks for "
+                f"x{problem.factor}. Choose a protocol of its factor, or another checkpoint."
             )
         network = loaded.network.to(problem.device).eval()
         if self.config["skip"] == "bicubic":

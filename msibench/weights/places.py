@@ -45,7 +45,14 @@ def torch_hub_checkpoints() -> Path:
 
 
 def packaged_path(file: WeightFile) -> Path | None:
-    """Return where a file that ships with a plugin lies; None when it is not there."""
+    """Return where ``file.path`` leads; None when nothing is there.
+
+    ``"package:relative/path"`` for a file that ships with a plugin, an absolute path for a file that
+    the user named when the spec was made.
+    """
+    named = Path(file.path)
+    if named.is_absolute():
+        return named if named.is_file() else None
     package, _, relative = file.path.partition(":")
     if not package or not relative or ".." in Path(relative).parts:
         return None

@@ -17,11 +17,12 @@ _SOURCES = {
 
 @hookimpl
 def msibench_methods() -> Iterator[MethodSpec]:
-    """Offer one method for each published variant; the problem's factor chooses the file."""
-    for variant, files in FILES.items():
+    """Offer one method for each published file; x4, the factor of the MSI papers, has the plain name."""
+    published = [(v, f, file) for v, files in FILES.items() for f, file in files.items()]
+    for variant, factor, file in published:
         memory = 4.0 if variant == "light" else 10.0
         yield MethodSpec(
-            name=f"mambair-{variant}",
+            name=f"mambair-{variant}" if factor == 4 else f"mambair-{variant}-x{factor}",
             target="msibench_mambair.method:MambaIR",
             task=Task.SINGLE_IMAGE,
             config={
@@ -33,8 +34,8 @@ def msibench_methods() -> Iterator[MethodSpec]:
                 "quantise8": False,
                 "skip": "none",
             },
-            factors=frozenset(files),
-            weights=tuple(files.values()),
+            factors=frozenset({factor}),
+            weights=(file,),
             citation="https://doi.org/10.48550/arXiv.2402.15648",
             licence="Apache-2.0; weights: Apache-2.0",
             title=TITLES[variant],

@@ -86,8 +86,8 @@ def spec_from_checkpoint(path: str | Path) -> MethodSpec:
 
     Returns
     -------
-    A spec named ``spandrel:<stem>``, whose one weight file is found with ``given=[path]`` (see
-    `msibench.weights.resolve`) and carries the digest, so that a changed file is another method.
+    A spec named ``spandrel:<stem>``. Its weight file carries path and digest, so that it is found where
+    it lies and that a changed file is another method.
 
     Raises
     ------
@@ -106,6 +106,7 @@ def spec_from_checkpoint(path: str | Path) -> MethodSpec:
         licence="not stated",
         trained_on="not stated",
         how=f"It was at {path} when the method was made.",
+        path=str(path),
     )
     return MethodSpec(
         name=f"spandrel:{path.stem}",

@@ -29,12 +29,14 @@ class Spandrel(PretrainedMethod):
     """Super-resolution with whatever network a checkpoint holds."""
 
     def load(self, path: Path, problem: Problem) -> Loaded:
-        """Recognise and read a checkpoint, and refuse what is no super-resolution of this factor.
+        """Recognise and read a checkpoint, and refuse what is no super-resolution.
+
+        Another factor than the problem's makes `upscale` answer with a `Skip` that says so.
 
         Raises
         ------
         ConfigurationError
-            If the network serves another purpose, another factor, or other than 1 or 3 channels.
+            If the network serves another purpose, or has other than 1 or 3 channels.
         UnsafeWeightsError
             If loading could run code.
         """
@@ -44,11 +46,6 @@ class Spandrel(PretrainedMethod):
             raise ConfigurationError(
                 f"{path.name} is a {name} network for {descriptor.purpose}, not for super-resolution "
                 "of images in general"
-            )
-        if descriptor.scale != problem.factor:
-            raise ConfigurationError(
-                f"{path.name} is a {name} network for x{descriptor.scale}; the problem asks for "
-                f"x{problem.factor}. Choose a protocol of that factor, or another checkpoint."
             )
         channels = descriptor.input_channels
         if channels not in (1, 3) or descriptor.output_channels not in (1, 3):

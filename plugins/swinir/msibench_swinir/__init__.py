@@ -17,10 +17,11 @@ _SOURCES = {
 
 @hookimpl
 def msibench_methods() -> Iterator[MethodSpec]:
-    """Offer one method for each published variant; the problem's factor chooses the file."""
-    for variant, files in FILES.items():
+    """Offer one method for each published file; x4, the factor of the MSI papers, has the plain name."""
+    published = [(v, f, file) for v, files in FILES.items() for f, file in files.items()]
+    for variant, factor, file in published:
         yield MethodSpec(
-            name=f"swinir-{variant}",
+            name=f"swinir-{variant}" if factor == 4 else f"swinir-{variant}-x{factor}",
             target="msibench_swinir.method:SwinIR",
             task=Task.SINGLE_IMAGE,
             config={
@@ -32,8 +33,8 @@ def msibench_methods() -> Iterator[MethodSpec]:
                 "quantise8": False,
                 "skip": "none",
             },
-            factors=frozenset(files),
-            weights=tuple(files.values()),
+            factors=frozenset({factor}),
+            weights=(file,),
             citation="https://doi.org/10.1109/ICCVW54120.2021.00210",
             licence="Apache-2.0 (network: spandrel, MIT); weights: Apache-2.0",
             title=TITLES[variant],
