@@ -75,8 +75,9 @@ def _summary(scored: pd.DataFrame, scheme: Scheme, track: Track, draws: int) -> 
             tables.append(table)
     if not tables:
         return summarise(scored, scheme, control_method=track.control_method, draws=draws)
-    tables = [table.dropna(axis="columns", how="all") for table in tables]
-    return pd.concat(tables, ignore_index=True)
+    columns = list(dict.fromkeys(name for table in tables for name in table.columns))
+    filled = [table.dropna(axis="columns", how="all") for table in tables]
+    return pd.concat(filled, ignore_index=True).reindex(columns=columns)
 
 
 def _cost(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,269 @@
+"""The command line, as a person and as a script use it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from msibench.cli.main import main
+from msibench.testing import mirrored
+
+FAST = ("--methods", "nearest,bicubic")
+
+
+def msibench(*arguments, capsys=None):
+    """Run the command line in this process and return (exit status, output, errors)."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(map(str, arguments)))
+    out = capsys.readouterr() if capsys else None
+    return ended.value.code, out.out if out else "", out.err if out else ""
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    def call(*arguments):
+        return msibench(*arguments, capsys=capsys)
+
+    return call
+
+
+def test_help_lists_the_commands_with_their_use(run):
+    status, out, _ = run("--help")
+    assert status == 0
+    for name in ("run", "list", "leaderboard", "status", "check", "new", "score", "fetch"):
+        assert f"  {name} " in out
+
+
+@pytest.mark.parametrize(
+    "name", ["run", "leaderboard", "status", "score", "check", "fetch", "list"]
+)
+def test_every_command_shows_an_example(run, name):
+    status, out, _ = run(name, "--help")
+    assert status == 0
+    assert "Example: msibench" in out
+
+
+def test_a_misspelt_command_gets_a_suggestion(run):
+    status, _, err = run("leaderbord")
+    assert status == 2
+    assert "Did you mean 'leaderboard'" in err
+
+
+@pytest.mark.parametrize(
+    "kind", ["methods", "datasets", "metrics", "plugins", "tracks", "protocols", "schemes"]
+)
+def test_lists_are_for_people_and_for_machines(run, kind):
+    status, out, _ = run("list", kind, "--json")
+    rows = json.loads(out)
+    assert status == 0
+    assert rows
+    status, table, _ = run("list", kind)
+    assert str(next(iter(rows[0].values())))[:8] in table
+
+
+def test_the_main_job_in_one_go_and_from_the_store_alone(run, tmp_path):
+    status, out, err = run("run", "--results", tmp_path, *FAST)
+    assert status == 0, err
+    assert "| bicubic" in out
+    folder = tmp_path / "leaderboards" / "quickstart"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(before) >= {"README.md", "leaderboard.csv", "rows.parquet"}
+    for name in ("README.md", "leaderboard.csv", "rows.parquet"):
+        (folder / name).unlink()
+    script = (
+        "import sys\nsys.modules['torch'] = None\nfrom msibench.cli.main import main\n"
+        f"main(['leaderboard', 'quickstart', '--results', {str(tmp_path)!r}])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert {n: (folder / n).read_bytes() for n in before if n != "index.html"} == {
+        n: raw for n, raw in before.items() if n != "index.html"
+    }
+
+
+def test_events_are_one_json_object_a_line(run, tmp_path):
+    status, out, _ = run("run", "--results", tmp_path, "--methods", "bicubic", "--events")
+    kinds = [json.loads(line)["kind"] for line in out.splitlines()]
+    assert status == 0
+    assert kinds[0] == "planned"
+    assert kinds[-1] == "summary"
+    assert "finished" in kinds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "quickstat"), "Did you mean 'quickstart'"),
+        (("run", "--methods", "bicubc"), "Did you mean 'bicubic'"),
+        (("run", "--metrics", "psnrr"), "Did you mean 'psnr'"),
+        (("run", "--protocol", "aera-x4@1"), "area-x4@1"),
+        (("run", "--data", "gone.imzML"), "there is no file"),
+        (("run", "--guide", "he.png"), "goes with --data"),
+        (("run", "--mz", "abc", "--data", "x"), "expected numbers"),
+        (("run", "--retry", "broken"), "takes statuses"),
+        (("run", "--datasets", "none"), "nothing to run"),
+        (("fetch", "phantm"), "Did you mean 'phantom'"),
+        (("status", "--results", "nowhere"), "no results folder"),
+    ],
+)
+def test_bad_input_is_told_what_was_expected(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(*arguments)
+    assert status == 2
+    assert message in err
+
+
+def test_a_broken_method_costs_its_cell_and_the_exit_status(run, tmp_path):
+    bad = Path(__file__).parents[1] / "runner" / "misbehaving.py"
+    status, out, _ = run(
+        "run", "--results", tmp_path, "--methods", "bicubic,raises", "--method", f"{bad}:Raises"
+    )
+    assert status == 3
+    assert "the matrix is singular" in out
+    assert "1 failed" in out
+
+
+def test_nothing_measured_is_never_ok(run, tmp_path):
+    bad = Path(__file__).parents[1] / "runner" / "misbehaving.py"
+    status, _, _ = run(
+        "run",
+        "--results",
+        tmp_path,
+        "--methods",
+        "declines",
+        "--method",
+        f"{bad}:Declines",
+        "--json",
+    )
+    assert status in {0, 6}
+
+
+def test_status_tells_stored_stale_and_not_run(run, tmp_path):
+    source = tmp_path / "mine.py"
+    code = "class Mine:\n    def upscale(self, p):\n        return p.low.values.repeat(p.factor, 1).repeat(p.factor, 2)\n"
+    source.write_text(code)
+    method = f"{source}:Mine"
+    run("run", "--results", tmp_path, "--methods", "mine,bicubic", "--method", method)
+    track = tmp_path / "track.toml"
+    track.write_text(
+        'schema_version = 1\nname = "quickstart"\n'
+        f'methods = ["bicubic", "nearest", {{ method = "{method}", label = "mine" }}]\n'
+        '[[problems]]\ndataset = "phantom"\nprotocols = ["area-x4@1"]\nsections = ["synthetic-1"]\n'
+    )
+    from msibench.results.keys import code_digests
+
+    _, out, _ = run("status", track, "--results", tmp_path)
+    assert "ok               bicubic" in out
+    assert "ok               mine" in out
+    assert "not run          nearest" in out
+    source.write_text(code.replace("Mine:", "Mine:  # changed"))
+    code_digests.cache_clear()
+    _, out, _ = run("status", track, "--results", tmp_path, "--why-stale")
+    assert "stale            mine" in out
+    assert '+   "mine.py": ' in out
+    assert "ok               bicubic" in out
+
+
+def test_a_section_of_ones_own_needs_no_card(run, tmp_path):
+    rng = np.random.default_rng(0)
+    cube = rng.poisson(20, (3, 50, 42)).astype(np.float32)
+    np.savez(tmp_path / "own.npz", cube=cube, mz=np.array([400.0, 500.0, 600.0]))
+    status, out, err = run(
+        "run",
+        "--data",
+        tmp_path / "own.npz",
+        "--factor",
+        4,
+        "--mz",
+        "500,400",
+        "--results",
+        tmp_path,
+        *FAST,
+    )
+    assert status == 0, err
+    assert "own.npz (your own section)" in out
+    record = next(iter((tmp_path / "cells").rglob("record.json")))
+    facts = json.loads(record.read_text())
+    assert facts["mz"] == [500.0, 400.0]
+    assert any("cropped 2 rows and 2 columns" in note for note in facts["notes"])
+    assert str(tmp_path) not in json.dumps(facts["key_document"])
+
+
+def test_a_section_that_is_too_small_fails_with_the_reason(run, tmp_path):
+    np.savez(tmp_path / "own.npz", cube=np.ones((1, 5, 5), np.float32), mz=np.array([400.0]))
+    status, out, _ = run("run", "--data", tmp_path / "own.npz", "--results", tmp_path, *FAST)
+    assert status == 3
+    assert "take a smaller factor" in out
+
+
+def test_a_published_mz_set_takes_a_file_of_the_users(run, tmp_path):
+    from msibench.datasets import load_card
+    from msibench.plugin_manager import discover
+
+    card = load_card(discover().dataset("mouse-kidney"))
+    mz = np.array(card.mz_set("table-s3").mz)
+    cube = np.random.default_rng(1).poisson(9, (len(mz), 24, 20)).astype(np.float32)
+    np.savez(tmp_path / "kidney.npz", cube=cube, mz=mz)
+    status, out, err = run(
+        "run",
+        "--dataset",
+        "mouse-kidney",
+        "--data",
+        tmp_path / "kidney.npz",
+        "--results",
+        tmp_path,
+        *FAST,
+    )
+    assert status == 0, err
+    assert "Published elsewhere: mouse-kidney" in out
+    assert "not comparable" in out
+
+
+def test_scores_can_be_added_later(run, tmp_path):
+    run("run", "--results", tmp_path, "--methods", "bicubic")
+    status, out, err = run("score", "--results", tmp_path, "--metrics", "vifp,psnr")
+    assert status == 0, err
+    assert "2 scores computed, 2 were up to date" in out
+    page = (tmp_path / "leaderboards" / "quickstart" / "README.md").read_text()
+    assert "VIFp" in page
+
+
+def test_check_holds_a_method_against_the_contract(run):
+    status, out, _ = run("check", "bicubic")
+    assert status == 0
+    assert "FAILED" not in out
+    bad = Path(__file__).parents[1] / "runner" / "misbehaving.py"
+    status, out, _ = run("check", f"{bad}:WritesNaN")
+    assert status == 3
+    assert "values are NaN or infinite" in out
+
+
+def test_a_new_plugin_installs_and_passes_at_once(run, tmp_path):
+    status, _, err = run("new", "method", "soft-focus", "--into", tmp_path)
+    assert status == 0, err
+    folder = tmp_path / "soft-focus"
+    method = (folder / "msibench_soft_focus" / "method.py").read_text()
+    assert len([line for line in method.splitlines() if line.strip()]) <= 25
+    status, out, _ = run("check", f"{folder / 'msibench_soft_focus' / 'method.py'}:SoftFocus")
+    assert status == 0, out
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
+        capture_output=True, text=True, check=False, cwd=folder,
+        env={**__import__("os").environ, "PYTHONPATH": str(folder)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    status, _, err = run("new", "method", "soft-focus", "--into", tmp_path)
+    assert status == 2
+    assert "is there already" in err
+
+
+def test_fetch_says_what_is_here(run):
+    mirrored("lbae-mouse-brain/slice_1.tiff")
+    status, out, _ = run("fetch", "lbae-mouse-brain", "--section", "slice_1")
+    assert status == 0
+    assert "here      slice_1.tiff" in out

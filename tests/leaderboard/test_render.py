@@ -1,0 +1,181 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from msibench.errors import ConfigurationError, StoreError
+from msibench.leaderboard.pair import pair_page
+from msibench.leaderboard.render import (
+    leaderboard_files,
+    plus_minus,
+    safe_csv,
+    significant,
+    write_leaderboard,
+)
+from msibench.leaderboard.rows import COLUMNS, Collected, tidy
+from msibench.leaderboard.table import leaderboard_table
+from msibench.results.index import TrackIndex
+from msibench.results.store import Store
+from msibench.tracks import ProblemSet, Track
+
+TRACK = Track(
+    name="toy",
+    title="A toy track",
+    problems=(ProblemSet(dataset="toy", protocols=("area-x4@1",)),),
+    metrics=("psnr", "ssim"),
+)
+
+
+def cell(method, section, values, status="ok", **facts):
+    base = {
+        "method": method, "dataset": "toy", "section": section, "protocol": "area-x4@1",
+        "mz_set": "all", "seed": 0, "control": "", "device": "cpu", "precision": "float32",
+        "cell": f"{method}{section}", "status": status, "status_reason": "", "origin": "measured",
+        "task": "single-image", "is_control": False, "images": len(values),
+        "seconds_per_image": 0.5, "fit_seconds": 0.0, "rss_mib": 200.0, "vram_mib": np.nan,
+    }  # fmt: skip
+    rows = []
+    for channel, (psnr, ssim) in enumerate(values):
+        for metric, value in (("psnr", psnr), ("ssim", ssim)):
+            row = {
+                "channel": channel, "mz": 400.0 + channel, "metric": metric, "metric_version": 1,
+                "region": "image", "direction": "higher", "value": value,
+                "reason": "" if np.isfinite(value) else "identical images",
+            }  # fmt: skip
+            rows.append({**base, **facts, **row})
+    if not rows:
+        empty = dict.fromkeys(("metric", "region", "direction", "reason"), "")
+        rows.append(
+            {
+                **base,
+                **facts,
+                **empty,
+                "channel": -1,
+                "mz": np.nan,
+                "metric_version": 0,
+                "value": np.nan,
+            }
+        )
+    return rows
+
+
+def collected(*cells):
+    rows = pd.DataFrame([row for rows in cells for row in rows])
+    return Collected(tidy(rows.sample(frac=1, random_state=3)), {})
+
+
+@pytest.fixture
+def found():
+    rng = np.random.default_rng(0)
+    sections = [f"s{i}" for i in range(4)]
+    cells = []
+    for section in sections:
+        base = np.column_stack([rng.normal(25, 2, 5), rng.uniform(0.5, 0.7, 5)])
+        cells.append(cell("bicubic", section, base))
+        cells.append(cell("better", section, base + np.array([1.0, 0.05])))
+        cells.append(cell("worse", section, base - np.array([1.0, 0.05])))
+    cells.append(cell("broken", "s0", [], status="failed", status_reason="no | <b>card</b>"))
+    return collected(*cells)
+
+
+def test_the_best_stands_first_and_the_control_at_zero(found):
+    table = leaderboard_table(found.rows, TRACK, draws=500)
+    assert table["method"].tolist() == ["better", "bicubic", "worse", "broken"]
+    assert table["rank"].tolist()[:3] == [1, 2, 3]
+    assert table.loc[1, "composite"] == pytest.approx(0)
+    assert table.loc[0, "composite"] > 0.1
+    assert table.loc[3, "statuses"] == "1 failed"
+
+
+def test_any_order_of_rows_gives_the_same_bytes(found):
+    again = Collected(tidy(found.rows.sample(frac=1, random_state=9)), {})
+    assert leaderboard_files(found, TRACK, TrackIndex()) == leaderboard_files(
+        again, TRACK, TrackIndex()
+    )
+
+
+def test_a_method_that_failed_is_listed_with_its_reason(found):
+    page = leaderboard_files(found, TRACK, TrackIndex())["README.md"].decode()
+    assert "`broken` (area-x4@1): no \\| &lt;b&gt;card&lt;/b&gt;" in page
+    assert "<b>" not in page
+
+
+def test_means_are_printed_with_their_standard_error():
+    row = {"psnr.image.mean": 23.0591, "psnr.image.sem": 0.5521, "psnr.image.undefined": 2}
+    assert plus_minus(row, "psnr.image", 3) == "23.059 ± 0.552 (2 undefined)"
+    assert plus_minus({}, "psnr.image", 3) == "–"
+
+
+def test_undefined_values_are_counted_beside_the_mean():
+    found = collected(
+        cell("bicubic", "s0", [(20.0, 0.5), (22.0, 0.6)]),
+        cell("oracle", "s0", [(np.nan, 1.0), (30.0, 0.9)]),
+    )
+    page = leaderboard_files(found, TRACK, TrackIndex())["README.md"].decode()
+    assert "(1 undefined)" in page
+    assert "psnr: 1 values undefined (identical images)" in page
+
+
+def test_a_missing_metric_is_marked_or_refused(found):
+    from dataclasses import replace
+
+    table = leaderboard_table(found.rows, TRACK, draws=200)
+    assert "dists" in table.loc[0, "missing"]
+    refusing = leaderboard_table(found.rows, replace(TRACK, missing_metric="refuse"), draws=200)
+    assert refusing["composite"].isna().all()
+    assert "dists" in refusing.loc[0, "rank_reason"]
+    with pytest.raises(ConfigurationError, match="mark"):
+        leaderboard_table(found.rows, replace(TRACK, missing_metric="average"), draws=200)
+
+
+def test_without_the_control_method_there_are_means_and_no_scores(found):
+    rows = found.rows[found.rows["method"] != "bicubic"]
+    table = leaderboard_table(rows, TRACK, draws=200)
+    assert table["composite"].isna().all()
+    assert table["psnr.image.mean"].notna().any()
+    assert "bicubic" in table.loc[0, "rank_reason"]
+
+
+def test_a_partly_covered_method_has_no_rank():
+    found = collected(
+        cell("bicubic", "s0", [(20.0, 0.5)] * 3),
+        cell("bicubic", "s1", [(20.0, 0.5)] * 3),
+        cell("half", "s0", [(24.0, 0.7)] * 3),
+    )
+    table = leaderboard_table(found.rows, TRACK, draws=200).set_index("method")
+    assert table.loc["half", "coverage"] == 0.5
+    assert pd.isna(table.loc["half", "rank"])
+    assert "covers 50.0%" in table.loc["half", "rank_reason"]
+
+
+def test_text_that_a_spreadsheet_would_run_is_harmless():
+    table = pd.DataFrame({"method": ["=HYPERLINK(1)", "bicubic", "@x"], "value": [-1.0, 2.0, 3.0]})
+    safe = safe_csv(table)
+    assert safe["method"].tolist() == ["'=HYPERLINK(1)", "bicubic", "'@x"]
+    assert safe["value"].tolist() == [-1.0, 2.0, 3.0]
+
+
+def test_the_rows_file_holds_every_documented_column(found):
+    files = leaderboard_files(found, TRACK, TrackIndex())
+    rows = pd.read_parquet(io.BytesIO(files["rows.parquet"]))
+    assert tuple(rows.columns) == COLUMNS
+    assert len(rows) == len(found.rows)
+
+
+def test_two_methods_are_compared_mz_by_mz(found, tmp_path):
+    page = pair_page(found.rows, TRACK, Store.open(tmp_path), "better", "worse")
+    assert "400" in page
+    assert "ratio" in page
+
+
+def test_a_track_that_was_never_run_is_told(tmp_path):
+    with pytest.raises(StoreError, match="msibench run toy"):
+        write_leaderboard(Store.open(tmp_path), TRACK, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0123456, "0.0123"), (1234.5, "1234"), (0, "0"), (np.nan, "")]
+)
+def test_numbers_keep_their_significant_digits(value, text):
+    assert significant(value) == text
