@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from msibench.errors import ConfigurationError, RegistrationError
 from msibench.image import GuideImage, MSImage
@@ -31,7 +32,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "affine": ("rigid", "affine"),
     "bspline": ("rigid", "affine", "bspline"),
 }
-ROUNDS = 3
+ROUNDS = 2
 SAMPLED_ABOVE = 500_000
 
 
@@ -104,6 +105,31 @@ def register(
     """
     if model not in STAGES:
         raise ConfigurationError(f"no model {model!r}; expected one of {', '.join(STAGES)}")
+    with threadpool_limits(limits=1):  # sums in a fixed order: the same bytes on every machine
+        first = default_start(moving, fixed) if start is None else start
+        found = _search(moving, fixed, model, first, seed, components, mesh)
+        report = assess(
+            moving, fixed, found, first, held_out=held_out, max_target_error=max_target_error
+        )
+    if not report.accepted and not accept:
+        raise RegistrationError(
+            "the guide could not be registered well enough: "
+            + "; ".join(report.reasons)
+            + ". Give a better start or landmarks, or accept it knowingly (--accept-registration)"
+        )
+    return Registration(transform=found, report=report, model=model)
+
+
+def _search(
+    moving: GuideImage | ArrayLike,
+    fixed: MSImage | ArrayLike,
+    model: str,
+    first: Affine,
+    seed: int,
+    components: int,
+    mesh: tuple[int, int],
+) -> Transform:
+    """Run the stages of a model from the first guess."""
     picture, slide = guide_picture(moving)
     basis = ion_components(fixed, components)
     values = fixed.values if isinstance(fixed, MSImage) else np.asarray(fixed)
@@ -112,7 +138,6 @@ def register(
         raise RegistrationError(
             f"a section of {shape[0]} x {shape[1]} pixels is too small to register"
         )
-    first = default_start(moving, fixed) if start is None else start
     ratio = float(np.sqrt(abs(np.linalg.det(first.matrix))))
     if not ratio > 1e-9:
         raise RegistrationError("the start flattens the plane; give another")
@@ -127,16 +152,7 @@ def register(
                 )
             target = follow(basis, seen, known)
             found = _align(target, soft, slide, found, stage, ratio, seed, mesh)
-    report = assess(
-        moving, fixed, found, first, held_out=held_out, max_target_error=max_target_error
-    )
-    if not report.accepted and not accept:
-        raise RegistrationError(
-            "the guide could not be registered well enough: "
-            + "; ".join(report.reasons)
-            + ". Give a better start or landmarks, or accept it knowingly (--accept-registration)"
-        )
-    return Registration(transform=found, report=report, model=model)
+    return found
 
 
 def default_start(moving: GuideImage | ArrayLike, fixed: MSImage | ArrayLike) -> Affine:
@@ -183,7 +199,6 @@ def _align(
     on_slide.SetSpacing(moving.GetSpacing())
     centre = [(target.shape[1] - 1) / 2, (target.shape[0] - 1) / 2]
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)  # sums in a fixed order: the same bytes on every machine
     method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=32)
     if target.size > SAMPLED_ABOVE:
         method.SetMetricSamplingStrategy(method.RANDOM)
@@ -223,7 +238,10 @@ def _align(
         )
         method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(change, inPlace=True)
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     try:
+        # The metric's own threads heed the global number only; one adds in a fixed order.
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
         method.Execute(fixed, moving)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
@@ -231,6 +249,8 @@ def _align(
             f"the {stage} registration did not run ({reason}); does the start lay the section on the "
             "guide?"
         ) from error
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     if stage == "bspline":
         return Composite(_net(change), start)
     origin = np.array(change.TransformPoint((0.0, 0.0)))

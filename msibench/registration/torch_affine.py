@@ -3,7 +3,7 @@
 The published pipeline registers binary masks or component images with a rigid transform whose
 parameters are trained through ``affine_grid`` and ``grid_sample``. Its loss, optimiser and schedule are
 not stated; here they are normalised cross-correlation (or the squared error), Adam, and a
-coarse-to-fine blur. Everything is deterministic on a CPU.
+coarse-to-fine blur. On a CPU the same input gives the same bytes.
 
 References
 ----------
@@ -84,18 +84,23 @@ def register_torch(
     parameters = torch.zeros(
         3 if model == "rigid" else 6, dtype=torch.float64, device=device, requires_grad=True
     )
-    for blur in BLURS:
-        if blur and 4 * blur > min(target.shape):
-            continue
-        _train(
-            parameters,
-            _tensor(source, blur * ratio, device),
-            _tensor(target, blur, device),
-            start,
-            loss,
-            steps,
-            learning_rate * (1.0 if blur else 0.3),
-        )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in a fixed order: the same bytes on every CPU
+    try:
+        for blur in BLURS:
+            if blur and 4 * blur > min(target.shape):
+                continue
+            _train(
+                parameters,
+                _tensor(source, blur * ratio, device),
+                _tensor(target, blur, device),
+                start,
+                loss,
+                steps,
+                learning_rate * (1.0 if blur else 0.3),
+            )
+    finally:
+        torch.set_num_threads(threads)
     with torch.no_grad():
         matrix, shift = _change(parameters, target.shape)
     return start @ Affine(matrix.cpu().numpy(), shift.cpu().numpy())

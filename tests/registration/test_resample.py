@@ -1,0 +1,92 @@
+"""The guide on the fixed grid: an antialiased mean over each pixel's own footprint."""
+
+import importlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msibench.degradation import area_mean
+from msibench.errors import RegistrationError
+from msibench.image import GuideImage
+from msibench.registration import Affine, Composite, resample, thin_plate
+
+RNG = np.random.default_rng(0)
+
+
+def guide(shape=(24, 36), channels=3, **facts):
+    return GuideImage(RNG.random((channels, *shape), dtype=np.float32), **facts)
+
+
+def binning(factor):
+    return Affine(factor * np.eye(2), np.full(2, (factor - 1) / 2))
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4])
+def test_a_finer_guide_becomes_the_mean_over_each_pixel(factor):
+    image = guide((12 * factor, 9 * factor))
+    out = resample(image, binning(factor), (12, 9), pixel_size_um=10.0)
+    np.testing.assert_allclose(out.values, area_mean(image.values, factor), atol=1e-6)
+    assert out.mask is None
+    assert out.pixel_size_um == 10.0
+
+
+def test_a_much_finer_guide_is_binned_first_and_keeps_its_mean():
+    image = guide((64 * 20, 48 * 20), channels=1)
+    out = resample(image, binning(20), (64, 48))
+    np.testing.assert_allclose(out.values, area_mean(image.values, 20), atol=0.03)
+    assert out.values.std() < 0.03  # aliasing would leave the noise of single pixels, 0.29
+
+
+def test_a_coarser_guide_is_interpolated_and_a_ramp_stays_a_ramp():
+    ramp = np.broadcast_to(np.linspace(0, 1, 11), (1, 8, 11))
+    out = resample(GuideImage(ramp), Affine(np.eye(2) / 4, [0, 0]), (29, 41))
+    np.testing.assert_allclose(out.values[0], np.broadcast_to(np.linspace(0, 1, 41), (29, 41)),
+                               atol=1e-6)  # fmt: skip
+
+
+@given(st.integers(-4, 4), st.integers(-4, 4))
+def test_a_shift_by_whole_pixels_moves_the_guide_and_marks_what_is_beyond(down, across):
+    image = guide((10, 14))
+    out = resample(image, Affine(np.eye(2), [down, across]), (10, 14))
+    rows, columns = np.arange(10) + down, np.arange(14) + across
+    inside = ((rows >= 0) & (rows < 10))[:, None] & ((columns >= 0) & (columns < 14))[None]
+    mask = np.ones((10, 14), bool) if out.mask is None else out.mask
+    np.testing.assert_array_equal(mask, inside)
+    expected = image.values[:, np.clip(rows, 0, 9)][:, :, np.clip(columns, 0, 13)]
+    np.testing.assert_allclose(out.values[:, inside], expected[:, inside], atol=1e-6)
+    assert (out.values[:, ~inside] == 1).all()  # white beyond a stained slide
+
+
+def test_unknown_parts_of_the_guide_do_not_bleed_into_the_known():
+    image = guide((20, 20), mask=np.arange(20)[None, :].repeat(20, 0) < 10)
+    image.values[:, :, 10:] = 0
+    image.values[:, :, :10] = 0.5
+    out = resample(image, binning(4), (5, 5))
+    np.testing.assert_array_equal(out.mask[0], [True, True, True, False, False])
+    np.testing.assert_allclose(out.values[:, out.mask], 0.5, atol=1e-6)
+
+
+def test_a_bent_map_is_followed():
+    fixed = np.array([[0, 0], [0, 20], [20, 0], [20, 20], [10, 10.0]])
+    bend = thin_plate(fixed + np.array([0, 0, 0, 0, 3.0])[:, None], fixed)
+    rows = np.broadcast_to(np.linspace(0, 1, 41)[:, None], (1, 41, 41))
+    out = resample(GuideImage(rows), Composite(bend, Affine(np.eye(2), [0, 0])), (21, 21))
+    expected = bend(np.stack(np.meshgrid(np.arange(21.0), np.arange(21.0), indexing="ij"), -1))
+    np.testing.assert_allclose(out.values[0, 2:-2, 2:-2], expected[2:-2, 2:-2, 0] / 40, atol=2e-3)
+
+
+def test_big_grids_are_done_in_blocks_with_the_same_result(monkeypatch):
+    image = guide((40, 60))
+    whole = resample(image, binning(2), (20, 30)).values
+    module = importlib.import_module("msibench.registration.resample")
+    monkeypatch.setattr(module, "POINTS_AT_ONCE", 90)
+    np.testing.assert_array_equal(resample(image, binning(2), (20, 30)).values, whole)
+
+
+def test_a_guide_beside_the_grid_is_refused():
+    with pytest.raises(RegistrationError, match="is the transform right"):
+        resample(guide(), Affine(np.eye(2), [1000, 0]), (5, 5))
+    with pytest.raises(RegistrationError, match="must hold a pixel"):
+        resample(guide(), Affine.identity(), (0, 5))
