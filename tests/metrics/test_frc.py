@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from msibench.contracts.metric import Evaluation
+from msibench.image import as_stack
+from msibench.metrics import band_power, frc
+from msibench.metrics.band_power import evaluate as evaluate_power
+from msibench.metrics.band_power import radial_power_ratio
+from msibench.metrics.frc import evaluate, ring_correlation, threshold_curve
+from msibench.metrics.spectra import rings
+
+SHAPES = [(64, 64), (63, 90), (41, 57), (96, 33)]
+
+
+def texture(shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def low_passed(image, cut):
+    """Keep the frequencies up to `cut` cycles per pixel only, with independent noise above."""
+    rows, columns = (np.fft.fftfreq(side) for side in image.shape)
+    keep = np.hypot(rows[:, None], columns[None, :]) <= cut
+    own = np.fft.fft2(texture(image.shape, seed=9))
+    return np.fft.ifft2(np.where(keep, np.fft.fft2(image), own)).real
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_truth_resolves_two_pixels(shape):
+    assert frc(texture(shape), texture(shape), pixel_size_um=25.0) == pytest.approx(50.0)
+
+
+@pytest.mark.parametrize("shape", [(128, 128), (127, 190), (200, 121)])
+@pytest.mark.parametrize("cut", [0.125, 0.25])
+def test_the_resolution_is_where_the_two_images_part(shape, cut):
+    image = texture(shape)
+    value = frc(low_passed(image, cut), image, pixel_size_um=10.0)
+    assert value == pytest.approx(10.0 / cut, rel=0.12)
+
+
+def test_pixel_size_scales_the_answer():
+    image, other = texture((80, 60)), low_passed(texture((80, 60)), 0.2)
+    assert frc(other, image, pixel_size_um=50) == pytest.approx(
+        5 * float(frc(other, image, pixel_size_um=10))
+    )
+
+
+def test_gain_and_offset_do_not_change_a_correlation():
+    image, other = texture((50, 70)), low_passed(texture((50, 70)), 0.2)
+    plain, _ = ring_correlation(other, image)
+    scaled, _ = ring_correlation(3 * other + 7, image)
+    np.testing.assert_allclose(plain, scaled, atol=1e-9)
+
+
+def test_every_coefficient_up_to_nyquist_lies_in_one_ring():
+    for shape in SHAPES:
+        ring, frequency = rings(shape)
+        assert ring[0, 0] == -1
+        assert frequency[-1] <= 0.5
+        axis = (
+            ring[: (shape[0] + 1) // 2, 0]
+            if shape[0] <= shape[1]
+            else ring[0, : (shape[1] + 1) // 2]
+        )
+        np.testing.assert_array_equal(axis[1:], np.arange(len(axis) - 1))
+
+
+def test_a_constant_prediction_resolves_nothing_and_a_constant_truth_is_undefined():
+    image = texture((40, 60))
+    assert frc(np.full((40, 60), 0.3), image, pixel_size_um=10) == pytest.approx(400.0)
+    assert np.isnan(frc(image, np.zeros((40, 60)), pixel_size_um=10))
+    assert np.isnan(frc(image[:3], image[:3], pixel_size_um=10))
+
+
+def test_unrelated_noise_resolves_next_to_nothing():
+    values = [
+        frc(texture((64, 80), s), texture((64, 80), s + 50), pixel_size_um=1) for s in range(20)
+    ]
+    assert np.median(values) > 12
+
+
+def test_half_bit_asks_more_of_small_rings():
+    curve = threshold_curve((64, 64), "half-bit")
+    assert curve[0] == pytest.approx(
+        (0.2071 + 1.9102 / 2) / (1.2071 + 0.9102 / 2)
+    )  # 8 coefficients
+    assert curve[:5].min() > curve[-5:].max() > 0.1716
+    np.testing.assert_array_equal(threshold_curve((64, 64), 0.5), 0.5)
+    with pytest.raises(ValueError, match="half-bit"):
+        threshold_curve((64, 64), "0.5")
+
+
+def test_a_stack_is_its_images_one_by_one():
+    stack = np.stack([texture((33, 48), s) for s in range(3)])
+    other = gaussian_filter(stack, (0, 1, 1))
+    together = frc(other, stack, pixel_size_um=5)
+    assert together.shape == (3,)
+    for index in range(3):
+        assert together[index] == pytest.approx(
+            float(frc(other[index], stack[index], pixel_size_um=5))
+        )
+
+
+def test_blur_loses_power_and_noise_invents_it():
+    image = gaussian_filter(texture((60, 45)), 0.8)
+    assert band_power(image, image, above=0.125) == pytest.approx(1)
+    assert band_power(gaussian_filter(image, 2), image, above=0.125) < 0.1
+    assert band_power(image + texture((60, 45), 3), image, above=0.125) > 1.5
+    assert band_power(2 * image, image, above=0.125) == pytest.approx(4)
+
+
+def test_the_ratio_in_bands_is_the_square_of_a_gain_in_every_band():
+    image = texture((31, 52))
+    ratio, frequency = radial_power_ratio(3 * image, image, bands=5)
+    np.testing.assert_allclose(ratio, 9)
+    np.testing.assert_allclose(frequency, [0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+def test_a_truth_without_detail_has_no_ratio():
+    assert np.isnan(band_power(texture((20, 30)), np.ones((20, 30)), above=0.125))
+
+
+def cell(prediction, truth, **facts):
+    return Evaluation(
+        prediction=prediction.astype(np.float32),
+        truth=as_stack(truth, **facts),
+        low=as_stack(truth[:, ::4, ::4]),
+        factor=4,
+        degrade=lambda fine: fine[:, ::4, ::4],
+    )
+
+
+def test_a_cell_has_the_curves_that_a_page_draws():
+    truth = np.stack([texture((32, 40)), np.zeros((32, 40))])
+    scored = evaluate(cell(truth, truth, pixel_size_um=10.0))
+    assert scored.values[0] == pytest.approx(20)
+    assert scored.reasons == ("", "the truth is constant: it has no structure to resolve")
+    assert scored.curves["correlation"].shape == (2, len(scored.curves["frequency"]))
+    np.testing.assert_allclose(scored.curves["correlation"][0], 1)
+    power = evaluate_power(cell(truth, truth))
+    assert power.values[0] == pytest.approx(1)
+    assert "no power" in power.reasons[1]
+
+
+def test_without_a_pixel_size_there_is_a_curve_but_no_number():
+    truth = texture((1, 32, 40))
+    scored = evaluate(cell(truth, truth))
+    assert np.isnan(scored.values).all()
+    assert scored.reasons == ("the pixel size is not on record",)
+    assert "correlation" in scored.curves
