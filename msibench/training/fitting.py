@@ -7,8 +7,8 @@ fitting them one by one.
 
 What bounds the memory: ions are fitted in groups, and an objective may cut the image into parts
 whose gradients are summed before each step. What bounds the time: on a GPU a group is one batched
-network; on a CPU groups and parts are spread over the threads (see `msibench.training.threads`),
-and the result does not depend on how many there are.
+network; on a CPU ions and parts are spread over the threads (see `msibench.training.threads`), and
+the result does not depend on how many there are.
 """
 
 from __future__ import annotations
@@ -67,6 +67,9 @@ class FitSettings:
     """Keep the parameters of the lowest `best_by`, or those of the last epoch."""
     best_by: str | None = None
     """Term that says which epoch was best; None: the watched one."""
+    group: int | None = None
+    """Ions in one batch. None: as many as keep to `group_bytes` on a GPU; one on a CPU, where batches
+    gain nothing and an ion's bytes then do not depend on which others are fitted."""
     group_bytes: int = 1 << 30
     """Memory that one group's activations and gradients may take; one ion always fits alone."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -77,6 +80,8 @@ class FitSettings:
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ValueError(f"epochs must be at least 1, got {self.epochs}")
+        if self.group is not None and self.group < 1:
+            raise ValueError(f"group must be at least 1, or None, got {self.group}")
         if self.rises is not None and self.rises < 1:
             raise ValueError(f"rises must be at least 1, or None for no stop, got {self.rises}")
 
@@ -119,9 +124,9 @@ class IonFits:
         return lambda image: forward(chosen.to(image.device), image)
 
 
-def ion_seed(seed: int, ion: int) -> int:
+def ion_seed(seed: int, identity: int) -> int:
     """Return the seed of one ion: the same whether it is fitted alone or among others."""
-    return int(np.random.SeedSequence((seed, ion)).generate_state(1)[0])
+    return int(np.random.SeedSequence((seed, identity)).generate_state(1)[0])
 
 
 def fit_ions(
@@ -131,6 +136,7 @@ def fit_ions(
     settings: FitSettings,
     *,
     seed: int,
+    identities: Sequence[int] | None = None,
     device: str | torch.device = "cpu",
     example: Tensor | None = None,
     progress: Callable[[FitProgress], None] | None = None,
@@ -149,12 +155,15 @@ def fit_ions(
     settings
         Optimiser, early stop, memory.
     seed
-        Seed of the run; each ion's own is `ion_seed` of it and of its index.
+        Seed of the run; each ion's own is `ion_seed` of it and of the ion's identity.
+    identities
+        What tells ions apart wherever they stand in a stack, one per entry of `ions` (see
+        `msibench.training.ions.ion_identities`); None: their indices.
     device
         Where to fit.
     example
-        An input as large as the largest part: with it, groups are made so that the activations
-        keep to ``settings.group_bytes``. Without it, every ion is a group of its own.
+        An input as large as the largest part: with it, groups on a GPU are made so that the
+        activations keep to ``settings.group_bytes``. Without it, every ion is a group of its own.
     progress
         Called after each epoch of a group, possibly from several threads, never at the same time.
 
@@ -169,12 +178,14 @@ def fit_ions(
     """
     if len(set(ions)) != len(ions):
         raise ValueError(f"every ion may be fitted once: expected no index twice, got {list(ions)}")
+    if identities is not None and len(identities) != len(ions):
+        raise ValueError(f"expected one identity per ion, got {len(identities)} for {len(ions)}")
     for name in (settings.watch, settings.best_by):
         if name is not None and name not in objective.terms:
             raise ValueError(f"no loss term named {name!r}: the objective has {objective.terms}")
     where = torch.device(device)
     with one_thread_each() as threads:
-        module, start = _initial_parameters(build, ions, seed)
+        module, start = _initial_parameters(build, identities or ions, seed)
         size = _group_size(module, example, settings, where)
         groups = [range(first, min(first + size, len(ions))) for first in range(0, len(ions), size)]
         ledger = _Ledger(len(ions), progress)
@@ -202,19 +213,19 @@ def fit_ions(
 
 
 def _initial_parameters(
-    build: Callable[[], nn.Module], ions: Sequence[int], seed: int
+    build: Callable[[], nn.Module], identities: Sequence[int], seed: int
 ) -> tuple[nn.Module, Tensor]:
     """Return one module as the architecture, and every ion's first parameters, flattened."""
     module: nn.Module | None = None
     rows: list[Tensor] = []
     with torch.random.fork_rng(devices=[]):
-        for ion in ions or (0,):
-            torch.manual_seed(ion_seed(seed, ion))
+        for identity in identities or (0,):
+            torch.manual_seed(ion_seed(seed, identity))
             built = build()
             module = module or built
             rows.append(nn.utils.parameters_to_vector(built.parameters()).detach().float())
     assert module is not None
-    return module, torch.stack(rows)[: len(ions)]
+    return module, torch.stack(rows)[: len(identities)]
 
 
 def _views(module: nn.Module, flat: Tensor) -> dict[str, Tensor]:
@@ -280,19 +291,14 @@ def activation_bytes(module: nn.Module, example: Tensor) -> int:
     return 3 * held
 
 
-SMALL_GROUP_BYTES = 4 << 20
-"""On a CPU, batching pays only where the call of an operation costs more than its arithmetic."""
-
-
 def _group_size(
     module: nn.Module, example: Tensor | None, settings: FitSettings, device: torch.device
 ) -> int:
-    if example is None:
+    if settings.group is not None:
+        return settings.group
+    if example is None or device.type == "cpu":
         return 1
-    limit = settings.group_bytes
-    if device.type == "cpu":
-        limit = min(limit, SMALL_GROUP_BYTES)
-    return max(1, int(limit // max(activation_bytes(module, example), 1)))
+    return max(1, int(settings.group_bytes // max(activation_bytes(module, example), 1)))
 
 
 class _Ledger:

@@ -50,6 +50,16 @@ def scale_ions(low: MSImage) -> ScaledIons:
     return ScaledIons((values / divisor[:, None, None]).astype(np.float32), known, scale)
 
 
+def ion_identities(low: MSImage) -> tuple[int, ...]:
+    """Return a whole number per ion that stays with it when it moves in the stack: from its m/z.
+
+    Channels without an m/z share one. Seeds are drawn from it, so that an ion's result does not
+    depend on which others are fitted.
+    """
+    bits = np.ascontiguousarray(low.mz, dtype=np.float64).view(np.uint64)
+    return tuple(0 if np.isnan(mz) else int(bit) for mz, bit in zip(low.mz, bits, strict=True))
+
+
 def network_guide(guide: GuideImage, channels: int | None = 3) -> NDArray[np.float32]:
     """Return the guide as ``(channel, row, column)`` in [0, 1] without NaN.
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from msibench.training.fitting import FitSettings, activation_bytes, fit_ions, ion_seed
+from msibench.training.fitting import FitSettings, _group_size, activation_bytes, fit_ions, ion_seed
 
 SHAPE = (12, 10)
 
@@ -68,9 +68,10 @@ def plain_loop(target, image, seed, epochs, rate):
 
 
 @pytest.mark.parametrize("parts", [1, 3])
-def test_all_ions_at_once_equal_a_plain_loop_over_them(targets, parts):
+@pytest.mark.parametrize("group", [None, 2, 5])
+def test_all_ions_at_once_equal_a_plain_loop_over_them(targets, parts, group):
     objective = Squares(targets, parts)
-    settings = FitSettings(epochs=30, learning_rate=0.01, restore="last")
+    settings = FitSettings(epochs=30, learning_rate=0.01, restore="last", group=group)
 
     fits = fit_ions(small_network, objective, range(5), settings, seed=4, example=objective.image)
 
@@ -82,7 +83,7 @@ def test_all_ions_at_once_equal_a_plain_loop_over_them(targets, parts):
 
 def test_an_ion_fitted_alone_equals_the_same_ion_fitted_among_others(targets):
     objective = Squares(targets)
-    settings = FitSettings(epochs=20, learning_rate=0.01, rises=2)
+    settings = FitSettings(epochs=20, learning_rate=0.01, rises=2, group=5)
     together = fit_ions(
         small_network, objective, range(5), settings, seed=1, example=objective.image
     )
@@ -93,8 +94,8 @@ def test_an_ion_fitted_alone_equals_the_same_ion_fitted_among_others(targets):
     assert together.epochs[3] == alone.epochs[0]
 
 
-@pytest.mark.parametrize("example", [True, False])
-def test_one_thread_or_two_give_the_same_bytes(targets, example):
+@pytest.mark.parametrize("group", [None, 2, 5])
+def test_one_thread_or_two_give_the_same_bytes(targets, group):
     objective = Squares(targets, parts=4)
     before = torch.get_num_threads()
     results = []
@@ -106,9 +107,8 @@ def test_one_thread_or_two_give_the_same_bytes(targets, example):
                     small_network,
                     objective,
                     range(5),
-                    FitSettings(epochs=8),
+                    FitSettings(epochs=8, group=group),
                     seed=0,
-                    example=objective.image if example else None,
                 )
             )
             assert torch.get_num_threads() == threads
@@ -148,10 +148,9 @@ def test_an_ion_stops_at_its_total_count_of_rises_and_keeps_its_best_parameters(
         [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.5],
         [1.0, 2.0, 3.0, 4.0, 3.0, 2.0, 1.0, 0.1, 0.1, 0.1],  # rises at 1, 2, 3: stops after 4
     ]
-    settings = FitSettings(epochs=10, learning_rate=0.05, watch="edge", rises=3)
-    example = torch.ones(1, 2, 3, 4)
+    settings = FitSettings(epochs=10, learning_rate=0.05, watch="edge", rises=3, group=3)
 
-    fits = fit_ions(small_network, Scripted(script), range(3), settings, seed=2, example=example)
+    fits = fit_ions(small_network, Scripted(script), range(3), settings, seed=2)
 
     assert fits.epochs.tolist() == [8, 10, 4]
     assert fits.best_epoch.tolist() == [4, 9, 0]
@@ -172,7 +171,9 @@ def test_what_stays_in_the_batch_is_not_disturbed_by_what_leaves_it(targets):
             rising = torch.where(ions == 1, 1.0, -1.0) * self.epoch
             return torch.stack((losses[:, 0], rising), 1)
 
-    settings = FitSettings(epochs=12, learning_rate=0.01, watch="mean", rises=2, best_by="mse")
+    settings = FitSettings(
+        epochs=12, learning_rate=0.01, watch="mean", rises=2, best_by="mse", group=3
+    )
     fits = fit_ions(
         small_network,
         Stopping(targets),
@@ -214,9 +215,22 @@ def test_progress_counts_down_ions_and_epochs(targets):
     assert len(told) == 12
 
 
-def test_groups_are_made_so_that_activations_keep_to_the_limit(targets):
-    objective = Squares(targets)
-    per_ion = activation_bytes(small_network(), objective.image)
+def test_groups_on_a_gpu_are_made_so_that_activations_keep_to_the_limit(targets):
+    image = Squares(targets).image
+    per_ion = activation_bytes(small_network(), image)
+    settings = FitSettings(epochs=1, group_bytes=3 * per_ion + 1)
+
+    def size(device, example, settings=settings):
+        return _group_size(small_network(), example, settings, torch.device(device))
+
+    assert per_ion >= 4 * SHAPE[0] * SHAPE[1] * (5 + 5 + 1)
+    assert size("cuda", image) == 3
+    assert size("cuda", None) == size("cpu", image) == 1
+    assert size("cuda", image, FitSettings(epochs=1, group_bytes=1)) == 1
+    assert size("cpu", image, FitSettings(epochs=1, group=4)) == 4
+
+
+def test_groups_hold_the_ions_that_they_were_given(targets):
     sizes = []
 
     class Counting(Squares):
@@ -224,11 +238,20 @@ def test_groups_are_made_so_that_activations_keep_to_the_limit(targets):
             sizes.append(len(ions))
             return super().__call__(network, ions, part)
 
-    settings = FitSettings(epochs=1, group_bytes=2 * per_ion)
-    fit_ions(small_network, Counting(targets), range(5), settings, seed=0, example=objective.image)
+    fit_ions(small_network, Counting(targets), range(5), FitSettings(epochs=1, group=2), seed=0)
 
     assert sorted(sizes) == [1, 2, 2]
-    assert per_ion >= 4 * SHAPE[0] * SHAPE[1] * (5 + 5 + 1)
+
+
+def test_an_ion_s_identity_decides_its_seed(targets):
+    objective = Squares(targets)
+    settings = FitSettings(epochs=3)
+    stack = fit_ions(small_network, objective, [0, 1, 2], settings, seed=0, identities=[7, 8, 9])
+    alone = fit_ions(small_network, objective, [1], settings, seed=0, identities=[8])
+
+    assert torch.equal(stack.parameters[1], alone.parameters[0])
+    with pytest.raises(ValueError, match="one identity per ion"):
+        fit_ions(small_network, objective, [1, 2], settings, seed=0, identities=[8])
 
 
 def test_the_fitted_networks_can_be_called_for_some_ions(targets):
@@ -271,6 +294,7 @@ def test_the_random_state_of_the_caller_is_left_alone(targets):
     [
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"epochs": 1, "rises": 0}, "rises must be at least 1"),
+        ({"epochs": 1, "group": 0}, "group must be at least 1"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(change, words):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msibench import GuideImage, MSImage, Problem, Skip
 from msibench.training.ions import (
     bilinear_weights,
+    ion_identities,
     magnify,
     network_guide,
     reason_to_skip,
@@ -116,3 +117,11 @@ def test_weights_of_a_single_coarse_pixel_are_one():
     weights, where = bilinear_weights(range(3), 1, 3)
     np.testing.assert_array_equal(weights, np.ones((3, 1)))
     assert where == slice(0, 1)
+
+
+def test_an_ion_keeps_its_identity_wherever_it_stands_in_the_stack():
+    low = MSImage(np.zeros((4, 2, 3)), [798.54, 741.53, np.nan, np.nan])
+    first, second, *rest = ion_identities(low)
+    assert ion_identities(low.select([1, 0, 2])) == (second, first, 0)
+    assert first != second
+    assert rest == [0, 0]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from msibench import Problem, Skip
 from msibench.training.fitting import FitProgress, FitSettings, IonFits, fit_ions
-from msibench.training.ions import network_guide, reason_to_skip, scale_ions
+from msibench.training.ions import ion_identities, network_guide, reason_to_skip, scale_ions
 from msibench.training.threads import one_thread_each, ordered_map
 from msibench_lcrn.config import LcrnConfig
 from msibench_lcrn.network import LcrnNetwork
@@ -61,6 +61,7 @@ class LCRN:
             ions.with_signal,
             replace(self._settings(), precision=problem.precision),
             seed=problem.seed,
+            identities=[ion_identities(problem.low)[ion] for ion in ions.with_signal],
             device=device,
             example=objective.example,
             progress=_log_progress,
