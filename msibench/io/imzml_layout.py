@@ -68,7 +68,7 @@ class Layout:
         pairs = self.mz.encoding.astype(np.int32) * 4096 + self.intensity.encoding
         if pairs.size == 0:
             return
-        found = np.unique(pairs)
+        found = pairs[:1] if (pairs == pairs[0]).all() else np.unique(pairs)
         for pair in found:
             rows = None if found.size == 1 else np.flatnonzero(pairs == pair)
             mz, intensity = divmod(int(pair), 4096)

@@ -18,6 +18,9 @@ from msibench.io.imzml_grid import PixelGrid
 ALONE = 4 << 20
 """Blocks of fewer bytes than this are read in the calling thread."""
 
+PARTS = 4
+"""Parts of a block per thread, so that a thread that is held up does not hold up the others."""
+
 Kernel = Callable[[Work, Block, int, int], int]
 """Treats spectra ``begin`` to ``end`` of a block and returns how many peaks it left out."""
 
@@ -78,7 +81,7 @@ def run_pass(
                 else:
                     parts = [
                         pool.submit(kernel, work, block, begin, end)
-                        for begin, end in itertools.pairwise(_cuts(block.pixel, count))
+                        for begin, end in itertools.pairwise(_cuts(block.pixel, PARTS * count))
                     ]
                     total += sum(part.result() for part in parts)
                 store.file().release()
