@@ -225,7 +225,7 @@ def test_missing_weights_say_how_to_get_them():
 def test_every_published_file_is_a_method_of_one_factor():
     assert SPECS["swinir-light"].weights[0].name == "002_lightweightSR_DIV2K_s64w8_SwinIR-S_x4.pth"
     assert SPECS["swinir-real-l"].weights[0].name.endswith("SwinIR-L_x4_GAN.pth")
-    for spec in SPECS.values():
+    for spec in (spec for spec in SPECS.values() if spec.weights[0].url):
         assert len(spec.weights) == len(spec.factors) == 1
         assert f"x{next(iter(spec.factors))}" in spec.weights[0].name
         assert spec.weights[0].url.endswith(spec.weights[0].name)
