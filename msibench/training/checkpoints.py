@@ -66,7 +66,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 def save_state(folder: Path, state: TrainingState) -> None:
     """Replace the state in `folder`."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.tensors.items()}
-    header = {"iteration": str(state.iteration), "facts": canonical(state.facts)}
+    # One entry: safetensors writes several in no order of its own.
+    header = {"state": canonical({"iteration": state.iteration, "facts": state.facts})}
     write_atomically(folder / STATE, save(_unshared(tensors), metadata=header))
 
 
@@ -83,9 +84,9 @@ def load_state(folder: Path) -> TrainingState | None:
         return None
     try:
         with safe_open(path, framework="pt") as opened:
-            header = opened.metadata() or {}
+            header = json.loads((opened.metadata() or {})["state"])
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-        return TrainingState(int(header["iteration"]), tensors, json.loads(header["facts"]))
+        return TrainingState(header["iteration"], tensors, header["facts"])
     except (SafetensorError, KeyError, ValueError) as error:
         raise DataError(
             f"{path} is no training state ({error}); delete it to start from the beginning"

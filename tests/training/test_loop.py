@@ -1,0 +1,191 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from msibench.errors import ConfigurationError
+from msibench.training.checkpoints import STATE, load_state
+from msibench.training.loop import DivergedError, train
+from msibench.training.validation import validate
+
+sys.path.insert(0, str(Path(__file__).parent))
+import tiny_network as tiny
+
+SCRIPT = Path(__file__).with_name("tiny_network.py")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def same(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    return all(torch.equal(value, theirs[key]) for key, value in ours.items())
+
+
+def test_two_hundred_steps_lower_the_loss_and_beat_the_start_on_a_held_out_section():
+    net = tiny.network()
+    before = validate(net, tiny.validation())
+    result = train(net, tiny.patches(), tiny.settings(200), validation=tiny.validation())
+    assert np.mean(result.loss[-20:]) < 0.5 * np.mean(result.loss[:20])
+    assert [point["iteration"] for point in result.validation] == list(range(10, 201, 10))
+    assert result.validation[-1]["psnr"] > before["psnr"] + 3
+    assert result.validation[-1]["ssim"] > before["ssim"]
+    assert validate(net, tiny.validation())["psnr"] == pytest.approx(
+        result.validation[-1]["psnr"], abs=1e-6
+    ), "the network that was handed in holds the result"
+
+
+def test_the_same_seed_gives_the_same_curve_and_another_seed_another_one():
+    first, again = (train(tiny.network(), tiny.patches(), tiny.settings(12)) for _ in range(2))
+    other = train(tiny.network(), tiny.patches(seed=1), tiny.settings(12, seed=1))
+    assert first.loss == again.loss
+    assert same(first.weights, again.weights)
+    assert first.loss != other.loss
+
+
+def test_training_leaves_the_global_random_state_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train(tiny.network(), tiny.patches(), tiny.settings(3))
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("stop_at", [10, 25])
+def test_a_resumed_training_has_exactly_the_curve_and_weights_of_an_uninterrupted_one(
+    tmp_path, stop_at
+):
+    whole = train(tiny.network(), tiny.patches(), tiny.settings(40), validation=tiny.validation())
+
+    class StopError(Exception):
+        pass
+
+    seen = []
+
+    def stop(now):
+        seen.append(now.iteration)
+        if now.iteration >= stop_at:
+            raise StopError
+
+    with pytest.raises(StopError):
+        train(
+            tiny.network(),
+            tiny.patches(),
+            tiny.settings(40),
+            validation=tiny.validation(),
+            folder=tmp_path,
+            progress=stop,
+        )
+    assert load_state(tmp_path).iteration == seen[-1] // 10 * 10
+    resumed = train(
+        tiny.network(seed=99),  # what it starts from no longer matters
+        tiny.patches(),
+        tiny.settings(40),
+        validation=tiny.validation(),
+        folder=tmp_path,
+        resume=True,
+    )
+    assert resumed.loss == whole.loss
+    assert resumed.validation == whole.validation
+    assert same(resumed.weights, whole.weights)
+
+
+def test_after_kill_9_the_same_curve_and_the_same_bytes(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+
+    tiny.run(whole, 120)
+    command = [sys.executable, SCRIPT, killed, "120"]
+    process = subprocess.Popen(command, env=ENVIRONMENT)
+    deadline = time.monotonic() + 60
+    while not (killed / STATE).exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert load_state(killed).iteration < 120
+    tiny.run(killed, 120)
+    for name in ("done.safetensors", STATE):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_two_processes_with_half_the_batch_each_give_the_curve_of_the_joint_batch(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    tiny.run(one, 12, "plain")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    together = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, SCRIPT, two, "12", "plain"],
+            env={**ENVIRONMENT, **together, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    ours, theirs = (load_file(folder / "done.safetensors") for folder in (two, one))
+    assert len(ours["curve"]) == 12
+    for key, value in theirs.items():
+        torch.testing.assert_close(ours[key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused():
+    with pytest.raises(ConfigurationError, match="multiple of 3"):
+        tiny.patches().batch(0, rank=0, world=3)
+
+
+def test_a_state_of_other_settings_is_refused_and_the_setting_is_named(tmp_path):
+    train(tiny.network(), tiny.patches(), tiny.settings(10), folder=tmp_path)
+    with pytest.raises(ConfigurationError, match=r"\(lr\)"):
+        train(
+            tiny.network(), tiny.patches(), tiny.settings(10, lr=1e-3), folder=tmp_path, resume=True
+        )
+
+
+def test_a_loss_that_is_no_number_stops_the_training_with_the_step():
+    def explode(network, low, high, generator):
+        return network(low).sum() * float("nan")
+
+    with pytest.raises(DivergedError, match="step 1"):
+        train(tiny.network(), tiny.patches(), tiny.settings(30), objective=explode)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_reduced_precision_learns_too_and_keeps_float32_weights(precision):
+    result = train(tiny.network(), tiny.patches(), tiny.settings(60, precision=precision))
+    assert np.mean(result.loss[-10:]) < 0.8 * np.mean(result.loss[:10])
+    assert {value.dtype for value in result.weights.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("changes", [{"clip": 1e-9}, {"lr": 0.0, "lr_min": 0.0}])
+def test_clipped_gradients_and_a_rate_of_zero_leave_the_weights_where_they_were(changes):
+    net = tiny.network()
+    start = {key: value.clone() for key, value in net.state_dict().items()}
+    optimiser = "adam" if "clip" in changes else "adamw"
+    config = tiny.settings(5, ema=0.0, optimiser=optimiser, **changes)
+    result = train(net, tiny.patches(), config)
+    moved = max(float((result.weights[k] - v).abs().max()) for k, v in start.items())
+    # Adam divides by the gradient's own size: clipping to 1e-9 leaves steps below lr * 0.1.
+    assert moved <= (5 * 5e-3 * 0.2 if "clip" in changes else 0.0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_training_on_a_gpu_lowers_the_loss():
+    from msibench.training.ddp import World
+
+    result = train(tiny.network(), tiny.patches(), tiny.settings(100), world=World(device="cuda"))
+    assert np.mean(result.loss[-10:]) < 0.7 * np.mean(result.loss[:10])
