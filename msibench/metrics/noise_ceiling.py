@@ -21,8 +21,12 @@ from msibench.metrics.host import (
 EXACT, COUNTED, ESTIMATED = 0.0, 1.0, 2.0
 """What the curve ``source`` of `evaluate` says of a value: from the noise-free signal, from counting
 statistics, or estimated from the truth's finest wavelet coefficients."""
-NO_NOISE = "no noise could be estimated: most of the finest wavelet coefficients are 0"
+NO_NOISE = "no noise could be estimated: the finest wavelet coefficients are 0"
 DRAWS = 8
+GROUPS, GROUP = 16, 64
+"""Most groups of brightness, and fewest blocks in one."""
+NORMAL = 0.6744897501960817
+"""Median absolute value of a standard normal number."""
 
 Metric = Callable[..., Any]
 
@@ -41,7 +45,7 @@ def noise_ceiling(
 
     With `noise_free` it is exact: ``metric(noise_free, truth)``. Otherwise the truth after an
     adaptive Wiener filter stands in for the signal and fresh noise is put on it: Poisson where
-    `counts` are known, else Gaussian of the standard deviation that `noise_sigma` estimates; the
+    `counts` are known, else Gaussian of the standard deviation that `noise_map` estimates; the
     value is the mean of ``metric(signal, signal + noise)`` over `draws`. The squared error depends on
     little but the total counts and comes out right; for metrics of structure it is an approximation
     (``docs/metrics.md`` has what was measured).
@@ -78,58 +82,77 @@ def noise_ceiling(
         return back(np.where(usable, values, np.nan))
     rng = np.random.default_rng(seed)
     if counts is None:
-        sigma = np.nan_to_num(noise_sigma(images, mask))[..., None, None]
-        usable = usable & (sigma[..., 0, 0] > 0)
-        noisy = (images != 0) & (True if mask is None else np.asarray(mask))
+        sigma = np.nan_to_num(noise_map(images, mask))
+        usable = usable & (sigma > 0).any(axis=(-2, -1))
     else:
         ions = np.broadcast_to(np.asarray(counts, dtype=np.float64), images.shape[:-2])
         usable = usable & (ions > 0)
         ions = np.where(ions > 0, ions, 1.0)[..., None, None]
     if counts is None:
-        signal = _wiener(images, np.broadcast_to(sigma**2, images.shape))
+        signal = _wiener(images, sigma**2)
     else:
         signal = np.clip(_wiener(images, None, ions), 0.0, None)
     total = np.zeros(images.shape[:-2])
     for _ in range(draws):
         if counts is None:
-            measured = signal + noisy * sigma * rng.standard_normal(images.shape)
+            measured = signal + sigma * rng.standard_normal(images.shape)
         else:
             measured = rng.poisson(signal * ions) / ions
         total = total + np.asarray(metric(signal, measured), dtype=np.float64)
     return back(np.where(usable, total / draws, np.nan))
 
 
-def noise_sigma(images: Any, mask: ArrayLike | None = None) -> Floats:
-    """Estimate the standard deviation of white noise from the finest diagonal wavelet coefficients.
+def noise_map(images: Any, mask: ArrayLike | None = None) -> Floats:
+    """Estimate the standard deviation of the noise in every pixel, from the image alone.
 
-    Median absolute value of the Haar coefficients ``(a - b - c + d) / 2`` of 2 x 2 blocks, over
-    0.6745 (Donoho and Johnstone). Blocks without any intensity tell nothing and are left out.
+    Haar coefficients ``(a - b - c + d) / 2`` of 2 x 2 blocks hold little but noise. Ion images are
+    noisier where they are brighter, so blocks are sorted by their mean into up to 16 groups, and
+    in each the median absolute coefficient over 0.6745 (Donoho and Johnstone) is taken; where more
+    than half are exactly 0 (few counts), their root mean square. Blocks without any intensity tell
+    nothing and are left out.
 
     Parameters
     ----------
     images
-        ``(..., row, column)``, sides of at least 2; an odd last row or column is left out.
+        ``(..., row, column)``, sides of at least 2; an odd last row or column is not looked at.
     mask
         Pixels to look at, bool ``(row, column)``: blocks that lie inside it entirely.
 
     Returns
     -------
-    ``(...)``; 0 where half of the coefficients are 0, NaN without any block.
+    Shape of `images`; 0 outside the mask and in pixels of exactly 0; NaN without any block.
     """
+    from scipy.ndimage import uniform_filter
+
     array, _ = to_host(images)
     rows, columns = (side // 2 * 2 for side in array.shape[-2:])
-    a, b, c, d = _blocks(array[..., :rows, :columns])
-    diagonal = np.abs(a - b - c + d) / 2
-    inside = (a != 0) | (b != 0) | (c != 0) | (d != 0)
-    if mask is not None:
-        inside = inside & np.logical_and.reduce(_blocks(np.asarray(mask)[:rows, :columns]))
-    flat = diagonal.reshape(-1, diagonal.shape[-2] * diagonal.shape[-1])
-    chosen = inside.reshape(flat.shape)
-    median = [
-        np.median(line[use]) if use.any() else np.nan
-        for line, use in zip(flat, chosen, strict=True)
+    inside = np.ones(array.shape[-2:], bool) if mask is None else np.asarray(mask, dtype=bool)
+    whole = np.logical_and.reduce(_blocks(inside[:rows, :columns]))
+    level = uniform_filter(array, size=5, axes=(-2, -1), mode="reflect")
+    maps = [
+        _noise_by_level(image, around, whole)
+        for image, around in zip(
+            array.reshape(-1, *array.shape[-2:]), level.reshape(-1, *array.shape[-2:]), strict=True
+        )
     ]
-    return np.array(median, dtype=np.float64).reshape(array.shape[:-2]) / 0.6744897501960817
+    sigma = np.array(maps, dtype=np.float64).reshape(array.shape)
+    return np.where((array != 0) & inside | np.isnan(sigma), sigma, 0.0)
+
+
+def _noise_by_level(image: Floats, around: Floats, whole: NDArray[np.bool_]) -> Floats:
+    """Noise of one image by its local mean `around`, from the blocks that `whole` marks."""
+    rows, columns = (2 * side for side in whole.shape)
+    a, b, c, d = _blocks(image[:rows, :columns])
+    told = whole & ((a != 0) | (b != 0) | (c != 0) | (d != 0))
+    if not told.any():
+        return np.full(image.shape, np.nan)
+    detail, mean = ((a - b - c + d) / 2)[told], ((a + b + c + d) / 4)[told]
+    order = np.argsort(mean, kind="stable")
+    groups = np.array_split(order, int(np.clip(len(order) // GROUP, 1, GROUPS)))
+    levels = np.array([mean[group].mean() for group in groups])
+    sigma = np.array([np.median(np.abs(detail[group])) / NORMAL for group in groups])
+    root = np.array([np.sqrt((detail[group] ** 2).mean()) for group in groups])
+    return np.asarray(np.interp(around, levels, np.where(sigma > 0, sigma, root)))
 
 
 def evaluate(evaluation: Evaluation, *, metric: str = "psnr") -> Scored:
@@ -166,7 +189,7 @@ def evaluate(evaluation: Evaluation, *, metric: str = "psnr") -> Scored:
                 function, truth, counts=np.where(known, counts, 0.0), seed=evaluation.seed
             )
             values, source = np.where(known, counted, values), np.where(known, COUNTED, ESTIMATED)
-    flat = (source == ESTIMATED) & ~(noise_sigma(np.nan_to_num(truth), mask) > 0)
+    flat = (source == ESTIMATED) & np.isnan(values)
     reasons = first_reason(
         len(truth),
         (~finite_images(truth), NOT_FINITE),
