@@ -15,6 +15,7 @@ class DeepfereConfig:
 
     as_published: bool = False
     mode: Literal["auto", "ion", "embedding"] = "auto"
+    warm_up_on: Literal["ion", "embedding"] = "ion"
     embedding: Literal["pca", "nmf", "umap"] = "pca"
     mapping_width: int = 64
     width: int = 128
@@ -70,7 +71,9 @@ SOURCES: Mapping[str, str] = {
     "as_published": f"true: {CODE}; false: our mending, see the README for the differences",
     "mode": "not stated, our choice: embedding for three channels without an m/z, ion images one by "
     "one otherwise",
-    "embedding": "not stated for other sections (the example's is UMAP), our choice: PCA, which needs "
+    "warm_up_on": f"{CODE}: an embedding, to no effect; our choice: the ion itself, so that an ion's "
+    "result does not depend on which others are in the stack",
+    "embedding": "for warm_up_on = embedding; not stated for other sections (the example's is UMAP), our choice: PCA, which needs "
     "nothing more; UMAP is an extra",
     "mapping_width": f"{CODE}: 64; quick: 12",
     "width": f"{CODE}: 128; quick: 16",
@@ -81,7 +84,7 @@ SOURCES: Mapping[str, str] = {
     "embedding_learning_rate": f"{CODE}: 2e-5; quick: 2e-3",
     "ion_iterations": f"{CODE}: 500; quick: 25",
     "ion_warm_up": f"{CODE}: 1000, of a network that is then thrown away, so as published they are "
-    "not run; otherwise run once a section and kept; quick: 40",
+    "not run; otherwise run and kept; quick: 40",
     "ion_learning_rate": f"{CODE}: 2e-4; quick: 2e-3",
     "beta1": f"{CODE}: 0.5",
     "beta2": f"{CODE}: 0.999",

@@ -19,7 +19,13 @@ from torch import Tensor
 from msibench import MSImage, Problem, Skip
 from msibench.decomposition import embed
 from msibench.training.fitting import ion_seed
-from msibench.training.ions import ScaledIons, network_guide, reason_to_skip, scale_ions
+from msibench.training.ions import (
+    ScaledIons,
+    ion_identities,
+    network_guide,
+    reason_to_skip,
+    scale_ions,
+)
 from msibench.training.threads import one_thread_each, ordered_map
 from msibench_deepfere.config import DeepfereConfig
 from msibench_deepfere.fitting import Curves, Fit, Views
@@ -29,8 +35,8 @@ log = logging.getLogger(__name__)
 
 CURVE_POINTS = 200
 """Points of a loss curve that the report keeps, the first and the last iteration among them."""
-EMBEDDING_SEED = 2**31
-"""Takes the place of an ion's index where the seed of the embedding's networks is drawn."""
+EMBEDDING_IDENTITY = 1
+"""Takes the place of an ion's identity where the seed of the embedding's networks is drawn."""
 
 
 class DeepFERE:
@@ -149,21 +155,26 @@ class DeepFERE:
     ) -> tuple[NDArray[np.float32], list[Curves]]:
         c = self.config
         fine = np.zeros((problem.low.channels, *problem.fine_shape), np.float32)
+        identities = ion_identities(problem.low)
         curves: list[Curves] = []
         start: Mapping[str, Tensor] = {}
         # As published, the warm-up belongs to networks that are thrown away: nothing to run.
-        if not c.as_published and c.ion_warm_up and ions.with_signal:
+        warm_up = 0 if c.as_published else c.ion_warm_up
+        if warm_up and c.warm_up_on == "embedding" and ions.with_signal:
             warm = self._warm_up(ions, stain, problem)
             curves.append(warm.curves)
+            warm_up = 0
             kept = warm.registration.state_dict()
             start = {name: value for name, value in kept.items() if not name.startswith("tail")}
 
         def one(ion: int) -> Curves:
-            seed = ion_seed(problem.seed, ion)
+            seed = ion_seed(problem.seed, identities[ion])
             fit = self._fit(1, seed, c.ion_learning_rate, problem, "ion")
             if start:
                 fit.registration.load_state_dict(start, strict=False)
             views = self._views(ions, [ion], stain, problem)
+            for _ in range(warm_up):
+                fit.warm_up(views)
             for _ in range(c.ion_iterations):
                 fit.joint(views)
             fine[ion] = _cut(fit.revised(views), problem)[0]
@@ -183,7 +194,7 @@ class DeepFERE:
         known = np.broadcast_to(ions.known.all(0), embedding.values.shape)
         summary = ScaledIons(embedding.values, known, embedding.scale)
         fit = self._fit(
-            3, ion_seed(problem.seed, EMBEDDING_SEED), c.ion_learning_rate, problem, "embedding"
+            3, ion_seed(problem.seed, EMBEDDING_IDENTITY), c.ion_learning_rate, problem, "embedding"
         )
         views = self._views(summary, [0, 1, 2], stain, problem)
         for iteration in range(c.ion_warm_up):

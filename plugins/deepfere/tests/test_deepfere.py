@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from msibench import GuideImage, MSImage, Problem, Skip
+from msibench.testing import MethodContract
 from msibench.testing.mirror import mirrored
 from msibench_deepfere import AS_PUBLISHED_SPEC, QUICK, SPEC
 from msibench_deepfere.config import AS_PUBLISHED, PAPER_BUDGET, QUICK_BUDGET, SOURCES
@@ -42,6 +43,7 @@ TINY = {
     "ion_warm_up": 2,
     "windows": 3,
 }
+PUBLISHED = {**TINY, "as_published": True}
 CHANNELS = {"embedding": 3, "ion": 1}
 
 
@@ -262,8 +264,16 @@ def test_both_modes_give_finite_images_in_the_unit_of_the_input(as_published, ch
     report = method.report()
     assert report["mode"] == mode
     json.dumps(report)
-    warm_ups = {"ion": 0 if as_published else 1, "embedding": 0}[mode]
-    assert len(report["curves"]) == warm_ups + (channels if mode == "ion" else 1)
+    assert len(report["curves"]) == (channels if mode == "ion" else 1)
+
+
+@pytest.mark.parametrize("embedding", ["pca", "nmf"])
+def test_one_warm_up_on_an_embedding_serves_all_ions(embedding):
+    method = DeepFERE(**{**TINY, "warm_up_on": "embedding", "embedding": embedding})
+    assert np.isfinite(method.upscale(section(2))).all()
+    curves = method.report()["curves"]
+    assert [len(curve["mapping"]["loss"]) for curve in curves] == [2, 2, 2]
+    assert [len(curve["correlation"]["loss"]) for curve in curves] == [0, 2, 2]
 
 
 def test_fitting_brings_the_output_closer_to_the_measured_image():
@@ -275,11 +285,17 @@ def test_fitting_brings_the_output_closer_to_the_measured_image():
     assert loss[-1] < 0.7 * loss[0]
 
 
-def test_the_warm_up_is_kept_by_every_ion_unless_as_published():
+def test_the_warm_up_is_kept_unless_as_published():
     problem = section(1)
-    with_warm_up = DeepFERE(**{**TINY, "ion_warm_up": 6}).upscale(problem)
-    without = DeepFERE(**{**TINY, "ion_warm_up": 0}).upscale(problem)
-    assert not np.array_equal(with_warm_up, without)
+    results = [
+        DeepFERE(**{**TINY, **change}).upscale(problem).tobytes()
+        for change in (
+            {"ion_warm_up": 0},
+            {"ion_warm_up": 6},
+            {"ion_warm_up": 6, "warm_up_on": "embedding"},
+        )
+    ]
+    assert len(set(results)) == 3
     published = [
         DeepFERE(**{**TINY, "as_published": True, "ion_warm_up": count}).upscale(problem)
         for count in (0, 6)
@@ -390,3 +406,15 @@ def test_settings_that_cannot_be_meant_are_refused(change, words):
 def test_the_plugin_is_found_without_torch():
     script = "import sys, msibench_deepfere; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+class TestDeepfereContract(MethodContract):
+    spec = SPEC
+    config = TINY
+    low_shape = (44, 43)
+
+
+class TestDeepfereAsPublishedContract(MethodContract):
+    spec = AS_PUBLISHED_SPEC
+    config = PUBLISHED
+    low_shape = (44, 43)

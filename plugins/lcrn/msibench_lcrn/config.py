@@ -73,5 +73,6 @@ SOURCES: Mapping[str, str] = {
     "best_by": "not stated, our choice: the edge loss, whose rises end the fit",
     "tile": "no influence on the result beyond rounding: fine pixels along the edge of the parts "
     "whose gradients are summed",
-    "memory_gb": "no influence on the result beyond rounding: memory that one group of ions may take",
+    "memory_gb": "no influence on the result beyond rounding: memory that the batch of "
+    "ions on a GPU may take",
 }

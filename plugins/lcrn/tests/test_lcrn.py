@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from msibench import GuideImage, MSImage, Problem, Skip
+from msibench.testing import MethodContract
 from msibench.testing.mirror import mirrored
 from msibench.training.ions import scale_ions
 from msibench_lcrn import QUICK, SPEC
@@ -211,7 +212,7 @@ def test_the_same_seed_gives_the_same_bytes_with_one_thread_or_two():
         results = []
         for threads in (1, 2, 2):
             torch.set_num_threads(threads)
-            results.append(LCRN(**{**SMALL, "tile": 16}).upscale(problem).tobytes())
+            results.append(LCRN(**{**SMALL, "tile": 16, "epochs": 4}).upscale(problem).tobytes())
     finally:
         torch.set_num_threads(before)
     assert len(set(results)) == 1
@@ -280,3 +281,8 @@ def test_bladder_tissue_is_fused_in_a_short_run():
     assert fine.shape == (3, 48, 60)
     mse = method.report()["curves"][0]["mse"]
     assert np.isfinite(mse).all()
+
+
+class TestLcrnContract(MethodContract):
+    spec = SPEC
+    config = SMALL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,19 +15,22 @@ from msibench import GuideImage, Problem, Skip
 from msibench.errors import RegistrationError
 from msibench.registration import Affine, Composite, register, resample
 from msibench.training.fitting import ion_seed
-from msibench.training.ions import network_guide, reason_to_skip, scale_ions
-from msibench.training.threads import one_thread_each
+from msibench.training.ions import ion_identities, network_guide, reason_to_skip, scale_ions
+from msibench.training.threads import one_thread_each, ordered_map
 from msibench_smsdl_net.config import SmsdlConfig
 from msibench_smsdl_net.dense_features import DenseFeatures, token_maps
+from msibench_smsdl_net.network import Regression
 from msibench_smsdl_net.regression import fit_regression, predict
-from msibench_smsdl_net.self_distillation import learn_features
+from msibench_smsdl_net.self_distillation import DistillationCurves, learn_features
+
+log = logging.getLogger(__name__)
 
 CURVE_POINTS = 200
 """Points of a loss curve that the report keeps, the first and the last step among them."""
 
 
 class SMSDLNet:
-    """Learn features of the stain by self-distillation, then the ions from the features.
+    """Learn features of the stain by self-distillation, then every ion from the features.
 
     A grey guide is repeated to three channels, of RGBA the opacity is left out; guides smaller than
     a global crop are continued by their border.
@@ -58,33 +62,69 @@ class SMSDLNet:
         if not which:
             self._report = {"channels": []}
             return fine
-        seed = ion_seed(problem.seed, 0)
-        generator = torch.Generator().manual_seed(seed)
-        with one_thread_each(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            colours = _standardised(network_guide(guide)).to(problem.device)
-            vit, distillation = learn_features(
-                _continued(colours, self.config.global_crop), self.config, generator
-            )
-            maps = token_maps(vit, colours, self.config.shifts)
-            features = DenseFeatures(maps, colours)
-            model, curve = fit_regression(features, ions, problem.factor, self.config, generator)
-            fine[which] = predict(model, features)
+        with one_thread_each() as threads:
+            features, distillation = self._features(guide, problem)
+            models = self._regressions(features.count, problem, which)
+
+            def fit(position: int) -> list[float]:
+                ion, (model, generator) = which[position], models[position]
+                curve = fit_regression(
+                    features,
+                    ions.values[ion],
+                    ions.known[ion],
+                    problem.factor,
+                    self.config,
+                    model,
+                    generator,
+                )
+                fine[ion] = predict(model, features)
+                log.info("ion %d of %d done", ion + 1, problem.low.channels)
+                return curve
+
+            with ordered_map(threads if problem.device == "cpu" else 1) as spread:
+                curves = spread(fit, range(len(which)))
         self._report = {
             "channels": which,
             "features": features.count,
             "registration": self.config.registration,
-            "curves": {
-                "distillation": _thinned(distillation.loss),
-                "teacher_entropy": _thinned(distillation.teacher_entropy),
-                "regression": _thinned(curve),
-            },
+            "distillation": _thinned(distillation.loss),
+            "teacher_entropy": _thinned(distillation.teacher_entropy),
+            "curves": [_thinned(curve) for curve in curves],
         }
         return ions.restore(fine)
 
     def report(self) -> Mapping[str, object]:
         """Return the loss curves of the last call of `upscale`."""
         return self._report
+
+    def _features(
+        self, guide: GuideImage, problem: Problem
+    ) -> tuple[DenseFeatures, DistillationCurves]:
+        """Learn the features of the guide; they know nothing of the ions."""
+        seed = ion_seed(problem.seed, 0)
+        colours = _standardised(network_guide(guide)).to(problem.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            vit, curves = learn_features(
+                _continued(colours, self.config.global_crop),
+                self.config,
+                torch.Generator().manual_seed(seed),
+            )
+        return DenseFeatures(token_maps(vit, colours, self.config.shifts), colours), curves
+
+    def _regressions(
+        self, features: int, problem: Problem, which: list[int]
+    ) -> list[tuple[Regression, torch.Generator]]:
+        """Return every ion's network and generator; both follow from the ion's own m/z."""
+        identities = ion_identities(problem.low)
+        made = []
+        with torch.random.fork_rng(devices=[]):
+            for ion in which:
+                seed = ion_seed(problem.seed, identities[ion])
+                torch.manual_seed(seed)
+                model = Regression(features, self.config.hidden).to(problem.device)
+                made.append((model, torch.Generator().manual_seed(seed)))
+        return made
 
     def _registered(self, problem: Problem) -> GuideImage:
         """Return the guide on the fine grid, bent onto the ion images if that is asked for."""

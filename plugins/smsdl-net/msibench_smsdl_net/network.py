@@ -112,16 +112,16 @@ class PrototypeHead(nn.Module):
 
 
 class Regression(nn.Module):
-    """From the features of one fine pixel to the intensities of all ions, never negative."""
+    """From the features of one fine pixel to the intensity of one ion, never negative."""
 
-    def __init__(self, features: int, hidden: Sequence[int], ions: int) -> None:
+    def __init__(self, features: int, hidden: Sequence[int]) -> None:
         super().__init__()
         widths = [features, *hidden]
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.GELU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], ions))
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """``(..., features)`` -> ``(..., ions)``."""
-        return F.softplus(self.layers(features))
+        """``(pixel, features)`` -> ``(pixel,)``."""
+        return F.softplus(self.layers(features)[:, 0])

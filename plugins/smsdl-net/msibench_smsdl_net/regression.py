@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from msibench.training.ions import ScaledIons
 from msibench_smsdl_net.config import SmsdlConfig
 from msibench_smsdl_net.dense_features import DenseFeatures
 from msibench_smsdl_net.network import Regression
-
-log = logging.getLogger(__name__)
 
 PIXELS_AT_A_TIME = 1 << 17
 
@@ -35,7 +30,6 @@ def footprint_loss(
     model: Regression,
     features: DenseFeatures,
     values: Tensor,
-    known: Tensor,
     pixels: Tensor,
     columns: int,
     factor: int,
@@ -46,10 +40,10 @@ def footprint_loss(
     ----------
     model, features
         The regression and what it reads.
-    values, known
-        ``(coarse pixel, ion)``: intensities in [0, 1], and 1 where they were measured.
+    values
+        Intensities of the coarse pixels in [0, 1], row by row.
     pixels
-        Indices of the coarse pixels to compare, row by row.
+        Indices of those to compare.
     columns
         Of the coarse grid.
     factor
@@ -57,59 +51,67 @@ def footprint_loss(
     """
     rows, across = footprint(pixels, columns, factor)
     predicted = model(features.at(rows.flatten(), across.flatten()))
-    mean = predicted.reshape(len(pixels), factor * factor, -1).mean(1)
-    weight = known[pixels]
-    error: Tensor = ((mean - values[pixels]).square() * weight).sum() / weight.sum().clamp(min=1)
+    mean = predicted.reshape(len(pixels), factor * factor).mean(1)
+    error: Tensor = (mean - values[pixels]).square().mean()
     return error
 
 
 def fit_regression(
     features: DenseFeatures,
-    ions: ScaledIons,
+    image: NDArray[np.float32],
+    known: NDArray[np.bool_],
     factor: int,
     config: SmsdlConfig,
+    model: Regression,
     generator: torch.Generator,
-) -> tuple[Regression, list[float]]:
-    """Train one regression for all ions that hold any signal."""
+) -> list[float]:
+    """Train the regression of one ion in place; return its loss curve.
+
+    Parameters
+    ----------
+    features
+        Of the whole section.
+    image, known
+        Intensities in [0, 1] on the coarse grid, and where they were measured (somewhere).
+    factor
+        Fine pixels per coarse one.
+    config
+        Steps, batch, learning rate.
+    model
+        With its first weights.
+    generator
+        Draws the batches.
+    """
     device = features.colours.device
-    which = list(ions.with_signal)
-    columns = ions.values.shape[2]
-    values = torch.from_numpy(ions.values[which].reshape(len(which), -1).T.copy()).to(device)
-    known = torch.from_numpy(ions.known[which].reshape(len(which), -1).T.astype(np.float32)).to(
-        device
-    )
-    model = Regression(features.count, config.hidden, len(which)).to(device)
+    values = torch.from_numpy(image.flatten()).to(device)
+    usable = torch.from_numpy(np.flatnonzero(known)).to(device)
     last = model.layers[-1]
     assert isinstance(last, torch.nn.Linear)
-    with torch.no_grad():  # start at each ion's mean: softplus(x) = mean
-        mean = (values * known).sum(0) / known.sum(0).clamp(min=1)
-        last.bias.copy_(mean.clamp(min=1e-3).expm1().log())
+    with torch.no_grad():  # start at the ion's mean: softplus(x) = mean
+        last.bias.fill_(values[usable].mean().clamp(min=1e-3).expm1().log())
     optimiser = torch.optim.Adam(model.parameters(), lr=config.regression_learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimiser, max(config.regression_steps, 1)
     )
     # A footprint of many fine pixels is read fewer at a time.
-    batch = max(1, min(config.regression_batch, PIXELS_AT_A_TIME // factor**2, len(values)))
-    usable = torch.nonzero(known.sum(1))[:, 0]
+    batch = max(1, min(config.regression_batch, PIXELS_AT_A_TIME // factor**2, len(usable)))
     curve: list[float] = []
     order = torch.empty(0, dtype=torch.int64)
-    for step in range(config.regression_steps):
-        if len(order) < min(batch, len(usable)):
+    for _ in range(config.regression_steps):
+        if len(order) < batch:
             order = torch.randperm(len(usable), generator=generator)
         pixels, order = usable[order[:batch].to(device)], order[batch:]
-        loss = footprint_loss(model, features, values, known, pixels, columns, factor)
+        loss = footprint_loss(model, features, values, pixels, image.shape[1], factor)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
         curve.append(loss.item())
-        if step % 100 == 0:
-            log.info("regression: %d steps left", config.regression_steps - step)
-    return model.eval(), curve
+    return curve
 
 
 def predict(model: Regression, features: DenseFeatures) -> NDArray[np.float32]:
-    """Return ``(ion, row, column)`` on the fine grid, some rows at a time."""
+    """Return one ion on the fine grid, ``(row, column)``, some rows at a time."""
     height, width = features.colours.shape[-2:]
     band = max(1, PIXELS_AT_A_TIME // width)
     bands = []
@@ -119,6 +121,6 @@ def predict(model: Regression, features: DenseFeatures) -> NDArray[np.float32]:
         with torch.inference_mode():
             y, x = torch.meshgrid(rows, columns, indexing="ij")
             values = model(features.at(y.flatten(), x.flatten()))
-        bands.append(values.T.reshape(-1, len(rows), width).float().cpu().numpy())
-    joined: NDArray[np.float32] = np.concatenate(bands, axis=1)
+        bands.append(values.reshape(len(rows), width).float().cpu().numpy())
+    joined: NDArray[np.float32] = np.concatenate(bands)
     return joined

@@ -10,6 +10,7 @@ import torch
 from scipy import ndimage
 
 from msibench import GuideImage, MSImage, Problem, Skip
+from msibench.testing import MethodContract
 from msibench.testing.mirror import mirrored
 from msibench.training.ions import scale_ions
 from msibench_smsdl_net import QUICK, SPEC
@@ -164,19 +165,17 @@ def test_the_footprint_of_an_msi_pixel_is_its_block_of_fine_pixels():
 
 def test_the_regression_is_judged_by_the_mean_over_the_footprint():
     problem = section()
-    ions = scale_ions(problem.low)
+    image = scale_ions(problem.low).values[0]
     features = DenseFeatures((), torch.from_numpy(problem.guide.values))
     torch.manual_seed(0)
-    model = Regression(3, (5,), 2)
-    values = torch.from_numpy(ions.values.reshape(2, -1).T.copy())
-    known = torch.ones_like(values)
-    known[7] = 0
-    loss = footprint_loss(model, features, values, known, torch.arange(90), 9, 4)
+    model = Regression(3, (5,))
+    pixels = torch.tensor([3, 40, 41, 89])
+    loss = footprint_loss(model, features, torch.from_numpy(image.flatten()), pixels, 9, 4)
 
     with torch.no_grad():
-        fine = model(torch.from_numpy(problem.guide.values).permute(1, 2, 0)).numpy()
-    mean = fine.reshape(10, 4, 9, 4, 2).mean((1, 3)).reshape(-1, 2)
-    difference = np.delete((mean - values.numpy()) ** 2, 7, 0)
+        fine = model(torch.from_numpy(problem.guide.values).flatten(1).T).numpy()
+    mean = fine.reshape(10, 4, 9, 4).mean((1, 3))
+    difference = ((mean - image) ** 2).flatten()[pixels.numpy()]
     assert loss.item() == pytest.approx(difference.mean(), rel=1e-4)
 
 
@@ -184,9 +183,16 @@ def test_the_regression_finds_ions_that_are_a_function_of_the_features():
     problem = section()
     features = DenseFeatures((), torch.from_numpy(problem.guide.values))
     config = SmsdlConfig(**{**TINY, "hidden": (16,), "regression_steps": 300})
+    ions = scale_ions(problem.low)
     torch.manual_seed(0)
-    _, curve = fit_regression(
-        features, scale_ions(problem.low), 4, config, torch.Generator().manual_seed(0)
+    curve = fit_regression(
+        features,
+        ions.values[1],
+        ions.known[1],
+        4,
+        config,
+        Regression(3, (16,)),
+        torch.Generator().manual_seed(0),
     )
     assert np.mean(curve[-10:]) < 0.02 * curve[0]
 
@@ -211,7 +217,8 @@ def test_output_is_finite_never_negative_and_reported(guide_channels):
     report = method.report()
     json.dumps(report)
     assert report["features"] == 3 * 4 + 3
-    assert len(report["curves"]["distillation"]["value"]) == 2
+    assert len(report["distillation"]["value"]) == 2
+    assert [len(curve["value"]) for curve in report["curves"]] == [4, 4]
 
 
 @pytest.mark.parametrize(
@@ -344,3 +351,8 @@ def test_settings_that_cannot_be_meant_are_refused(change, words):
 def test_the_plugin_is_found_without_torch():
     script = "import sys, msibench_smsdl_net; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+class TestSmsdlNetContract(MethodContract):
+    spec = SPEC
+    config = TINY
