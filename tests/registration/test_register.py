@@ -103,6 +103,18 @@ def test_the_known_map_of_the_bladder_is_recovered_from_three_degrees_and_twenty
     assert found.report.accepted
 
 
+@pytest.mark.parametrize("model", ["rigid", "affine"])
+def test_the_known_misregistration_of_the_phantom_is_recovered_within_half_a_pixel(model):
+    generator = pytest.importorskip("msibench_datasets.phantom.generator")
+    made = generator.make_phantom(seed=1, rotation_deg=2.5, shift_px=(4.0, -3.0))
+    known = Affine(made.guide_to_section[:, :2], made.guide_to_section[:, 2])
+    image = as_stack(made.counts, made.mz, mask=made.mask)
+    assert worst(Affine.identity(), known, image.shape) > 9
+    found = register(GuideImage(made.guide), image, model=model)
+    assert worst(found.transform, known, image.shape) < 0.5
+    assert found.report.accepted
+
+
 def test_pictures_that_have_nothing_in_common_are_refused_unless_accepted():
     other = as_stack(np.random.default_rng(3).random((2, *SHAPE)))
     with pytest.raises(RegistrationError, match="--accept-registration"):
