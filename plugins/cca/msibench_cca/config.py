@@ -69,7 +69,8 @@ SOURCES: Mapping[str, str] = {
     "mask_dilation": f"{PAPER}, 2.4: binary dilation; how often is not stated, our choice: 2",
     "register": "the benchmark's sections are registered; the imzML pipeline registers",
     "register_steps": "not stated, our choice: 300",
-    "register_rate": "not stated, our choice: Adam, 0.01 of the image's half width per step",
+    "register_rate": "not stated, our choice: Adam, 0.01 of the image's half width per step; loss (not "
+    "stated): normalised cross-correlation",
     "match_ppm": f"{PAPER}, 2.2: finer modalities are resampled to the coarse one's m/z; the tolerance is "
     "not stated, our choice: 100 ppm; None keeps each file's own m/z",
     "mz_gap": f"{PAPER}, 2.2.1: the smallest gap between m/z, found in the file (None)",

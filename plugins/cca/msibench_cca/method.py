@@ -17,7 +17,6 @@ from msibench_cca.canonical import predict_in_stages
 from msibench_cca.config import CCAConfig
 from msibench_cca.grid_artefact import remove_grid
 from msibench_cca.maps import Maps, factor_image
-from msibench_cca.masks import resample
 
 
 class CCAFusion:
@@ -53,6 +52,7 @@ class CCAFusion:
             return Skip("needs tissue: no coarse pixel is on the mask and known in all ion images")
         coarse, channels = low
         finer = []
+        self._motions: list[dict[str, object]] = []
         for name, image in (("middle", problem.middle), ("second", problem.second)):
             if image is None:
                 continue
@@ -64,6 +64,8 @@ class CCAFusion:
         self._report = {
             "nmf_relative_error": [round(maps.relative_error, 6) for maps in (coarse, *finer)]
         }
+        if self._motions:
+            self._report["registration"] = self._motions
         rows, columns = problem.fine_shape
         fine = magnify(
             ions := scale_ions(problem.low),
@@ -105,12 +107,16 @@ class CCAFusion:
             return finer
         from msibench_cca.registration import move, register_rigid
 
-        inputs, known = resample(finer, coarse.shape)
         found = register_rigid(
-            np.where(known, inputs.sum(0), 0),
-            coarse.values.sum(0),
-            steps=self.config.register_steps,
-            rate=self.config.register_rate,
+            finer, coarse, steps=self.config.register_steps, rate=self.config.register_rate
+        )
+        self._motions.append(
+            {
+                "angle_deg": round(found.angle_deg, 4),
+                "correlation_before": round(found.correlation_before, 6),
+                "correlation": round(found.correlation, 6),
+                "refused": found.refused,
+            }
         )
         return move(finer, found)
 

@@ -24,9 +24,9 @@ from msibench_cca.canonical import Stage, predict_in_stages
 from msibench_cca.config import CCAConfig
 from msibench_cca.grid_artefact import WithoutGrid
 from msibench_cca.maps import Maps, factor
-from msibench_cca.masks import largest_section, resample, tissue_mask
+from msibench_cca.masks import largest_section, tissue_mask
 from msibench_cca.mz_grid import MzGrid, SpectraOnGrid, binned, make_grid
-from msibench_cca.registration import Rigid, move, register_rigid
+from msibench_cca.registration import Motion, move, register_rigid
 
 PathLike = str | os.PathLike[str]
 
@@ -43,7 +43,7 @@ class Fusion:
     """Da, ``(m/z,)``."""
     crops: tuple[tuple[slice, slice], ...]
     """Rows and columns of each file that the section takes, coarse first."""
-    motions: tuple[Rigid, ...]
+    motions: tuple[Motion, ...]
     """How each finer modality was moved."""
     stages: tuple[Stage, ...]
     pixel_size_um: float
@@ -130,10 +130,9 @@ def fuse(
     for index in range(1, len(maps)):
         if not settings.register:
             break
-        inputs, known = resample(maps[index], maps[index - 1].shape)
         found = register_rigid(
-            np.where(known, inputs.sum(0), 0),
-            maps[index - 1].values.sum(0),
+            maps[index],
+            maps[index - 1],
             steps=settings.register_steps,
             rate=settings.register_rate,
         )

@@ -1,107 +1,109 @@
-"""Step 5: rigid registration by gradient descent through PyTorch's grid sampling."""
+"""Step 5: rigid registration by gradient descent through PyTorch's grid sampling.
+
+The descent is `msibench.registration.torch_affine`; here it is asked for the motion of one modality's
+summed maps onto another's, and the maps are moved by what it finds.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from msibench.errors import MSIBenchError
 from msibench_cca.maps import Maps
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from msibench_cca.masks import resample
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Rigid:
-    """Rotation about the centre, then a shift; the same on every grid over the same area."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Motion:
+    """Where, among its own pixels, the moving modality shows what lies at each of them."""
 
+    matrix: Floats
+    """``(2, 2)``, on (row, column) of the moving modality's grid."""
+    offset: Floats
+    """``(2,)`` pixels."""
     angle_deg: float
-    shift: tuple[float, float]
-    """Down and across, as a share of half the height and half the width."""
-    loss: float
-    """Mean squared difference of the images, scaled to [0, 1], at the end."""
-    start_loss: float
-    """The same before registration."""
+    """Of the turn that was found."""
+    correlation_before: float
+    """Of the summed maps on the coarser grid, as the files lie."""
+    correlation: float
+    """The same after the motion."""
+    refused: str = ""
+    """Why nothing was moved; empty otherwise."""
 
 
-def register_rigid(moving: Floats, fixed: Floats, *, steps: int, rate: float) -> Rigid:
-    """Find the rigid motion that makes `moving` look like `fixed`, both ``(row, column)`` on one grid.
+def register_rigid(moving: Maps, fixed: Maps, *, steps: int, rate: float) -> Motion:
+    """Find the rigid motion that makes the sum of all moving maps look like that of the fixed ones.
 
-    Angle and shift are the parameters, mean squared difference the loss, Adam the optimiser. Both images
-    are scaled to [0, 1] and smoothed at first (a quarter of the steps each at 4, 2, 1, 0 pixels), so that
-    a distant match is found. The identity is kept where nothing better is found.
+    Parameters
+    ----------
+    moving, fixed
+        Over the same area; `moving` on the finer grid.
+    steps
+        Of Adam in all, shared by the passes from coarse to fine.
+    rate
+        Adam's learning rate, in half widths of the image.
+
+    Returns
+    -------
+    The motion; none, with the reason, where there is nothing to go by or nothing better is found.
     """
-    import torch
+    from msibench.registration.torch_affine import register_torch
 
-    start = torch.zeros(3, dtype=torch.float64)
-    images = [_unit(moving), _unit(fixed)]
-    with torch.no_grad():
-        before = _mismatch(start, *(torch.from_numpy(x) for x in images)).item()
-    best, lowest = start.clone(), before
-    for smooth in (4.0, 2.0, 1.0, 0.0):
-        mover, target = (torch.from_numpy(_blurred(x, smooth)) for x in images)
-        motion = best.clone().requires_grad_()
-        optimiser = torch.optim.Adam([motion], lr=rate)
-        for _ in range(max(steps // 4, 1)):
-            optimiser.zero_grad()
-            loss = _mismatch(motion, mover, target)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-        with torch.no_grad():
-            final = motion.detach()
-            now = _mismatch(final, *(torch.from_numpy(x) for x in images)).item()
-        if now < lowest:
-            best, lowest = final.clone(), now
-    angle, down, across = best.tolist()
-    return Rigid(float(np.rad2deg(angle)), (down, across), lowest, before)
+    before = _likeness(moving, fixed)
+    stay = Motion(np.eye(2), np.zeros(2), 0.0, before, before)
+    ratio = np.array(moving.shape) / np.array(fixed.shape)
+    try:
+        found = register_torch(
+            _total(moving), _total(fixed), steps=max(steps // 4, 1), learning_rate=rate
+        )
+    except MSIBenchError as error:
+        return _refused(stay, str(error))
+    turn = found.matrix / ratio[:, None]
+    motion = Motion(
+        found.matrix / ratio,
+        found.offset + found.matrix @ (0.5 / ratio - 0.5),
+        float(np.rad2deg(np.arctan2(turn[1, 0], turn[0, 0]))),
+        before,
+        0.0,
+    )
+    after = _likeness(move(moving, motion), fixed)
+    if not after > before:
+        return _refused(stay, "no motion makes the two more alike than they are")
+    return Motion(motion.matrix, motion.offset, motion.angle_deg, before, after)
 
 
-def move(maps: Maps, rigid: Rigid) -> Maps:
-    """Return the maps moved (bilinear), with pixels that come from outside unknown."""
-    import torch
-
-    motion = torch.tensor([np.deg2rad(rigid.angle_deg), *rigid.shift], dtype=torch.float64)
-    known = maps.known.astype(np.float64)
-    stack = np.concatenate([np.where(maps.known, maps.values, 0), known[None]])
-    moved = _warp(motion, torch.from_numpy(stack)).numpy()
+def move(maps: Maps, motion: Motion) -> Maps:
+    """Return the maps moved (bilinear); pixels that come from outside are unknown."""
+    if motion.refused:
+        return maps
+    layers = [*np.where(maps.known, maps.values, 0), maps.known.astype(np.float64)]
+    moved = np.stack(
+        [ndimage.affine_transform(x, motion.matrix, motion.offset, order=1) for x in layers]
+    )
     share = moved[-1]
     values = np.where(share > 0.5, moved[:-1] / np.maximum(share, 0.5), 0)
     return Maps(values, share > 0.5, maps.spectra, maps.relative_error)
 
 
-def _warp(motion: Tensor, images: Tensor) -> Tensor:
-    """``(channel, row, column)`` -> the same, rotated and shifted."""
-    import torch
-    import torch.nn.functional as F
+def _total(maps: Maps) -> Floats:
+    return np.asarray(np.where(maps.known, maps.values.sum(0), 0))
 
-    rows, columns = images.shape[-2:]
-    cos, sin = torch.cos(motion[0]), torch.sin(motion[0])
-    # Normalised coordinates are not square: a rotation in pixels is a shear in them.
-    theta = torch.stack(
-        [
-            torch.stack([cos, -sin * (rows / columns), motion[2]]),
-            torch.stack([sin * (columns / rows), cos, motion[1]]),
-        ]
+
+def _likeness(moving: Maps, fixed: Maps) -> float:
+    values, known = resample(moving, fixed.shape)
+    pair = np.where(known, values.sum(0), 0).ravel(), _total(fixed).ravel()
+    if min(np.ptp(image) for image in pair) == 0:
+        return 0.0
+    return float(np.corrcoef(*pair)[0, 1])
+
+
+def _refused(stay: Motion, reason: str) -> Motion:
+    return Motion(
+        stay.matrix, stay.offset, 0.0, stay.correlation_before, stay.correlation_before, reason
     )
-    grid = F.affine_grid(theta[None], [1, 1, rows, columns], align_corners=False)
-    return F.grid_sample(images[None], grid, align_corners=False)[0]
-
-
-def _mismatch(motion: Tensor, moving: Tensor, fixed: Tensor) -> Tensor:
-    return (_warp(motion, moving[None])[0] - fixed).square().mean()
-
-
-def _unit(image: Floats) -> Floats:
-    low, high = float(image.min()), float(image.max())
-    return np.asarray((image - low) / (high - low) if high > low else np.zeros_like(image))
-
-
-def _blurred(image: Floats, sigma: float) -> Floats:
-    from scipy import ndimage
-
-    return np.asarray(ndimage.gaussian_filter(image, sigma) if sigma else image)
