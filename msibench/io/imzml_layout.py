@@ -18,6 +18,8 @@ from msibench.errors import DataError
 from msibench.io.imzml_header import DTYPE_OF_NAME, ArrayEncoding
 from msibench.io.imzml_spectra import ABSENT, SpectrumTable
 
+CHUNK = 1 << 16
+"""Spectra that are looked at together."""
 ZLIB_RATIO = 1032
 """The most that a byte of zlib-compressed data can stand for (zlib technical details)."""
 
@@ -282,6 +284,8 @@ class _Check:
 
     def overlaps(self, mz: ArrayColumn, intensity: ArrayColumn, length: NDArray[np.int64]) -> None:
         """Warn where two different arrays share bytes: one of their offsets is wrong."""
+        if in_order(mz, intensity, length):
+            return
         filled = np.flatnonzero(length)
         start = np.stack([mz.offset[filled], intensity.offset[filled]], axis=1)
         stop = start + np.stack([mz.stored[filled], intensity.stored[filled]], axis=1)
@@ -318,6 +322,37 @@ class _Check:
             self.warnings.append(
                 f"an array of spectrum {int(row[early[0]])} begins inside the 16 bytes of the UUID"
             )
+
+
+def in_order(mz: ArrayColumn, intensity: ArrayColumn, length: NDArray[np.int64]) -> bool:
+    """Whether all arrays follow one another, as most software writes them, without sharing bytes.
+
+    Looks at a few thousand spectra at a time, so that millions need no memory; m/z arrays that are
+    the same for all spectra count once.
+    """
+    filled = length > 0
+    if not filled.any():
+        return True
+    first = int(np.argmax(filled))
+    shared = bool((mz.offset[filled] == mz.offset[first]).all())
+    furthest = 16
+    if shared:
+        furthest = int(mz.offset[first] + mz.stored[filled].max())
+        if mz.offset[first] < 16:
+            return False
+    for begin in range(0, length.size, CHUNK):
+        rows = slice(begin, begin + CHUNK)
+        columns = (intensity,) if shared else (mz, intensity)
+        use = np.repeat(filled[rows], len(columns))
+        start = np.stack([column.offset[rows] for column in columns], axis=1).ravel()[use]
+        stored = np.stack([column.stored[rows] for column in columns], axis=1).ravel()[use]
+        if start.size == 0:
+            continue
+        stop = start + stored
+        if start[0] < furthest or (start[1:] < stop[:-1]).any():
+            return False
+        furthest = int(stop[-1])
+    return True
 
 
 def unwrap_32_bit(offset: NDArray[np.int64], size: int) -> NDArray[np.int64]:

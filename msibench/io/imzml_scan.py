@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +17,15 @@ from numpy.typing import NDArray
 
 from msibench.io.compiled import compiled
 from msibench.io.imzml_header import ArrayEncoding, Header, encoding_of, meanings
-from msibench.io.imzml_spectra import ABSENT, COLUMNS, TERM_BITS, SpectrumTable
+from msibench.io.imzml_spectra import COLUMNS, TERM_BITS, SpectrumTable
 from msibench.io.imzml_xml import parse_imzml
 
 ROWS = 1 << 16
 """Spectra in one step of the scan."""
 TAIL = 1 << 20
 """Bytes after the list of spectra that are read with the real parser."""
+SHORTEST = 64
+"""Bytes that the shortest ``<spectrum>`` takes; more of them cannot be in the file."""
 MORE, COMPLETE, SURPRISE = 0, 1, 2
 
 
@@ -52,21 +53,15 @@ def scan_imzml(path: Path) -> tuple[Header, SpectrumTable] | None:
         groups = _Groups(header)
         if not groups.usable:
             return None
+        count = header.declared_spectra
+        if count is None or count > (end - start) // SHORTEST:
+            return None
         view = np.frombuffer(xml, dtype=np.uint8)
         try:
-            blocks = list(_blocks(xml, view, start, end, groups))
-        except _SurpriseError:
-            return None
+            numbers = _fill(xml, view, start, end, groups, count)
         finally:
             del view
-    numbers = np.concatenate(blocks) if blocks else np.empty((0, len(COLUMNS)), np.int64)
-    if numbers.shape[0] != header.declared_spectra:
-        return None
-    return header, SpectrumTable(numbers, groups.encodings)
-
-
-class _SurpriseError(Exception):
-    """The bytes hold something that the scan does not understand."""
+    return None if numbers is None else (header, SpectrumTable(numbers, groups.encodings))
 
 
 class _Groups:
@@ -91,23 +86,28 @@ class _Groups:
         self.terms = np.array(bits, dtype=np.int64)
 
 
-def _blocks(
-    xml: mmap.mmap, view: NDArray[np.uint8], start: int, end: int, groups: _Groups
-) -> Iterator[NDArray[np.int64]]:
-    position, state = start, MORE
+def _fill(
+    xml: mmap.mmap, view: NDArray[np.uint8], start: int, end: int, groups: _Groups, count: int
+) -> NDArray[np.int64] | None:
+    """Return the numbers of `count` spectra, or None when the scan met something else."""
+    numbers = np.empty((count, len(COLUMNS)), dtype=np.int64)
+    nothing = np.empty((1, len(COLUMNS)), dtype=np.int64)
+    position, state, rows = start, MORE, 0
     while state == MORE:
-        numbers = np.full((ROWS, len(COLUMNS)), ABSENT, dtype=np.int64)
-        state, stop, rows = _scan(
-            view, position, end, groups.names, groups.ends, groups.kinds, groups.terms, numbers
+        part = numbers[rows : rows + ROWS] if rows < count else nothing
+        state, stop, found = _scan(
+            view, position, end, groups.names, groups.ends, groups.kinds, groups.terms, part
         )
-        if state == SURPRISE:
-            raise _SurpriseError
-        yield numbers[:rows].copy() if rows < ROWS else numbers
-        if stop - position > (1 << 24) and hasattr(mmap, "MADV_DONTNEED"):
-            page = mmap.PAGESIZE
-            first = position // page * page
-            xml.madvise(mmap.MADV_DONTNEED, first, (stop - first) // page * page)
+        if state == SURPRISE or (rows == count and found):
+            return None
+        rows += found
+        if hasattr(mmap, "MADV_DONTNEED"):  # give the pages back: the XML may be gigabytes
+            first = position // mmap.PAGESIZE * mmap.PAGESIZE
+            size = (stop - first) // mmap.PAGESIZE * mmap.PAGESIZE
+            if size:
+                xml.madvise(mmap.MADV_DONTNEED, first, size)
         position = stop
+    return numbers if rows == count else None
 
 
 @compiled

@@ -8,6 +8,7 @@ again with ISO-8859-1, in which every byte is a character; only free text can be
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -100,7 +101,8 @@ class _Document:
         self.depth = 0
         self.group: list[CvParam] | None = None
         self.section = ""
-        self.rows: list[tuple[int, ...]] = []
+        self.numbers = array("q")
+        self.count = 0
         self.encodings: dict[ArrayEncoding, int] = {}
         self.known: dict[tuple[CvParam, ...], ArrayEncoding] = {}
         self.group_terms: dict[str, int] = {}
@@ -148,7 +150,8 @@ class _Document:
             self.finish_array()
         elif name == "spectrum" and self.spectrum is not None:
             row = self.spectrum
-            self.rows.append(tuple(row.get(column, ABSENT) for column in COLUMNS))
+            self.numbers.extend(row.get(column, ABSENT) for column in COLUMNS)
+            self.count += 1
             self.spectrum = None
         elif name == "referenceableParamGroup":
             self.group = None
@@ -201,7 +204,7 @@ class _Document:
         number = self.whole_number(column, text)
         if numbers.setdefault(column, number) != number:
             raise DataError(
-                f"{self.path.name}, spectrum {len(self.rows)}: two values for {column}, "
+                f"{self.path.name}, spectrum {self.count}: two values for {column}, "
                 f"{numbers[column]} and {number}; the file must say which holds. Export it again."
             )
 
@@ -219,7 +222,7 @@ class _Document:
         except InvalidOperation:
             pass
         raise DataError(
-            f"{self.path.name}, spectrum {len(self.rows)}: {column} should be a whole number, "
+            f"{self.path.name}, spectrum {self.count}: {column} should be a whole number, "
             f"got {text[:40]!r}. Correct the file or export it again."
         )
 
@@ -233,7 +236,7 @@ class _Document:
         if encoding.kind != "other":
             if f"{encoding.kind}_encoding" in self.spectrum:
                 raise DataError(
-                    f"{self.path.name}, spectrum {len(self.rows)}: has two {encoding.kind} arrays; "
+                    f"{self.path.name}, spectrum {self.count}: has two {encoding.kind} arrays; "
                     "which of them is meant cannot be told. Export the file again."
                 )
             for column, number in self.array.items():
@@ -243,7 +246,10 @@ class _Document:
         self.array = None
 
     def table(self) -> SpectrumTable:
-        numbers = np.array(self.rows, dtype=np.int64).reshape(len(self.rows), len(COLUMNS))
+        numbers = (
+            np.frombuffer(self.numbers, dtype=np.int64) if self.count else np.empty(0, np.int64)
+        )
+        numbers = numbers.reshape(self.count, len(COLUMNS))
         return SpectrumTable(numbers, tuple(self.encodings), self.scientific)
 
 
