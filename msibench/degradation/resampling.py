@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 Edges = Literal["renormalise", "symmetric"]
 """What lies beyond the image: nothing, with the rest of the kernel scaled up to 1 (PIL, torch),
@@ -62,15 +63,17 @@ def resample_separably(
 ) -> NDArray[np.float64]:
     """Apply taps along both axes of ``(channel, row, column)``.
 
-    A plain sum over taps rather than a matrix product: its order of additions is fixed, so the
-    bytes are the same whatever the number of threads of the linear-algebra library.
+    As sparse matrices: their products add tap after tap, so the bytes are the same whatever the
+    number of threads of the linear-algebra library.
     """
-    index, weight = rows
-    narrow = np.zeros((values.shape[0], index.shape[0], values.shape[2]))
-    for tap in range(index.shape[1]):
-        narrow += weight[None, :, tap, None] * values[:, index[:, tap], :]
-    index, weight = columns
-    out = np.zeros((values.shape[0], narrow.shape[1], index.shape[0]))
-    for tap in range(index.shape[1]):
-        out += weight[None, None, :, tap] * narrow[:, :, index[:, tap]]
+    down, across = _matrix(rows, values.shape[1]), _matrix(columns, values.shape[2])
+    out = np.empty((values.shape[0], down.shape[0], across.shape[0]))
+    for channel, image in enumerate(values):
+        out[channel] = (across @ np.ascontiguousarray((down @ image).T)).T
     return out
+
+
+def _matrix(line: tuple[NDArray[np.intp], NDArray[np.float64]], fine: int) -> sparse.csr_array:
+    index, weight = line
+    starts = np.arange(index.shape[0] + 1) * index.shape[1]
+    return sparse.csr_array((weight.ravel(), index.ravel(), starts), shape=(index.shape[0], fine))

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from msibench.degradation.binning import area_mean
 from msibench.errors import RegistrationError
 from msibench.image import GuideImage
 from msibench.registration.affine import Affine
@@ -104,13 +103,19 @@ def _coarsen(
     factor = int(_ratio(transform, shape) // MAX_SAMPLES_PER_EDGE)
     if factor < 2 or min(guide.shape) < factor:
         return guide, transform
-    rows, columns = (side // factor * factor for side in guide.shape)
-    binned = area_mean(guide.values[:, :rows, :columns], factor)
+    binned = _binned(guide.values, factor)
     mask = guide.mask
     if mask is not None:
-        mask = area_mean(mask[:rows, :columns].astype(np.float64), factor) >= 0.5
+        mask = np.asarray(_binned(mask.astype(np.float64), factor) >= 0.5)
     shrink = Affine(np.eye(2) / factor, np.full(2, (1 / factor - 1) / 2))
     return replace(guide, values=binned.astype(np.float32), mask=mask), Composite(transform, shrink)
+
+
+def _binned(values: NDArray[np.floating], factor: int) -> NDArray[np.float64]:
+    rows, columns = (side // factor for side in values.shape[-2:])
+    whole = values[..., : rows * factor, : columns * factor]
+    blocks = whole.reshape(*values.shape[:-2], rows, factor, columns, factor)
+    return np.asarray(blocks.mean(axis=(-3, -1), dtype=np.float64))
 
 
 def _add_footprints(
