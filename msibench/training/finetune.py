@@ -213,7 +213,11 @@ def finetune(
         validation=() if objective else pairs,
         folder=folder,
         resume=resume,
-        request={"request": request.as_json(), "data": [d["sha256"] for d in data], "base": base},
+        request={
+            "request": _without_end(request),
+            "data": [d["sha256"] for d in data],
+            "base": base,
+        },
         world=world,
         progress=progress,
         workers=workers,
@@ -251,6 +255,12 @@ def curve_of(result: TrainingResult, config: TrainingConfig, points: int = 200) 
         "loss": [float(loss[a:b].mean()) for a, b in pairwise(ends)],
         "lr": [rate(int(end) - 1) for end in ends[1:]],
     }
+
+
+def _without_end(request: FinetuneRequest) -> dict[str, Any]:
+    """Return the request without the step at which it stops: what may change when resuming."""
+    plain = request.as_json()
+    return {**plain, "training": {**plain["training"], "stop_at": 0}}
 
 
 def _describe(section: TrainingSection) -> dict[str, Any]:

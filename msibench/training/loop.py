@@ -37,6 +37,10 @@ class TrainingConfig:
     """Every choice that decides the result, beside data and network."""
 
     iterations: int = 1000
+    """Length of the schedule."""
+    stop_at: int = 0
+    """Finish after this many steps of the schedule; 0: after all. Another value may be given when
+    resuming, as the steps before it are the same."""
     loss: Mapping[str, float] = field(default_factory=lambda: {"l1": 1.0})
     optimiser: Literal["adam", "adamw"] = "adamw"
     lr: float = 2e-4
@@ -62,6 +66,10 @@ class TrainingConfig:
             raise ConfigurationError(
                 "iterations, validate_every and checkpoint_every must be at least 1"
             )
+        if not 0 <= self.stop_at <= self.iterations:
+            raise ConfigurationError(
+                f"stop_at must be 0 to iterations ({self.iterations}), got {self.stop_at}"
+            )
         if self.optimiser not in ("adam", "adamw"):
             raise ConfigurationError(f"optimiser must be adam or adamw, got {self.optimiser!r}")
         if self.precision not in ("float32", "bfloat16", "float16"):
@@ -70,6 +78,11 @@ class TrainingConfig:
             )
         if not 0 <= self.ema < 1:
             raise ConfigurationError(f"ema must be in [0, 1), got {self.ema}")
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        return self.stop_at or self.iterations
 
     def rate(self) -> Schedule:
         """Return the learning rate as a function of the step."""
@@ -217,12 +230,12 @@ class _Run:
         draw = partial(self.patches.batch, rank=world.rank, world=world.size)
         pending: list[Tensor] = []
         began = asked = time.perf_counter()
-        for batch in prefetched(draw, self.iteration, config.iterations, workers=workers):
+        for batch in prefetched(draw, self.iteration, config.steps, workers=workers):
             self.waited += time.perf_counter() - asked
             lr = rate(batch.iteration)
             pending.append(self._step(shared, batch.low, batch.high, lr))
             self.iteration = done = batch.iteration + 1
-            last = done == config.iterations
+            last = done == config.steps
             judge = last or done % config.validate_every == 0
             keep = folder is not None and (last or done % config.checkpoint_every == 0)
             if judge or keep or done % 20 == 0:
@@ -234,7 +247,7 @@ class _Run:
                     self.save(folder)
                 if progress is not None and world.leads:
                     values = self.validated[-1] if self.validated else {}
-                    progress(Progress(done, config.iterations, mean, lr, values))
+                    progress(Progress(done, config.steps, mean, lr, values))
             asked = time.perf_counter()
         world.wait()
         self.seconds = time.perf_counter() - began
@@ -333,7 +346,8 @@ class _Run:
         self.network.eval()
         weights = {key: value.detach().cpu().clone() for key, value in average.items()}
         waited = self.waited / self.seconds if self.seconds > 0 else 0.0
-        return TrainingResult(weights, self.losses.tolist(), self.validated, waited)
+        loss = self.losses[: self.iteration].tolist()
+        return TrainingResult(weights, loss, self.validated, waited)
 
 
 def _autocast(device: str, precision: str) -> Any:
@@ -358,4 +372,5 @@ def _digest(config: TrainingConfig, patches: Patches, request: Mapping[str, Any]
         "margin": patches.margin,
         **request,
     }
+    settings.pop("stop_at")
     return {name: canonical(value) for name, value in settings.items()}

@@ -155,6 +155,15 @@ def test_a_state_of_other_settings_is_refused_and_the_setting_is_named(tmp_path)
         )
 
 
+def test_stopping_early_and_going_on_later_gives_the_uninterrupted_training(tmp_path):
+    whole = train(tiny.network(), tiny.patches(), tiny.settings(30))
+    part = train(tiny.network(), tiny.patches(), tiny.settings(30, stop_at=13), folder=tmp_path)
+    assert part.loss == whole.loss[:13]
+    rest = train(tiny.network(), tiny.patches(), tiny.settings(30), folder=tmp_path, resume=True)
+    assert rest.loss == whole.loss
+    assert same(rest.weights, whole.weights)
+
+
 def test_a_loss_that_is_no_number_stops_the_training_with_the_step():
     def explode(network, low, high, generator):
         return network(low).sum() * float("nan")
