@@ -77,6 +77,7 @@ def as_tensors(pair: ImagePair) -> ImagePair:
         reference=torch.as_tensor(pair.reference),
         usable=torch.as_tensor(pair.usable),
         xp=torch,
+        as_tensor=False,
     )
 
 

@@ -1,7 +1,8 @@
 """Test and reference images side by side, as every full-reference metric takes them.
 
-One code serves numpy arrays and torch tensors: `ImagePair.xp` is whichever library holds the images,
-so tensors stay on their device and ``import msibench.metrics`` needs neither torch nor scipy.
+One code serves numpy and torch: `ImagePair.xp` is whichever library does the work. Tensors stay on
+their device (those in a processor's memory are lent to numpy, without a copy, and values come back as
+tensors), and ``import msibench.metrics`` needs neither torch nor scipy.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ ImagesT = TypeVar("ImagesT", NDArray[Any], "Tensor")
 Precision = Literal["float64", "float32"]
 """Arithmetic of a metric; values are float64 either way."""
 
+HOST_TENSORS_AS_ARRAYS = True
+"""Let numpy work on tensors in a processor's memory, which it does faster; torch has the others."""
+
 NOT_FINITE = "a pixel is NaN or infinite"
 NO_PIXEL = "no pixel to evaluate: the image or the mask is empty"
 
@@ -43,6 +47,8 @@ class ImagePair:
     """Shape of the values to return."""
     xp: Any
     """numpy or torch."""
+    as_tensor: bool = False
+    """Whether to give back a tensor though numpy did the work."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -114,7 +120,8 @@ class ImagePair:
         values = self.xp.where(
             self.usable & self.xp.isfinite(values), values, self.xp.full_like(values, float("nan"))
         )
-        return values.reshape(self.batch)
+        shaped = values.reshape(self.batch)
+        return sys.modules["torch"].as_tensor(shaped) if self.as_tensor else shaped
 
     def undefined(self) -> Any:
         """Return NaN for every image, in the caller's batch shape."""
@@ -178,6 +185,10 @@ def pair_images(
         raise ValueError(
             f"test is on {test.device}, reference on {reference.device}; move one with .to()"
         )
+    as_tensor = xp is not np and HOST_TENSORS_AS_ARRAYS and test.device.type == "cpu"
+    if as_tensor:
+        mask = mask.cpu().numpy() if isinstance(mask, xp.Tensor) else mask
+        xp, test, reference = np, test.numpy(), reference.numpy()
     batch, grid = tuple(test.shape[:-2]), tuple(test.shape[-2:])
     count = int(np.prod(batch, dtype=np.int64))
     test, reference = test.reshape(count, *grid), reference.reshape(count, *grid)
@@ -194,7 +205,7 @@ def pair_images(
     if not bool(usable.all()):
         keep = usable[:, None, None]
         test, reference = (xp.where(keep, images, zero) for images in (test, reference))
-    return ImagePair(test, reference, mask, usable, batch, xp)
+    return ImagePair(test, reference, mask, usable, batch, xp, as_tensor)
 
 
 def check_data_range(data_range: float) -> float:

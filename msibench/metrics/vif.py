@@ -25,6 +25,8 @@ EYE_NOISE = 0.4
 WINDOWS = (17, 9, 5, 3)
 """Side of the window in which gain and noise are estimated, finest level first."""
 TOLERANCE = 1e-15
+STRIP = 16
+"""Rows whose patches are gathered at a time: they stay in a processor's cache."""
 REFERENCE_CONSTANT = "the reference is constant: it carries no information"
 DEPENDENT = (
     "neighbouring wavelet coefficients of the reference depend on one another (it varies along one "
@@ -103,7 +105,7 @@ def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> l
 
 
 def _information(pair: ImagePair, scale: float) -> tuple[Any, Any, Any]:
-    """Return what the test carries, what the reference offers (bits), and whether that is undefined."""
+    """Return what the test carries, what the reference offers (nats), and whether that is undefined."""
     xp = pair.xp
     count = len(pair.test)
     both = pad_like_metrix(xp.concatenate([pair.reference, pair.test]) * scale)
@@ -117,8 +119,8 @@ def _information(pair: ImagePair, scale: float) -> tuple[Any, Any, Any]:
         gain, noise = _distortion_channel(reference, test, WINDOWS[level], xp)
         signal, eigenvalues, singular = _scale_mixture(reference, xp)
         signal, gain, noise = signal[inside], gain[inside], noise[inside]
-        carried = carried + _bits(gain * gain * signal / (noise + EYE_NOISE), eigenvalues, xp)
-        available = available + _bits(signal / EYE_NOISE, eigenvalues, xp)
+        carried = carried + _nats(gain * gain * signal / (noise + EYE_NOISE), eigenvalues, xp)
+        available = available + _nats(signal / EYE_NOISE, eigenvalues, xp)
         dependent = dependent | singular
     return carried, available, dependent
 
@@ -163,41 +165,42 @@ def _scale_mixture(band: Any, xp: Any) -> tuple[Any, Any, Any]:
 
 def _patch_covariance(band: Any, xp: Any) -> Any:
     """Return the covariance of all overlapping 3 x 3 patches, ``(image, 9, 9)``."""
-    count, rows, columns = (int(side) for side in band.shape)
+    rows, columns = (int(side) for side in band.shape[-2:])
     height, width = rows - BLOCK + 1, columns - BLOCK + 1
-    # Shifts along rows are copies, shifts along columns mere views of them.
-    shifted = xp.stack([band[:, :, shift : shift + width] for shift in range(BLOCK)], 1)
-    lines = [
-        shifted[:, :, shift : shift + height].reshape(count, BLOCK, height * width)
-        for shift in range(BLOCK)
-    ]
-    means = xp.concatenate([line.mean(-1) for line in lines], 1)
-    upper = {
-        (i, j): lines[i] @ lines[j].swapaxes(-1, -2) for i in range(BLOCK) for j in range(i, BLOCK)
-    }
-    second = xp.concatenate(
-        [
-            xp.concatenate(
-                [upper[i, j] if i <= j else upper[j, i].swapaxes(-1, -2) for j in range(BLOCK)],
-                -1,
-            )
-            for i in range(BLOCK)
-        ],
-        -2,
-    )
+    moments: Any = 0.0
+    strip = STRIP if xp is np else height
+    for top in range(0, height, strip):
+        bottom = min(top + strip, height)
+        moments = moments + _patch_moments(band[:, top : bottom + BLOCK - 1], bottom - top, xp)
+    moments = moments / (height * width)
     # Subbands have next to no mean, so nothing is lost by subtracting its square afterwards.
-    return second / (height * width) - means[:, :, None] * means[:, None, :]
+    means = moments[:, -1:, :-1]
+    return moments[:, :-1, :-1] - means.swapaxes(-1, -2) * means
 
 
-def _bits(strength: Any, eigenvalues: Any, xp: Any) -> Any:
-    """Return ``Σ log2(1 + strength * eigenvalue)`` over blocks and eigenvalues, ``(image,)``."""
+def _patch_moments(band: Any, height: int, xp: Any) -> Any:
+    """Return sums of products of patch elements, ``(image, 10, 10)``; the tenth element is 1."""
+    count, columns = len(band), int(band.shape[-1])
+    width = columns - BLOCK + 1
+    patches = [
+        band[:, row : row + height, column : column + width]
+        for row in range(BLOCK)
+        for column in range(BLOCK)
+    ]
+    flat = xp.stack([*patches, xp.ones_like(patches[0])], 1)
+    flat = flat.reshape(count, BLOCK**2 + 1, height * width)
+    return flat @ flat.swapaxes(-1, -2)
+
+
+def _nats(strength: Any, eigenvalues: Any, xp: Any) -> Any:
+    """Return ``Σ log(1 + strength * eigenvalue)`` over blocks and eigenvalues, ``(image,)``."""
     total = xp.zeros_like(eigenvalues[:, 0])
     for first in range(0, BLOCK**2, BLOCK):
         # One logarithm for three factors: it is what takes the time here.
         product = xp.ones_like(strength)
         for index in range(first, first + BLOCK):
             product = product * (1 + strength * eigenvalues[:, index, None, None])
-        total = total + xp.log2(product).sum((-2, -1))
+        total = total + xp.log(product).sum((-2, -1))
     return total
 
 

@@ -106,8 +106,8 @@ def _information(pair: ImagePair, scale: float) -> tuple[Any, Any]:
             test = correlate_valid(test, weights, xp)[:, ::2, ::2]
         gain, noise, variance = _distortion_channel(reference, test, weights, xp)
         strength = gain * gain * variance / (noise + EYE_NOISE)
-        carried = carried + xp.log10(1 + strength).sum((-2, -1))
-        available = available + xp.log10(1 + variance / EYE_NOISE).sum((-2, -1))
+        carried = carried + xp.log(1 + strength).sum((-2, -1))
+        available = available + xp.log(1 + variance / EYE_NOISE).sum((-2, -1))
     return carried, available
 
 

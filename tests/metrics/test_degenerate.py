@@ -46,6 +46,12 @@ POLICY = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def torch_does_the_work_for_tensors(monkeypatch):
+    """As it does on an accelerator; on a processor numpy would."""
+    monkeypatch.setattr("msibench.metrics.pairs.HOST_TENSORS_AS_ARRAYS", False)
+
+
 def evaluate(name, kind, test, reference, **options):
     if kind == "tensor":
         torch = pytest.importorskip("torch")

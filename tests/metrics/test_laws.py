@@ -5,6 +5,7 @@ import inspect
 import subprocess
 import sys
 from importlib import import_module
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -51,11 +52,14 @@ def test_an_image_scores_alone_as_it_does_in_a_batch(name, pair):
     np.testing.assert_array_equal(batch, np.array(alone))
 
 
+@pytest.mark.parametrize("lent", [True, False])
 @pytest.mark.parametrize("name", PLAIN)
 @QUICK
 @given(pair=pairs())
-def test_tensors_score_as_arrays_do(name, pair):
-    values = evaluate(name, *(torch.as_tensor(images) for images in pair))
+def test_tensors_score_as_arrays_do(name, lent, pair):
+    """Whether numpy works on them or, as on an accelerator, torch."""
+    with mock.patch("msibench.metrics.pairs.HOST_TENSORS_AS_ARRAYS", lent):
+        values = evaluate(name, *(torch.as_tensor(images) for images in pair))
     assert values.dtype == torch.float64
     np.testing.assert_allclose(values.numpy(), evaluate(name, *pair), rtol=1e-9, atol=1e-12)
 

@@ -32,6 +32,12 @@ ORACLE = {
 KINDS = ("array", "tensor")
 
 
+@pytest.fixture(autouse=True)
+def torch_does_the_work_for_tensors(monkeypatch):
+    """As it does on an accelerator; on a processor numpy would."""
+    monkeypatch.setattr("msibench.metrics.pairs.HOST_TENSORS_AS_ARRAYS", False)
+
+
 @pytest.fixture(scope="module")
 def values():
     return json.loads(mirrored("metrics/reference.json").read_text(encoding="utf-8"))["values"]
