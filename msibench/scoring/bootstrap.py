@@ -180,8 +180,9 @@ def _t_interval(
     rng = np.random.default_rng(seed)
     edges = np.concatenate([[0], np.cumsum(sizes)])
     picks = _section_picks(rng, draws, len(sizes), fixed)
-    resampled = _Sums(draws, deviation.shape[1], fixed)
-    measured = _Sums(1, deviation.shape[1], fixed)
+    common = int(sizes[0]) if weight is None and (sizes == sizes[0]).all() else None
+    resampled = _Sums(draws, deviation.shape[1], fixed, common)
+    measured = _Sums(1, deviation.shape[1], fixed, common)
     with threadpool_limits(limits=1, user_api="blas"):  # same bytes whatever the thread count
         for section, size in enumerate(sizes.tolist()):
             rows = slice(edges[section], edges[section + 1])
@@ -204,8 +205,10 @@ def _t_interval(
 class _Sums:
     """Sums over the resampled sections of every draw from which a mean and its error follow."""
 
-    def __init__(self, draws: int, columns: int, fixed: bool) -> None:
+    def __init__(self, draws: int, columns: int, fixed: bool, common: int | None) -> None:
         self.fixed = fixed
+        self.common = common
+        """Size of every section where they agree: then the cross sums need no adding up."""
         self.weight: Floats = np.zeros((draws, 1))
         self.weight_squared: Floats = np.zeros((draws, 1))
         self.sections: Floats = np.zeros((draws, 1))
@@ -231,7 +234,8 @@ class _Sums:
         else:
             self.sections[draw] += size > 0
             self.weight_squared[draw] += size * size
-            self.cross[draw] += total * size
+            if self.common is None:
+                self.cross[draw] += total * size
             self.total_squared[draw] += np.square(total, out=total)
 
     def mean_and_error(self) -> tuple[Floats, Floats]:
@@ -240,9 +244,8 @@ class _Sums:
             mean = self.total / self.weight
             if self.fixed:
                 return mean, np.sqrt(self.inside) / self.weight
-            spread = (
-                self.total_squared - 2.0 * mean * self.cross + mean * mean * self.weight_squared
-            )
+            cross = self.cross if self.common is None else self.total * self.common
+            spread = self.total_squared - 2.0 * mean * cross + mean * mean * self.weight_squared
             spread = np.maximum(spread, 0.0) * (self.sections / (self.sections - 1.0))
             return mean, np.sqrt(spread) / self.weight
 
