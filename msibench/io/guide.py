@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 from msibench.errors import DataError, MissingDataError
 from msibench.image import GuideImage
 from msibench.io.guide_colour import ColourFacts, guide_from_pixels
+from msibench.io.guide_limits import Region, check_size, resolve_region
 from msibench.io.guide_tiff import read_tiff_guide
 from msibench.io.pixel_size import pixel_size_from_density
 
 MAX_PIXELS = 100_000_000
 """Largest number of pixels that is decoded at once unless the caller says otherwise."""
-
-Region = tuple[slice, slice]
-"""Rows and columns on the grid of the finest level, each with a start and a stop."""
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -133,13 +131,9 @@ def _decode(path: Path, image: object, magic: bytes) -> tuple[NDArray[np.generic
             ) from error
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         return pixels, ColourFacts(alpha=pixels.shape[-1] in (2, 4))
-    adobe_jpeg = image.mode == "CMYK" and "adobe" in image.info
     transparent = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
-    if image.mode == "CMYK":
-        pixels = np.asarray(image)
-        # PIL hands Adobe's inverted CMYK back as true ink amounts.
-        del adobe_jpeg
-        return pixels, ColourFacts(model="cmyk")
+    if image.mode == "CMYK":  # of Adobe's inverted files, too, PIL hands back amounts of ink
+        return np.asarray(image), ColourFacts(model="cmyk")
     if image.mode in ("1", "L") and not transparent:
         return np.asarray(image.convert("L"))[..., None], ColourFacts()
     if image.mode == "L" or image.mode == "LA":
@@ -148,31 +142,3 @@ def _decode(path: Path, image: object, magic: bytes) -> tuple[NDArray[np.generic
         return np.asarray(image)[..., None], ColourFacts()
     wanted = "RGBA" if transparent else "RGB"
     return np.asarray(image.convert(wanted)), ColourFacts(alpha=transparent)
-
-
-def check_size(path: Path, shape: tuple[int, int], max_pixels: int) -> None:
-    """Refuse a grid with more pixels than may be decoded, or with none."""
-    if min(shape) < 1:
-        raise DataError(f"{path} holds no pixel: (row, column) = {shape}")
-    if shape[0] * shape[1] > max_pixels:
-        raise DataError(
-            f"{path}: {shape[0]} x {shape[1]} pixels were asked for, more than max_pixels = "
-            f"{max_pixels}; read a region, a coarser level (level=, target_um=), or raise max_pixels"
-        )
-
-
-def resolve_region(path: Path, region: Region | None, shape: tuple[int, int]) -> Region:
-    """Turn a region into slices that lie on the grid, or say that it does not."""
-    if region is None:
-        return slice(0, shape[0]), slice(0, shape[1])
-    found = []
-    for axis, part, side in zip(("rows", "columns"), region, shape, strict=True):
-        start = 0 if part.start is None else int(part.start)
-        stop = side if part.stop is None else int(part.stop)
-        if part.step not in (None, 1) or not 0 <= start < stop <= side:
-            raise DataError(
-                f"{path}: {axis} {start} to {stop} were asked for; the image has {side}, and a "
-                "region needs 0 <= start < stop and step 1"
-            )
-        found.append(slice(start, stop))
-    return found[0], found[1]

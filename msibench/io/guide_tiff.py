@@ -14,6 +14,7 @@ from msibench.errors import DataError
 from msibench.image import GuideImage
 from msibench.io.data_warning import warn_about_data
 from msibench.io.guide_colour import ColourFacts, guide_from_pixels
+from msibench.io.guide_limits import Region, check_size, resolve_region
 from msibench.io.pixel_size import (
     MICROMETRES,
     pixel_size_from_density,
@@ -25,8 +26,6 @@ MAX_CHANNELS = 512
 _RESOLUTION_UNIT_UM = {2: 25_400.0, 3: 10_000.0}  # inch, centimetre
 _WHITE_IS_ZERO, _PALETTE, _SEPARATED = 0, 3, 5
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
-
-Region = tuple[slice, slice]
 
 
 def read_tiff_guide(
@@ -61,9 +60,6 @@ def _read(
     target_um: float | None,
     max_pixels: int,
 ) -> GuideImage:
-    # Here, because guide.py holds the checks that both kinds of file share and imports this module.
-    from msibench.io.guide import check_size, resolve_region
-
     if not len(tiff.pages) or not tiff.series:
         raise DataError(f"{path} holds no image")
     levels = tiff.series[0].levels
