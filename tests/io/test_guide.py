@@ -263,7 +263,11 @@ def test_a_huge_tiff_is_refused_whole_and_read_by_region(tmp_path):
     path = tmp_path / "huge.tif"
     with tifffile.TiffWriter(path) as tiff:
         tiff.write(
-            iter([b""] * 235**2), shape=(60_000, 60_000), dtype=np.uint8, tile=(256, 256), compression="deflate"
+            iter([b""] * 235**2),
+            shape=(60_000, 60_000),
+            dtype=np.uint8,
+            tile=(256, 256),
+            compression="deflate",
         )
     with pytest.raises(DataError, match="max_pixels"):
         read_guide(path)
