@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -142,16 +145,40 @@ def test_the_scan_never_makes_a_tensor_of_length_times_state(training):
 
 
 @pytest.mark.gpu
-def test_the_cuda_kernel_agrees_with_our_scan():
+@pytest.mark.parametrize("name", ["mamba_ssm", "triton"])
+def test_the_gpu_kernels_agree_with_our_scan(name):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    if kernels._mamba_ssm() is None:
+    if name == "mamba_ssm" and kernels._mamba_ssm() is None:
         pytest.skip("mamba_ssm is not installed")
     inputs = [x.cuda() for x in scan_inputs(500, 2, 4, 18, 10, dtype=torch.float32)]
+    scan = {"mamba_ssm": kernels.mamba_ssm_scan, "triton": kernels.triton_scan}[name]
 
-    ours, theirs = selective_scan(*inputs), kernels.mamba_ssm_scan(*inputs)
+    ours, theirs = selective_scan(*inputs), scan(*inputs)
 
     assert (ours - theirs).abs().max() <= 1e-4 * ours.abs().max()
+
+
+def test_the_triton_kernel_agrees_with_our_scan_in_tritons_interpreter():
+    pytest.importorskip("triton")
+    script = (
+        "import sys; from msibench_mambair import kernels; "
+        "sys.exit(not kernels.agrees(kernels.triton_scan, 'cpu'))"
+    )
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+
+    done = subprocess.run([sys.executable, "-c", script], env=environment, check=False)
+
+    assert done.returncode == 0
+
+
+def test_a_kernel_that_fails_or_differs_is_not_taken():
+    def fails(*inputs):
+        raise OSError("undefined symbol")
+
+    assert not kernels.agrees(fails, "cpu")
+    assert not kernels.agrees(lambda *inputs: selective_scan(*inputs) * 1.001, "cpu")
+    assert kernels.agrees(selective_scan, "cpu")
 
 
 @pytest.mark.parametrize(
