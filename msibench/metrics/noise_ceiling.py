@@ -22,7 +22,7 @@ EXACT, COUNTED, ESTIMATED = 0.0, 1.0, 2.0
 """What the curve ``source`` of `evaluate` says of a value: from the noise-free signal, from counting
 statistics, or estimated from the truth's finest wavelet coefficients."""
 NO_NOISE = "no noise could be estimated: the finest wavelet coefficients are 0"
-DRAWS = 8
+DRAWS = 4
 GROUPS, GROUP = 16, 64
 """Most groups of brightness, and fewest blocks in one."""
 NORMAL = 0.6744897501960817
@@ -182,13 +182,14 @@ def evaluate(evaluation: Evaluation, *, metric: str = "psnr") -> Scored:
         values = noise_ceiling(function, truth, noise_free=evaluation.noise_free)
         source[:] = EXACT
     else:
-        values = noise_ceiling(function, truth, mask=mask, seed=evaluation.seed)
+        values = np.full(len(truth), np.nan)
         if counts is not None:
             known = np.isfinite(counts) & (counts > 0)
-            counted = noise_ceiling(
-                function, truth, counts=np.where(known, counts, 0.0), seed=evaluation.seed
+            source[known] = COUNTED
+            values[known] = noise_ceiling(
+                function, truth[known], counts=counts[known], seed=evaluation.seed
             )
-            values, source = np.where(known, counted, values), np.where(known, COUNTED, ESTIMATED)
+        values[~known] = noise_ceiling(function, truth[~known], mask=mask, seed=evaluation.seed)
     flat = (source == ESTIMATED) & np.isnan(values)
     reasons = first_reason(
         len(truth),

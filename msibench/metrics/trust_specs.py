@@ -112,7 +112,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="noise_ceiling_psnr",
-        version=1,
+        version=2,
         target="msibench.metrics.noise_ceiling:evaluate",
         direction="higher",
         kind="contextual",
@@ -123,7 +123,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="noise_ceiling_ssim",
-        version=1,
+        version=2,
         target="msibench.metrics.noise_ceiling:evaluate",
         direction="higher",
         kind="contextual",

@@ -32,7 +32,7 @@ def test_with_the_signal_known_the_ceiling_is_its_own_score(scaled):
 def test_counting_statistics_give_the_psnr_of_the_unseen_signal(scaled):
     truth, signal = scaled
     counted = noise_ceiling(psnr, truth, counts=np.full(len(truth), 60.0))
-    np.testing.assert_allclose(counted, psnr(signal, truth), atol=0.5)
+    np.testing.assert_allclose(counted, psnr(signal, truth), atol=0.8)
 
 
 def test_counting_statistics_give_the_ssim_of_the_unseen_signal(scaled):
