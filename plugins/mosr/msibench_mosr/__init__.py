@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from msibench import MethodSpec, Resources, Task, hookimpl
 from msibench_mosr.config import FILES
+from msibench_mosr.tiny import TINY
 
 SPEC = MethodSpec(
     name="mosr",
@@ -39,3 +40,4 @@ SPEC = MethodSpec(
 def msibench_methods() -> Iterator[MethodSpec]:
     """Offer one method."""
     yield SPEC
+    yield TINY

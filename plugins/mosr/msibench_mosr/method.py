@@ -18,6 +18,7 @@ class MOSR(PretrainedMethod):
     """Super-resolution with an RRDBNet; see `msibench_mosr.network`."""
 
     files = FILES
+    own_keys = frozenset({"num_feat", "num_block", "num_grow_ch", "in_chans"})
 
     def load(self, path: Path, problem: Problem) -> Loaded:
         """Read a BasicSR checkpoint."""
