@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -314,28 +314,6 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def choose_channels(image: MSImage, mz: Sequence[float], ppm: float) -> MSImage:
-    """Return the channels of a stack nearest to `mz`, in that order.
-
-    Raises
-    ------
-    MissingDataError
-        If an m/z has no channel within `ppm`; the message names the nearest one.
-    """
-    picked = []
-    for wanted in mz:
-        distance = np.abs(image.mz - wanted)
-        nearest = int(np.nanargmin(distance)) if np.isfinite(distance).any() else -1
-        if nearest < 0 or distance[nearest] > ppm * 1e-6 * wanted:
-            offered = "no m/z on record" if nearest < 0 else f"nearest is {image.mz[nearest]:.4f}"
-            raise MissingDataError(
-                f"m/z {wanted} has no ion image within {ppm} ppm ({offered}); "
-                "widen --ppm or choose another m/z"
-            )
-        picked.append(nearest)
-    return image.select(picked)
-
-
 def check_keys(table: Mapping[str, Any], known: set[str], where: str) -> None:
     """Raise if `table` has a key that does not exist, naming the nearest known one."""
     for key in table:
@@ -388,19 +366,58 @@ def _read_plain(card: Card, section: str, mz_set: MZSet) -> Section:
 
 
 def _read_guide(card: Card, by_role: Mapping[str, CardFile], image: MSImage) -> GuideImage:
-    """Read an optical image and bring it onto the grid of the ion images."""
-    from msibench.io.guide import read_guide
-    from msibench.registration import read_affine, resample
+    """Read the optical image of a card and bring it onto the grid of the ion images."""
+    transform = find_file(card, by_role["affine"]) if "affine" in by_role else None
+    path = find_file(card, by_role["guide"])
+    return guide_on_grid(path, transform, image.shape, 1, image.pixel_size_um)
 
-    guide = read_guide(find_file(card, by_role["guide"]))
-    if "affine" not in by_role:
-        raise ConfigurationError(
-            f"card of {card.name!r}: a guide needs a file with role 'affine' that maps the ion "
-            "images to it (make one with: msibench register)"
-        )
-    transform = read_affine(find_file(card, by_role["affine"]))
-    on_grid = resample(guide, transform, image.shape)
-    return replace(on_grid, pixel_size_um=image.pixel_size_um)
+
+def guide_on_grid(
+    path: Path,
+    transform: Path | None,
+    shape: tuple[int, int],
+    finer: int,
+    pixel_size_um: float,
+) -> GuideImage:
+    """Read an optical image and bring it onto a grid.
+
+    Parameters
+    ----------
+    path, transform
+        The image, and the file that maps the section's pixels to it (``msibench register`` wrote
+        it, or an affine map). None: the image shows the very same field of view, which its
+        proportions must bear out, and it is resized.
+    shape, finer
+        ``(row, column)`` of the grid, and how many of its pixels stand along a pixel of the grid
+        that `transform` speaks of.
+    pixel_size_um
+        Of the grid.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no transform and the proportions differ by more than 2 %.
+    """
+    from msibench.io.guide import read_guide
+    from msibench.registration import Affine, Composite, Transform, resample
+
+    guide = read_guide(path)
+    onto: Transform
+    if transform is not None:
+        coarse = Affine(np.eye(2) / finer, np.full(2, 0.5 / finer - 0.5))
+        onto = Composite(coarse, Transform.from_file(transform))
+    else:
+        ratio = (guide.shape[0] / guide.shape[1]) / (shape[0] / shape[1])
+        if abs(ratio - 1) > 0.02:
+            raise ConfigurationError(
+                f"{path.name} is {guide.shape[0]} x {guide.shape[1]} pixels and the section's grid "
+                f"{shape[0]} x {shape[1]}: it shows another field of view. Bring it onto the "
+                "section with `msibench register` and name the result with --transform"
+            )
+        scale = np.array(guide.shape) / np.array(shape)
+        onto = Affine(np.diag(scale), (scale - 1) / 2)
+    on_grid = resample(guide, onto, shape)
+    return replace(on_grid, pixel_size_um=pixel_size_um)
 
 
 def select_mz(section: Section, mz_set: MZSet) -> Section:
@@ -410,7 +427,9 @@ def select_mz(section: Section, mz_set: MZSet) -> Section:
         image.channels == len(mz_set.mz) and np.array_equal(image.mz, np.asarray(mz_set.mz))
     ):
         return section
-    chosen = choose_channels(image, mz_set.mz, mz_set.ppm)
+    from msibench.io.channel_choice import choose_channels
+
+    chosen = choose_channels(image, mz_set.mz, mz_set.ppm, section.dataset)
     kept = [int(np.nanargmin(np.abs(image.mz - value))) for value in chosen.mz]
     return replace(
         section,

@@ -22,7 +22,7 @@ def command(name: str, changes: tuple[str, ...], as_json: bool) -> int:
     from msibench.testing import METHOD_CHECKS, NotCheckableError, Subject
 
     spec = method_from_file(name) if ".py:" in name else catalogue().method(name)
-    given = dict(_setting(change) for change in changes)
+    given = dict(setting(change) for change in changes)
     resolve_config(spec, given)
     subject = Subject(spec=spec, config=given)
     rows: list[dict[str, str]] = []
@@ -45,7 +45,7 @@ def command(name: str, changes: tuple[str, ...], as_json: bool) -> int:
     return 3 if any(row["state"] == "FAILED" for row in rows) else 0
 
 
-def _setting(text: str) -> tuple[str, object]:
+def setting(text: str) -> tuple[str, object]:
     """Read ``key=value``, the value as JSON where it is some."""
     key, equals, value = text.partition("=")
     if not equals:

@@ -83,8 +83,8 @@ class Commands(click.Group):
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], self.list_commands(ctx), n=1) if args else []
-            if near:
-                error.message += f" Did you mean {near[0]!r}?"
+            if near and near[0] not in error.message:
+                raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from error
             raise
 
 
