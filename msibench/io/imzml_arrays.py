@@ -67,6 +67,11 @@ class ArrayStore:
         self.__dict__.update(state)
         self._file, self._lock = None, threading.Lock()
 
+    def close(self) -> None:
+        """Let go of the mapped file."""
+        with self._lock:
+            self._file = None
+
     def file(self) -> MappedFile:
         """Return the mapped .ibd file.
 

@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -75,6 +75,16 @@ class ImzMLSection:
 
     def __len__(self) -> int:
         return int(self._layout.length.size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the .ibd file; it is mapped again when it is needed again."""
+        self._store.close()
 
     def __repr__(self) -> str:
         rows, columns = self.shape

@@ -180,6 +180,12 @@ def test_windows_that_cannot_be_meant_are_refused(tmp_path, ppm):
         section.ion_images([300.0], ppm=ppm)
 
 
+def test_a_section_can_be_closed_and_used_again(tmp_path):
+    with open_imzml(write_odd_imzml(tmp_path / "a.imzML")) as section:
+        expected = section.spectrum(3)[0]
+    np.testing.assert_array_equal(section.spectrum(3)[0], expected)
+
+
 def test_spectra_outside_the_file_are_an_index_error(tmp_path):
     section = open_imzml(write_odd_imzml(tmp_path / "a.imzML"))
     with pytest.raises(IndexError, match="12 spectra, 0 to 11"):
