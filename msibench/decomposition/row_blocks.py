@@ -24,6 +24,10 @@ BLOCK_ROWS = 65_536
 """Rows of one block where the caller does not say; a multiple of 8,192, see `hals_cpu`."""
 
 
+_CHUNK_BYTES = 2**20
+"""Of one chunk of a dataset: large, since blocks are read from one end to the other."""
+
+
 class RowSource(Protocol):
     """Anything that can be gone over again and again, block by block."""
 
@@ -281,7 +285,13 @@ def _append_sparse(file: Any, name: str, block: Block) -> None:
 
 def _append(file: Any, name: str, values: NDArray[Any]) -> None:
     if name not in file:
-        file.create_dataset(name, data=values, maxshape=(None, *values.shape[1:]), chunks=True)
+        rows = max(1, _CHUNK_BYTES // max(1, values[:1].nbytes))
+        file.create_dataset(
+            name,
+            data=values,
+            maxshape=(None, *values.shape[1:]),
+            chunks=(rows, *values.shape[1:]),
+        )
         return
     dataset = file[name]
     before = dataset.shape[0]
