@@ -60,12 +60,14 @@ def gradient_l1(prediction: Tensor, truth: Tensor) -> Tensor:
 
 
 class VGGFeatures(nn.Module):
-    """L1 between features of VGG19 before five activations, as in the ESRGAN and BSRGAN recipes.
+    """L1 between features of VGG16 before five activations.
+
+    The ESRGAN and BSRGAN recipes take VGG19; VGG16 is the network that LPIPS and DISTS need anyway.
 
     Parameters
     ----------
     weights
-        ImageNet weights of torchvision's ``vgg19``, ``.pth`` or ``.safetensors``. Grey images are
+        ImageNet weights of torchvision's ``vgg16``, ``.pth`` or ``.safetensors``. Grey images are
         repeated to three channels and shifted by ImageNet's mean and spread.
 
     Raises
@@ -74,8 +76,8 @@ class VGGFeatures(nn.Module):
         If there is no such file.
     """
 
-    taps: Mapping[int, float] = {2: 0.1, 7: 0.1, 16: 1.0, 25: 1.0, 34: 1.0}
-    """Layer of ``vgg19().features`` → weight (KAIR, BSRGAN)."""
+    taps: Mapping[int, float] = {2: 0.1, 7: 0.1, 14: 1.0, 21: 1.0, 28: 1.0}
+    """Last convolution of each stage of ``vgg16().features`` → weight (as BSRGAN for VGG19)."""
 
     mean: Tensor
     spread: Tensor
@@ -84,15 +86,20 @@ class VGGFeatures(nn.Module):
         super().__init__()
         if not weights.is_file():
             raise MissingWeightsError(
-                f"the perceptual loss needs torchvision's ImageNet vgg19 at {weights}; put the file "
-                "there, or leave 'perceptual' out of the loss mix"
+                f"the perceptual loss needs torchvision's ImageNet vgg16, and there is no {weights}: "
+                "msibench weights fetch vgg16, or leave 'perceptual' out of the loss mix"
             )
-        from torchvision.models import vgg19
+        from torchvision.models import vgg16
 
         from msibench.weights import bare_state_dict, read_state_dict
 
-        network = vgg19(weights=None)
-        network.load_state_dict(bare_state_dict(read_state_dict(weights)))
+        with torch.device("meta"):  # every weight is read: nothing to draw at random
+            network = vgg16(weights=None)
+        network.classifier = nn.Sequential()
+        state = bare_state_dict(read_state_dict(weights))
+        network.load_state_dict(
+            {k: v for k, v in state.items() if k.startswith("features.")}, assign=True
+        )
         self.layers = network.features[: max(self.taps) + 1].eval().requires_grad_(False)
         for layer in self.layers:
             if isinstance(layer, nn.ReLU):
@@ -123,6 +130,12 @@ PLAIN: Mapping[str, Loss] = {
 """Losses that need no weights, by the name that a mix gives them."""
 
 
+def _registered() -> Path:
+    from msibench.weights import require
+
+    return require("vgg16")
+
+
 def loss_mix(mix: Mapping[str, float], *, perceptual: Path | None = None) -> Loss:
     """Return the weighted sum of several losses, in float32 whatever the network computes in.
 
@@ -131,7 +144,7 @@ def loss_mix(mix: Mapping[str, float], *, perceptual: Path | None = None) -> Los
     mix
         Name → weight: ``l1 mse charbonnier ssim gradient perceptual``.
     perceptual
-        VGG19 weights; needed when ``perceptual`` is in the mix.
+        VGG16 weights; None: the registered file ``vgg16``. Only for a mix with ``perceptual``.
 
     Raises
     ------
@@ -151,7 +164,7 @@ def loss_mix(mix: Mapping[str, float], *, perceptual: Path | None = None) -> Los
     terms: list[tuple[float, Loss]] = []
     for name, weight in mix.items():
         if name == "perceptual":
-            terms.append((weight, VGGFeatures(perceptual or Path("vgg19.safetensors"))))
+            terms.append((weight, VGGFeatures(perceptual or _registered())))
         else:
             terms.append((weight, PLAIN[name]))
 

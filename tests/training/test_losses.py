@@ -75,8 +75,38 @@ def test_a_mix_that_cannot_be_meant_is_refused(tmp_path):
         loss_mix({"l1": -1.0})
     with pytest.raises(ConfigurationError, match="empty"):
         loss_mix({})
-    with pytest.raises(MissingWeightsError, match="vgg19"):
-        loss_mix({"perceptual": 1.0}, perceptual=tmp_path / "vgg19.pth")
+    with pytest.raises(MissingWeightsError, match="vgg16"):
+        loss_mix({"perceptual": 1.0}, perceptual=tmp_path / "vgg16.pth")
+
+
+def test_a_missing_perceptual_network_names_the_command_that_helps(tmp_path, monkeypatch):
+    for name in ("MSIBENCH_CACHE", "MSIBENCH_MIRROR", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    with pytest.raises(MissingWeightsError, match="msibench weights fetch vgg16"):
+        loss_mix({"perceptual": 1.0})
+
+
+def test_the_perceptual_loss_sees_a_difference_and_sends_a_gradient(tmp_path):
+    from safetensors.torch import save_file
+    from torchvision.models import vgg16
+
+    path = tmp_path / "vgg16.safetensors"
+    with torch.device("meta"):
+        shapes = vgg16(weights=None).features.state_dict()
+    draw = torch.Generator().manual_seed(0)
+    state = {
+        f"features.{key}": torch.randn(value.shape, generator=draw) / value[0].numel() ** 0.5
+        for key, value in shapes.items()
+    }
+    save_file(state, path)
+    loss = loss_mix({"perceptual": 1.0}, perceptual=path)
+    prediction, truth = pair(32, 48)
+    prediction.requires_grad_()
+    value = loss(prediction, truth)
+    value.backward()
+    assert prediction.grad.abs().sum() > 0
+    assert float(value.detach()) > 0
+    assert float(loss(truth, truth)) == 0
 
 
 @given(
