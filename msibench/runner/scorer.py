@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.contracts.metric import Evaluation, MetricSpec, Scored
+from msibench.errors import MissingWeightsError
 from msibench.plugin_manager import resolve_target
 from msibench.results.keys import digest_of
 from msibench.results.store import ROW_COLUMNS, empty_rows
@@ -82,7 +83,7 @@ def evaluation_of(prediction: NDArray[np.float32], staged: Staged, *, seed: int 
         truth=staged.truth,
         low=staged.low,
         factor=staged.protocol.factor,
-        degrade=staged.protocol.degrade,  # type: ignore[arg-type]
+        degrade=staged.protocol.degrade,
         guide=staged.guide,
         counts_per_unit=staged.counts_per_unit,
         noise_free=staged.noise_free,
@@ -155,6 +156,8 @@ def _compute(
             ]
             values = np.where(np.isfinite(values), values, np.nan)
         return values, reasons
+    except MissingWeightsError as error:
+        return np.full(channels, np.nan), [f"weights-missing: {error}"[:300]] * channels
     except Exception as error:
         message = f"metric failed: {type(error).__name__}: {error}"[:300]
         return np.full(channels, np.nan), [message] * channels

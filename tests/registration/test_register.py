@@ -88,7 +88,7 @@ def test_the_same_input_gives_the_same_map_to_the_last_bit():
 
 
 def test_the_known_map_of_the_bladder_is_recovered_from_three_degrees_and_twenty_pixels():
-    # A rigid change: the reference was itself fitted coarsely, and a free affine map finds more
+    # A rigid change: the reference was itself estimated, and a free affine map finds more
     # mutual information 2 ion-image pixels beside it (docs/registration.md).
     with np.load(mirrored("bladder/bladder.npz")) as file:
         image = as_stack(file["cube"])
