@@ -43,7 +43,8 @@ TINY = {
     "ion_warm_up": 2,
     "windows": 3,
 }
-PUBLISHED = {**TINY, "as_published": True}
+SHORTEST = {**TINY, "ion_iterations": 1, "ion_warm_up": 1, "windows": 2, "scales": 1}
+PUBLISHED = {**SHORTEST, "as_published": True}
 CHANNELS = {"embedding": 3, "ion": 1}
 
 
@@ -278,7 +279,7 @@ def test_one_warm_up_on_an_embedding_serves_all_ions(embedding):
 
 def test_fitting_brings_the_output_closer_to_the_measured_image():
     problem = section(1)
-    settings = {**TINY, "ion_iterations": 25, "width": 8}
+    settings = {**TINY, "ion_iterations": 10, "width": 6, "ion_learning_rate": 0.01}
     method = DeepFERE(**settings)
     method.upscale(problem)
     loss = method.report()["curves"][-1]["reconstruction"]["loss"]
@@ -367,7 +368,7 @@ def fetal_brain(ion):
 
 @pytest.mark.parametrize("ion", [True, False])
 def test_the_authors_own_example_runs_at_x16(ion):
-    settings = {**QUICK_BUDGET, "as_published": True, "width": 8, "mapping_width": 8}
+    settings = {**QUICK_BUDGET, "as_published": True, "width": 4, "mapping_width": 4, "windows": 4}
     settings |= {"embedding_iterations": 2, "embedding_warm_up": 1, "ion_iterations": 1}
 
     fine = DeepFERE(**settings).upscale(fetal_brain(ion))
@@ -410,7 +411,7 @@ def test_the_plugin_is_found_without_torch():
 
 class TestDeepfereContract(MethodContract):
     spec = SPEC
-    config = TINY
+    config = SHORTEST
     low_shape = (44, 43)
 
 
