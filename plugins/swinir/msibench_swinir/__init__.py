@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from msibench import MethodSpec, Resources, Task, hookimpl
 from msibench_swinir.config import FILES, MEMORY_GB, TITLES
+from msibench_swinir.tiny import TINY
 
 _SOURCES = {
     "tile": "the official script tiles on request, by multiples of 8; 256 px is our choice",
@@ -41,3 +42,4 @@ def msibench_methods() -> Iterator[MethodSpec]:
             resources=Resources(cpus=2, memory_gb=MEMORY_GB[variant], vram_gb=MEMORY_GB[variant]),
             sources=_SOURCES,
         )
+    yield TINY
