@@ -6,14 +6,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from msibench.contracts.method import MethodSpec, WeightFile
 from msibench.errors import ConfigurationError
 from msibench.image import MSImage
-from msibench.training.checkpoints import RECORD, WEIGHTS, load_record
-from msibench.training.fingerprint import find_twin, fingerprint
-from msibench.training.patches import to_unit_scale
+from msibench.training.checkpoints import RECORD, WEIGHTS, load_record, write_atomically
+from msibench.training.seen import refusal, twin_reason
+
+
+class Catalogue(Protocol):
+    """What looks methods up: `msibench.plugin_manager.Catalogue`, which stands above this module."""
+
+    def method(self, name: str) -> MethodSpec:
+        """Return the method called `name`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,19 +46,10 @@ class Variant:
         declared_range
             As on the data set's card.
         """
-        seen = self.spec.training_data
-        if section in seen or section.partition("/")[0] in seen:
-            return f"{self.spec.name} has learned from {section}: a score there would be of memory"
-        if image is None:
-            return ""
-        ours = fingerprint(to_unit_scale(image, declared_range))
-        twin = find_twin(ours, [(entry["section"], entry) for entry in self.record["data"]])
-        if twin is None:
-            return ""
-        return (
-            f"{section} is {twin[0]} under another name ({twin[1]}), and {self.spec.name} has "
-            "learned from it: a score there would be of memory"
-        )
+        by_name = refusal(self.spec, section)
+        if by_name or image is None:
+            return by_name
+        return twin_reason(self.spec.name, section, image, [self.record], declared_range)
 
 
 def is_training(folder: Path) -> bool:
@@ -100,8 +98,10 @@ def read_variant(folder: Path, base: MethodSpec, *, name: str = "") -> Variant:
         trained_on=", ".join(learned),
         how=f"It was trained here: msibench weights add {WEIGHTS} of that folder.",
     )
-    # A method of several files (ResShift: network and autoencoder) has one that is trained: the first.
-    weights = (trained, *base.weights[1:])
+    # A method for one factor that has several files (ResShift: network and autoencoder) trains the
+    # first; one for several factors has a file for each, and this one takes the place of them all.
+    others = base.weights[1:] if base.factors is not None and len(base.factors) == 1 else ()
+    weights = (trained, *others)
     spec = replace(
         base,
         name=f"{base.name}@{label}",
@@ -115,7 +115,31 @@ def read_variant(folder: Path, base: MethodSpec, *, name: str = "") -> Variant:
 
 
 def install(variant: Variant) -> None:
-    """Copy the weights into the cache, where every run on this machine finds them by digest."""
+    """Copy weights and record into the cache, where every run on this machine finds them."""
     from msibench.weights import add
 
-    add(variant.weights, variant.spec.weights[0])
+    placed = add(variant.weights, variant.spec.weights[0])
+    record = (variant.weights.parent / RECORD).read_bytes()
+    write_atomically(placed.with_suffix(".json"), record)
+
+
+def method_from_training(folder: Path, catalogue: Catalogue) -> MethodSpec:
+    """Make a finished training ready to run: ``msibench run TRACK --method FOLDER``.
+
+    Parameters
+    ----------
+    folder
+        What ``msibench finetune`` has written.
+    catalogue
+        The installed plugins' methods.
+
+    Raises
+    ------
+    DataError, IntegrityError
+        As `read_variant`.
+    UnknownNameError
+        If the method that was trained is not installed.
+    """
+    variant = read_variant(folder, catalogue.method(load_record(folder)["method"]))
+    install(variant)
+    return variant.spec

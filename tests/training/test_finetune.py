@@ -7,14 +7,15 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from torch import nn
 
-from msibench import MethodSpec, Task, WeightFile
+from msibench import MethodSpec, Problem, Task, WeightFile
 from msibench.errors import ConfigurationError, IntegrityError, MissingWeightsError
 from msibench.image import as_stack
 from msibench.training.checkpoints import load_record
 from msibench.training.finetune import FinetuneRequest, TrainingSection, finetune
 from msibench.training.grid import expand, run_grid
 from msibench.training.networks import OnInterpolation, around, inner, network_for
-from msibench.training.variants import install, is_training, read_variant
+from msibench.training.seen import refusal
+from msibench.training.variants import install, is_training, method_from_training, read_variant
 
 PLUGIN = """
 import torch
@@ -175,7 +176,28 @@ class TestVariant:
         install(variant)
         found = find(variant.spec.weights[0])
         assert found is not None
+        copied = section(sum(b"brain/a"))
+        assert "brain/a under another name" in refusal(variant.spec, "x/y", copied)
+        assert refusal(variant.spec, "x/y", section(4711)) == ""
         assert found.read_bytes() == variant.weights.read_bytes()
+
+    def test_a_folder_becomes_a_method_that_runs(self, tmp_path, monkeypatch):
+        from msibench.plugin_manager import discover, resolve_target
+        from msibench.weights import require
+
+        monkeypatch.setenv("MSIBENCH_CACHE", str(tmp_path / "cache"))
+        base = discover()
+        asked = request(
+            method="mosr",
+            config={"num_feat": 4, "num_block": 1, "num_grow_ch": 2, "skip": "bicubic"},
+        )
+        train(base.method("mosr"), tmp_path / "mine", asked)
+        tuned = method_from_training(tmp_path / "mine", base)
+        assert tuned.name == "mosr@finetuned-mine"
+        weights = {file.name: require(file) for file in tuned.weights}
+        method = resolve_target(tuned.target)(**tuned.config, weights=weights)
+        low = as_stack(np.random.default_rng(0).random((2, 9, 7)) * 300)
+        assert method.upscale(Problem(low=low, factor=2)).shape == (2, 18, 14)
 
     def test_changed_weights_are_noticed(self, variant, spec):
         with variant.weights.open("ab") as stream:
