@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from msibench import MethodSpec, Resources, Task, hookimpl
 from msibench_mambair.config import FILES, TITLES
+from msibench_mambair.tiny import TINY
 
 _SOURCES = {
     "tile": "0 = never: the scan is global. The official test splits from 200 px on, without blending",
@@ -42,3 +43,4 @@ def msibench_methods() -> Iterator[MethodSpec]:
             resources=Resources(cpus=2, memory_gb=memory, vram_gb=memory, minutes=120.0),
             sources=_SOURCES,
         )
+    yield TINY

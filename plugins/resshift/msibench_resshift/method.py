@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from msibench import Problem, Skip
-from msibench.training.tiles import NetworkFacts, options_from, upscale_ions
+from msibench import MSImage, Problem, Skip
+from msibench.training.tiles import NetworkFacts, options_from, plan_tiles, upscale_ions
 from msibench.weights import bare_state_dict, read_state_dict
 from msibench_resshift.network import build_autoencoder, build_unet, pad, sample
 from msibench_resshift.schedule import Schedule, check_file, schedule_for
@@ -23,8 +23,8 @@ from msibench_resshift.unet import UNet
 class ResShift:
     """Sample a fine image by residual-shifting diffusion.
 
-    The noise of a tile follows from the seed and from what the tile shows, so that neither batch size
-    nor the order of ions changes a result. Tiles are sampled apart from one another: tiling changes
+    The noise of a tile follows from the seed, the ion's m/z (its place where there is none) and the
+    tile's number, so that neither batch size nor the order of ions changes a result. Tiles are sampled apart from one another: tiling changes
     results, and the report says so.
 
     Parameters
@@ -58,15 +58,17 @@ class ResShift:
             return Skip(f"ResShift is a x{factor} network; the problem asks for x{problem.factor}")
         for network in (self.unet, self.autoencoder):
             cast(nn.Module, network).to(problem.device)
-        noise = _Noise(problem.seed, self.schedule.steps + 1)
+        facts = NetworkFacts(factor=factor, channels=3, local=False)
+        tiles = len(plan_tiles(*problem.low.shape, facts, self.options))
+        noise = _Noise(problem.seed, self.schedule.steps + 1, problem.low, tiles)
 
         def enlarge(grey: Tensor) -> Tensor:
             low = grey * 2 - 1
             drawn = noise.draw(pad(low, self._multiple())).to(grey.device)
             fine = sample(self.unet, self.autoencoder, low, self.schedule, drawn)
+            noise.done(len(low))  # not reached where memory ran out: the same tiles come again
             return (fine.clamp(-1, 1) + 1) / 2
 
-        facts = NetworkFacts(factor=factor, channels=3, local=False)
         fine, report = upscale_ions(
             enlarge,
             problem.low.values,
@@ -93,25 +95,39 @@ class ResShift:
 
 
 class _Noise:
-    """Standard normal numbers for each tile, and a digest of all that were drawn."""
+    """Standard normal numbers for each tile, and a digest of all that were drawn.
 
-    def __init__(self, seed: int, count: int) -> None:
-        self.seed, self.count = seed, count
+    Tiles come ion after ion, in the order of `msibench.training.tiles.upscale_ions`.
+    """
+
+    def __init__(self, seed: int, count: int, low: MSImage, tiles: int) -> None:
+        self.seed, self.count, self.tiles = seed, count, tiles
+        self.ions = [
+            f"channel {place}" if np.isnan(mz) else f"mz {float(mz).hex()}"
+            for place, mz in enumerate(low.mz)
+        ]
+        self.next = 0
         self._drawn: dict[str, str] = {}
 
-    def draw(self, tiles: Tensor) -> Tensor:
-        """Return ``(count, tile, 3, row, column)`` for ``(tile, 3, row, column)``."""
-        return torch.stack([self._of(tile) for tile in tiles.float().cpu()], dim=1)
+    def draw(self, padded: Tensor) -> Tensor:
+        """Return ``(count, tile, 3, row, column)`` for the next ``(tile, 3, row, column)``."""
+        shape = (self.count, *padded.shape[1:])
+        numbers = range(self.next, self.next + len(padded))
+        return torch.stack([self._of(number, shape) for number in numbers], dim=1)
 
-    def _of(self, tile: Tensor) -> Tensor:
-        content = hashlib.sha256(f"{self.seed}|{tuple(tile.shape)}|".encode())
-        content.update(tile.numpy().tobytes())
-        rng = np.random.default_rng(np.frombuffer(content.digest(), dtype=np.uint32))
-        noise = rng.standard_normal((self.count, *tile.shape), dtype=np.float32)
-        self._drawn[content.hexdigest()] = hashlib.sha256(noise.tobytes()).hexdigest()
-        return torch.from_numpy(noise)
+    def done(self, tiles: int) -> None:
+        """Go on to the tiles after these."""
+        self.next += tiles
 
     def digest(self) -> str:
-        """Return one sha256 over the noise of every tile, in an order of its own."""
+        """Return one sha256 over the noise of every tile, whatever the order of ions."""
         text = "".join(self._drawn[key] for key in sorted(self._drawn))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def _of(self, number: int, shape: tuple[int, ...]) -> Tensor:
+        ion, tile = divmod(number, self.tiles)
+        name = f"{self.seed}|{self.ions[ion]}|tile {tile}"
+        seed = np.frombuffer(hashlib.sha256(name.encode()).digest(), dtype=np.uint32)
+        noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+        self._drawn[name] = hashlib.sha256(noise.tobytes()).hexdigest()
+        return torch.from_numpy(noise)

@@ -23,8 +23,8 @@ def weights():
     }
 
 
-def problem(values, seed=0, factor=4):
-    return Problem(low=as_stack(values), factor=factor, seed=seed)
+def problem(values, seed=0, factor=4, mz=None):
+    return Problem(low=as_stack(values, mz), factor=factor, seed=seed)
 
 
 def ions(*shape):
@@ -52,14 +52,14 @@ def test_importing_the_plugin_imports_no_torch():
 
 
 def test_same_seed_same_image_whatever_the_batch_and_the_order_of_ions(weights):
-    values = ions(3, 9, 14)
+    values, mz = ions(3, 9, 14), [700.1, 701.2, 702.3]
     one = ResShift(schedule="bicsr", weights=weights, batch=1)
     many = ResShift(schedule="bicsr", weights=weights, batch=3)
-    first = one.upscale(problem(values))
+    first = one.upscale(problem(values, mz=mz))
     assert first.shape == (3, 36, 56)
     assert first.min() >= 0
-    np.testing.assert_allclose(many.upscale(problem(values)), first, rtol=1e-4, atol=0.05)
-    np.testing.assert_array_equal(one.upscale(problem(values[::-1]))[::-1], first)
+    np.testing.assert_allclose(many.upscale(problem(values, mz=mz)), first, rtol=1e-4, atol=0.05)
+    np.testing.assert_array_equal(one.upscale(problem(values[::-1], mz=mz[::-1]))[::-1], first)
     assert one.report()["schedule"] == "bicsr"
     assert len(one.report()["noise_sha256"]) == 64
 
