@@ -1,0 +1,101 @@
+"""Our own small checkpoints must beat bicubic interpolation on sections that they have not seen."""
+
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from msibench import Problem
+from msibench.datasets import load_card, read_section
+from msibench.degradation import protocol
+from msibench.metrics import psnr, ssim
+from msibench.plugin_manager import discover, resolve_target
+from msibench.testing.mirror import mirrored
+from msibench.weights import require, sha256_of
+
+METHODS = ("swinir-msi-tiny", "mosr-msi-tiny", "mambair-msi-tiny")
+HELD_OUT = {"slice_5", "slice_12", "slice_17", "slice_22", "slice_27", "slice_30"}
+
+
+@pytest.fixture(scope="module")
+def catalogue():
+    return discover()
+
+
+def record_of(spec):
+    path = require(spec.weights[0])
+    return json.loads(path.with_suffix(".json").read_text())
+
+
+def upscaled(spec, low):
+    weights = {file.name: require(file) for file in spec.weights}
+    method = resolve_target(spec.target)(**spec.config, **({"weights": weights} if weights else {}))
+    return method.upscale(Problem(low=low, factor=4))
+
+
+@cache
+def problems(dataset):
+    """Return what is given and what is true, for every test section."""
+    card = load_card(discover().dataset(dataset))
+    return [
+        protocol("area-x4@1").prepare(
+            read_section(card, section).image, declared_range=card.declared_range
+        )
+        for section in card.test
+    ]
+
+
+@cache
+def scores(method, dataset):
+    """Return PSNR and SSIM, one row an ion image."""
+    spec = discover().method(method)
+    rows = []
+    for made in problems(dataset):
+        fine = np.clip(upscaled(spec, made.low), 0, 1)
+        rows.append((psnr(fine, made.truth.values), ssim(fine, made.truth.values)))
+    return np.concatenate(rows, axis=1).T
+
+
+def lower_bound(values, rng):
+    """Return the lower end of the paired 95 % bootstrap interval of the mean."""
+    draws = rng.integers(len(values), size=(4000, len(values)))
+    return np.quantile(values[draws].mean(axis=1), 0.025)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_file_is_small_and_is_the_one_of_its_record(catalogue, name):
+    spec = catalogue.method(name)
+    path = require(spec.weights[0])
+    record = record_of(spec)
+    assert path.stat().st_size <= 4_000_000
+    assert sha256_of(path) == spec.weights[0].sha256 == record["weights"]["sha256"]
+    assert record["command"].startswith(f"msibench finetune {name} --from-scratch")
+    assert record["licence"].startswith("Apache-2.0")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_has_learned_from_training_sections_only(catalogue, name):
+    spec = catalogue.method(name)
+    learned = [entry["section"] for entry in record_of(spec)["data"]]
+    assert tuple(learned) == spec.training_data
+    for section in learned:
+        dataset, _, inside = section.partition("/")
+        assert dataset in {"lbae-mouse-brain", "phantom"}
+        assert inside in load_card(catalogue.dataset(dataset)).train
+        assert inside not in HELD_OUT
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("dataset", ["lbae-mouse-brain", "bladder"])
+def test_it_beats_bicubic_on_what_it_has_not_seen(catalogue, name, dataset):
+    mirrored(dataset)
+    torch.manual_seed(0)
+    card = load_card(catalogue.dataset(dataset))
+    assert dataset != "lbae-mouse-brain" or set(card.test) == HELD_OUT
+    difference = scores(name, dataset) - scores("bicubic", dataset)
+    assert len(difference) == {"lbae-mouse-brain": 6, "bladder": 79}[dataset]
+    rng = np.random.default_rng(0)
+    for metric, values in zip(("psnr", "ssim"), difference.T, strict=True):
+        assert lower_bound(values, rng) > 0, f"{name} on {dataset}: {metric} {values.mean():+.4f}"
