@@ -33,7 +33,10 @@ def command(kind: str, as_json: bool, strict_plugins: bool) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(value)) for value in row.values()))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no width of its own
+    console.print(table)
 
 
 def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
@@ -61,7 +64,8 @@ def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
                 "factors": "any" if spec.factors is None else ",".join(map(str, sorted(spec.factors))),
                 "weights": "none" if not spec.weights else ", ".join(w.name for w in spec.weights),
                 "title": spec.title,
-                "plugin": found.owner["method", spec.name],
+                "budget": spec.budget,
+                "plugin": found.owner["method", spec.name].rpartition("'")[0].rpartition("'")[2],
             }
             for _, spec in sorted(found.methods.items())
         ]  # fmt: skip

@@ -13,6 +13,7 @@ from tabulate import tabulate
 from msibench.errors import StoreError
 from msibench.leaderboard.rows import Collected, cells, collect, distinct, measured
 from msibench.leaderboard.table import leaderboard_table, scheme_of
+from msibench.leaderboard.trust import TRUST, trust_sections
 from msibench.results.files import write_atomically
 from msibench.results.index import TrackIndex, read_index
 from msibench.results.store import Store, rows_as_parquet
@@ -87,7 +88,8 @@ def markdown_page(
         parts.append(f"**{facts['title']}.** {notes}")
     for protocol, part in table.groupby("protocol", sort=True):
         parts += [f"## {protocol}", _protocol_line(index, str(protocol))]
-        parts.append(_table(part, track))
+        parts.append(_table(part, track, _without_weights(collected.rows)))
+        parts += trust_sections(collected.rows, str(protocol), track)
     parts.append(
         f"Score: scheme `{scheme.name}`, control method `{track.control_method}`. {scheme.title}. "
         "Values are mean ± s.e.m. over ion images, as Table S1 of Cao et al. prints them; the "
@@ -110,9 +112,16 @@ def _protocol_line(index: TrackIndex, protocol: str) -> str:
     return f"_{facts['description']}_" if facts else ""
 
 
-def _table(part: pd.DataFrame, track: Track) -> str:
-    """Return one protocol's table as Markdown."""
-    names = [name for name in track.metrics if f"{name}.image.mean" in part]
+def _without_weights(rows: pd.DataFrame) -> set[str]:
+    """Return the metrics that were not computed because a pretrained file is missing."""
+    lacking = rows[rows["reason"].str.startswith("weights-missing")]
+    return set(lacking["metric"])
+
+
+def _table(part: pd.DataFrame, track: Track, without_weights: set[str]) -> str:
+    """Return one protocol's table as Markdown; measures of trust have their own."""
+    quality = [name for name in track.metrics if name not in TRUST]
+    names = [name for name in quality if f"{name}.image.mean" in part]
     headers = ["rank", "group", "method"]
     headers += [PRINTED.get(name, (name, 3))[0] for name in names]
     headers += ["score", "coverage", "images", "s / image", "MiB", "cells"]
@@ -122,7 +131,8 @@ def _table(part: pd.DataFrame, track: Track) -> str:
         line = [whole(row.get("rank")), whole(row.get("rank_group")), _escaped(label)]
         for name in names:
             digits = PRINTED.get(name, (name, 3))[1]
-            line.append(plus_minus(row, f"{name}.image", digits))
+            text = plus_minus(row, f"{name}.image", digits)
+            line.append("weights-missing" if text == "–" and name in without_weights else text)
         line += [
             _score(row),
             "" if pd.isna(row.get("coverage")) else f"{row['coverage']:.0%}",
