@@ -49,7 +49,7 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
     own, and draws their curves.
 
     Several processes share every batch when started by torchrun:
-    torchrun --nproc-per-node 2 -m msibench finetune …
+    torchrun --nproc-per-node 2 -m msibench.cli.main finetune …
     """
     from msibench.plugin_manager import discover
     from msibench.training.ddp import world_from_environment
@@ -240,7 +240,8 @@ def _typed() -> str:
     import shlex
     import sys
 
-    return "msibench " + shlex.join(sys.argv[1:])
+    typed = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return "msibench " + shlex.join(typed)
 
 
 def _quiet(text: str) -> None:
