@@ -1,0 +1,38 @@
+"""``msibench report``: a track's page, one HTML file made from the store alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from msibench.cli._shared import open_store, output_folder, results_option
+
+
+@click.command(
+    epilog="Example: msibench report bladder-x4 -o page\n\n"
+    "Example: msibench report lbae-x4 --split        (images in files beside the page)"
+)
+@click.argument("track", default="quickstart")
+@results_option
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Another folder."
+)
+@click.option(
+    "--max-images",
+    type=click.IntRange(0),
+    help="Ion images to show at most (default: as many as fit into about 9 MB).",
+)
+@click.option("--split", is_flag=True, help="Write the images into files beside the page.")
+def command(
+    track: str, results: Path | None, output: Path | None, max_images: int | None, split: bool
+) -> None:
+    """Write the page of TRACK; no plugin is asked, nothing is run, and it needs no network."""
+    from msibench.leaderboard.page import write_page
+    from msibench.tracks import load_track
+
+    store = open_store(results, create=False)
+    chosen = load_track(track)
+    folder = output or output_folder(chosen, store)
+    path = write_page(store, chosen, folder, max_images=max_images, split=split)
+    click.echo(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

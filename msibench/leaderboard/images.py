@@ -1,0 +1,175 @@
+"""Ion images of a stored problem as 8-bit grey PNG, all of one ion on one common scale."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msibench.errors import IntegrityError
+from msibench.results.arrays import read_arrays
+from msibench.results.schema import CellRecord
+from msibench.results.store import PREDICTION, Store
+
+SECTION = "section.h5"
+TOP_QUANTILE = 0.999
+"""Colours end at this quantile of the truth (of the low image where there is no truth)."""
+_PNG_LEVEL = 9
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class IonScale:
+    """What one ion's colours mean."""
+
+    top: float
+    """Scaled intensity at the bright end; the dark end is 0."""
+    intensity: float
+    """The same in the section's own unit."""
+    clipped: float
+    """Share of the truth's pixels that are brighter than the bright end."""
+
+    def levels(self, image: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return an image as levels 0..255; NaN is 0."""
+        finite = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0)
+        return np.rint(np.clip(finite / self.top, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SectionImages:
+    """A staged problem as a page shows it: what is seen, the truth, and every prediction of it."""
+
+    store: Store
+    problem_key: str
+    records: dict[str, CellRecord]
+    """Method → its cell; the lowest seed where there are several."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """Method → why its prediction cannot be read; filled while reading."""
+
+    @cached_property
+    def _content(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        path = self.store.problem_folder(self.problem_key) / SECTION
+        arrays, attributes = read_arrays(path)
+        try:
+            facts = json.loads(attributes["facts"])
+            arrays["low"]
+        except (KeyError, ValueError, TypeError) as error:
+            raise IntegrityError(f"{path} is no staged problem: {error}") from error
+        return arrays, facts
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Pixel sizes, ppm, notes, as the file states them."""
+        return self._content[1]
+
+    @property
+    def low(self) -> NDArray[np.float32]:
+        """Coarse images, ``(channel, row, column)``."""
+        return self._content[0]["low"]
+
+    @property
+    def truth(self) -> NDArray[np.float32] | None:
+        """Fine images, ``(channel, row, column)``; None where nobody measured them."""
+        return self._content[0].get("truth")
+
+    @property
+    def guide(self) -> NDArray[np.float32] | None:
+        """The guide in [0, 1], ``(channel, row, column)``."""
+        return self._content[0].get("guide")
+
+    @property
+    def tissue(self) -> NDArray[np.bool_] | None:
+        """Tissue mask of the truth, ``(row, column)``."""
+        mask = self._content[0].get("truth_mask")
+        return None if mask is None else mask.astype(np.bool_)
+
+    def prediction(self, method: str) -> NDArray[np.float32] | None:
+        """Return a method's images, ``(channel, row, column)``; None where they cannot be read."""
+        path = self.store.cell_folder(self.records[method].key) / PREDICTION
+        if not path.is_file():
+            self.damaged[method] = "its prediction is not in the store"
+            return None
+        try:
+            arrays, _ = read_arrays(path, ("prediction",))
+        except IntegrityError as error:
+            self.damaged[method] = str(error).replace(str(self.store.root), "")
+            return None
+        found = arrays["prediction"]
+        if found.ndim != 3 or len(found) != len(self.low):
+            self.damaged[method] = f"its prediction has shape {found.shape}"
+            return None
+        return found
+
+    def scale(self, channel: int) -> IonScale:
+        """Return the common scale of one ion."""
+        arrays = self._content[0]
+        truth = self.truth
+        base = self.low[channel] if truth is None else truth[channel]
+        finite = base[np.isfinite(base)].astype(np.float64)
+        top = float(np.quantile(finite, TOP_QUANTILE)) if finite.size else 0.0
+        if top <= 0:
+            top = float(finite.max(initial=0.0))
+        if top <= 0:
+            top = 1.0
+        unit = arrays.get("scale")
+        per_one = float(unit[channel]) if unit is not None and channel < len(unit) else 1.0
+        clipped = float((finite > top * (1 + 1e-6)).mean()) if finite.size else 0.0
+        return IonScale(top=top, intensity=top * per_one, clipped=clipped)
+
+
+def guide_png(guide: NDArray[np.float32]) -> bytes:
+    """Return a guide as PNG: three channels as colours, another number as their grey mean."""
+    values = np.clip(np.nan_to_num(guide.astype(np.float64)), 0.0, None)
+    top = values.max(initial=0.0)
+    levels = np.rint(values / (top if top > 1 else 1.0) * 255.0).astype(np.uint8)
+    if len(levels) == 3:
+        return png(np.moveaxis(levels, 0, -1))
+    return png(np.rint(levels.mean(axis=0)).astype(np.uint8))
+
+
+def png(levels: NDArray[np.uint8]) -> bytes:
+    """Return a PNG of ``(row, column)`` grey or ``(row, column, 3)`` RGB levels.
+
+    Every row is stored as its difference to the row above; the same levels give the same bytes.
+    """
+    rows, columns = levels.shape[:2]
+    flat = levels.reshape(rows, -1)
+    above = np.vstack([np.zeros_like(flat[:1]), flat[:-1]])
+    filtered = np.hstack([np.full((rows, 1), 2, np.uint8), flat - above])
+    kind = 2 if levels.ndim == 3 else 0
+    header = struct.pack(">IIBBBBB", columns, rows, 8, kind, 0, 0, 0)
+    body = zlib.compress(filtered.tobytes(), _PNG_LEVEL)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in ((b"IHDR", header), (b"IDAT", body), (b"IEND", b""))
+    )
+
+
+def data_url(content: bytes) -> str:
+    """Return a PNG as an address that needs no file."""
+    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+
+
+def spread_order(ranked: list[int]) -> list[int]:
+    """Order a ranked list so that every beginning of it spans the range: ends, middle, quarters.
+
+    Examples
+    --------
+    >>> spread_order([10, 11, 12, 13, 14])
+    [10, 14, 12, 11, 13]
+    """
+    if not ranked:
+        return []
+    last = len(ranked) - 1
+    places = [0, last]
+    step = 1
+    while step <= 2 * len(ranked):
+        step *= 2
+        places += [round(last * odd / step) for odd in range(1, step, 2)]
+    return [ranked[place] for place in dict.fromkeys(places)]

@@ -1,0 +1,315 @@
+"""Everything that a page shows besides images, as plain JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from msibench.errors import DataError, IntegrityError, SchemaError
+from msibench.leaderboard.rows import Collected, measured
+from msibench.leaderboard.table import scheme_of
+from msibench.results.index import TrackIndex
+from msibench.results.schema import CellRecord
+from msibench.results.store import Store
+from msibench.scoring.bootstrap import two_level_bootstrap
+from msibench.scoring.composite import score_images
+from msibench.scoring.cube import Cube, cubes
+from msibench.scoring.seeds import seed_from
+from msibench.tracks import Track
+
+PAIR_DRAWS = 2000
+MOST_PAIR_COLUMNS = 6000
+"""Method pairs times measures above which a page gives paired differences without intervals."""
+DIGITS = 6
+TRUST = (
+    ("consistency", "Does the prediction, made coarse again, give back what was measured?"),
+    ("consistency_noise", "The same in units of counting noise: about 1 is as good as the data."),
+    ("conservation", "Is the total intensity kept? 1 is kept."),
+    ("off_tissue", "How much of the predicted intensity lies off the tissue?"),
+    ("frc", "Effective resolution: the period at which it stops agreeing with the truth."),
+    ("band_power", "Detail finer than the coarse pixels, over that of the truth; above 1: too much."),
+    ("guide_leakage", "How much of the added detail follows the guide where the truth does not?"),
+    ("uncharted_leakage", "How much follows structures that are known to have no counterpart?"),
+    ("colocalisation", "How much are relations between ions changed?"),
+    ("spectral_angle", "Angle between predicted and measured spectra."),
+    ("noise_ceiling_psnr", "PSNR of the noise-free signal: nobody can be expected to beat it."),
+    ("noise_ceiling_ssim", "SSIM of the noise-free signal."),
+    ("neighbour_psnr", "PSNR of a predictor that sees the eight true neighbours of each pixel."),
+)  # fmt: skip
+"""Measures of trust, with the question that each answers."""
+
+
+def embedded_json(content: object) -> str:
+    """Return JSON that may stand inside a script element: no text of it can end the element."""
+    text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def number(value: Any) -> float | int | None:
+    """Return a number as JSON can hold it: few digits, and None where it is not finite."""
+    if value is None:
+        return None
+    value = float(value)
+    if not math.isfinite(value):
+        return None
+    short = float(f"{value:.{DIGITS}g}")
+    return int(short) if short.is_integer() and abs(short) < 1e15 else short
+
+
+def numbers(values: NDArray[np.float64]) -> list[Any]:
+    """Return an array as nested lists of `number`."""
+    if values.ndim == 1:
+        return [number(value) for value in values]
+    return [numbers(part) for part in values]
+
+
+def label_of(mz: float | None, name: str, ppm: float | None) -> str:
+    """Return what an ion image is called: ``m/z 798.5410 ± 5 ppm``."""
+    if mz is None or not math.isfinite(mz):
+        return name or "unnamed channel"
+    return f"m/z {mz:.4f}" + ("" if ppm is None else f" ± {ppm:g} ppm")
+
+
+def protocol_data(rows: pd.DataFrame, track: Track) -> list[dict[str, Any]]:
+    """Return, per protocol, the values and scores of every method on every ion image."""
+    scored = measured(rows)
+    if not len(scored):
+        return []
+    return [_one_protocol(cube.ion_images(), track) for cube in cubes(scored)]
+
+
+def _one_protocol(cube: Cube, track: Track) -> dict[str, Any]:
+    scheme = scheme_of(track)
+    note = ""
+    weights = {}
+    scores = np.full((len(cube.images), len(cube.methods), len(scheme.metrics)), np.nan)
+    composite = scores[..., 0]
+    try:
+        found = score_images(cube, scheme, control_method=track.control_method)
+        scores, composite = found.scores, found.composite
+        weights = {
+            metric.name: number(scheme.weights[metric.name])
+            for index, metric in enumerate(scheme.metrics)
+            if (found.weights[:, index] > 0).any()
+        }
+    except DataError as error:
+        note = str(error)
+    kept = [m for m in range(len(cube.measures)) if cube.present[..., m].any()]
+    measures = [
+        {"metric": cube.measures[m][0], "region": cube.measures[m][1], "direction": cube.directions[m]}
+        for m in kept
+    ]  # fmt: skip
+    values = [cube.values[..., m] for m in kept]
+    return {
+        "name": cube.protocol,
+        "note": note,
+        "methods": list(cube.methods),
+        "images": [
+            {
+                "dataset": str(image["dataset"]),
+                "section": str(image["section"]),
+                "mz_set": str(image["mz_set"]),
+                "channel": int(image["channel"]),
+                "mz": number(image["mz"]),
+            }
+            for image in cube.images.to_dict("records")
+        ],
+        "measures": measures,
+        "values": [numbers(value.T) for value in values],
+        "weights": weights,
+        "scores": {
+            metric.name: numbers(scores[..., index].T)
+            for index, metric in enumerate(scheme.metrics)
+            if metric.name in weights
+        },
+        "composite": numbers(composite.T),
+        "pairs": _pairs(cube, [composite, *values], ["higher", *(m["direction"] for m in measures)]),
+    }  # fmt: skip
+
+
+def _pairs(
+    cube: Cube, values: list[NDArray[np.float64]], directions: list[str]
+) -> list[list[Any]] | None:
+    """Return mean, low and high of first minus second, per measure (composite first) and pair."""
+    count = len(cube.methods)
+    pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
+    if not pairs or len(pairs) * len(values) > MOST_PAIR_COLUMNS or not len(cube.images):
+        return None
+    blocks = []
+    for measure, direction in zip(values, directions, strict=True):
+        shown = -np.abs(measure - 1.0) if direction == "one" else measure
+        finite = np.where(np.isfinite(shown), shown, np.nan)
+        blocks.append(np.stack([finite[:, a] - finite[:, b] for a, b in pairs], axis=1))
+    interval = two_level_bootstrap(
+        np.hstack(blocks),
+        cube.sections,
+        draws=PAIR_DRAWS,
+        seed=seed_from("page-pairs", cube.protocol, 0),
+    )
+    shape = (len(values), len(pairs))
+    parts = [part.reshape(shape) for part in (interval.mean, interval.low, interval.high)]
+    return [
+        [[a, b, *(number(part[m, p]) for part in parts)] for p, (a, b) in enumerate(pairs)]
+        for m in range(len(values))
+    ]
+
+
+def trust_data(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the stored measures of trust per protocol and method, and the names of absent ones."""
+    scored = measured(rows, controls=True)
+    present = set(scored["metric"])
+    lines = []
+    for name, _ in TRUST:
+        part = scored[(scored["metric"] == name)]
+        keys = ["protocol", "method", "control", "region"]
+        for (protocol, method, control, region), group in part.groupby(keys, sort=True):
+            values = group["value"].to_numpy(np.float64)
+            finite = values[np.isfinite(values)]
+            spread = finite.std(ddof=1) / math.sqrt(len(finite)) if len(finite) > 1 else np.nan
+            lines.append(
+                {
+                    "metric": name,
+                    "protocol": protocol,
+                    "method": method,
+                    "control": control,
+                    "region": region,
+                    "mean": number(finite.mean()) if len(finite) else None,
+                    "sem": number(spread),
+                    "images": len(finite),
+                    "undefined": len(values) - len(finite),
+                }
+            )
+    return {
+        "lines": lines,
+        "questions": dict(TRUST),
+        "absent": [name for name, _ in TRUST if name not in present],
+    }
+
+
+def loss_curves(records: Iterable[CellRecord]) -> list[dict[str, Any]]:
+    """Return the loss curves that methods reported, wherever in the report they stand."""
+    curves = []
+    for record in records:
+        for place, points in _curves(record.report, ()):
+            name = " · ".join(part for part in (record.method, record.section, record.control) if part)
+            curves.append({"method": record.method, "cell": name, "curve": place, **points})
+    return curves  # fmt: skip
+
+
+def _curves(node: Any, place: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:
+    """Find lists of numbers under keys that speak of a loss; a neighbour gives their abscissa."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    if isinstance(node, Mapping):
+        for key, value in sorted(node.items(), key=lambda item: str(item[0])):
+            here = (*place, str(key))
+            if "loss" in str(key).lower() and _numeric(value):
+                x = next(
+                    (node[k] for k in ("iteration", "step", "epoch") if _same(node.get(k), value)),
+                    list(range(1, len(value) + 1)),
+                )
+                points = {"x": [number(v) for v in x], "y": [number(v) for v in value]}
+                found.append((" / ".join(here), points))
+            else:
+                found += _curves(value, here)
+    elif isinstance(node, list) and not _numeric(node):
+        for index, value in enumerate(node):
+            found += _curves(value, (*place, str(index)))
+    return found
+
+
+def _numeric(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) > 1
+        and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
+    )
+
+
+def _same(value: Any, other: list[Any]) -> bool:
+    return _numeric(value) and len(value) == len(other)
+
+
+def cell_data(store: Store, index: TrackIndex) -> tuple[list[dict[str, Any]], list[CellRecord]]:
+    """Return where every number comes from, cell by cell; no time of day and no machine's name."""
+    lines, records = [], []
+    for _, key in sorted(index.cells.items()):
+        if not store.has(key):
+            continue
+        try:
+            record = store.record(key)
+        except (IntegrityError, SchemaError) as error:
+            lines.append({"cell": key, "status": "damaged", "reason": str(error)})
+            continue
+        records.append(record)
+        facts = record.provenance
+        libraries = facts.get("libraries", {})
+        lines.append(
+            {
+                "cell": key,
+                "method": record.method,
+                "dataset": record.dataset,
+                "section": record.section,
+                "protocol": record.protocol,
+                "mz_set": record.mz_set,
+                "seed": record.seed,
+                "control": record.control,
+                "status": str(record.status),
+                "reason": record.reason,
+                "origin": record.origin,
+                "device": record.device,
+                "precision": record.precision,
+                "problem": record.problem_key,
+                "truth": record.truth_digest,
+                "prediction": record.files.get("prediction.h5", ""),
+                "rows": record.files.get("metrics.parquet", ""),
+                "python": str(facts.get("python", "")),
+                "system": str(facts.get("system", "")),
+                "processor": str(facts.get("processor", "")),
+                "threads": str(facts.get("threads", "")),
+                "versions": ", ".join(f"{k} {v}" for k, v in sorted(dict(libraries).items())),
+                "timings": {k: number(v) for k, v in sorted(record.timings.items())},
+                "peaks": {k: number(v) for k, v in sorted(record.peaks.items())},
+                "notes": list(record.notes),
+            }
+        )
+    return lines, records
+
+
+def citations(index: TrackIndex) -> list[dict[str, str]]:
+    """Return what to cite for data, methods and metrics, as text and as BibTeX."""
+    found = []
+    for kind in ("datasets", "methods", "metrics"):
+        for name, facts in sorted(index.facts.get(kind, {}).items()):
+            text = str(facts.get("citation") or "")
+            if not text:
+                continue
+            bibtex = str(facts.get("bibtex") or "") or _misc(kind, name, facts, text)
+            found.append({"kind": kind[:-1], "name": name, "text": text, "bibtex": bibtex})
+    return found
+
+
+def _misc(kind: str, name: str, facts: Mapping[str, Any], text: str) -> str:
+    """Return an entry that keeps the citation as one note: its parts are not known apart."""
+    key = "".join(letter for letter in f"{kind[:-1]}-{name}" if letter.isalnum() or letter == "-")
+    title = str(facts.get("title") or name)
+    safe = {"{": "(", "}": ")", "\\": "/", "&": "\\&", "%": "\\%", "#": "\\#", "_": "\\_"}
+    title, text = ("".join(safe.get(c, c) for c in part) for part in (title, text))
+    return f"@misc{{{key},\n  title = {{{title}}},\n  note = {{{text}}}\n}}"
+
+
+def rows_csv(collected: Collected) -> str:
+    """Return every value as CSV, without costs (they are in the leaderboard)."""
+    from msibench.leaderboard.render import safe_csv
+
+    columns = [
+        "method", "dataset", "section", "protocol", "mz_set", "seed", "control", "device",
+        "channel", "mz", "metric", "metric_version", "region", "value", "reason", "cell",
+    ]  # fmt: skip
+    rows = measured(collected.rows, controls=True)[columns]
+    return safe_csv(rows).to_csv(index=False, float_format="%.10g", lineterminator="\n")

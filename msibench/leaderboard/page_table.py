@@ -1,0 +1,151 @@
+"""The leaderboard as cells of a table: what is printed, and by what a column is sorted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from msibench.leaderboard.render import PRINTED, plus_minus, significant, whole
+from msibench.results.index import TrackIndex
+from msibench.tracks import Track
+
+
+@dataclass(frozen=True, slots=True)
+class TableCell:
+    """One cell."""
+
+    text: str
+    sort: str = ""
+    """What the column is sorted by; a number as text where the column is numeric."""
+    under: str = ""
+    """A second, smaller line: the interval, a reason."""
+    head: bool = False
+    """Whether the cell names its row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column."""
+
+    name: str
+    numeric: bool
+    best: str = ""
+    """What is better in it, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """The leaderboard of one protocol."""
+
+    protocol: str
+    description: str
+    columns: list[Column]
+    rows: list[list[TableCell]]
+    methods: list[str]
+
+
+BETTER = {"higher": "higher is better", "lower": "lower is better", "one": "nearer to 1 is better"}
+
+
+def table_view(table: pd.DataFrame, track: Track, index: TrackIndex) -> list[TableView]:
+    """Return one table per protocol, best method first."""
+    views = []
+    for protocol, part in table.groupby("protocol", sort=True):
+        facts = index.facts.get("protocols", {}).get(protocol, {})
+        metrics = [name for name in track.metrics if _column(name, part)]
+        known = index.facts.get("metrics", {})
+        columns = [
+            Column("rank", True),
+            Column("group", True),
+            Column("method", False),
+            Column("score", True, "higher is better"),
+            *(
+                Column(
+                    PRINTED.get(name, (name, 3))[0],
+                    True,
+                    BETTER.get(str(known.get(name, {}).get("direction", "")), ""),
+                )
+                for name in metrics
+            ),
+            Column("coverage", True),
+            Column("images", True),
+            Column("s / image", True, "lower is better"),
+            Column("MiB", True, "lower is better"),
+            Column("cells", False),
+        ]
+        rows = [_row(row, metrics, part) for row in part.to_dict("records")]
+        methods = [str(name) for name in part["method"]]
+        views.append(
+            TableView(str(protocol), str(facts.get("description", "")), columns, rows, methods)
+        )
+    return views
+
+
+def _column(name: str, part: pd.DataFrame) -> str:
+    """Return the prefix of a metric's columns: the image region where it has one."""
+    for region in ("image", "section", "tissue"):
+        if f"{name}.{region}.mean" in part:
+            return f"{name}.{region}"
+    return ""
+
+
+def _row(row: Mapping[Any, Any], metrics: list[str], part: pd.DataFrame) -> list[TableCell]:
+    label = f"{row['method']} (control)" if row["control"] else str(row["method"])
+    reason = row.get("rank_reason")
+    reason = reason if isinstance(reason, str) else ""
+    cells = [
+        TableCell(whole(row.get("rank")) or "–", whole(row.get("rank")), reason and "no rank"),
+        TableCell(whole(row.get("rank_group")) or "–", whole(row.get("rank_group"))),
+        TableCell(label, label.lower(), reason, head=True),
+        _score(row),
+    ]
+    for name in metrics:
+        measure = _column(name, part)
+        digits = PRINTED.get(name, (name, 3))[1]
+        cells.append(
+            TableCell(
+                plus_minus(row, measure, digits),
+                _sort(row.get(f"{measure}.mean")),
+                _interval(row, measure, digits),
+            )
+        )
+    coverage = row.get("coverage")
+    statuses = str(row["statuses"])
+    return [
+        *cells,
+        TableCell("–" if pd.isna(coverage) else f"{coverage:.0%}", _sort(coverage)),  # type: ignore[arg-type]
+        TableCell(whole(row.get("images")) or "–", whole(row.get("images"))),
+        TableCell(significant(row["seconds_per_image"]) or "–", _sort(row["seconds_per_image"])),
+        TableCell(whole(row["rss_mib"]) or "–", _sort(row["rss_mib"])),
+        TableCell(statuses, statuses, str(row["status_reasons"] or "")),
+    ]
+
+
+def _score(row: Mapping[Any, Any]) -> TableCell:
+    score = row.get("composite")
+    if score is None or pd.isna(score):
+        return TableCell("–")
+    sem = row.get("composite.sem")
+    text = f"{score:.3f}" + ("" if sem is None or pd.isna(sem) else f" ± {sem:.3f}")
+    kept = row.get("rank_kept")
+    notes = [_interval(row, "composite", 3)]
+    if kept is not None and not pd.isna(kept):
+        notes.append(f"rank kept under {kept:.0%} of weights")
+    missing = row.get("missing")
+    if isinstance(missing, str) and missing:
+        notes.append(f"without {missing}")
+    return TableCell(text, _sort(score), "; ".join(note for note in notes if note))
+
+
+def _interval(row: Mapping[Any, Any], measure: str, digits: int) -> str:
+    low, high = row.get(f"{measure}.low"), row.get(f"{measure}.high")
+    if low is None or high is None or pd.isna(low) or pd.isna(high):
+        return ""
+    return f"95 %: {low:.{digits}f} to {high:.{digits}f}"
+
+
+def _sort(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else f"{float(value):.10g}"
