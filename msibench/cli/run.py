@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from msibench.contracts.method import MethodSpec
     from msibench.datasets import Card
     from msibench.plugin_manager import Catalogue
+    from msibench.results.store import Store
+    from msibench.runner.plan import Plan
     from msibench.runner.run import RunSummary
     from msibench.tracks import Track
 
@@ -132,10 +134,19 @@ def command(**options: Any) -> int:
             signal.signal(number, lambda *_: supervisor.stop())
         update_index(store, track.name, index_cells(plan.cells), track_facts(plan, found))
         summary = supervisor.run(plan)
+    _score_what_was_cached(store, plan, found)
     folder = output_folder(track, store)
     write_leaderboard(store, track, folder)
     _tell(summary, folder, as_json=quiet, events=options["events"])
     return _exit_code(summary)
+
+
+def _score_what_was_cached(store: Store, plan: Plan, found: Catalogue) -> None:
+    """Bring the scores of cells from earlier runs up to the track's metrics."""
+    from msibench.runner.rescore import rescore
+
+    metrics = [found.metric(name) for name in plan.track.metrics]
+    rescore(store, [cell.key for cell in plan.cells], metrics)
 
 
 def _what_to_run(options: dict[str, Any], found: Catalogue) -> tuple[Track, dict[str, Card]]:

@@ -14,7 +14,7 @@ from msibench.results.files import sha256_of
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import PREDICTION, Store, rows_as_parquet
 from msibench.runner.run import load_staged_once
-from msibench.runner.scorer import score, score_keys
+from msibench.runner.scorer import score, score_key, score_keys
 from msibench.runner.stage import SECTION
 
 
@@ -61,6 +61,9 @@ def rescore(
         if record.status is not Status.OK:
             continue
         total.cells += 1
+        if not force and _up_to_date(record, metrics):
+            total.kept += len(record.scores)
+            continue
         staged = load_staged_once(store.problem_folder(record.problem_key))
         if record.truth_digest and record.truth_digest != staged.digest:
             raise IntegrityError(
@@ -94,3 +97,18 @@ def rescore(
         if on_cell is not None:
             on_cell(record)
     return total
+
+
+def _up_to_date(record: CellRecord, metrics: list[MetricSpec]) -> bool:
+    """Whether a record holds every metric under its present key, told without reading arrays."""
+    prediction = record.files.get(PREDICTION, "")
+    held = {name.partition("@")[0] for name in record.scores}
+    if not {spec.name for spec in metrics} <= held:
+        return False
+    by_name = {spec.name: spec for spec in metrics}
+    for name, key in record.scores.items():
+        metric, _, region = name.partition("@")
+        spec = by_name.get(metric)
+        if spec and key != score_key(spec, region, prediction, record.truth_digest):
+            return False
+    return True
