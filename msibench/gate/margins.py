@@ -1,0 +1,117 @@
+"""What counts as worse: margins per metric, and the rules of the speed and memory gates."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from msibench.datasets import check_keys
+from msibench.errors import ConfigurationError
+
+MARGINS_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Margins:
+    """Everything that a comparison is judged by."""
+
+    metrics: Mapping[str, float]
+    """Loss that does not matter, in the metric's unit; other metrics are not judged."""
+    level: float = 0.95
+    family: str = "bonferroni"
+    """``bonferroni``: `level` holds for all comparisons together that are not identical; ``none``:
+    for each, so that of 40 unchanged but noisy ones about one is called worse."""
+    draws: int = 10_000
+    seed: int = 0
+    speed_factor: float = 1.1
+    speed_p: float = 0.002
+    memory_factor: float = 1.1
+    memory_least_mib: float = 32.0
+    required_coverage: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        for name, margin in self.metrics.items():
+            _number(f"[metrics] {name}", margin, 0.0, math.inf)
+        _number("[statistics] level", self.level, 0.5, 0.9999)
+        if self.family not in {"bonferroni", "none"}:
+            raise ConfigurationError(
+                f"[statistics] family must be 'bonferroni' or 'none', got {self.family!r}"
+            )
+        for name, whole, least in (("draws", self.draws, 100), ("seed", self.seed, 0)):
+            if isinstance(whole, bool) or not isinstance(whole, int) or whole < least:
+                raise ConfigurationError(
+                    f"[statistics] {name} must be a whole number of at least {least}, got {whole!r}"
+                )
+        _number("[speed] factor", self.speed_factor, 1.0, math.inf)
+        _number("[speed] p", self.speed_p, 1e-12, 0.5)
+        _number("[memory] factor", self.memory_factor, 1.0, math.inf)
+        _number("[memory] least_mib", self.memory_least_mib, 0.0, math.inf)
+        _number("[coverage] required", self.required_coverage, 0.0, 1.0)
+
+
+def load_margins(path: Path | None = None) -> Margins:
+    """Read margins; what a file leaves out keeps its shipped value, ``[metrics]`` as a whole.
+
+    Parameters
+    ----------
+    path
+        A TOML file; None: the margins that ship with msibench.
+
+    Raises
+    ------
+    ConfigurationError
+        If a key does not exist or a value cannot be meant.
+    """
+    shipped = (files("msibench") / "gate" / "margins.toml").read_text("utf-8")
+    values = _values(shipped, "margins.toml of msibench")
+    if path is not None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"margins {path} cannot be read: {error}") from error
+        values |= _values(text, str(path))
+    return Margins(**values)
+
+
+def _values(text: str, where: str) -> dict[str, Any]:
+    """Return the fields of `Margins` that a file sets."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{where} is no TOML: {error}") from error
+    if table.pop("schema_version", None) != MARGINS_SCHEMA:
+        raise ConfigurationError(f"{where}: schema_version must be {MARGINS_SCHEMA}")
+    check_keys(table, {"metrics", "statistics", "speed", "memory", "coverage"}, where)
+    for name, part in table.items():
+        if not isinstance(part, dict):
+            raise ConfigurationError(f"{where}: {name} must be a table, [{name}], got {part!r}")
+    known = {field.name for field in fields(Margins)}
+    values: dict[str, Any] = {}
+    for name, prefix in (("statistics", ""), ("speed", "speed_"), ("memory", "memory_")):
+        part = table.get(name, {})
+        ours = {field.removeprefix(prefix) for field in known if field.startswith(prefix)}
+        allowed = ours if prefix else {"level", "family", "draws", "seed"}
+        check_keys(part, allowed, f"{where}, [{name}]")
+        values |= {prefix + key: value for key, value in part.items()}
+    coverage = table.get("coverage", {})
+    check_keys(coverage, {"required"}, f"{where}, [coverage]")
+    if "required" in coverage:
+        values["required_coverage"] = coverage["required"]
+    if "metrics" in table:
+        values["metrics"] = table["metrics"]
+    return values
+
+
+def _number(what: str, value: object, least: float, most: float) -> None:
+    sound = isinstance(value, int | float) and not isinstance(value, bool)
+    if not sound or not least <= float(value) <= most or math.isinf(float(value)):  # type: ignore[arg-type]
+        upper = "" if math.isinf(most) else f" and at most {most:g}"
+        raise ConfigurationError(
+            f"{what} must be a number of at least {least:g}{upper}, got {value!r}"
+        )

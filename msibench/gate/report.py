@@ -1,0 +1,255 @@
+"""Put the gates together: one report, one exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from msibench.errors import ConfigurationError
+from msibench.gate.margins import Margins
+from msibench.gate.quality import coverage_faults, judge, not_judged
+from msibench.gate.rows_cost import peaks_of, times_of
+from msibench.gate.samples import Samples
+from msibench.gate.sources import Side
+from msibench.gate.speed import (
+    MemoryVerdict,
+    SpeedVerdict,
+    compare_peaks,
+    compare_samples,
+)
+from msibench.leaderboard.rows import measured
+
+OK, QUALITY, COST, NOTHING, INTEGRITY = 0, 4, 5, 6, 7
+Kind = Literal["integrity", "quality", "coverage", "speed", "memory"]
+CODES: dict[Kind, int] = {
+    "integrity": INTEGRITY,
+    "quality": QUALITY,
+    "coverage": NOTHING,
+    "speed": COST,
+    "memory": COST,
+}
+"""Exit code of a finding. Of several the first in this order is reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One reason why a gate is, or would be, red."""
+
+    kind: Kind
+    text: str
+    fatal: bool = True
+    """False for a warning: speed on a shared runner."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class GateReport:
+    """What a comparison found."""
+
+    base: str
+    new: str
+    quality: pd.DataFrame
+    """Columns of `msibench.scoring.compare_rows`; empty for benchmarks."""
+    speed: tuple[SpeedVerdict, ...] = ()
+    memory: tuple[MemoryVerdict, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0, or the code of the gravest finding: integrity, quality, coverage, then cost."""
+        kinds = {finding.kind for finding in self.findings if finding.fatal}
+        return next((code for kind, code in CODES.items() if kind in kinds), OK)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Comparisons of quality by outcome."""
+        found = self.quality["outcome"].value_counts()
+        names = ("worse", "undecided", "better", "equivalent")
+        return {name: int(found.get(name, 0)) for name in names}
+
+
+def compare(
+    base: Side,
+    new: Side,
+    margins: Margins,
+    *,
+    required_coverage: float = 0.0,
+    warn_speed: bool = False,
+    fail_undecided: bool = False,
+    methods: Sequence[str] = (),
+) -> GateReport:
+    """Compare two sides and say why, if at all, the new one must not pass.
+
+    Parameters
+    ----------
+    base, new
+        Both rows, or both benchmark results.
+    margins
+        What counts as worse.
+    required_coverage
+        Share of the images that every method must have; the higher of this and the margins' counts.
+    warn_speed
+        Report slower times without failing.
+    fail_undecided
+        Fail also where a loss beyond the margin could not be ruled out.
+    methods
+        Names or patterns of the methods to compare; empty: all.
+
+    Raises
+    ------
+    ConfigurationError
+        If one side holds rows and the other timings.
+    """
+    if base.rows is None and new.rows is None:
+        assert base.benchmarks is not None
+        assert new.benchmarks is not None
+        return compare_sessions(
+            base.name, new.name, base.benchmarks, new.benchmarks, margins, warn_speed=warn_speed
+        )
+    if base.rows is None or new.rows is None:
+        raise ConfigurationError(
+            f"{base.name} and {new.name} cannot be compared: one holds rows, the other timings"
+        )
+    base, new = (_only(side, methods) for side in (base, new))
+    assert base.rows is not None
+    assert new.rows is not None
+    first, second = measured(base.rows), measured(new.rows)
+    quality = judge(first, second, margins)
+    findings = [
+        Finding(kind="integrity", text=f"{side.name}, cell {key[:12]}…: {why}")
+        for side in (base, new)
+        for key, why in side.damaged.items()
+    ]
+    findings += _quality_findings(quality, fail_undecided=fail_undecided)
+    findings += [
+        Finding(kind="coverage", text=fault)
+        for fault in coverage_faults(base, new, margins, required_coverage)
+    ]
+    if not np.isfinite(quality["low"].to_numpy(float)).any():
+        findings.append(Finding(kind="coverage", text=_nothing(first, second, quality)))
+    speed = times_of(base.rows, new.rows, margins)
+    memory = compare_peaks(peaks_of(base.rows), peaks_of(new.rows), margins)
+    findings += _cost_findings(speed, memory, warn_speed=warn_speed)
+    unjudged = not_judged(first, second, margins)
+    notes = [f"without a margin, so not judged: {', '.join(unjudged)}"] if unjudged else []
+    return GateReport(
+        base=base.name,
+        new=new.name,
+        quality=quality,
+        speed=tuple(speed),
+        memory=tuple(memory),
+        findings=tuple(findings),
+        notes=tuple(notes),
+    )
+
+
+def compare_sessions(
+    base_name: str,
+    new_name: str,
+    base: Samples,
+    new: Samples,
+    margins: Margins,
+    *,
+    warn_speed: bool = False,
+) -> GateReport:
+    """Compare two sets of timings; one that the new side lacks is lower coverage."""
+    speed = compare_samples(base, new, margins)
+    memory = compare_peaks(base.peaks_mib, new.peaks_mib, margins)
+    findings = [
+        Finding(kind="coverage", text=f"{name} was timed in the base and not in the new session")
+        for name in sorted(base.timings.keys() - new.timings.keys())
+    ]
+    if all(verdict.outcome == "undecided" for verdict in speed):
+        why = "; ".join(dict.fromkeys(verdict.note for verdict in speed)) or "no name in common"
+        findings.append(Finding(kind="coverage", text=f"nothing could be compared: {why}"))
+    findings += _cost_findings(speed, memory, warn_speed=warn_speed)
+    return GateReport(
+        base=base_name,
+        new=new_name,
+        quality=judge_nothing(),
+        speed=tuple(speed),
+        memory=tuple(memory),
+        findings=tuple(findings),
+    )
+
+
+def judge_nothing() -> pd.DataFrame:
+    """Return a table of comparisons without any."""
+    columns = ["protocol", "method", "metric", "region", "margin", "outcome", "noninferior"]
+    columns += ["difference", "low", "high", "images", "base_images", "new_images", "sections"]
+    return pd.DataFrame(columns=[*columns, "scope", "note"])
+
+
+def _quality_findings(quality: pd.DataFrame, *, fail_undecided: bool) -> list[Finding]:
+    findings = []
+    for row in quality.to_dict("records"):
+        name = f"{row['method']}: {row['metric']} ({row['region']}, {row['protocol']})"
+        if row["outcome"] == "worse":
+            findings.append(
+                Finding(
+                    kind="quality",
+                    text=f"{name} is worse by {-row['difference']:.4g} "
+                    f"[{-row['high']:.4g}, {-row['low']:.4g}], margin {row['margin']:g}",
+                )
+            )
+        elif fail_undecided and row["outcome"] == "undecided" and not row["noninferior"]:
+            why = row["note"] or f"the interval [{row['low']:.4g}, {row['high']:.4g}] is too wide"
+            findings.append(Finding(kind="quality", text=f"{name} is undecided: {why}"))
+    return findings
+
+
+def _cost_findings(
+    speed: Sequence[SpeedVerdict], memory: Sequence[MemoryVerdict], *, warn_speed: bool
+) -> list[Finding]:
+    findings = [
+        Finding(
+            kind="speed",
+            text=f"{v.name} takes {v.factor:.2f} times as long ({v.base_seconds:.4g} s, now "
+            f"{v.new_seconds:.4g} s; {v.rule}"
+            + ("" if np.isnan(v.p) else f", p = {v.p:.2g}")
+            + ")",
+            fatal=not warn_speed,
+        )
+        for v in speed
+        if v.outcome == "slower"
+    ]
+    findings += [
+        Finding(
+            kind="memory",
+            text=f"{v.name} takes {v.factor:.2f} times the memory "
+            f"({v.base_mib:.0f} MiB, now {v.new_mib:.0f} MiB)",
+        )
+        for v in memory
+        if v.outcome == "more"
+    ]
+    return findings
+
+
+def _nothing(first: pd.DataFrame, second: pd.DataFrame, quality: pd.DataFrame) -> str:
+    """Say why nothing could be judged."""
+    for side, name in ((first, "base"), (second, "new rows")):
+        if not len(side):
+            return f"nothing measured: the {name} hold no score"
+    protocols = [sorted(set(side["protocol"])) for side in (first, second)]
+    if not set(protocols[0]) & set(protocols[1]):
+        return (
+            f"nothing in common: protocol {', '.join(protocols[0])} in the base, "
+            f"{', '.join(protocols[1])} in the new rows"
+        )
+    why = "; ".join(dict.fromkeys(quality["note"])) or "no metric has a margin"
+    return f"nothing could be judged: {why}"
+
+
+def _only(side: Side, methods: Sequence[str]) -> Side:
+    """Keep the rows of the chosen methods."""
+    if not methods or side.rows is None:
+        return side
+    chosen = side.rows["method"].map(
+        lambda name: any(fnmatchcase(name, pattern) for pattern in methods)
+    )
+    return replace(side, rows=side.rows[chosen.astype(bool)])

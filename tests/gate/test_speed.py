@@ -1,0 +1,169 @@
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from msibench.errors import ConfigurationError, DataError
+from msibench.gate import load_margins
+from msibench.gate.interleave import interleaved
+from msibench.gate.report import compare_sessions
+from msibench.gate.samples import Samples, Timing, read_pytest_benchmark
+from msibench.gate.speed import compare_peaks, compare_times, on_shared_runner
+
+MARGINS = load_margins()
+
+
+def rounds(median, count=12, spread=0.01, seed=0):
+    return Timing(seconds=tuple(median * np.random.default_rng(seed).normal(1, spread, count)))
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "outcome"),
+    [(1.0, 1.2, "slower"), (1.2, 1.0, "faster"), (1.0, 1.05, "same"), (1.0, 1.0, "same")],
+)
+def test_slower_needs_both_the_factor_and_the_test(base, new, outcome):
+    assert compare_times("a", rounds(base), rounds(new, seed=1), MARGINS).outcome == outcome
+
+
+def test_a_large_factor_that_noise_explains_is_no_regression():
+    verdict = compare_times("a", rounds(1, 8, 0.8, 3), rounds(1.3, 8, 0.8, 4), MARGINS)
+    assert verdict.factor > 1.1
+    assert verdict.outcome == "same"
+
+
+@pytest.mark.parametrize(("count", "decided"), [(6, False), (7, True)])
+def test_so_few_rounds_that_p_cannot_be_small_are_undecided(count, decided):
+    """2 / C(12, 6) = 0.00216 and 2 / C(14, 7) = 0.00058; the threshold is 0.002."""
+    verdict = compare_times("a", rounds(1, count), rounds(2, count), MARGINS)
+    assert verdict.outcome == ("slower" if decided else "undecided")
+
+
+def test_times_that_are_all_one_value_are_the_same():
+    flat = Timing(seconds=(0.5,) * 9)
+    assert compare_times("a", flat, flat, MARGINS).outcome == "same"
+
+
+def test_p_is_that_of_the_exact_test():
+    base, new = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0), (8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0)
+    verdict = compare_times("a", Timing(seconds=base), Timing(seconds=new), MARGINS)
+    assert verdict.p == pytest.approx(2 / math.comb(14, 7))
+
+
+def benchmark_file(path, medians, *, data=True, brand="cpu"):
+    stats = {}
+    for name, value in medians.items():
+        seconds = [value * (1 + 0.001 * number) for number in range(9)]
+        stats[name] = {"median": value, "q1": value * 0.99, "q3": value * 1.01}
+        if data:
+            stats[name]["data"] = seconds
+    found = {
+        "machine_info": {"cpu": {"brand_raw": brand, "count": 2}},
+        "benchmarks": [{"fullname": name, "stats": part} for name, part in stats.items()],
+    }
+    path.write_text(json.dumps(found))
+    return path
+
+
+def session(base, new):
+    return compare_sessions("base", "new", *map(read_pytest_benchmark, (base, new)), MARGINS)
+
+
+@pytest.mark.parametrize("data", [True, False])
+def test_results_of_pytest_benchmark_are_compared(tmp_path, data):
+    base = benchmark_file(tmp_path / "a.json", {"x": 1.0, "y": 1.0}, data=data)
+    new = benchmark_file(tmp_path / "b.json", {"x": 1.0, "y": 1.5}, data=data)
+    report = session(base, new)
+    assert report.exit_code == 5
+    assert {v.name: v.outcome for v in report.speed} == {"x": "same", "y": "slower"}
+    assert session(base, base).exit_code == 0
+
+
+def test_a_benchmark_that_is_gone_or_another_machine_is_never_green(tmp_path):
+    base = benchmark_file(tmp_path / "a.json", {"x": 1.0, "y": 1.0})
+    assert session(base, benchmark_file(tmp_path / "b.json", {"x": 1.0})).exit_code == 6
+    assert session(base, benchmark_file(tmp_path / "c.json", {"z": 1.0})).exit_code == 6
+    other = benchmark_file(tmp_path / "d.json", {"x": 1.0, "y": 1.0}, brand="another")
+    assert session(base, other).exit_code == 6
+
+
+def test_what_pytest_benchmark_really_writes_is_read(tmp_path):
+    import subprocess
+
+    (tmp_path / "test_one.py").write_text("def test_one(benchmark):\n    benchmark(sum, [1, 2])\n")
+    out = tmp_path / "out.json"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_one.py"]
+    command += ["--benchmark-json", str(out), "--benchmark-max-time=0.05"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    found = read_pytest_benchmark(out)
+    assert list(found.timings) == ["test_one.py::test_one"]
+    assert len(found.timings["test_one.py::test_one"].seconds) >= 5
+    assert found.machine
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"benchmarks": [1]}', '{"benchmarks": [{}]}'])
+def test_another_json_is_refused(tmp_path, text):
+    file = tmp_path / "x.json"
+    file.write_text(text)
+    with pytest.raises(DataError, match="pytest-benchmark"):
+        read_pytest_benchmark(file)
+
+
+def test_memory_needs_the_factor_and_the_least_difference():
+    base = {"a": 100.0, "b": 1000.0, "c": 1000.0, "gone": 1.0, "nan": math.nan}
+    new = {"a": 130.0, "b": 1050.0, "c": 1200.0, "new": 1.0, "nan": 1.0}
+    outcomes = {v.name: v.outcome for v in compare_peaks(base, new, MARGINS)}
+    assert outcomes == {"a": "same", "b": "same", "c": "more"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "shared"),
+    [
+        ({}, False),
+        ({"CI": "true"}, True),
+        ({"CI": "false"}, False),
+        ({"CI": "true", "RUNNER_ENVIRONMENT": "self-hosted"}, False),
+        ({"CI": "true", "RUNNER_ENVIRONMENT": "github-hosted"}, True),
+    ],
+)
+def test_a_hosted_runner_is_a_shared_one(environment, shared):
+    assert on_shared_runner(environment) is shared
+
+
+def test_two_commands_are_run_in_turn(tmp_path):
+    log = tmp_path / "log"
+    script = "import sys; open(sys.argv[1], 'a').write(sys.argv[2])"
+    commands = [[sys.executable, "-c", script, str(log), name] for name in "ab"]
+    base, new = interleaved(*commands, rounds=3, warm_up=1)
+    order = log.read_text()
+    assert len(order) == 8
+    assert all(set(order[start : start + 2]) == {"a", "b"} for start in range(0, 8, 2))
+    assert [len(side.timings["command"].seconds) for side in (base, new)] == [3, 3]
+    assert base.machine == new.machine
+
+
+def test_memory_of_a_command_is_measured():
+    hungry = "x = bytearray(150 << 20)"
+    base, new = interleaved(
+        [sys.executable, "-c", "pass"], [sys.executable, "-c", hungry], rounds=1, warm_up=0
+    )
+    assert new.peaks_mib["command"] - base.peaks_mib["command"] > 100
+
+
+def test_a_command_that_fails_or_hangs_measures_nothing():
+    good = [sys.executable, "-c", "pass"]
+    with pytest.raises(DataError, match="ended with 3"):
+        interleaved(good, [sys.executable, "-c", "raise SystemExit(3)"], rounds=1)
+    with pytest.raises(DataError, match="longer than"):
+        interleaved(
+            [sys.executable, "-c", "import time; time.sleep(60)"], good, rounds=1, timeout_s=0.5
+        )
+    for wrong in ("", "no-such-program-here", "'unclosed"):
+        with pytest.raises(ConfigurationError):
+            interleaved(good, wrong, rounds=1)
+
+
+def test_a_session_without_any_time_is_never_green():
+    nothing = Samples(timings={})
+    assert compare_sessions("a", "b", nothing, nothing, MARGINS).exit_code == 6
