@@ -63,6 +63,12 @@ Example: msibench run --data section.imzML --factor 4 --mz 798.54,741.53 --ppm 5
     multiple=True,
     help="A single file, path/to/file.py:Class, or plugin:file.",
 )
+@click.option(
+    "--weights",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A pretrained file, or a folder of them.",
+)
 @click.option("--datasets", help="Data sets of the track to run.")
 @click.option("--sections", help="Sections to run.")
 @click.option("--metrics", help="Metrics in place of the track's.")
@@ -106,6 +112,7 @@ def command(**options: Any) -> int:
         seeds=options["seeds"] or None,
         device=options["device"],
         extra_methods=extra,
+        given_weights=options["weights"],
     )
     if not plan.cells:
         raise click.UsageError(
@@ -127,6 +134,7 @@ def command(**options: Any) -> int:
                 executor=options["executor"],
                 executor_options={"cuda": options["device"].startswith("cuda")},
                 threads=options["threads"],
+                given_weights=options["weights"],
             ),
             listen,
         )

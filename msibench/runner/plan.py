@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
-from msibench.contracts.method import MethodSpec, Task
+from msibench.contracts.method import MethodSpec, Task, WeightFile
 from msibench.datasets import Card, MZSet, check_keys, dataset_digest, load_card
 from msibench.degradation import DegradationProtocol, protocol
 from msibench.errors import ConfigurationError
@@ -16,6 +17,7 @@ from msibench.results.keys import code_digests, digest_of, versions
 from msibench.results.schema import Status
 from msibench.tracks import READY, Entry, ProblemSet, Track
 from msibench.weights import find as find_weight
+from msibench.weights.locate import missing_message
 
 KEY_SCHEMA = 1
 
@@ -108,6 +110,7 @@ def make_plan(
     seeds: Iterable[int] | None = None,
     device: str = "cpu",
     extra_methods: Iterable[MethodSpec] = (),
+    given_weights: tuple[Path, ...] = (),
 ) -> Plan:
     """Expand a track into cells.
 
@@ -125,6 +128,8 @@ def make_plan(
         ``"cpu"`` or ``"cuda"``; part of the key, because timings and last digits differ.
     extra_methods
         Methods from single files or checkpoints, added to the track's.
+    given_weights
+        Files or folders in which to look for pretrained files first.
 
     Raises
     ------
@@ -140,9 +145,9 @@ def make_plan(
         if _matches(problem_set.dataset, wanted.datasets)
         for plan_problem in _problems(problem_set, catalogue, cards or {}, track, wanted)
     ]
-    chosen, notes = _competitors(track, catalogue, problems, wanted, extra_methods)
+    chosen, notes = _competitors(track, catalogue, problems, wanted, extra_methods, given_weights)
     library = versions()
-    competitors = [_competitor(entry, spec, library) for entry, spec in chosen]
+    competitors = [_competitor(entry, spec, library, given_weights) for entry, spec in chosen]
     cells = [
         _cell(competitor, problem, seed, device)
         for problem in problems
@@ -224,6 +229,7 @@ def _competitors(
     problems: Iterable[ProblemPlan],
     filters: Filters,
     extra: Iterable[MethodSpec],
+    given: tuple[Path, ...],
 ) -> tuple[list[tuple[Entry, MethodSpec]], list[str]]:
     tasks = {task for problem in problems for task in problem.card.tasks}
     chosen: dict[str, tuple[Entry, MethodSpec]] = {}
@@ -233,7 +239,7 @@ def _competitors(
             for name, spec in sorted(catalogue.methods.items()):
                 if spec.task.value not in tasks:
                     continue
-                missing = [w.name for w in spec.weights if find_weight(w) is None]
+                missing = [w.name for w in spec.weights if find_weight(w, given=given) is None]
                 if missing:
                     notes.append(f"{name}: left out, weights missing ({', '.join(missing)})")
                 elif spec.budget == "paper":
@@ -259,7 +265,9 @@ def _spec_of(name: str, catalogue: Catalogue) -> MethodSpec:
     return catalogue.method(name)
 
 
-def _competitor(entry: Entry, spec: MethodSpec, library: Mapping[str, str]) -> Competitor:
+def _competitor(
+    entry: Entry, spec: MethodSpec, library: Mapping[str, str], given: tuple[Path, ...]
+) -> Competitor:
     config = resolve_config(spec, entry.config)
     document = {
         "name": spec.name,
@@ -267,15 +275,14 @@ def _competitor(entry: Entry, spec: MethodSpec, library: Mapping[str, str]) -> C
         "target": spec.target if ".py:" not in spec.target else spec.target.rpartition(":")[2],
         "config": config,
         "code": dict(code_digests(spec.target)),
-        "weights": {weight.name: _weight_digest(weight) for weight in spec.weights},
+        "weights": {weight.name: _weight_digest(weight, given) for weight in spec.weights},
         "versions": dict(library),
         "precision": entry.precision,
     }
     missing = ""
     for weight in spec.weights:
-        if find_weight(weight) is None:
-            how = weight.how or f"get it with: msibench weights fetch {weight.name}"
-            missing = f"{weight.name} is not on this machine; {how}"
+        if find_weight(weight, given=given) is None:
+            missing = missing_message(weight)
             break
     return Competitor(
         label=entry.name,
@@ -348,11 +355,11 @@ def _cell(competitor: Competitor, problem: ProblemPlan, seed: int, device: str) 
     )
 
 
-def _weight_digest(weight: Any) -> str:
+def _weight_digest(weight: WeightFile, given: tuple[Path, ...]) -> str:
     """Return the sha256 that a weight file is known by, or its name while it is not here."""
     if weight.sha256:
-        return str(weight.sha256)
-    path = find_weight(weight)
+        return weight.sha256
+    path = find_weight(weight, given=given)
     if path is None:
         return f"not here: {weight.name}"
     from msibench.datasets import file_digest

@@ -80,6 +80,8 @@ class RunOptions:
     executor: str = "local"
     executor_options: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = None
+    given_weights: tuple[Path, ...] = ()
+    """Files or folders in which to look for pretrained files first."""
 
 
 class Supervisor:
@@ -268,7 +270,10 @@ class Supervisor:
         facts = {
             "target": spec.target,
             "config": dict(cell.competitor.config),
-            "weights": {weight.name: str(require(weight)) for weight in spec.weights},
+            "weights": {
+                weight.name: str(require(weight, given=self.options.given_weights))
+                for weight in spec.weights
+            },
             "device": cell.device,
             "precision": cell.competitor.precision,
             "seed": cell.seed,

@@ -133,7 +133,7 @@ def test_the_paper_s_largest_section_is_cut_into_parts_of_bounded_memory():
 
 
 def test_the_early_stop_ends_at_five_rises_of_the_edge_loss_and_restores_the_best():
-    method = LCRN(**{**SMALL, "epochs": 300, "learning_rate": 0.05})
+    method = LCRN(**{**SMALL, "epochs": 300, "learning_rate": 0.05, "rises": 5})
     method.upscale(section(channels=1))
     report = method.report()
     edge = np.array(report["curves"][0]["edge"])
@@ -142,7 +142,7 @@ def test_the_early_stop_ends_at_five_rises_of_the_edge_loss_and_restores_the_bes
     assert report["epochs"][0] < 200
     assert (np.diff(edge) > 0).sum() == 5
     assert edge[-1] > edge[-2]  # the fifth rise is the last epoch
-    assert report["best_epoch"] == [int(np.argmin(report["curves"][0]["total"]))]
+    assert report["best_epoch"] == [int(np.argmin(report["curves"][0]["total"]))], "best restored"
 
 
 def test_a_fit_without_early_stop_runs_to_the_end():
