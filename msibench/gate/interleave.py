@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,11 @@ from msibench.errors import ConfigurationError, DataError
 from msibench.gate.samples import Samples, Timing
 from msibench.results.provenance import processor_name
 
+if TYPE_CHECKING:
+    import psutil
+
+LOOK_S = 0.01
+"""Between two looks at the memory of a command; growth in its very last moment is missed."""
 NAME = "command"
 """What the timing of both commands is called: they are two versions of one thing."""
 
@@ -114,12 +120,14 @@ def run_once(command: Sequence[str], *, timeout_s: float, folder: Path | None = 
         timer = threading.Timer(timeout_s, end)
         timer.daemon = True
         timer.start()
+        watch = _PeakWatch(child.pid)
+        watch.start()
         try:
-            _, status, usage = os.wait4(child.pid, 0)
+            child.wait()
+            seconds = time.perf_counter() - started
         finally:
             timer.cancel()
-        seconds = time.perf_counter() - started
-        child.returncode = os.waitstatus_to_exitcode(status)
+            watch.finish()
         if late.is_set():
             raise DataError(f"{shlex.join(command)} took longer than {timeout_s:g} s")
         if child.returncode:
@@ -129,7 +137,49 @@ def run_once(command: Sequence[str], *, timeout_s: float, folder: Path | None = 
                 f"{shlex.join(command)} ended with {child.returncode}, so its time means nothing: "
                 f"{tail}"
             )
-    return Once(seconds=seconds, peak_mib=usage.ru_maxrss / 1024)
+    return Once(seconds=seconds, peak_mib=watch.peak_mib)
+
+
+class _PeakWatch(threading.Thread):
+    """Follows the high-water mark of a command's processes while they live.
+
+    The kernel's own account at the end (``ru_maxrss``) will not do: a child inherits in it what its
+    parent held when it was started.
+    """
+
+    def __init__(self, process: int) -> None:
+        super().__init__(daemon=True)
+        self.process = process
+        self.peak_mib = 0.0
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Look every few milliseconds."""
+        import psutil
+
+        while True:
+            with contextlib.suppress(psutil.Error):
+                leader = psutil.Process(self.process)
+                for one in (leader, *leader.children(recursive=True)):
+                    with contextlib.suppress(psutil.Error):
+                        self.peak_mib = max(self.peak_mib, _peak_of(one))
+            if self._over.wait(LOOK_S):
+                return
+
+    def finish(self) -> None:
+        """Stop looking."""
+        self._over.set()
+        self.join()
+
+
+def _peak_of(process: psutil.Process) -> float:
+    """Return the highest resident memory of a process so far, in MiB."""
+    try:
+        text = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return float(process.memory_info().rss) / 2**20
+    marks = [line.split()[1] for line in text.splitlines() if line.startswith("VmHWM:")]
+    return float(marks[0]) / 1024 if marks else 0.0
 
 
 def _split(command: str | Sequence[str]) -> list[str]:

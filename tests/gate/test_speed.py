@@ -144,7 +144,7 @@ def test_two_commands_are_run_in_turn(tmp_path):
 
 
 def test_memory_of_a_command_is_measured():
-    hungry = "x = bytearray(150 << 20)"
+    hungry = "import time; x = b'1' * (150 << 20); time.sleep(0.5)"
     base, new = interleaved(
         [sys.executable, "-c", "pass"], [sys.executable, "-c", hungry], rounds=1, warm_up=0
     )
