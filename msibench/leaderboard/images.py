@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from msibench.errors import IntegrityError
 from msibench.results.arrays import read_arrays
+from msibench.results.files import sha256_of
 from msibench.results.schema import CellRecord
 from msibench.results.store import PREDICTION, Store
 
@@ -96,9 +97,11 @@ class SectionImages:
             self.damaged[method] = "its prediction is not in the store"
             return None
         try:
+            if sha256_of(path) != self.records[method].files.get(PREDICTION):
+                raise IntegrityError("its prediction was changed after it was scored")
             arrays, _ = read_arrays(path, ("prediction",))
         except IntegrityError as error:
-            self.damaged[method] = str(error).replace(str(self.store.root), "")
+            self.damaged[method] = str(error).replace(str(self.store.root), "the store")
             return None
         found = arrays["prediction"]
         if found.ndim != 3 or len(found) != len(self.low):
@@ -121,6 +124,24 @@ class SectionImages:
         per_one = float(unit[channel]) if unit is not None and channel < len(unit) else 1.0
         clipped = float((finite > top * (1 + 1e-6)).mean()) if finite.size else 0.0
         return IonScale(top=top, intensity=top * per_one, clipped=clipped)
+
+
+def structure(section: SectionImages, channel: int) -> float:
+    """Return how much of an ion image is structure rather than noise, at most 1.
+
+    The correlation of neighbouring pixels of the truth (the low image where there is none), on the
+    tissue where a mask says which that is; 0 where it is constant.
+    """
+    image = section.low[channel] if section.truth is None else section.truth[channel]
+    mask = section.tissue
+    usable = np.isfinite(image)
+    if mask is not None and mask.shape == image.shape:
+        usable &= mask
+    both = usable[:, 1:] & usable[:, :-1]
+    first, second = (side[both].astype(np.float64) for side in (image[:, 1:], image[:, :-1]))
+    if first.size < 2 or not np.ptp(first) or not np.ptp(second):
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def guide_png(guide: NDArray[np.float32]) -> bytes:

@@ -13,7 +13,14 @@ import numpy as np
 import pandas as pd
 
 from msibench.errors import ConfigurationError, IntegrityError, StoreError
-from msibench.leaderboard.images import SectionImages, data_url, guide_png, png, spread_order
+from msibench.leaderboard.images import (
+    SectionImages,
+    data_url,
+    guide_png,
+    png,
+    spread_order,
+    structure,
+)
 from msibench.leaderboard.page_data import (
     cell_data,
     citations,
@@ -101,7 +108,7 @@ def write_page(
     table = leaderboard_table(collected.rows, track)
     cells, records = cell_data(store, index)
     protocols = protocol_data(collected.rows, track)
-    sections = _sections(store, records)
+    sections = stored_sections(store, records)
     problems = [_problem(number_, section) for number_, section in enumerate(sections)]
     chosen = _choose(sections, problems, protocols, max_images, split=split)
     pictures, curves = _encode(sections, chosen)
@@ -127,7 +134,9 @@ def write_page(
         "definitions": index.facts.get("protocols", {}),
         "methods": index.facts.get("methods", {}),
     }
-    page = _render(content, {} if split else pictures, table, track, index, collected.damaged)
+    page = _render(
+        content, {} if split else pictures, table, track, index, _damaged(collected.damaged, store)
+    )
     folder.mkdir(parents=True, exist_ok=True)
     if split:
         _write_split(folder / IMAGES, pictures)
@@ -138,7 +147,12 @@ def write_page(
     return path
 
 
-def _sections(store: Store, records: list[CellRecord]) -> list[SectionImages]:
+def _damaged(found: Mapping[str, str], store: Store) -> dict[str, str]:
+    """Return what is wrong with damaged cells, without the place of the store."""
+    return {key: why.replace(str(store.root), "the store") for key, why in sorted(found.items())}
+
+
+def stored_sections(store: Store, records: list[CellRecord]) -> list[SectionImages]:
     """Return the staged problems of real cells, in the order of protocol, data set and section."""
     found: dict[str, dict[str, CellRecord]] = {}
     for record in sorted(records, key=lambda r: (_place(r), r.method, r.seed, r.device)):
@@ -212,6 +226,7 @@ def _problem(place: int, section: SectionImages) -> dict[str, Any]:
         "methods": sorted(section.records),
         "seeds": sorted({record.seed for record in section.records.values()}),
         "shown": [],
+        "first": 0,
     }
 
 
@@ -223,7 +238,7 @@ def _choose(
     *,
     split: bool,
 ) -> list[_Chosen]:
-    """Choose the ion images to show: of every section in turn the worst, the best, the middle …"""
+    """Choose the ion images to show: of every section in turn the worst, the best, the middle."""
     orders = [
         spread_order(_ranked(problem, len(section.low), protocols))
         for problem, section in zip(problems, sections, strict=True)
@@ -252,6 +267,10 @@ def _choose(
     kept.sort(key=lambda c: (c.problem, c.channel))
     for chosen in kept:
         problems[chosen.problem]["shown"].append(chosen.channel)
+    for problem, section in zip(problems, sections, strict=True):
+        if problem["shown"]:  # the page opens on the ion with the clearest structure
+            clear = [(-structure(section, channel), channel) for channel in problem["shown"]]
+            problem["first"] = min(clear)[1]
     return kept
 
 
@@ -376,12 +395,11 @@ def _render(
     damaged: Mapping[str, str],
 ) -> str:
     """Fill the template; every text is escaped by it."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from jinja2 import Environment, FunctionLoader
 
     environment = Environment(
         loader=FunctionLoader(_asset),
         autoescape=True,
-        undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -397,10 +415,9 @@ def _render(
         pictures=embedded_json(pictures),
         views=table_view(table, track, index),
         facts=index.facts,
-        damaged=dict(sorted(damaged.items())),
+        damaged=damaged,
         shown=shown,
         every=every,
-        trusted=[line for line in content["trust"]["lines"]],
     )
 
 

@@ -100,7 +100,11 @@ def _one_protocol(cube: Cube, track: Track) -> dict[str, Any]:
         }
     except DataError as error:
         note = str(error)
-    kept = [m for m in range(len(cube.measures)) if cube.present[..., m].any()]
+    place = {name: position for position, name in enumerate(track.metrics)}
+    kept = sorted(
+        (m for m in range(len(cube.measures)) if cube.present[..., m].any()),
+        key=lambda m: (cube.measures[m][1] != "image", place.get(cube.measures[m][0], len(place))),
+    )
     measures = [
         {"metric": cube.measures[m][0], "region": cube.measures[m][1], "direction": cube.directions[m]}
         for m in kept
@@ -197,7 +201,9 @@ def loss_curves(records: Iterable[CellRecord]) -> list[dict[str, Any]]:
     curves = []
     for record in records:
         for place, points in _curves(record.report, ()):
-            name = " · ".join(part for part in (record.method, record.section, record.control) if part)
+            name = " · ".join(
+                part for part in (record.method, record.section, record.control) if part
+            )
             curves.append({"method": record.method, "cell": name, "curve": place, **points})
     return curves  # fmt: skip
 
@@ -237,14 +243,15 @@ def _same(value: Any, other: list[Any]) -> bool:
 
 def cell_data(store: Store, index: TrackIndex) -> tuple[list[dict[str, Any]], list[CellRecord]]:
     """Return where every number comes from, cell by cell; no time of day and no machine's name."""
-    lines, records = [], []
+    lines: list[dict[str, Any]] = []
+    records: list[CellRecord] = []
     for _, key in sorted(index.cells.items()):
         if not store.has(key):
             continue
         try:
             record = store.record(key)
         except (IntegrityError, SchemaError) as error:
-            lines.append({"cell": key, "status": "damaged", "reason": str(error)})
+            lines.append({"cell": key, "status": "damaged", "reason": _without_path(error, store)})
             continue
         records.append(record)
         facts = record.provenance
@@ -279,6 +286,11 @@ def cell_data(store: Store, index: TrackIndex) -> tuple[list[dict[str, Any]], li
             }
         )
     return lines, records
+
+
+def _without_path(error: Exception, store: Store) -> str:
+    """Return a message without the place of the store: a page goes to other people."""
+    return str(error).replace(str(store.root), "the store")
 
 
 def citations(index: TrackIndex) -> list[dict[str, str]]:

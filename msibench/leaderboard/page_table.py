@@ -62,6 +62,7 @@ def table_view(table: pd.DataFrame, track: Track, index: TrackIndex) -> list[Tab
             Column("group", True),
             Column("method", False),
             Column("score", True, "higher is better"),
+            Column("kept", True),
             *(
                 Column(
                     PRINTED.get(name, (name, 3))[0],
@@ -99,8 +100,9 @@ def _row(row: Mapping[Any, Any], metrics: list[str], part: pd.DataFrame) -> list
     cells = [
         TableCell(whole(row.get("rank")) or "–", whole(row.get("rank")), reason and "no rank"),
         TableCell(whole(row.get("rank_group")) or "–", whole(row.get("rank_group"))),
-        TableCell(label, label.lower(), reason, head=True),
+        TableCell(label, label.lower(), _remark(row, reason), head=True),
         _score(row),
+        _kept(row),
     ]
     for name in metrics:
         measure = _column(name, part)
@@ -116,7 +118,7 @@ def _row(row: Mapping[Any, Any], metrics: list[str], part: pd.DataFrame) -> list
     statuses = str(row["statuses"])
     return [
         *cells,
-        TableCell("–" if pd.isna(coverage) else f"{coverage:.0%}", _sort(coverage)),  # type: ignore[arg-type]
+        TableCell("–" if pd.isna(coverage) else f"{coverage:.0%}", _sort(coverage)),
         TableCell(whole(row.get("images")) or "–", whole(row.get("images"))),
         TableCell(significant(row["seconds_per_image"]) or "–", _sort(row["seconds_per_image"])),
         TableCell(whole(row["rss_mib"]) or "–", _sort(row["rss_mib"])),
@@ -130,21 +132,30 @@ def _score(row: Mapping[Any, Any]) -> TableCell:
         return TableCell("–")
     sem = row.get("composite.sem")
     text = f"{score:.3f}" + ("" if sem is None or pd.isna(sem) else f" ± {sem:.3f}")
+    return TableCell(text, _sort(score), _interval(row, "composite", 3))
+
+
+def _kept(row: Mapping[Any, Any]) -> TableCell:
+    """Return the share of weightings under which the rank stays."""
     kept = row.get("rank_kept")
-    notes = [_interval(row, "composite", 3)]
-    if kept is not None and not pd.isna(kept):
-        notes.append(f"rank kept under {kept:.0%} of weights")
+    if kept is None or pd.isna(kept):
+        return TableCell("–")
+    return TableCell(f"{kept:.0%}", _sort(kept))
+
+
+def _remark(row: Mapping[Any, Any], reason: str) -> str:
+    """Say why there is no rank, or which metrics the score is made without."""
     missing = row.get("missing")
-    if isinstance(missing, str) and missing:
-        notes.append(f"without {missing}")
-    return TableCell(text, _sort(score), "; ".join(note for note in notes if note))
+    if not reason and isinstance(missing, str) and missing:
+        return f"scored without {missing}"
+    return reason
 
 
 def _interval(row: Mapping[Any, Any], measure: str, digits: int) -> str:
     low, high = row.get(f"{measure}.low"), row.get(f"{measure}.high")
     if low is None or high is None or pd.isna(low) or pd.isna(high):
         return ""
-    return f"95 %: {low:.{digits}f} to {high:.{digits}f}"
+    return f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _sort(value: Any) -> str:

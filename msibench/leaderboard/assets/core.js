@@ -93,7 +93,7 @@ const isDark = () => {
   return set ? set === "dark" : prefersDark.matches;
 };
 function nameTheme() {
-  theme.setAttribute("aria-pressed", String(isDark()));
+  theme.textContent = isDark() ? "Light theme" : "Dark theme";
 }
 theme.addEventListener("click", () => {
   document.documentElement.dataset.theme = isDark() ? "light" : "dark";

@@ -3,6 +3,7 @@ const view = { zoom: 1, x: 0.5, y: 0.5 };
 const decoded = new Map();
 const pending = new Map();
 let drawn = 0;
+state.channel = -1;
 
 window.msibenchImages = (name, images) => {
   PICTURES[name] = images;
@@ -81,8 +82,9 @@ function scaleBar(context, width, height, problem) {
   if (!pixel) return;
   const perPixel = width / (problem.shape[1] / view.zoom) / pixel;
   const um = niceLength((0.3 * width) / perPixel), length = um * perPixel;
-  const size = Math.max(10, Math.round(width / 24)), x = width - length - size / 2, y = height - size / 2;
+  const size = Math.max(10, Math.min(24, Math.round(width / 24))), y = height - size / 2;
   context.font = `600 ${size}px system-ui, sans-serif`;
+  const x = width - size / 2 - Math.max(length, (length + context.measureText(`${um} µm`).width) / 2 + size / 4);
   context.textAlign = "center"; context.lineJoin = "round";
   context.lineWidth = size / 4; context.strokeStyle = "#000"; context.fillStyle = "#fff";
   context.strokeRect(x, y - size / 4, length, size / 4);
@@ -173,8 +175,7 @@ function describe(problem) {
 }
 function layOut(problem) {
   const measure = (protocolOf(problem) || { measures: [] }).measures[state.measure];
-  const gallery = $("gallery");
-  gallery.replaceChildren();
+  $("references").replaceChildren(); $("tiles").replaceChildren();
   for (const source of sources) {
     if (source.kind === "method" && !state.shown.has(source.method)) continue;
     const value = source.kind === "method" ? valueOf(problem, state.channel, source.method) : null;
@@ -188,7 +189,7 @@ function layOut(problem) {
     };
     add(source.image, label);
     if (state.differences && source.difference) add(source.difference, `Difference of ${source.label} to the truth`);
-    gallery.append(tile);
+    $(source.kind === "method" ? "tiles" : "references").append(tile);
   }
 }
 function redraw() {
@@ -209,7 +210,7 @@ function chooseProblem(place) {
   const problem = D.problems[place];
   if (!problem) return update();
   const protocol = protocolOf(problem);
-  if (!problem.shown.includes(state.channel)) state.channel = problem.shown[0] ?? 0;
+  if (!problem.shown.includes(state.channel)) state.channel = problem.first;
   fill($("mz"), problem.shown.map((c) => [c, problem.channels[c].label]), state.channel);
   const methods = problem.methods.slice().sort(ranked(problem.protocol));
   if (!methods.includes(state.method)) state.method = methods[0] || "";

@@ -1,6 +1,18 @@
 // Other weights, another order: composites of the stored per-image scores, and how firm the order is.
 const RANDOM_WEIGHTINGS = 1000;
+const CONCENTRATION = 30;
 let weights = {};
+
+/** A gamma variate of unit scale (Marsaglia and Tsang 2000), for Dirichlet weights. */
+function gamma(shape, random) {
+  if (shape < 1) return gamma(shape + 1, random) * (1 - random()) ** (1 / shape);
+  const d = shape - 1 / 3, c = 1 / Math.sqrt(9 * d);
+  for (;;) {
+    const x = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+    const v = (1 + c * x) ** 3;
+    if (v > 0 && Math.log(1 - random()) < 0.5 * x * x + d - d * v + d * Math.log(v)) return d * v;
+  }
+}
 
 /** Mean over images of the weighted mean of the scores that a method has. */
 function weighted(protocol, metrics, given) {
@@ -22,17 +34,20 @@ function order(scores) {
   places.forEach(([score], at) => { rank[places[at][1]] = at > 0 && places[at - 1][0] === score ? rank[places[at - 1][1]] : at + 1; });
   return rank;
 }
-/** Share of random weightings under which each method keeps its rank. Means suffice: they are linear. */
-function stability(protocol, metrics, now) {
+/** Share of random weightings around the chosen ones, Dirichlet(30 × weights) as in the leaderboard,
+ * under which each method keeps its rank. Means suffice: they are linear. */
+function stability(protocol, metrics, given, now) {
+  const sum = metrics.reduce((total, m) => total + given[m], 0);
   const means = protocol.methods.map((_, row) => metrics.map((m) => mean(protocol.scores[m][row].filter(finite))));
   const kept = now.map(() => 0), random = generator(1);
+  if (!(sum > 0)) return now.map(() => null);
   for (let draw = 0; draw < RANDOM_WEIGHTINGS; draw++) {
-    const w = metrics.map(() => -Math.log(1 - random()));
+    const w = metrics.map((m) => (given[m] > 0 ? gamma((CONCENTRATION * given[m]) / sum, random) : 0));
     const scores = means.map((row, i) => {
       if (now[i] === null) return null;
-      let sum = 0, total = 0;
-      row.forEach((v, k) => { if (finite(v)) { sum += w[k] * v; total += w[k]; } });
-      return total > 0 ? sum / total : null;
+      let value = 0, total = 0;
+      row.forEach((v, k) => { if (finite(v)) { value += w[k] * v; total += w[k]; } });
+      return total > 0 ? value / total : null;
     });
     order(scores).forEach((r, i) => { if (r !== null && r === now[i]) kept[i]++; });
   }
@@ -66,7 +81,7 @@ function reweigh() {
     slider.setAttribute("aria-valuetext", `${Math.round(100 * share)} percent`);
   }
   const before = order(weighted(protocol, metrics, protocol.weights));
-  const scores = weighted(protocol, metrics, weights), rank = order(scores), kept = stability(protocol, metrics, rank);
+  const scores = weighted(protocol, metrics, weights), rank = order(scores), kept = stability(protocol, metrics, weights, rank);
   const rows = protocol.methods.map((name, i) => ({ name, score: scores[i], rank: rank[i], was: before[i], kept: kept[i] }))
     .sort((a, b) => (a.rank ?? 1e9) - (b.rank ?? 1e9) || (a.name < b.name ? -1 : 1));
   const moved = (r) => (r.was === null || r.rank === null || r.was === r.rank ? "" : r.was > r.rank ? `↑ ${r.was - r.rank}` : `↓ ${r.rank - r.was}`);

@@ -1,0 +1,67 @@
+"""``msibench figure``: a figure or table for a paper, from the store alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from msibench.cli._shared import comma_list, number_list, open_store, results_option
+
+
+@click.command(
+    epilog="Example: msibench figure images bladder-x4 --mz 798.541 -o images.pdf\n\n"
+    "Example: msibench figure paired bladder-x4 --metric psnr --reference bicubic -o paired.svg\n\n"
+    "Example: msibench figure table bladder-x4 -o table.tex"
+)
+@click.argument("kind", type=click.Choice(["images", "box", "pareto", "paired", "table"]))
+@click.argument("track", default="quickstart")
+@results_option
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File; its ending says the format: png, svg, pdf, or md, tex for a table.",
+)
+@click.option("--metric", default="", help="Metric in place of the score (box, pareto, paired).")
+@click.option("--methods", help="Methods to show, with commas between.")
+@click.option("--reference", default="", help="Method that the others are set against (paired).")
+@click.option("--protocol", default="", help="Protocol, where a track has several.")
+@click.option("--section", default="", help="Section (images).")
+@click.option("--mz", "mz_text", help="m/z values (images), with commas between.")
+@click.option(
+    "--colours",
+    type=click.Choice(["viridis", "inferno", "grey"]),
+    default="viridis",
+    show_default=True,
+    help="Colour table (images).",
+)
+def command(
+    kind: str,
+    track: str,
+    results: Path | None,
+    output: Path,
+    metric: str,
+    methods: str | None,
+    reference: str,
+    protocol: str,
+    section: str,
+    mz_text: str | None,
+    colours: str,
+) -> None:
+    """Write the figure KIND of TRACK: images, box, pareto, paired or table."""
+    from msibench.leaderboard.figures import Choice, write_figure
+    from msibench.tracks import load_track
+
+    choice = Choice(
+        metric=metric,
+        methods=comma_list(methods),
+        reference=reference,
+        protocol=protocol,
+        section=section,
+        mz=number_list(mz_text, "--mz"),
+        colours=colours,
+    )
+    store = open_store(results, create=False)
+    click.echo(f"wrote {write_figure(kind, store, load_track(track), output, choice)}")
