@@ -13,6 +13,7 @@ from msibench.errors import IntegrityError, SchemaError
 from msibench.results.index import TrackIndex
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import Store
+from msibench.results.verification import read_verifications, shown_origin
 
 CELL_COLUMNS = (
     "method", "dataset", "section", "protocol", "mz_set", "seed", "control", "device", "precision",
@@ -39,6 +40,7 @@ def collect(store: Store, index: TrackIndex) -> Collected:
     """Read every current cell of a track, in the order of its identity."""
     frames: list[pd.DataFrame] = []
     damaged: dict[str, str] = {}
+    verified = read_verifications(store)
     for _, key in sorted(index.cells.items()):
         if not store.has(key):
             continue
@@ -48,7 +50,7 @@ def collect(store: Store, index: TrackIndex) -> Collected:
         except (IntegrityError, SchemaError) as error:
             damaged[key] = str(error)
             continue
-        frames.append(_with_cell(record, values))
+        frames.append(_with_cell(record, values, shown_origin(store, record, verified)))
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
     return Collected(tidy(rows), damaged)
 
@@ -78,7 +80,7 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.drop_duplicates("cell")[list(CELL_COLUMNS)].reset_index(drop=True)
 
 
-def _with_cell(record: CellRecord, values: pd.DataFrame) -> pd.DataFrame:
+def _with_cell(record: CellRecord, values: pd.DataFrame, origin: str) -> pd.DataFrame:
     if not len(values) or record.status is not Status.OK:
         values = pd.DataFrame([_no_value()])
     images = len(record.mz)
@@ -96,7 +98,7 @@ def _with_cell(record: CellRecord, values: pd.DataFrame) -> pd.DataFrame:
         "cell": record.key,
         "status": str(record.status),
         "status_reason": record.reason,
-        "origin": record.origin,
+        "origin": origin,
         "task": str(record.method_facts.get("task", "")),
         "is_control": bool(record.method_facts.get("control", False)),
         "images": images,

@@ -1,0 +1,218 @@
+"""Follow a number back: prediction → scores → rows → leaderboard, every link computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from msibench.contracts.metric import MetricSpec
+from msibench.errors import IntegrityError, MSIBenchError, SchemaError
+from msibench.results.arrays import read_arrays
+from msibench.results.files import sha256_of
+from msibench.results.keys import digest_of
+from msibench.results.schema import CellRecord, Status
+from msibench.results.store import METRICS, PREDICTION, Store
+from msibench.results.verification import (
+    VERIFIED,
+    drop_verification,
+    keep_verification,
+)
+from msibench.runner.plan import key_of
+from msibench.runner.run import load_staged_once
+from msibench.runner.scorer import score, score_keys
+from msibench.runner.stage import SECTION, Staged
+
+SHORTEST_KEY = 6
+"""Letters of a key that are needed to name a cell."""
+TOLERANCE = 1e-6
+"""Relative: what another processor's arithmetic may change in a score."""
+
+
+@dataclass(slots=True)
+class Checked:
+    """What came of checking one cell, or one leaderboard."""
+
+    name: str
+    faults: list[str] = field(default_factory=list)
+    """What was changed, each naming its file."""
+    notes: list[str] = field(default_factory=list)
+    """What could not be checked, and why."""
+    level: str = ""
+    """``verified`` or ``reproduced`` where it was shown."""
+
+
+def verify_cell(store: Store, key: str, metrics: Mapping[str, MetricSpec]) -> Checked:
+    """Check one stored cell: record, key, files, truth, and every score computed again.
+
+    Parameters
+    ----------
+    metrics
+        Installed metrics by name.
+
+    Returns
+    -------
+    Its faults; ``verified`` where there are none and the scores could be computed again. The level
+    is kept in the store, see `msibench.results.verification`.
+    """
+    checked = Checked(name=key)
+    try:
+        record = store.record(key)
+    except (IntegrityError, SchemaError) as error:
+        checked.faults.append(str(error))
+        drop_verification(store, key)
+        return checked
+    checked.name = f"{record.method} · {record.dataset}/{record.section} ({key[:12]}…)"
+    checked.faults += _document_faults(record, store)
+    checked.faults += _file_faults(record, store)
+    if not checked.faults and record.status is Status.OK:
+        _score_again(record, store, metrics, checked)
+    elif record.status is not Status.OK:
+        checked.notes.append(f"ended as {record.status}: no score to check")
+    if checked.faults:
+        drop_verification(store, key)
+    elif checked.level:
+        keep_verification(store, key, checked.level)
+    return checked
+
+
+def _document_faults(record: CellRecord, store: Store) -> list[str]:
+    """Compute the keys again that the record's own documents stand for."""
+    where = store.cell_folder(record.key) / "record.json"
+    try:
+        key = key_of(record.key_document)
+        problem = digest_of(record.key_document["problem"])
+    except (KeyError, TypeError) as error:
+        return [f"{where}: its key document is incomplete ({error})"]
+    faults = []
+    if key != record.key:
+        faults.append(f"{where}: its key document belongs to key {key[:12]}…")
+    if record.problem_key != problem:
+        faults.append(f"{where}: its problem key does not follow from its key document")
+    return faults
+
+
+def _file_faults(record: CellRecord, store: Store) -> list[str]:
+    """Compute the digest of every file of the cell and of its truth again; name all that differ."""
+    folder = store.cell_folder(record.key)
+    faults = []
+    for name, digest in sorted(record.files.items()):
+        path = folder / name
+        if not path.is_file():
+            faults.append(f"{path} is missing")
+        elif sha256_of(path) != digest:
+            faults.append(f"{path} was changed after it was written (digest differs)")
+    strangers = {path.name for path in folder.iterdir()} - set(record.files) - {"record.json"}
+    faults += [f"{folder / name} is not on the record" for name in sorted(strangers)]
+    truth = store.problem_folder(record.problem_key) / SECTION
+    if record.truth_digest and truth.is_file() and sha256_of(truth) != record.truth_digest:
+        faults.append(f"{truth} is not the truth that the cell was scored against (digest differs)")
+    return faults
+
+
+def _score_again(
+    record: CellRecord, store: Store, metrics: Mapping[str, MetricSpec], checked: Checked
+) -> None:
+    folder = store.cell_folder(record.key)
+    problem = store.problem_folder(record.problem_key)
+    if PREDICTION not in record.files:
+        checked.notes.append("its prediction is not here: scores cannot be computed again")
+        return
+    if not (problem / SECTION).is_file():
+        checked.notes.append("its truth is not here: scores cannot be computed again")
+        return
+    if METRICS not in record.files:
+        checked.notes.append("it was never scored")
+        return
+    try:
+        staged = load_staged_once(problem)
+        stored = store.metric_rows(record)
+        arrays, _ = read_arrays(folder / PREDICTION, ("prediction",))
+    except IntegrityError as error:
+        checked.faults.append(str(error))
+        return
+    names = sorted(set(stored["metric"]))
+    known = [metrics[name] for name in names if name in metrics]
+    missing = [name for name in names if name not in metrics]
+    if missing:
+        checked.notes.append(f"not installed, so not computed again: {', '.join(missing)}")
+    mended = _mended(record, stored, known, staged, checked)
+    again = [spec for spec in known if spec.name not in mended]
+    rows = score(arrays["prediction"], staged, again, seed=record.seed)
+    mine = stored[stored["metric"].isin([spec.name for spec in again])]
+    found = differences(mine, rows)
+    checked.faults += [f"{folder / METRICS}: {text}" for text in found]
+    if again and not found and not missing and not mended:
+        checked.level = VERIFIED
+
+
+def _mended(
+    record: CellRecord,
+    stored: pd.DataFrame,
+    known: Iterable[MetricSpec],
+    staged: Staged,
+    checked: Checked,
+) -> set[str]:
+    """Return the metrics whose version changed since; report score keys that do not follow."""
+    versions = dict(stored.groupby("metric")["metric_version"].first())
+    mended = set()
+    for spec in known:
+        wanted = score_keys([spec], staged, record.files[PREDICTION])
+        if versions[spec.name] != spec.version:
+            mended.add(spec.name)
+            checked.notes.append(
+                f"{spec.name}: scored as version {versions[spec.name]}, this msibench computes "
+                f"{spec.version}; bring it up to date with: msibench score"
+            )
+        elif any(record.scores.get(name) != key for name, key in wanted.items()):
+            checked.faults.append(
+                f"{spec.name}: its score key does not follow from prediction, truth and version"
+            )
+    return mended
+
+
+def differences(stored: pd.DataFrame, again: pd.DataFrame) -> list[str]:
+    """Name the scores that differ between stored rows and rows that were computed again."""
+    keys = ["metric", "region", "channel"]
+    sides = [side.set_index(keys)["value"].sort_index() for side in (stored, again)]
+    if not all(side.index.is_unique for side in sides):
+        return ["a score stands more than once"]
+    before, after = sides[0].align(sides[1], join="outer")
+    absent = ~before.index.isin(sides[0].index) | ~before.index.isin(sides[1].index)
+    near = np.isclose(
+        before.to_numpy(float), after.to_numpy(float), rtol=TOLERANCE, atol=1e-12, equal_nan=True
+    )
+    found = []
+    for (metric, region, channel), old, new in zip(
+        before.index[absent | ~near],
+        before[absent | ~near],
+        after[absent | ~near],
+        strict=True,
+    ):
+        found.append(f"{metric} ({region}) of channel {channel} is {old!r}, computed again {new!r}")
+    return found
+
+
+def key_from(text: str, store: Store) -> str:
+    """Return the key that a record's path, its folder, the key or its beginning names.
+
+    Raises
+    ------
+    MSIBenchError
+        If no cell, or more than one, is meant.
+    """
+    path = Path(text)
+    if path.name == "record.json":
+        path = path.parent
+    wanted = path.name
+    known = list(store.keys()) if len(wanted) >= SHORTEST_KEY else []
+    found = [key for key in known if key.startswith(wanted)]
+    if len(found) != 1:
+        raise MSIBenchError(
+            f"{text!r} names {len(found)} cells of {store.root}; give a record.json, or a key by "
+            "its first 12 letters"
+        )
+    return found[0]
