@@ -61,7 +61,7 @@ Example: msibench run --data section.imzML --factor 4 --mz 798.54,741.53 --ppm 5
     "--method",
     "single",
     multiple=True,
-    help="A single file, path/to/file.py:Class, or plugin:file.",
+    help="path/to/file.py:Class, a folder of `finetune`, or plugin:checkpoint.",
 )
 @click.option(
     "--weights",
@@ -196,11 +196,15 @@ def _what_to_run(options: dict[str, Any], found: Catalogue) -> tuple[Track, dict
 
 
 def _single(reference: str, found: Catalogue) -> MethodSpec:
-    """Make a method from a file (``file.py:Class``) or from a checkpoint (``plugin:file``)."""
+    """Make a method from a file (``file.py:Class``), a training's folder, or ``plugin:checkpoint``."""
     from msibench.plugin_manager import method_from_file, method_from_plugin
 
     if ".py:" in reference:
         return method_from_file(reference)
+    if Path(reference).is_dir():
+        from msibench.training.variants import method_from_training
+
+        return method_from_training(Path(reference), found)
     if ":" in reference:
         return method_from_plugin(reference, found)
     return found.method(reference)

@@ -31,4 +31,6 @@ def pair_page(rows: pd.DataFrame, track: Track, store: Store, first: str, second
         published=published,
         control_method=track.control_method,
     )
-    return tabulate(table, headers="keys", tablefmt="pipe", showindex=False, floatfmt=".6g")
+    return tabulate(
+        table.to_dict("list"), headers="keys", tablefmt="pipe", showindex=False, floatfmt=".6g"
+    )

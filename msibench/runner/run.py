@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.contracts.metric import MetricSpec
-from msibench.errors import DataError, IntegrityError, MSIBenchError, SchemaError
+from msibench.errors import DataError, IntegrityError, SchemaError
 from msibench.plugin_manager import Catalogue, resolve_target
 from msibench.results.arrays import read_arrays
 from msibench.results.files import sha256_of, write_atomically
@@ -33,6 +33,7 @@ from msibench.runner.plan import Cell, Plan
 from msibench.runner.problem_file import write_pairs
 from msibench.runner.scorer import score, score_keys
 from msibench.runner.stage import PROBLEM, SECTION, Staged, load_staged, stage, training_pairs
+from msibench.training.seen import refusal
 from msibench.weights import require
 
 RETRIABLE = frozenset(Status) - {Status.OK}
@@ -228,11 +229,12 @@ class Supervisor:
                     self._held.pop(cell.key).release()
                 continue
             try:
+                if reason := self._has_learned_from(cell):
+                    self._end(cell, Status.NOT_APPLICABLE, reason, summary)
+                    continue
                 job = self._prepare(cell, plan)
-            except MSIBenchError as error:
-                if not isinstance(error, DataError):
-                    raise
-                self._fail(cell, f"the problem cannot be made: {error}", summary)
+            except DataError as error:
+                self._end(cell, Status.FAILED, f"the problem cannot be made: {error}", summary)
                 continue
             self._emit(_event("started", cell, "", ""))
             yield job
@@ -250,14 +252,22 @@ class Supervisor:
         self._emit(_event("cached", cell, record.status, record.reason))
         return True
 
-    def _fail(self, cell: Cell, reason: str, summary: RunSummary) -> None:
+    def _has_learned_from(self, cell: Cell) -> str:
+        """Return why a method must not be judged on a section whose copy it was trained on."""
+        if not cell.spec.weights:
+            return ""
+        staged = load_staged_once(stage(cell.problem, self.store))
+        name = f"{cell.problem.card.name}/{cell.problem.section}"
+        return refusal(cell.spec, name, staged.truth, 1.0)
+
+    def _end(self, cell: Cell, status: Status, reason: str, summary: RunSummary) -> None:
+        """Store a leased cell that ends without a process."""
         work = self.store.new_work(cell.key)
-        record = self._record(cell, Outcome(status=Status.FAILED, reason=reason))
-        self.store.commit(work, record)
-        _count(summary, Status.FAILED)
+        self.store.commit(work, self._record(cell, Outcome(status=status, reason=reason)))
+        _count(summary, status)
         with self._lock:
             self._held.pop(cell.key).release()
-        self._emit(_event("finished", cell, Status.FAILED, reason))
+        self._emit(_event("finished", cell, status, reason))
 
     def _prepare(self, cell: Cell, plan: Plan) -> Job:
         """Fill a work folder with what the child reads."""

@@ -167,13 +167,13 @@ def _spots(
     spots = np.zeros(allowed.shape)
     if not len(places):
         return spots
-    for place in places[rng.integers(len(places), size=number)]:
-        centre = place + rng.uniform(-0.5, 0.5, 2)
+    for y, x in places[rng.integers(len(places), size=number)].tolist():
+        centre = np.array([y, x]) + rng.uniform(-0.5, 0.5, 2)
         size = rng.uniform(*radius)
         reach = int(np.ceil(size)) + 5
         box = (
-            slice(max(0, place[0] - reach), place[0] + reach),
-            slice(max(0, place[1] - reach), place[1] + reach),
+            slice(max(0, y - reach), y + reach),
+            slice(max(0, x - reach), x + reach),
         )
         distance = np.hypot(row[box] - centre[0], column[box] - centre[1])
         spots[box] = np.maximum(spots[box], _soft(size - distance))
