@@ -162,7 +162,8 @@ def _spots(
     rng: np.random.Generator, allowed: NDArray[np.bool_], number: int, radius: tuple[float, float]
 ) -> Map:
     """Scatter soft discs over the allowed pixels."""
-    row, column = np.indices(allowed.shape)
+    grid = np.indices(allowed.shape)
+    row, column = grid[0], grid[1]
     places = np.argwhere(allowed)
     spots = np.zeros(allowed.shape)
     if not len(places):
