@@ -1,0 +1,36 @@
+"""``msibench bundle``: rows and records of a run in one file, to share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from msibench.cli._shared import open_store, results_option
+
+
+@click.command(epilog="Example: msibench bundle bladder-x4 -o bladder.zip --predictions")
+@click.argument("track")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write (default: TRACK.zip).",
+)
+@click.option("--predictions", is_flag=True, help="Pack the predictions too, to be verified.")
+@results_option
+def command(track: str, output: Path | None, predictions: bool, results: Path | None) -> None:
+    """Pack the rows and records of TRACK; truths and logs stay here."""
+    from msibench.errors import UnknownNameError
+    from msibench.gate.bundle import write_bundle
+    from msibench.tracks import load_track
+
+    store = open_store(results, create=False)
+    try:
+        name = load_track(track).name
+    except UnknownNameError:
+        name = track  # a run with --data has a track of its own, and no file
+    path = output or Path(f"{name}.zip")
+    cells = write_bundle(store, name, path, predictions=predictions)
+    size = path.stat().st_size / 2**20
+    click.echo(f"packed {cells} cells of {name} into {path} ({size:.2f} MiB)")

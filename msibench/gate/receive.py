@@ -1,0 +1,244 @@
+"""Add somebody else's bundle to a store, as what it is: self-reported."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from msibench.contracts.metric import MetricSpec
+from msibench.errors import DataError, IntegrityError, SchemaError
+from msibench.gate.archive import Limits, Manifest, unpack
+from msibench.gate.bundle import SHARED_FACTS
+from msibench.gate.strangers import (
+    check_prediction_of,
+    check_record,
+    check_rows_of,
+    sound_text,
+)
+from msibench.results.files import explained, sha256_of
+from msibench.results.index import TrackIndex, identity, read_index, update_index
+from msibench.results.schema import CellRecord, Status
+from msibench.results.store import METRICS, PREDICTION, RECORD, Store, rows_as_parquet
+
+SELF_REPORTED = "self-reported"
+
+
+@dataclass(slots=True)
+class Received:
+    """What came of an import."""
+
+    track: str
+    added: list[str] = field(default_factory=list)
+    """Keys."""
+    notes: list[str] = field(default_factory=list)
+    """What was left out, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A cell that stands in a place of the track."""
+
+    key: str
+    device: str
+    problem_key: str
+    ours: bool
+    """Measured here, not self-reported."""
+
+
+def receive(
+    store: Store, path: Path, metrics: Mapping[str, MetricSpec], limits: Limits | None = None
+) -> Received:
+    """Check a whole bundle, then add its cells to the store and to the track's index.
+
+    A cell that the store has stays as it is, and where the track has a measured cell of the same
+    method on the same images, of whatever seed, a stranger's is stored but not put into the track: it
+    never replaces one's own number, nor is it averaged with it. Records are written anew, with
+    ``origin = "self-reported"``; only `msibench verify` can raise that.
+
+    Raises
+    ------
+    DataError, SchemaError, IntegrityError
+        If anything about the bundle is not as it must be; then nothing is added.
+    """
+    with (
+        explained(store.root),
+        tempfile.TemporaryDirectory(prefix="import-", dir=store.root) as scratch,
+    ):
+        folder = Path(scratch)
+        manifest = unpack(path, folder, limits)
+        records = [_check(folder, key, metrics, manifest) for key in manifest.keys]
+        facts = _facts(manifest, records, read_index(store, manifest.track))
+        return _add(store, folder, records, manifest, facts)
+
+
+def _check(
+    folder: Path, key: str, metrics: Mapping[str, MetricSpec], manifest: Manifest
+) -> CellRecord:
+    """Check one cell and replace its rows by ones written here."""
+    cell = folder / "cells" / key
+    record = check_record(cell, key)
+    there = {name for name in (METRICS, PREDICTION) if (cell / name).is_file()}
+    for name in sorted(there):
+        if sha256_of(cell / name) != record.files.get(name):
+            raise IntegrityError(f"cells/{key}/{name} is not the file that its record names")
+    if METRICS in record.files and METRICS not in there:
+        raise IntegrityError(f"cells/{key}: {METRICS} is on its record, and not in the bundle")
+    if there and record.status is not Status.OK:
+        raise IntegrityError(f"cells/{key} ended as {record.status}, and yet brings scores")
+    if METRICS in there:
+        (cell / METRICS).write_bytes(rows_as_parquet(check_rows_of(cell, record, metrics)))
+    if PREDICTION in there:
+        check_prediction_of(cell, record)
+    original = manifest.files[f"cells/{key}/{RECORD}"][0]
+    came = {"record_sha256": original, "files": dict(record.files), "origin": record.origin}
+    return replace(record, origin=SELF_REPORTED, provenance={**record.provenance, "bundle": came})
+
+
+def _add(
+    store: Store,
+    folder: Path,
+    records: list[CellRecord],
+    manifest: Manifest,
+    facts: Mapping[str, Any],
+) -> Received:
+    received = Received(track=manifest.track)
+    taken = _taken(store, manifest.track)
+    _check_problems(records, taken)
+    cells: dict[str, str] = {}
+    for record in records:
+        key = record.key
+        label = f"{record.method} · {record.dataset}/{record.section} ({key[:12]}…)"
+        if store.has(key):
+            received.notes.append(f"{label}: the store has it already; kept as it is")
+        else:
+            work = store.new_work(key)
+            for name in (METRICS, PREDICTION):
+                source = folder / "cells" / key / name
+                if source.is_file():
+                    shutil.move(source, work / name)
+            store.commit(work, record)
+            received.added.append(key)
+        place = _place(record)
+        held = taken.get(place)
+        if held and held.key != key and (held.ours or held.device != record.device):
+            received.notes.append(f"{label}: the track has a cell in this place, which stays there")
+        elif held is None or held.key != key:
+            cells[_identity(record)] = key
+            taken[place] = Held(key, record.device, record.problem_key, ours=False)
+    update_index(store, manifest.track, cells, facts)
+    return received
+
+
+def _taken(store: Store, track: str) -> dict[tuple[str, ...], Held]:
+    """Return the places of a track that hold a cell; one's own count before a stranger's."""
+    taken: dict[tuple[str, ...], Held] = {}
+    for key in read_index(store, track).cells.values():
+        if not store.has(key):
+            continue
+        try:
+            record = store.record(key)
+        except (IntegrityError, SchemaError):
+            continue
+        ours = record.origin != SELF_REPORTED
+        if ours or _place(record) not in taken:
+            taken[_place(record)] = Held(key, record.device, record.problem_key, ours=ours)
+    return taken
+
+
+def _check_problems(records: list[CellRecord], taken: Mapping[tuple[str, ...], Held]) -> None:
+    """Refuse cells of other data under the name of ours: they would be compared image by image."""
+    known = {place[1:]: held.problem_key for place, held in taken.items()}
+    for record in records:
+        place = _place(record)[1:]
+        if known.setdefault(place, record.problem_key) != record.problem_key:
+            raise DataError(
+                f"{record.dataset}/{record.section} ({record.protocol}, m/z set {record.mz_set}) "
+                "was made from other data, or other m/z, than the cells of the track here; they "
+                "cannot stand in one table"
+            )
+
+
+def _place(record: CellRecord) -> tuple[str, ...]:
+    """Return where the values of a cell stand in a table; seeds share a place."""
+    return (
+        record.method,
+        record.dataset,
+        record.section,
+        record.protocol,
+        record.mz_set,
+        record.control,
+    )
+
+
+def _identity(record: CellRecord) -> str:
+    return identity(
+        record.method,
+        record.dataset,
+        record.section,
+        record.protocol,
+        record.mz_set,
+        record.seed,
+        record.control,
+        record.device,
+    )
+
+
+def _facts(manifest: Manifest, records: list[CellRecord], index: TrackIndex) -> dict[str, Any]:
+    """Return the facts that pages show: ours where we have them, else those of the bundle, checked."""
+    used = {
+        "datasets": {record.dataset for record in records},
+        "protocols": {record.protocol for record in records},
+        "methods": {record.method for record in records},
+        "metrics": {name.partition("@")[0] for record in records for name in record.scores},
+    }
+    facts: dict[str, Any] = {}
+    for part in SHARED_FACTS:
+        given = manifest.facts.get(part, {})
+        ours = dict(index.facts.get(part, {}))
+        if not isinstance(given, dict):
+            raise IntegrityError(f"bundle.json: facts of {part} must be an object")
+        for name in sorted(used[part] - ours.keys()):
+            ours[name] = _fact(part, name, given.get(name, {}))
+        facts[part] = ours
+    return facts
+
+
+TEXTS = {
+    "datasets": (
+        "title", "description", "tissue", "polarity", "pixel_size_um", "licence", "citation",
+        "bibtex",
+    ),
+    "protocols": ("description",),
+    "methods": ("title", "task", "citation", "licence", "plugin"),
+    "metrics": ("direction", "unit", "title", "citation"),
+}  # fmt: skip
+"""Texts of each kind of fact; nothing else is taken over, but the flags below."""
+FLAGS = {"datasets": ("synthetic", "ground_truth"), "methods": ("control",)}
+
+
+def _fact(part: str, name: str, given: object) -> dict[str, Any]:
+    """Return the known fields of a stranger's fact, each of its type; what is absent is empty."""
+    if not isinstance(given, dict):
+        raise IntegrityError(f"bundle.json: facts of {part} {name!r} must be an object")
+    fact: dict[str, Any] = {}
+    for field_name in TEXTS[part]:
+        text = given.get(field_name, "")
+        if not sound_text(text):
+            raise IntegrityError(f"bundle.json: {field_name} of {part} {name!r} is no plain text")
+        fact[field_name] = text
+    for flag in FLAGS.get(part, ()):
+        fact[flag] = given.get(flag) is True
+    if part == "protocols":
+        from msibench.degradation import protocol
+
+        fact["definition"] = protocol(name).definition()
+    if part == "methods":
+        fact |= {"config": {}, "training_data": [], "sources": {}}
+    if part == "metrics":
+        version = given.get("version", 0)
+        fact["version"] = version if type(version) is int else 0
+    return fact

@@ -1,0 +1,210 @@
+"""Is a stranger's cell what it claims to be? Its record, its rows, its prediction."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from msibench.contracts.metric import MetricSpec
+from msibench.degradation import protocol
+from msibench.errors import DataError, IntegrityError, MSIBenchError
+from msibench.results.arrays import read_arrays
+from msibench.results.keys import digest_of, plain
+from msibench.results.schema import CellRecord, record_from_json
+from msibench.results.store import METRICS, PREDICTION, RECORD, ROW_COLUMNS
+from msibench.runner.plan import KEY_SCHEMA, key_of
+
+MOST_ROWS = 20_000_000
+LONGEST_TEXT = 20_000
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+NAMES = ("method", "dataset", "section", "protocol", "mz_set", "device", "precision")
+
+
+def check_record(folder: Path, key: str) -> CellRecord:
+    """Read and check the record of an unpacked cell.
+
+    Raises
+    ------
+    IntegrityError
+        If its digest, key or description do not belong together.
+    DataError
+        If a value cannot be meant, or its protocol is not the one this msibench knows by that name.
+    """
+    where = f"cells/{key}/{RECORD}"
+    try:
+        record = record_from_json((folder / RECORD).read_text(encoding="utf-8"), where)
+    except (UnicodeDecodeError, FileNotFoundError, RecursionError) as error:
+        raise IntegrityError(f"{where} cannot be read: {error}") from error
+    _check_types(record, where)
+    _check_key(record, key, where)
+    _check_protocol(record, where)
+    return record
+
+
+def check_rows_of(
+    folder: Path, record: CellRecord, metrics: Mapping[str, MetricSpec]
+) -> pd.DataFrame:
+    """Read and check the metric rows of an unpacked cell; to be written anew, never copied."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    where = f"cells/{record.key}/{METRICS}"
+    try:
+        with (folder / METRICS).open("rb") as stream:
+            file: Any = pq.ParquetFile(stream)
+            if file.metadata.num_rows > MOST_ROWS:
+                raise IntegrityError(f"{where} has {file.metadata.num_rows} rows; refused")
+            if set(file.schema_arrow.names) != set(ROW_COLUMNS):
+                raise DataError(
+                    f"{where} must have the columns {', '.join(ROW_COLUMNS)}; it has "
+                    f"{', '.join(file.schema_arrow.names)}"[:500]
+                )
+            found: pd.DataFrame = file.read().to_pandas()
+        rows = found[list(ROW_COLUMNS)].astype(ROW_COLUMNS)
+    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
+        if isinstance(error, MSIBenchError):
+            raise
+        raise DataError(f"{where} is no table of metric rows: {error}") from error
+    _check_metrics(rows, metrics, where)
+    _check_channels(rows, record, where)
+    return rows
+
+
+def check_prediction_of(folder: Path, record: CellRecord) -> None:
+    """Check that an unpacked prediction is a finite stack of the right size."""
+    where = f"cells/{record.key}/{PREDICTION}"
+    try:
+        arrays, _ = read_arrays(folder / PREDICTION, ("prediction",), max_bytes=8 << 30)
+    except IntegrityError as error:
+        raise IntegrityError(str(error).replace(str(folder / PREDICTION), where)) from error
+    values = arrays["prediction"]
+    if values.dtype != np.float32 or values.ndim != 3 or values.shape[0] != len(record.mz):
+        raise DataError(
+            f"{where} must hold (channel, row, column) float32 of {len(record.mz)} channels; it "
+            f"holds {values.shape} {values.dtype}"
+        )
+    if not np.isfinite(values).all():
+        raise DataError(f"{where} holds values that are no numbers")
+
+
+def sound_text(text: object, most: int = LONGEST_TEXT) -> bool:
+    """Whether something is text without control characters, and not too long."""
+    return isinstance(text, str) and len(text) <= most and not CONTROL_CHARACTERS.search(text)
+
+
+def _check_types(record: CellRecord, where: str) -> None:
+    """Refuse values of other types than a record has: nothing checked them on reading."""
+    names = all(sound_text(getattr(record, name), 300) and getattr(record, name) for name in NAMES)
+    seconds = _numbers(record.timings) and _numbers(record.peaks)
+    mz = all(value is None or (_number(value) and value > 0) for value in record.mz)
+    texts = (record.reason, record.control, record.origin, record.truth_digest)
+    maps = (record.method_facts, record.report, record.provenance, record.key_document)
+    sound = {
+        "its names": names,
+        "its texts": all(sound_text(text) for text in texts),
+        "seed": type(record.seed) is int and abs(record.seed) < 2**63,
+        "m/z": mz,
+        "pixel size": record.pixel_size_um is None
+        or (_number(record.pixel_size_um) and record.pixel_size_um > 0),
+        "channel names": all(sound_text(name, 300) for name in record.channel_names),
+        "notes": all(sound_text(note) for note in record.notes),
+        "times and peaks": seconds,
+        "files": isinstance(record.files, dict)
+        and all(_digest(value) for value in record.files.values()),
+        "scores": isinstance(record.scores, dict)
+        and all(sound_text(name, 300) and _digest(v) for name, v in record.scores.items()),
+        "truth digest": record.truth_digest == "" or _digest(record.truth_digest),
+        "documents": all(isinstance(part, dict) for part in maps),
+        "method facts": isinstance(record.method_facts, dict)
+        and sound_text(record.method_facts.get("task", ""), 100)
+        and type(record.method_facts.get("control", False)) is bool,
+    }
+    wrong = [name for name, fine in sound.items() if not fine]
+    if wrong:
+        raise DataError(f"{where}: {', '.join(wrong)} cannot be meant")
+
+
+def _check_key(record: CellRecord, key: str, where: str) -> None:
+    """Check that the key follows from the description, and that this is the record's own."""
+    document = record.key_document
+    try:
+        problem, method = document["problem"], document["method"]
+        follows = record.key == key == key_of(document) and document["schema"] == KEY_SCHEMA
+        agrees = (
+            (method["label"], method["precision"]) == (record.method, record.precision)
+            and (problem["dataset"], problem["section"]) == (record.dataset, record.section)
+            and (problem["mz_set"], problem["control"]) == (record.mz_set, record.control)
+            and (document["seed"], document["device"]) == (record.seed, record.device)
+            and digest_of(problem) == record.problem_key
+        )
+    except (KeyError, TypeError, RecursionError) as error:
+        raise IntegrityError(f"{where}: its key document is incomplete ({error!r})") from error
+    if not follows or not agrees:
+        raise IntegrityError(f"{where}: its key does not follow from what it describes; refused")
+
+
+def _check_protocol(record: CellRecord, where: str) -> None:
+    try:
+        known = plain(protocol(record.protocol).definition())
+    except MSIBenchError as error:
+        raise DataError(f"{where}: {error}") from error
+    if record.key_document["problem"].get("protocol") != known:
+        raise DataError(
+            f"{where}: protocol {record.protocol!r} means something else there than here, so its "
+            "scores cannot stand beside ours; was it packed by another version of msibench?"
+        )
+
+
+def _check_metrics(rows: pd.DataFrame, metrics: Mapping[str, MetricSpec], where: str) -> None:
+    """Metrics must be known, in the version and direction that are computed here."""
+    facts = rows[["metric", "metric_version", "direction", "region"]].drop_duplicates()
+    for name, version, direction, region in facts.itertuples(index=False):
+        spec = metrics.get(str(name))
+        if spec is None:
+            raise DataError(
+                f"{where}: metric {str(name)[:100]!r} is not installed here; install the plugin "
+                "that provides it first"
+            )
+        if (spec.version, spec.direction) != (version, direction):
+            raise DataError(
+                f"{where}: {name} was computed as version {version} ({direction}), here it is "
+                f"version {spec.version} ({spec.direction}); they must not be mixed"
+            )
+        if region not in spec.regions:
+            raise DataError(f"{where}: {name} has no region {str(region)[:100]!r}")
+    if not all(sound_text(reason) for reason in rows["reason"].unique()):
+        raise DataError(f"{where}: a reason holds control characters, or is too long")
+
+
+def _check_channels(rows: pd.DataFrame, record: CellRecord, where: str) -> None:
+    if not rows["channel"].between(-1, len(record.mz) - 1).all():
+        raise DataError(f"{where}: a channel lies outside the record's {len(record.mz)}")
+    if rows.duplicated(["metric", "region", "channel"]).any():
+        raise DataError(f"{where}: a value stands more than once")
+    masses = np.array([math.nan if mz is None else mz for mz in record.mz] + [math.nan])
+    expected = masses[rows["channel"].to_numpy()]
+    if not np.array_equal(expected, rows["mz"].to_numpy(np.float64), equal_nan=True):
+        raise DataError(f"{where}: its m/z are not those of the record")
+    if np.isinf(rows["value"].to_numpy(np.float64)).any():
+        raise DataError(f"{where}: a value is infinite")
+
+
+def _digest(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
+
+
+def _number(value: object) -> bool:
+    sound = isinstance(value, int | float) and not isinstance(value, bool)
+    return sound and math.isfinite(float(value))  # type: ignore[arg-type]
+
+
+def _numbers(table: object) -> bool:
+    return isinstance(table, dict) and all(
+        sound_text(name, 100) and _number(value) and value >= 0 for name, value in table.items()
+    )
