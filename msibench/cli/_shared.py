@@ -35,10 +35,13 @@ def open_store(results: Path | None, *, create: bool) -> Store:
     return Store.open(root, create=create)
 
 
-def catalogue(*, strict: bool = False) -> Catalogue:
+def catalogue(*, strict: bool = False, with_metrics: bool = True) -> Catalogue:
     """Discover every plugin; broken ones are kept with their reason."""
-    from msibench.metrics.specs import builtin_metrics
     from msibench.plugin_manager import discover
+
+    if not with_metrics:  # quicker: nothing of the core's metrics is imported
+        return discover(strict=strict)
+    from msibench.metrics.specs import builtin_metrics
 
     return discover(strict=strict, builtin_metrics=builtin_metrics())
 

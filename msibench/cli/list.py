@@ -55,7 +55,7 @@ def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
         from msibench.scoring.schemes import load_scheme, shipped_schemes
 
         return [{"scheme": n, "title": load_scheme(n).title} for n in shipped_schemes()]
-    found = catalogue(strict=strict)
+    found = catalogue(strict=strict, with_metrics=kind == "metrics")
     if kind == "methods":
         return [
             {

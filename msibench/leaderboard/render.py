@@ -115,7 +115,7 @@ def _protocol_line(index: TrackIndex, protocol: str) -> str:
 def _without_weights(rows: pd.DataFrame) -> set[str]:
     """Return the metrics that were not computed because a pretrained file is missing."""
     lacking = rows[rows["reason"].str.startswith("weights-missing")]
-    return set(lacking["metric"])
+    return set(lacking["metric"].unique())
 
 
 def _table(part: pd.DataFrame, track: Track, without_weights: set[str]) -> str:

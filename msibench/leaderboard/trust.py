@@ -61,9 +61,9 @@ def _measures(real: pd.DataFrame) -> str:
 
 def _reachable(real: pd.DataFrame, track: Track) -> str:
     """Gain over the control as a share of what the noise in the truth leaves to gain."""
-    if track.control_method not in set(real["method"]):
+    if track.control_method not in real["method"].unique():
         return ""
-    if not {"psnr", "noise_ceiling_psnr"} <= set(real["metric"]):
+    if not {"psnr", "noise_ceiling_psnr"} <= set(real["metric"].unique()):
         return ""
     gain = reachable_gain(real, track.control_method)
     gain = gain.sort_values("score", ascending=False, kind="stable")
@@ -98,8 +98,8 @@ def _wrong_guides(part: pd.DataFrame) -> str:
     wrong = part[part["control"] != ""]
     if not len(wrong):
         return ""
-    methods = sorted(set(wrong["method"]))
-    controls = ["", *sorted(set(wrong["control"]))]
+    methods = sorted(wrong["method"].unique())
+    controls = ["", *sorted(wrong["control"].unique())]
     shown = part[part["method"].isin(methods) & (part["region"] == "image")]
     parts = [
         "### Does a fusion method follow any guide?\n\nThe same methods with a wrong guide. One whose "
