@@ -63,16 +63,8 @@ class _Source:
     choice: Choice
     rows: pd.DataFrame
     protocol: str
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """The leaderboard of the protocol, best first, of the chosen methods."""
-        found = leaderboard_table(self.rows, self.track)
-        found = found[found["protocol"] == self.protocol]
-        _known(self.choice.methods, found["method"].tolist(), "method")
-        if self.choice.methods:
-            found = found[found["method"].isin(self.choice.methods)]
-        return found.reset_index(drop=True)
+    table: pd.DataFrame
+    """The leaderboard of the protocol, best first, of the chosen methods."""
 
     def values(self) -> tuple[str, str, dict[str, NDArray[np.float64]]]:
         """Return the measure's name, its direction, and every method's values, best method first."""
@@ -133,8 +125,14 @@ def write_figure(
         )
     if choice.protocol:
         _known((choice.protocol,), protocols, "protocol")
+    protocol = choice.protocol or protocols[0]
     source = _Source(
-        store=store, track=track, choice=choice, rows=rows, protocol=choice.protocol or protocols[0]
+        store=store,
+        track=track,
+        choice=choice,
+        rows=rows,
+        protocol=protocol,
+        table=_board(rows, track, protocol, choice.methods),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "table":
@@ -144,6 +142,16 @@ def write_figure(
     with _style():
         write_atomically(path, _saved(_DRAWN[kind](source), path.suffix.lower()))
     return path
+
+
+def _board(
+    rows: pd.DataFrame, track: Track, protocol: str, methods: tuple[str, ...]
+) -> pd.DataFrame:
+    found = leaderboard_table(rows[rows["protocol"] == protocol], track)
+    _known(methods, found["method"].tolist(), "method")
+    if methods:
+        found = found[found["method"].isin(methods)]
+    return found.reset_index(drop=True)
 
 
 def kinds() -> list[str]:
@@ -245,6 +253,7 @@ def _paired(source: _Source) -> Figure:
     low, high = (part[side].to_numpy(np.float64) for side in ("low", "high"))
     reach = np.nan_to_num(np.abs(np.vstack([mean - low, high - mean])))
     axes.errorbar(mean, places, xerr=reach, fmt="o", color=BLUE, capsize=3)
+    axes.set_ylim(0.4, len(order) + 0.6)
     axes.axvline(0, color=ORANGE, linestyle="--", linewidth=1)
     axes.set_yticks(places, order)
     direction = str(part["direction"].iloc[0])
@@ -257,6 +266,8 @@ def _paired(source: _Source) -> Figure:
 
 def _pareto(source: _Source) -> Figure:
     """Draw mean quality against time; the line joins methods that nobody beats in both."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     name, direction, values = source.values()
     seconds = dict(zip(source.table["method"], source.table["seconds_per_image"], strict=True))
     points = [
@@ -278,6 +289,9 @@ def _pareto(source: _Source) -> Figure:
     for x, y, method in points:
         axes.annotate(method, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("seconds per ion image")
     axes.set_ylabel(_axis(name, direction))
     axes.grid(color="0.92")
@@ -315,7 +329,7 @@ def _images(source: _Source) -> Figure:
     grid = figure.subplots(len(channels), len(panels), squeeze=False)
     ppm = section.facts["low"].get("ppm")
     pixel = float((section.facts.get("truth") or {}).get("pixel_size_um", "nan"))
-    for line, channel in zip(grid, channels, strict=True):
+    for place, (line, channel) in enumerate(zip(grid, channels, strict=True)):
         scale = section.scale(channel)
         for (name, stack), axes in zip(panels, line, strict=True):
             drawn = axes.imshow(
@@ -327,7 +341,7 @@ def _images(source: _Source) -> Figure:
                 extent=(0, columns, rows, 0),
             )
             axes.set_axis_off()
-            if line is grid[0]:
+            if place == 0:
                 axes.set_title(name, fontsize=7)
         mz = record.mz[channel] if channel < len(record.mz) else None
         title = label_of(mz, f"channel {channel}", None if ppm is None else float(ppm))

@@ -123,7 +123,7 @@ def write_page(
         "protocols": protocols,
         "problems": problems,
         "cost": _cost(table),
-        "trust": trust_data(collected.rows),
+        "trust": trust_data(collected.rows, track),
         "frc": curves,
         "losses": loss_curves(records),
         "citations": citations(index),

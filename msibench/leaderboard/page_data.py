@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from msibench.errors import DataError, IntegrityError, SchemaError
 from msibench.leaderboard.rows import Collected, measured
 from msibench.leaderboard.table import scheme_of
+from msibench.leaderboard.trust import REFERENCE_LEVELS
 from msibench.results.index import TrackIndex
 from msibench.results.schema import CellRecord
 from msibench.results.store import Store
+from msibench.scoring import reachable_gain
 from msibench.scoring.bootstrap import two_level_bootstrap
 from msibench.scoring.composite import score_images
 from msibench.scoring.cube import Cube, cubes
@@ -164,13 +166,22 @@ def _pairs(
     ]
 
 
-def trust_data(rows: pd.DataFrame) -> dict[str, Any]:
-    """Return the stored measures of trust per protocol and method, and the names of absent ones."""
+def trust_data(rows: pd.DataFrame, track: Track) -> dict[str, Any]:
+    """Return the stored measures of trust per protocol and method, and the names of absent ones.
+
+    With wrong-guide controls among the rows PSNR is among the measures: it must drop with them.
+    """
     scored = measured(rows, controls=True)
     present = set(scored["metric"])
     lines = []
-    for name, _ in TRUST:
-        part = scored[(scored["metric"] == name)]
+    guided = scored[scored["control"] != ""]
+    questions = dict(TRUST)
+    if "psnr" in set(guided["metric"]):
+        questions = {"psnr": "Does the score drop with a wrong guide?", **questions}
+    for name in questions:
+        part = scored[scored["metric"] == name]
+        if name == "psnr":
+            part = part[part["method"].isin(guided["method"])]
         keys = ["protocol", "method", "control", "region"]
         for (protocol, method, control, region), group in part.groupby(keys, sort=True):
             values = group["value"].to_numpy(np.float64)
@@ -191,9 +202,27 @@ def trust_data(rows: pd.DataFrame) -> dict[str, Any]:
             )
     return {
         "lines": lines,
-        "questions": dict(TRUST),
+        "questions": questions,
+        "levels": list(REFERENCE_LEVELS),
+        "reach": _reach(scored[scored["control"] == ""], track),
         "absent": [name for name, _ in TRUST if name not in present],
     }
+
+
+def _reach(real: pd.DataFrame, track: Track) -> list[dict[str, Any]]:
+    """Return every method's gain over the control, as a share of what noise leaves to gain."""
+    lines = []
+    for protocol, part in real.groupby("protocol", sort=True):
+        if track.control_method not in set(part["method"]):
+            continue
+        if not {"psnr", "noise_ceiling_psnr"} <= set(part["metric"]):
+            continue
+        gain = reachable_gain(part, track.control_method)
+        for row in gain.sort_values("score", ascending=False, kind="stable").to_dict("records"):
+            names = ("score", "control", "ceiling", "neighbour", "gain", "share")
+            facts = {name: number(row[name]) for name in names}
+            lines.append({"protocol": protocol, "method": row["method"], **facts})
+    return lines
 
 
 def loss_curves(records: Iterable[CellRecord]) -> list[dict[str, Any]]:

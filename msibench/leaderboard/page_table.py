@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from msibench.leaderboard.render import PRINTED, plus_minus, significant, whole
+from msibench.metrics.trust_specs import TRUST_METRICS
 from msibench.results.index import TrackIndex
 from msibench.tracks import Track
 
@@ -51,11 +52,12 @@ BETTER = {"higher": "higher is better", "lower": "lower is better", "one": "near
 
 
 def table_view(table: pd.DataFrame, track: Track, index: TrackIndex) -> list[TableView]:
-    """Return one table per protocol, best method first."""
+    """Return one table per protocol, best method first; measures of trust have their own place."""
+    trust = {spec.name for spec in TRUST_METRICS}
     views = []
     for protocol, part in table.groupby("protocol", sort=True):
         facts = index.facts.get("protocols", {}).get(protocol, {})
-        metrics = [name for name in track.metrics if _column(name, part)]
+        metrics = [name for name in track.metrics if name not in trust and _column(name, part)]
         known = index.facts.get("metrics", {})
         columns = [
             Column("rank", True),

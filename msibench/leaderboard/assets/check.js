@@ -9,6 +9,11 @@ function trustTables() {
   if (!groups.size) { holder.append(make("p", { class: "notice", text: "No measure of trust is among the stored rows." })); return; }
   for (const lines of groups.values()) {
     const { protocol, metric } = lines[0];
+    if (D.trust.levels.includes(metric)) { // the truth's own: the same for every method
+      const level = lines.find((l) => finite(l.mean));
+      holder.append(make("h3", { text: `${metric}${unitOf(metric)}` }), make("p", { text: `${level ? show(level.mean, 4) : "undefined"} (${protocol}). ${D.trust.questions[metric]}` }));
+      continue;
+    }
     const controls = [...new Set(lines.map((l) => l.control).filter(Boolean))].sort();
     const methods = [...new Set(lines.map((l) => l.method))].sort(ranked(protocol));
     const cell = (method, control) => {
@@ -20,6 +25,20 @@ function trustTables() {
       make("tbody", {}, ...methods.map((m) => make("tr", {}, make("th", { scope: "row", text: m }), cell(m, ""), ...controls.map((c) => cell(m, c))))));
     holder.append(make("h3", { text: `${metric}${unitOf(metric)}` }), make("p", { class: "quiet", text: D.trust.questions[metric] + (controls.length ? " With a wrong guide a method must not get better, and its leakage shows how far it follows any picture." : "") }),
       make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": metric }, table));
+  }
+}
+/** How much there was to gain: the truth is noisy, and no method can reach more than the ceiling. */
+function reachTables() {
+  for (const name of new Set(D.trust.reach.map((l) => l.protocol))) {
+    const lines = D.trust.reach.filter((l) => l.protocol === name), first = lines[0];
+    const near = finite(first.neighbour) ? ` A predictor that sees the eight true neighbours of every pixel, but not the pixel, gets ${show(first.neighbour)} dB.` : "";
+    const columns = [["PSNR (dB)", (l) => show(l.score)], ["gain over control (dB)", (l) => show(l.gain, 3)], ["share of the reachable gain", (l) => (finite(l.share) ? `${Math.round(100 * l.share)} %` : "–")]];
+    $("trust-tables").append(make("h3", { text: "How much is there to gain?" }),
+      make("p", { class: "quiet", text: `${name}: ${D.scheme.control} has ${show(first.control)} dB; the noise-free signal would get ${show(first.ceiling)} dB against this noisy truth.${near}` }),
+      make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Reachable gain" }, make("table", {},
+        make("caption", { text: "Gain, and its share of what noise leaves to gain" }),
+        make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "method" }), ...columns.map(([text]) => make("th", { scope: "col", class: "number", text })))),
+        make("tbody", {}, ...lines.map((l) => make("tr", {}, make("th", { scope: "row", text: l.method }), ...columns.map(([, text]) => make("td", { class: "number", text: text(l) }))))))));
   }
 }
 function ringCurves() {
@@ -51,7 +70,7 @@ function save(name, text, type) {
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 function startCheck() {
-  trustTables(); ringCurves(); lossCurves();
+  trustTables(); reachTables(); ringCurves(); lossCurves();
   listeners.push(ringCurves);
   $("section").addEventListener("change", ringCurves);
   const files = {

@@ -1,0 +1,106 @@
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from msibench.cli.figure import command as figure_command
+from msibench.cli.report import command as report_command
+from msibench.errors import ConfigurationError, UnknownNameError
+from msibench.leaderboard.figures import Choice, kinds, write_figure
+
+PICTURES = sorted(set(kinds()) - {"table"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending"),
+    [*((kind, "svg") for kind in PICTURES), ("images", "png"), ("paired", "pdf")],
+)
+def test_the_same_store_gives_the_same_picture(toy, tmp_path, kind, ending):
+    first = write_figure(kind, toy.store, toy.track, tmp_path / f"a.{ending}")
+    second = write_figure(kind, toy.store, toy.track, tmp_path / f"b.{ending}")
+    raw = first.read_bytes()
+    assert raw == second.read_bytes()
+    assert raw.startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending])
+    assert b"/CreationDate" not in raw
+    assert b"<dc:date>" not in raw
+
+
+def test_a_picture_shows_something(toy, tmp_path):
+    path = write_figure("box", toy.store, toy.track, tmp_path / "box.png")
+    assert np.asarray(Image.open(path).convert("L")).std() > 5
+
+
+def test_names_in_a_picture_are_text_not_markup(toy, tmp_path):
+    text = write_figure("box", toy.store, toy.track, tmp_path / "box.svg").read_text("utf-8")
+    assert "<script" not in text
+    assert "evil&lt;/script&gt;" in text
+
+
+def test_the_best_value_of_a_table_is_bold(toy, tmp_path):
+    text = write_figure("table", toy.store, toy.track, tmp_path / "t.md").read_text("utf-8")
+    line = next(line for line in text.splitlines() if "better" in line)
+    assert line.count("**") == 6  # PSNR, SSIM and RMSE
+    assert "<script" not in text
+
+
+def test_latex_is_escaped(toy, tmp_path):
+    from dataclasses import replace
+
+    track = replace(toy.track, title="50 % of a_b & c\nd")
+    text = write_figure("table", toy.store, track, tmp_path / "t.tex").read_text("utf-8")
+    assert "\\textbf{" in text
+    assert "$\\pm$" in text
+    assert text.splitlines()[0].startswith("% 50 % of a_b & c d")
+    assert "evil\\textless{}/script\\textgreater{}" in text
+
+
+def test_methods_metric_and_mz_can_be_chosen(toy, tmp_path):
+    chosen = Choice(methods=("better", "bicubic"), metric="rmse", reference="bicubic")
+    for kind in ("box", "paired", "pareto"):
+        text = write_figure(kind, toy.store, toy.track, tmp_path / "x.svg", chosen).read_text()
+        assert "evil" not in text
+    one = write_figure("images", toy.store, toy.track, tmp_path / "a.svg", Choice(mz=(500.6,)))
+    assert "m/z 500.5000 ± 5 ppm" in one.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "choice", "message"),
+    [
+        ("box", Choice(metric="pnsr"), "psnr"),
+        ("box", Choice(methods=("beter",)), "better"),
+        ("paired", Choice(reference="bicubik"), "bicubic"),
+        ("images", Choice(section="s9"), "s1"),
+        ("box", Choice(protocol="area-x2@1"), "area-x4@1"),
+        ("violin", Choice(), "box"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_right_ones(toy, tmp_path, kind, choice, message):
+    with pytest.raises(UnknownNameError, match=message):
+        write_figure(kind, toy.store, toy.track, tmp_path / "x.png", choice)
+
+
+def test_an_ending_that_does_not_fit_is_told(toy, tmp_path):
+    with pytest.raises(ConfigurationError, match=r"\.png, \.svg, \.pdf"):
+        write_figure("box", toy.store, toy.track, tmp_path / "x.md")
+    with pytest.raises(ConfigurationError, match=r"\.md, \.tex"):
+        write_figure("table", toy.store, toy.track, tmp_path / "x.png")
+
+
+def test_the_commands_write_what_they_name(toy, tmp_path, monkeypatch):
+    folder = tmp_path / "leaderboards" / "toy"
+    folder.mkdir(parents=True)
+    (folder / "track.toml").write_text(
+        'schema_version = 1\nname = "toy"\nmetrics = ["psnr", "ssim"]\n'
+        '[[problems]]\ndataset = "toy"\nprotocols = ["area-x4@1"]\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    results = ["--results", str(toy.store.root)]
+    done = CliRunner().invoke(report_command, ["toy", *results, "--max-images", "1"])
+    assert done.exit_code == 0, done.output
+    assert (folder / "index.html").is_file()
+    done = CliRunner().invoke(figure_command, ["pareto", "toy", *results, "-o", "p.svg"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "p.svg").is_file()
+    shutil.rmtree(folder)

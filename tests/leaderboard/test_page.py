@@ -1,0 +1,243 @@
+import base64
+import html.parser
+import io
+import json
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from msibench.errors import ConfigurationError, StoreError
+from msibench.leaderboard.images import png, spread_order
+from msibench.leaderboard.page import write_page
+from msibench.leaderboard.page_data import embedded_json, loss_curves
+from msibench.results.store import Store
+
+HOSTILE = 'evil</script><script>alert("x")</script>'
+
+
+class Reader(html.parser.HTMLParser):
+    """What a browser makes of the file: elements, texts of scripts, addresses."""
+
+    def __init__(self):
+        super().__init__()
+        self.scripts, self.addresses, self.identifiers, self.inside = [], [], [], False
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.addresses += [v for k, v in attrs if k in {"src", "href", "srcset", "action"}]
+        self.identifiers += [attributes["id"]] if "id" in attributes else []
+        if tag == "script":
+            self.inside = True
+            self.scripts.append([attributes.get("id", ""), ""])
+
+    def handle_endtag(self, tag):
+        if tag == "script":
+            self.inside = False
+
+    def handle_data(self, data):
+        if self.inside:
+            self.scripts[-1][1] += data
+
+
+def read(path):
+    reader = Reader()
+    reader.feed(path.read_text("utf-8"))
+    return reader
+
+
+def data_of(path):
+    return json.loads(next(text for name, text in read(path).scripts if name == "data"))
+
+
+def pictures_of(path):
+    return json.loads(next(text for name, text in read(path).scripts if name == "pictures"))
+
+
+def levels(url):
+    raw = base64.b64decode(url.removeprefix("data:image/png;base64,"))
+    return np.asarray(Image.open(io.BytesIO(raw)))
+
+
+@pytest.fixture(scope="module")
+def page(toy, tmp_path_factory):
+    return write_page(toy.store, toy.track, tmp_path_factory.mktemp("page"))
+
+
+def test_the_same_store_gives_the_same_bytes(toy, page, tmp_path):
+    again = write_page(toy.store, toy.track, tmp_path / "again")
+    assert page.name == "index.html"
+    assert again.read_bytes() == page.read_bytes()
+
+
+def test_nothing_is_loaded_from_elsewhere(page):
+    found = read(page)
+    assert all(address.startswith("#") for address in found.addresses)
+    assert "default-src 'none'" in page.read_text("utf-8")
+
+
+def test_no_time_of_day_and_no_machine_is_told(toy, page):
+    text = page.read_text("utf-8")
+    assert "secret-host" not in text
+    assert "2026-01-02" not in text
+    assert str(toy.store.root) not in text
+
+
+def test_hostile_text_stays_text(page):
+    found = read(page)
+    assert [name for name, _ in found.scripts] == ["data", "pictures", ""]
+    assert "<script>alert" not in page.read_text("utf-8")
+    data = data_of(page)
+    assert HOSTILE in data["protocols"][0]["methods"]
+    assert any(HOSTILE in cell["reason"] for cell in data["cells"])
+
+
+@given(st.recursive(st.text(), lambda inner: st.dictionaries(st.text(), inner), max_leaves=5))
+def test_embedded_json_reads_back_and_cannot_end_its_element(content):
+    text = embedded_json(content)
+    assert json.loads(text) == content
+    assert not set("<>&\u2028\u2029") & set(text)
+
+
+def test_every_identifier_stands_once(page):
+    found = read(page).identifiers
+    assert len(found) == len(set(found))
+
+
+def test_images_hold_the_truth_on_the_scale_that_the_page_states(toy, page):
+    data, pictures = data_of(page), pictures_of(page)
+    assert sorted(pictures) == [f"{p}-{c}" for p in range(2) for c in range(3)]
+    for problem in data["problems"]:
+        truth = toy.truth[problem["section"]]
+        for channel, facts in enumerate(problem["channels"]):
+            grey = levels(pictures[f"{problem['place']}-{channel}"]["truth"])
+            expected = np.clip(truth[channel] / np.quantile(truth[channel], 0.999), 0, 1)
+            np.testing.assert_allclose(grey / 255, expected, atol=0.5 / 255 + 1e-6)
+            assert facts["intensity"] == pytest.approx(
+                np.quantile(truth[channel], 0.999) * 100 * (channel + 1), rel=1e-4
+            )
+            assert facts["label"] == f"m/z {(400.25, 500.5, 700.125)[channel]:.4f} ± 5 ppm"
+
+
+def test_every_method_that_ended_well_has_images_and_values(page):
+    data, pictures = data_of(page), pictures_of(page)
+    assert all(set(p["methods"]) == {"bicubic", "better", HOSTILE} for p in pictures.values())
+    protocol = data["protocols"][0]
+    at = protocol["methods"].index("better")
+    assert [m["metric"] for m in protocol["measures"]] == ["psnr", "ssim", "rmse"]
+    assert np.mean(protocol["composite"][at]) > 0.3
+    assert np.allclose(protocol["composite"][protocol["methods"].index("bicubic")], 0)
+
+
+def test_paired_intervals_surround_the_mean_difference(page):
+    protocol = data_of(page)["protocols"][0]
+    psnr = np.array(protocol["values"][0])
+    for first, second, mean, low, high in protocol["pairs"][1]:
+        assert mean == pytest.approx((psnr[first] - psnr[second]).mean(), rel=1e-4)
+        assert low <= mean <= high
+
+
+def test_fewer_images_are_chosen_and_the_page_says_so(toy, tmp_path):
+    path = write_page(toy.store, toy.track, tmp_path / "few", max_images=2)
+    assert len(pictures_of(path)) == 2
+    assert {p["section"] for p in data_of(path)["problems"] if p["shown"]} == {"s1", "s2"}
+    assert "2 of 6 ion images are here" in path.read_text("utf-8")
+    none = write_page(toy.store, toy.track, tmp_path / "none", max_images=0)
+    assert pictures_of(none) == {}
+    with pytest.raises(ConfigurationError, match="max_images"):
+        write_page(toy.store, toy.track, tmp_path / "bad", max_images=-1)
+
+
+def test_a_split_page_keeps_its_images_in_files_beside_it(toy, tmp_path):
+    path = write_page(toy.store, toy.track, tmp_path / "split", split=True)
+    names = sorted(file.name for file in (path.parent / "images").iterdir())
+    assert names == [f"{p}-{c}.js" for p in range(2) for c in range(3)]
+    assert pictures_of(path) == {}
+    text = (path.parent / "images" / "0-0.js").read_text("utf-8")
+    assert text.startswith('msibenchImages("0-0",{')
+    assert "<" not in text
+    write_page(toy.store, toy.track, tmp_path / "split", split=True, max_images=1)
+    assert len(list((path.parent / "images").iterdir())) == 1
+
+
+def test_a_changed_prediction_is_not_shown(own_toy, tmp_path):
+    data = data_of(write_page(own_toy.store, own_toy.track, tmp_path / "before"))
+    key = next(c["cell"] for c in data["cells"] if c["method"] == "better")
+    file = own_toy.store.cell_folder(key) / "prediction.h5"
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    path = write_page(own_toy.store, own_toy.track, tmp_path / "after")
+    problem = next(p for p in data_of(path)["problems"] if p["damaged"])
+    assert "changed" in problem["damaged"]["better"]
+    name = f"{problem['place']}-0"
+    assert "better" not in pictures_of(path)[name]["methods"]
+    assert "was changed after it was scored" in path.read_text("utf-8")
+
+
+def test_a_store_without_predictions_still_gives_tables(own_toy, tmp_path):
+    for record in own_toy.store.records():
+        (own_toy.store.problem_folder(record.problem_key) / "section.h5").unlink(missing_ok=True)
+    path = write_page(own_toy.store, own_toy.track, tmp_path / "bare")
+    assert pictures_of(path) == {}
+    assert "No images are in the store" in path.read_text("utf-8")
+    assert data_of(path)["protocols"][0]["methods"]
+
+
+def test_losses_published_tables_and_citations_are_there(page):
+    data = data_of(page)
+    assert [c["y"] for c in data["losses"]] == [[3, 2, 1.5]] * 2
+    assert data["losses"][0]["x"] == [1, 10, 20]
+    text = page.read_text("utf-8")
+    assert "Elsewhere (2019)" in text
+    assert "31.5" in text
+    assert {c["kind"] for c in data["citations"]} == {"dataset", "method"}
+    assert "msibench run toy" in text
+    assert "consistency" in data["trust"]["absent"]
+
+
+def test_a_list_of_losses_is_found_wherever_it_stands(toy):
+    from dataclasses import replace
+
+    record = next(iter(toy.store.records()))
+    report = {"channels": [{"final_loss": 0.1}, {"train_loss": [2, 1]}], "rate": [1, 2]}
+    (curve,) = loss_curves([replace(record, report=report)])
+    assert curve["curve"] == "channels / 1 / train_loss"
+    assert curve["x"] == [1, 2]
+
+
+def test_a_track_that_was_never_run_is_told(toy, tmp_path):
+    with pytest.raises(StoreError, match="msibench run toy"):
+        write_page(Store.open(tmp_path / "empty"), toy.track, tmp_path / "page")
+
+
+@settings(deadline=None)
+@given(
+    arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    | arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5), st.just(3)))
+)
+def test_another_reader_of_png_sees_the_same_levels(image):
+    raw = png(image)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(raw))), image)
+    assert zlib.crc32(b"IEND").to_bytes(4, "big") == raw[-4:]
+
+
+@given(st.lists(st.integers(), unique=True, max_size=40))
+def test_spread_order_keeps_all_and_begins_with_the_ends(ranked):
+    order = spread_order(ranked)
+    assert sorted(order) == sorted(ranked)
+    if ranked:
+        assert order[0] == ranked[0]
+        assert order[min(1, len(order) - 1)] == ranked[-1]
+
+
+def test_pages_and_figures_need_no_torch():
+    code = (
+        "import sys; import msibench.leaderboard.page, msibench.leaderboard.figures, "
+        "msibench.metrics.frc; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
