@@ -13,8 +13,10 @@ from msibench.leaderboard.rows import cells, measured
 from msibench.scoring import Scheme, load_scheme, summarise
 from msibench.tracks import Track
 
+DRAWS = 2_000
 
-def leaderboard_table(rows: pd.DataFrame, track: Track, *, draws: int = 10_000) -> pd.DataFrame:
+
+def leaderboard_table(rows: pd.DataFrame, track: Track, *, draws: int = DRAWS) -> pd.DataFrame:
     """Return one row per protocol and method, best first within a protocol.
 
     Methods without a single score are listed last, with how their cells ended.
@@ -26,7 +28,7 @@ def leaderboard_table(rows: pd.DataFrame, track: Track, *, draws: int = 10_000) 
     track
         Scheme, control method and policy for missing metrics.
     draws
-        Bootstrap draws.
+        Bootstrap draws; 50 of them lie beyond each end of a 95 % interval by default.
     """
     scored = measured(rows)
     scheme = scheme_of(track)
