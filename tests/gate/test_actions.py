@@ -1,0 +1,102 @@
+"""The composite action and the workflows: read as YAML, their shell steps really run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.gate.tables import changed, rows_of, saved
+
+yaml = pytest.importorskip("yaml", reason="PyYAML comes with pre-commit")
+ROOT = Path(__file__).parents[2]
+ACTION = ROOT / ".github" / "actions" / "msibench-gate" / "action.yml"
+GATE = ROOT / ".github" / "workflows" / "gate.yml"
+
+
+def step_of(steps, name):
+    return next(step for step in steps if step.get("name") == name)
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """Return a function that runs one shell step as a runner does."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    program = tools / "msibench"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m msibench.cli.main "$@"\n')
+    program.chmod(0o755)
+
+    def run(step, **variables):
+        script = tmp_path / "step.sh"
+        script.write_text(step["run"])
+        files = {name: tmp_path / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+        for path in files.values():
+            path.write_text("")
+        environment = {
+            **os.environ,
+            **dict.fromkeys(step["env"], ""),
+            **{name: str(value) for name, value in {**files, **variables}.items()},
+            "PATH": f"{tools}:{os.environ['PATH']}",
+        }
+        command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        return done.returncode, {name: path.read_text() for name, path in files.items()}
+
+    return run
+
+
+def test_the_action_passes_and_fails_as_the_gate_does(shell, tmp_path):
+    step = step_of(yaml.safe_load(ACTION.read_text())["runs"]["steps"], "Compare")
+    rows = rows_of(channels=3, metrics=("psnr",))
+    base = saved(rows, tmp_path / "base")
+    worse = saved(changed(rows, -0.5, metric="psnr"), tmp_path / "worse folder")
+    code, files = shell(step, GATE_BASE=base, GATE_NEW=base, GATE_OUTPUT="out")
+    assert code == 0
+    assert files["GITHUB_OUTPUT"] == "exit-code=0\n"
+    code, files = shell(step, GATE_BASE=base, GATE_NEW=worse, GATE_OUTPUT="out")
+    assert code == 4
+    assert files["GITHUB_OUTPUT"] == "exit-code=4\n"
+    assert "failed: quality got worse" in files["GITHUB_STEP_SUMMARY"]
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert made == {"gate.md", "gate.json", "gate.xml", "gate.bmf.json"}
+
+
+def test_text_of_inputs_is_never_run(shell, tmp_path):
+    step = step_of(yaml.safe_load(ACTION.read_text())["runs"]["steps"], "Compare")
+    evil = '"; touch pwned; echo $(touch pwned) `touch pwned`'
+    code, files = shell(step, GATE_BASE=evil, GATE_NEW=evil, GATE_TRACK=evil, GATE_OUTPUT="out")
+    assert code == 2
+    assert files["GITHUB_OUTPUT"] == "exit-code=2\n"
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_the_reusable_workflow_compares_as_the_action_does(shell, tmp_path):
+    steps = yaml.safe_load(GATE.read_text())["jobs"]["gate"]["steps"]
+    rows = rows_of(channels=3, metrics=("psnr",))
+    base = saved(rows, tmp_path / "base")
+    less = saved(rows[rows["channel"] > 0], tmp_path / "less")
+    facts = {"BASE": base, "TRACK": "toy", "METHODS": "net"}
+    assert shell(step_of(steps, "Compare"), RESULTS=base, **facts)[0] == 0
+    code, files = shell(step_of(steps, "Compare"), RESULTS=less, **facts)
+    assert code == 6
+    assert "of the 18 values" in files["GITHUB_STEP_SUMMARY"]
+
+
+def test_no_step_puts_an_expression_into_its_script():
+    for path in (ROOT / ".github").rglob("*.yml"):
+        found = yaml.safe_load(path.read_text())
+        jobs = found["jobs"].values() if "jobs" in found else [found["runs"]]
+        scripts = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+        assert scripts
+        assert not [script for script in scripts if "${{" in script]
+
+
+def test_ci_runs_what_everybody_runs():
+    found = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    runs = [step.get("run") for step in found["jobs"]["all"]["steps"]]
+    assert ".ci/run" in runs
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
