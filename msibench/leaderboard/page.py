@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -31,10 +32,10 @@ from msibench.leaderboard.page_data import (
     numbers,
     protocol_data,
     rows_csv,
+    table_csv,
     trust_data,
 )
 from msibench.leaderboard.page_table import table_view
-from msibench.leaderboard.render import leaderboard_files
 from msibench.leaderboard.rows import collect
 from msibench.leaderboard.table import leaderboard_table, scheme_of
 from msibench.results.files import write_atomically
@@ -42,6 +43,9 @@ from msibench.results.index import TrackIndex, read_index
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import Store
 from msibench.tracks import Track
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 IMAGE_BUDGET = 9_000_000
 """Bytes of embedded images when nobody says how many; keeps the page below 15 MB."""
@@ -114,7 +118,6 @@ def write_page(
     pictures, curves = _encode(sections, chosen)
     for problem, section in zip(problems, sections, strict=True):
         problem["damaged"] = dict(sorted(section.damaged.items()))
-    made = leaderboard_files(collected, track, index)
     scheme = scheme_of(track)
     content: dict[str, Any] = {
         "track": {"name": track.name, "title": track.title or track.name},
@@ -128,7 +131,7 @@ def write_page(
         "losses": loss_curves(records),
         "citations": citations(index),
         "split": split,
-        "csv": made["leaderboard.csv"].decode(),
+        "csv": table_csv(table),
         "rows": rows_csv(collected) if len(collected.rows) <= MOST_ROWS else None,
         "cells": cells,
         "definitions": index.facts.get("protocols", {}),
@@ -395,18 +398,9 @@ def _render(
     damaged: Mapping[str, str],
 ) -> str:
     """Fill the template; every text is escaped by it."""
-    from jinja2 import Environment, FunctionLoader
-
-    environment = Environment(
-        loader=FunctionLoader(_asset),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     shown = sum(len(problem["shown"]) for problem in content["problems"])
     every = sum(len(problem["channels"]) for problem in content["problems"])
-    return environment.get_template("page.html.j2").render(
+    return _template().render(
         track=track,
         content=content,
         css=_asset("page.css"),
@@ -419,6 +413,20 @@ def _render(
         shown=shown,
         every=every,
     )
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, FunctionLoader
+
+    environment = Environment(
+        loader=FunctionLoader(_asset),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("page.html.j2")
 
 
 def _asset(name: str) -> str:

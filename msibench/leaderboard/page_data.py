@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from msibench.errors import DataError, IntegrityError, SchemaError
+from msibench.leaderboard.render import safe_csv
 from msibench.leaderboard.rows import Collected, measured
 from msibench.leaderboard.table import scheme_of
 from msibench.leaderboard.trust import REFERENCE_LEVELS
@@ -346,11 +347,13 @@ def _misc(kind: str, name: str, facts: Mapping[str, Any], text: str) -> str:
 
 def rows_csv(collected: Collected) -> str:
     """Return every value as CSV, without costs (they are in the leaderboard)."""
-    from msibench.leaderboard.render import safe_csv
-
     columns = [
         "method", "dataset", "section", "protocol", "mz_set", "seed", "control", "device",
         "channel", "mz", "metric", "metric_version", "region", "value", "reason", "cell",
     ]  # fmt: skip
-    rows = measured(collected.rows, controls=True)[columns]
-    return safe_csv(rows).to_csv(index=False, float_format="%.10g", lineterminator="\n")
+    return table_csv(measured(collected.rows, controls=True)[columns])
+
+
+def table_csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV that is safe to open in a spreadsheet."""
+    return safe_csv(table).to_csv(index=False, float_format="%.10g", lineterminator="\n")

@@ -1,31 +1,39 @@
 // What speaks for trust, and what a reader takes away: tables, curves, downloads.
 function trustTables() {
-  const holder = $("trust-tables"), groups = new Map();
-  for (const line of D.trust.lines) {
-    const key = `${line.protocol}\u0000${line.metric}`;
-    if (!groups.has(key)) groups.set(key, []);
-    groups.get(key).push(line);
-  }
-  if (!groups.size) { holder.append(make("p", { class: "notice", text: "No measure of trust is among the stored rows." })); return; }
-  for (const lines of groups.values()) {
-    const { protocol, metric } = lines[0];
-    if (D.trust.levels.includes(metric)) { // the truth's own: the same for every method
-      const level = lines.find((l) => finite(l.mean));
-      holder.append(make("h3", { text: `${metric}${unitOf(metric)}` }), make("p", { text: `${level ? show(level.mean, 4) : "undefined"} (${protocol}). ${D.trust.questions[metric]}` }));
-      continue;
+  const holder = $("trust-tables"), lines = D.trust.lines;
+  if (!lines.length) { holder.append(make("p", { class: "notice", text: "No measure of trust is among the stored rows." })); return; }
+  for (const protocol of new Set(lines.map((l) => l.protocol))) {
+    const here = lines.filter((l) => l.protocol === protocol);
+    const guided = new Set(here.filter((l) => l.control).map((l) => l.metric));
+    const methods = [...new Set(here.map((l) => l.method))].sort(ranked(protocol));
+    const names = [...new Set(here.map((l) => l.metric))].filter((m) => m !== "psnr" && !D.trust.levels.includes(m));
+    holder.append(make("h3", { text: `Is the detail real? ${protocol}` }));
+    if (names.length) holder.append(trustTable("Mean ± s.e.m. over ion images", methods, names.map((m) => [`${m}${unitOf(m)}`, BETTER[METRIC(m).direction], (method) => here.find((l) => l.metric === m && l.method === method && !l.control)])));
+    for (const level of D.trust.levels) { // the truth's own: the same for every method
+      const line = here.find((l) => l.metric === level && finite(l.mean));
+      if (line) names.push(level);
     }
-    const controls = [...new Set(lines.map((l) => l.control).filter(Boolean))].sort();
-    const methods = [...new Set(lines.map((l) => l.method))].sort(ranked(protocol));
-    const cell = (method, control) => {
-      const line = lines.find((l) => l.method === method && l.control === control);
-      return make("td", { class: "number", text: line ? `${show(line.mean, 3)}${finite(line.sem) ? ` ± ${show(line.sem, 2)}` : ""}${line.undefined ? ` (${line.undefined} undefined)` : ""}` : "–" });
-    };
-    const head = make("tr", {}, make("th", { scope: "col", text: "method" }), make("th", { scope: "col", class: "number", text: controls.length ? "true guide" : metric }), ...controls.map((c) => make("th", { scope: "col", class: "number", text: c })));
-    const table = make("table", {}, make("caption", { text: `${protocol}; ${BETTER[METRIC(metric).direction] || ""}; mean ± s.e.m.` }), make("thead", {}, head),
-      make("tbody", {}, ...methods.map((m) => make("tr", {}, make("th", { scope: "row", text: m }), cell(m, ""), ...controls.map((c) => cell(m, c))))));
-    holder.append(make("h3", { text: `${metric}${unitOf(metric)}` }), make("p", { class: "quiet", text: D.trust.questions[metric] + (controls.length ? " With a wrong guide a method must not get better, and its leakage shows how far it follows any picture." : "") }),
-      make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": metric }, table));
+    holder.append(make("details", {}, make("summary", { text: "What these measures ask" }), make("ul", {}, ...names.map((m) => {
+      const line = D.trust.levels.includes(m) && here.find((l) => l.metric === m && finite(l.mean));
+      return make("li", {}, make("b", { text: m }), `: ${D.trust.questions[m]}${line ? ` Here ${show(line.mean)}${unitOf(m)}.` : ""}`);
+    }))));
+    const controls = [...new Set(here.map((l) => l.control).filter(Boolean))].sort();
+    if (!controls.length) continue;
+    holder.append(make("h3", { text: "Does a method follow any guide?" }), make("p", { class: "quiet", text: "The same methods with a wrong guide. One whose score hardly drops does not use its guide; one whose added detail follows the wrong guide paints it." }));
+    const grid = make("div", { class: "two" });
+    for (const metric of ["psnr", "guide_leakage", "uncharted_leakage", "consistency"].filter((m) => guided.has(m))) {
+      const which = [...new Set(here.filter((l) => l.metric === metric && l.control).map((l) => l.method))].sort(ranked(protocol));
+      grid.append(trustTable(`${metric}${unitOf(metric)}; ${BETTER[METRIC(metric).direction]}`, which, ["", ...controls].map((c) => [c || "true guide", "", (method) => here.find((l) => l.metric === metric && l.method === method && l.control === c)])));
+    }
+    holder.append(grid);
   }
+}
+/** One row a method; each column has a name, what is better in it, and a way to its line. */
+function trustTable(caption, methods, columns) {
+  const text = (line) => (line ? `${show(line.mean, 3)}${finite(line.sem) && line.sem > 0 ? ` ± ${show(line.sem, 2)}` : ""}${line.undefined ? ` (${line.undefined} undefined)` : ""}` : "–");
+  return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption }, make("table", {}, make("caption", { text: caption }),
+    make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "method" }), ...columns.map(([name, better]) => { const th = make("th", { scope: "col", class: "number", text: name }); if (better) th.append(make("small", { text: better })); return th; }))),
+    make("tbody", {}, ...methods.map((m) => make("tr", {}, make("th", { scope: "row", text: m }), ...columns.map(([, , find]) => make("td", { class: "number", text: text(find(m)) })))))));
 }
 /** How much there was to gain: the truth is noisy, and no method can reach more than the ceiling. */
 function reachTables() {

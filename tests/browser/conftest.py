@@ -1,0 +1,78 @@
+"""Headless Chromium on a small page; everything skips, with a reason, where it is not installed."""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = os.environ.get("MSIBENCH_CHROMIUM") or next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    if not found:
+        pytest.skip("no Chromium: install it, or name it in MSIBENCH_CHROMIUM")
+    with api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory):
+    """The store that the tests of pages use."""
+    place = Path(__file__).parents[1] / "leaderboard" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("toy_store", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.make_toy(tmp_path_factory.mktemp("toy") / "results")
+
+
+@pytest.fixture(scope="session")
+def address(browser, toy, tmp_path_factory):
+    from msibench.leaderboard.page import write_page
+
+    return write_page(toy.store, toy.track, tmp_path_factory.mktemp("page")).as_uri()
+
+
+@pytest.fixture(scope="session")
+def split_address(browser, toy, tmp_path_factory):
+    from msibench.leaderboard.page import write_page
+
+    return write_page(toy.store, toy.track, tmp_path_factory.mktemp("split"), split=True).as_uri()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open an address; at the end nothing may have been complained about or asked of a network."""
+    troubles, pages = [], []
+
+    def open_page(where, **options):
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, **options)
+        pages.append(page)
+        page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("dialog", lambda dialog: troubles.append(f"dialog: {dialog.message}"))
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith(("file:", "data:", "blob:")) or troubles.append(request.url)
+            ),
+        )
+        page.goto(where)
+        page.wait_for_selector("body[data-ready]")
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert troubles == []
