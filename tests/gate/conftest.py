@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from msibench.leaderboard.render import write_leaderboard
-from msibench.results.index import update_index
+from msibench.results.index import read_index, update_index
 from msibench.results.store import Store
 from msibench.runner.facts import index_cells, track_facts
 from tests.runner.conftest import Bench, catalogue, small_card
@@ -20,24 +20,27 @@ def measured(tmp_path_factory, catalogue, small_card):
         Store.open(tmp_path_factory.mktemp("measured") / "results"), catalogue, small_card
     )
     bench.run("bicubic", "nearest")
+    plan = bench.plan("bicubic", "nearest")
+    update_index(
+        bench.store, plan.track.name, index_cells(plan.cells), track_facts(plan, catalogue)
+    )
+    write_leaderboard(bench.store, plan.track, bench.store.root.parent / "leaderboard")
     return bench
 
 
 @pytest.fixture
-def board(tmp_path, measured, catalogue, small_card):
+def board(tmp_path, measured):
     """A copy that a test may spoil: store, track, index, and the folder of its leaderboard."""
-    root = tmp_path / "results"
-    shutil.copytree(measured.store.root, root)
-    return Board(Store.open(root), measured.plan("bicubic", "nearest"), catalogue, tmp_path)
+    for name in ("results", "leaderboard"):
+        shutil.copytree(measured.store.root.parent / name, tmp_path / name)
+    return Board(tmp_path, measured.plan("bicubic", "nearest"))
 
 
 class Board:
-    def __init__(self, store, plan, catalogue, place):
-        self.store, self.track, self.folder = store, plan.track, place / "leaderboard"
+    def __init__(self, place, plan):
+        self.store, self.folder = Store.open(place / "results"), place / "leaderboard"
+        self.track, self.index = plan.track, read_index(self.store, plan.track.name)
         self.keys = {cell.label: cell.key for cell in plan.cells}
-        facts = track_facts(plan, catalogue)
-        self.index = update_index(store, plan.track.name, index_cells(plan.cells), facts)
-        write_leaderboard(store, plan.track, self.folder)
 
     def file(self, name, method="bicubic"):
         return self.store.cell_folder(self.keys[method]) / name

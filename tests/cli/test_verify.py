@@ -1,0 +1,84 @@
+import json
+
+import pytest
+
+from msibench.cli.main import main
+from tests.gate.conftest import board, catalogue, measured, small_card
+
+__all__ = ["board", "catalogue", "measured", "small_card"]
+
+TRACK = """
+schema_version = 1
+name = "tiny"
+metrics = ["psnr", "rmse"]
+methods = ["bicubic", "nearest"]
+[[problems]]
+dataset = "small"
+protocols = ["area-x4@1"]
+"""
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path, board):
+    """Return a function that runs the command line beside a results folder and a leaderboard."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MSIBENCH_RESULTS", raising=False)
+    place = tmp_path / "leaderboards" / "tiny"
+    board.folder.rename(place.parent.mkdir() or place)
+    (place / "track.toml").write_text(TRACK)
+
+    def run(*words):
+        with pytest.raises(SystemExit) as end:
+            main([str(word) for word in words])
+        said = capsys.readouterr()
+        return end.value.code or 0, said.out + said.err
+
+    return run
+
+
+def test_a_sound_track_is_verified_and_a_changed_byte_exits_with_7(run, board, tmp_path):
+    code, said = run("verify", "tiny")
+    assert code == 0, said
+    assert said.count("verified  ") == 2
+    assert "3 checked, 0 faults" in said
+    path = board.file("prediction.h5")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(bytes(content))
+    code, said = run("verify", "tiny", "--json")
+    assert code == 7
+    assert [one["level"] for one in json.loads(said)].count("verified") == 1
+    assert "prediction.h5" in said
+
+
+def test_one_record_is_verified_by_its_path_or_key(run, board):
+    assert run("verify", board.file("record.json"))[0] == 0
+    assert run("verify", board.file("record.json").parent)[0] == 0
+    assert run("verify", board.keys["nearest"][:14])[0] == 0
+    code, said = run("verify", board.file("record.json"), "--rerun", 1)
+    assert code == 6  # its data set is no card that is installed
+    assert "cannot be run here" in said
+
+
+def test_committed_files_are_verified_without_a_results_folder(run, tmp_path):
+    (tmp_path / "results").rename(tmp_path / "away")
+    assert run("verify", "leaderboards/tiny")[0] == 0
+    with (tmp_path / "leaderboards/tiny/leaderboard.csv").open("a") as stream:
+        stream.write("x\n")
+    assert run("verify", "tiny")[0] == 7
+    assert run("verify", "no-such-track")[0] == 2
+
+
+def test_a_bundle_goes_from_one_folder_to_another(run, tmp_path):
+    assert run("bundle", "tiny", "-o", "out/tiny.zip", "--predictions")[0] == 0
+    code, said = run("import", "out/tiny.zip", "--results", "theirs")
+    assert code == 0
+    assert "added 2 cells to track tiny, self-reported" in said
+    assert run("import", "out/tiny.zip", "--results", "theirs")[0] == 6
+    assert run("leaderboard", "tiny", "--results", "theirs", "-o", "page")[0] == 0
+    assert "self-reported" in (tmp_path / "page" / "leaderboard.csv").read_text()
+    with (tmp_path / "out" / "tiny.zip").open("r+b") as stream:
+        stream.seek(2000)
+        stream.write(b"\0\0\0\0")
+    assert run("import", "out/tiny.zip", "--results", "others")[0] in {2, 7}
+    assert run("compare", "results", "theirs")[0] == 0
