@@ -2,64 +2,106 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import click
 
 from msibench.cli._shared import catalogue
 
 
-@click.command(epilog="Example: msibench fetch lbae-mouse-brain")
+@click.command(
+    epilog="Example: msibench fetch lbae-mouse-brain\n\n"
+    "Example: msibench fetch 2016-09-22_11h16m17s -o sections"
+)
 @click.argument("name")
 @click.option("--section", "sections", multiple=True, help="Only the files of these sections.")
-def command(name: str, sections: tuple[str, ...]) -> int:
-    """Download the files of the data set NAME: resumable, each verified by its sha256."""
-    from msibench.datasets import download_folder, find_file, load_card
-    from msibench.errors import MissingDataError, MSIBenchError
-    from msibench.weights import download
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for a METASPACE data set (default: the cache).",
+)
+def command(name: str, sections: tuple[str, ...], output: Path | None) -> int:
+    """Download the files of the data set NAME, or of a METASPACE id.
 
-    card = load_card(catalogue().dataset(name))
+    Downloads go on where they stopped; a file of a card is verified by its sha256.
+    """
+    from msibench.io.metaspace import is_metaspace_id
+
+    if is_metaspace_id(name):
+        return _from_metaspace(name, output)
+    return _from_card(name, sections)
+
+
+def _from_card(name: str, sections: tuple[str, ...]) -> int:
+    from msibench.datasets import download_folder, find_file, load_card
+    from msibench.errors import MissingDataError
+
+    card = load_card(catalogue(with_metrics=False).dataset(name))
     if not card.files:
         click.echo(f"{name} needs no files")
         return 0
-    wanted = [f for f in card.files if not sections or f.section in {"", *sections}]
     missing = 0
-    for file in wanted:
+    for file in card.files:
+        if sections and file.section not in {"", *sections}:
+            continue
         try:
             click.echo(f"here      {file.name}  ({find_file(card, file)})")
-            continue
         except MissingDataError:
-            if not file.url:
+            if file.url:
+                target = download_folder(card) / file.name
+                missing += not _download(file.url, target, file.sha256, file.size)
+            else:
                 click.echo(f"no address {file.name}: {file.how}", err=True)
                 missing += 1
-                continue
-        target = download_folder(card) / file.name
-        try:
-            with _progress(file.name, file.size) as told:
-                download(file.url, target, sha256=file.sha256, size=file.size, progress=told)
-            click.echo(f"fetched   {file.name}")
-        except MSIBenchError as error:
-            click.echo(f"failed    {file.name}: {error}", err=True)
-            missing += 1
     click.echo(f"licence: {card.licence}; cite: {card.citation}", err=True)
     return 3 if missing else 0
 
 
-class _progress:  # noqa: N801 - used like a function
-    """A progress bar on a terminal, silence elsewhere."""
+def _from_metaspace(name: str, output: Path | None) -> int:
+    from msibench.io.metaspace import dataset_files
+    from msibench.weights import cache_root
 
-    def __init__(self, name: str, size: int | None) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
+    dataset_id = name.removeprefix("metaspace:")
+    found = dataset_files(dataset_id)
+    folder = output or cache_root() / "metaspace" / dataset_id
+    failed = sum(not _download(file.url, folder / file.name) for file in found.files)
+    people = ", ".join(found.contributors) or "not stated"
+    click.echo(f"licence: {found.licence}; contributors: {people}", err=True)
+    return 3 if failed else 0
 
-        console = Console(stderr=True)
-        self._bar = Progress(console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task(name, total=size)
 
-    def __enter__(self) -> _progress:
-        self._bar.start()
-        return self
+def _download(url: str, target: Path, sha256: str = "", size: int | None = None) -> bool:
+    """Fetch one file and say how it went."""
+    from msibench.errors import MSIBenchError
+    from msibench.weights import download
 
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+    if target.is_file() and not sha256:
+        click.echo(f"here      {target.name}  ({target})")
+        return True
+    try:
+        with _progress(target.name, size) as told:
+            download(url, target, sha256=sha256, size=size, progress=told)
+    except MSIBenchError as error:
+        click.echo(f"failed    {target.name}: {error}", err=True)
+        return False
+    click.echo(f"fetched   {target.name}  ({target})")
+    return True
 
-    def __call__(self, done: int, total: int | None = None) -> None:
-        self._bar.update(self._task, completed=done, total=total)
+
+@contextmanager
+def _progress(name: str, size: int | None) -> Iterator[Callable[[int, int | None], None]]:
+    """Yield what a download tells its progress: a bar on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=size)
+
+        def told(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield told
