@@ -20,10 +20,10 @@ function trustTables() {
     const controls = [...new Set(here.map((l) => l.control).filter(Boolean))].sort();
     if (!controls.length) continue;
     holder.append(make("h3", { text: "Does a method follow any guide?" }), make("p", { class: "quiet", text: "The same methods with a wrong guide. One whose score hardly drops does not use its guide; one whose added detail follows the wrong guide paints it." }));
-    const grid = make("div", { class: "two" });
+    const grid = make("div", {});
     for (const metric of ["psnr", "guide_leakage", "uncharted_leakage", "consistency"].filter((m) => guided.has(m))) {
       const which = [...new Set(here.filter((l) => l.metric === metric && l.control).map((l) => l.method))].sort(ranked(protocol));
-      grid.append(trustTable(`${metric}${unitOf(metric)}; ${BETTER[METRIC(metric).direction]}`, which, ["", ...controls].map((c) => [c || "true guide", "", (method) => here.find((l) => l.metric === metric && l.method === method && l.control === c)])));
+      grid.append(trustTable(`${metric}${unitOf(metric)}; ${BETTER[METRIC(metric).direction]}`, which, ["", ...controls].map((c) => [c.replace(/^guide-/, "") || "true guide", "", (method) => here.find((l) => l.metric === metric && l.method === method && l.control === c)])));
     }
     holder.append(grid);
   }
