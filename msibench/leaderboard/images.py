@@ -22,7 +22,7 @@ from msibench.results.store import PREDICTION, Store
 SECTION = "section.h5"
 TOP_QUANTILE = 0.999
 """Colours end at this quantile of the truth (of the low image where there is no truth)."""
-_PNG_LEVEL = 9
+_PNG_LEVEL = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -53,6 +53,8 @@ MOST_ROWS = 40_000
 """Values above which the page leaves its CSV of all rows to ``rows.parquet`` beside it."""
 SCRIPTS = ("core.js", "look.js", "slider.js", "charts.js", "read.js", "weights.js", "check.js")
 IMAGES = "images"
+RING_IONS = 12
+"""Ion images of a section, evenly spread, that its ring correlation is the mean of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +334,7 @@ def _ring_curve(
     truth = section.truth
     if truth is None or prediction.shape != truth.shape or min(truth.shape[1:]) < 4:
         return []
+    channels = channels[:: -(-len(channels) // RING_IONS)]
     test = prediction[channels].astype(np.float64)
     reference = truth[channels].astype(np.float64)
     defined = np.isfinite(test).all((1, 2)) & (np.ptp(reference, axis=(1, 2)) > 0)
