@@ -171,6 +171,31 @@ def track_from_text(text: str, folder: Path | None, where: str) -> Track:
         raise ConfigurationError(f"{where}: {error}") from error
 
 
+def track_as_text(track: Track) -> str:
+    """Return a track as the TOML that `track_from_text` reads; entries keep names and labels only."""
+    import json
+
+    text = json.dumps  # a TOML basic string is a JSON string
+    lines = [
+        f"schema_version = {TRACK_SCHEMA}",
+        f"name = {text(track.name)}",
+        f"title = {text(track.title)}",
+        f"description = {text(track.description)}",
+        f"methods = {text([entry.method for entry in track.entries])}",
+        f"metrics = {text(list(track.metrics))}",
+        f"scheme = {text(track.scheme)}",
+        f"control_method = {text(track.control_method)}",
+    ]
+    for problem in track.problems:
+        lines += [
+            "",
+            "[[problems]]",
+            f"dataset = {text(problem.dataset)}",
+            f"protocols = {text(list(problem.protocols))}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
 def _entry(item: object, where: str) -> Entry:
     if isinstance(item, str):
         return Entry(method=item)

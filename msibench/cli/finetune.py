@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from msibench.contracts.method import MethodSpec
     from msibench.training.finetune import TrainingSection
     from msibench.training.loop import Progress
 
@@ -39,14 +40,27 @@ if TYPE_CHECKING:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--grid", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--evaluate/--no-evaluate",
+    default=True,
+    show_default=True,
+    help="After a grid: run all models on the test sections and rank them.",
+)
+@click.option("--evaluate-only", is_flag=True, help="Rank the finished trainings in --out.")
+@click.option(
+    "--results",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Results folder of the evaluation; default: results inside --out.",
+)
+@click.option("--jobs", type=click.IntRange(1), default=1, help="Cells evaluated side by side.")
 @click.option("--resume", is_flag=True, help="Go on from the state in --out.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the result.")
-def command(method: str, out: Path, grid: Path | None, resume: bool, **options: Any) -> None:
+def command(method: str, out: Path, grid: Path | None, resume: bool, **options: Any) -> int:
     """Train METHOD on ion images and write weights.safetensors and record.json into --out.
 
     The result is a method of its own: msibench run TRACK --method OUT. Sections that it has seen are
     refused as test sections. --grid runs every combination of a TOML table, each in a folder of its
-    own, and draws their curves.
+    own, draws their curves, and ranks all of them on the test sections of the data sets.
 
     Several processes share every batch when started by torchrun:
     torchrun --nproc-per-node 2 -m msibench.cli.main finetune …
@@ -58,6 +72,8 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
     catalogue = discover()
     spec = catalogue.method(method)
     reader = _Reader(catalogue, options["mz_set"])
+    if options["evaluate_only"]:
+        return _evaluate(spec, out, reader, options)
     training = {
         "iterations": options["iterations"],
         "seed": options["seed"],
@@ -93,23 +109,56 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
                 world=world,
                 say=click.echo if world.leads else _quiet,
             )
-            return
-        show = _bar() if world.leads else None
-        record = finetune(
-            request,
-            spec,
-            reader.read(request.sections),
-            reader.read(request.validation),
-            out,
-            weights=weights,
-            resume=resume,
-            world=world,
-            progress=show,
-            command=_typed(),
-        )
+        else:
+            show = _bar() if world.leads else None
+            record = finetune(
+                request,
+                spec,
+                reader.read(request.sections),
+                reader.read(request.validation),
+                out,
+                weights=weights,
+                resume=resume,
+                world=world,
+                progress=show,
+                command=_typed(),
+            )
+    if grid is not None:
+        return _evaluate(spec, out, reader, options) if options["evaluate"] and world.leads else 0
     if world.leads:
         facts = record["weights"]
         click.echo(f"\n{out / facts['file']}  {facts['bytes']} bytes  sha256 {facts['sha256']}")
+    return 0
+
+
+def _evaluate(spec: MethodSpec, out: Path, reader: _Reader, options: Mapping[str, Any]) -> int:
+    """Run the finished trainings in `out` on held-out sections and say where the ranking is."""
+    from msibench.cli._grid import evaluate_grid
+    from msibench.cli._progress import listener
+    from msibench.cli._shared import catalogue
+    from msibench.cli.run import _exit_code
+
+    with listener(events=False, quiet=False) as listen:
+        done = evaluate_grid(
+            spec,
+            out,
+            catalogue(),
+            reader.card,
+            datasets=options["datasets"],
+            mz_set=options["mz_set"],
+            results=options["results"],
+            given_weights=options["given"],
+            device=options["device"],
+            jobs=options["jobs"],
+            listen=listen,
+        )
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(done.summary.counts.items()))
+    click.echo(
+        f"evaluated {len(done.variants)} trainings: {counts}; "
+        f"{done.summary.ran} run now, {done.summary.cached} were stored already"
+    )
+    click.echo(f"leaderboard: {done.folder / 'README.md'} (score: {done.track.scheme})")
+    return _exit_code(done.summary)
 
 
 class _Reader:

@@ -90,11 +90,14 @@ Example: msibench run --data section.imzML --factor 4 --mz 798.54,741.53 --ppm 5
 @results_option
 def command(**options: Any) -> int:
     """Run TRACK (default: quickstart), or your own section, and write its leaderboard."""
+    from msibench.leaderboard.page import write_page
     from msibench.leaderboard.render import write_leaderboard
+    from msibench.results.files import write_atomically
     from msibench.results.index import update_index
     from msibench.runner.facts import index_cells, track_facts
     from msibench.runner.plan import Filters, make_plan
     from msibench.runner.run import RunOptions, Supervisor
+    from msibench.tracks import track_as_text
 
     found = catalogue(strict=options["strict_plugins"])
     track, cards = _what_to_run(options, found)
@@ -104,7 +107,7 @@ def command(**options: Any) -> int:
         found,
         cards=cards,
         filters=Filters(
-            methods=comma_list(options["methods"]),
+            methods=_with_control(comma_list(options["methods"]), track),
             datasets=comma_list(options["datasets"]),
             sections=comma_list(options["sections"]),
             mz=() if options["data"] else number_list(options["mz_text"], "--mz"),
@@ -144,9 +147,20 @@ def command(**options: Any) -> int:
         summary = supervisor.run(plan)
     _score_what_was_cached(store, plan, found)
     folder = output_folder(track, store)
+    if options["data"] is not None:  # a section of one's own has no track file: leave one
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "track.toml", track_as_text(track))
     write_leaderboard(store, track, folder)
-    _tell(summary, folder, as_json=quiet, events=options["events"])
+    page = write_page(store, track, folder)
+    _tell(summary, folder, page, as_json=quiet, events=options["events"])
     return _exit_code(summary)
+
+
+def _with_control(methods: tuple[str, ...], track: Track) -> tuple[str, ...]:
+    """Add the method that the scores are anchored at, without which there would be none."""
+    if not methods or track.scheme != "anchored" or track.control_method in methods:
+        return methods
+    return (*methods, track.control_method)
 
 
 def _score_what_was_cached(store: Store, plan: Plan, found: Catalogue) -> None:
@@ -224,7 +238,7 @@ def _safe_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
 
 
-def _tell(summary: RunSummary, folder: Path, *, as_json: bool, events: bool) -> None:
+def _tell(summary: RunSummary, folder: Path, page: Path, *, as_json: bool, events: bool) -> None:
     import json
 
     facts = {
@@ -233,6 +247,7 @@ def _tell(summary: RunSummary, folder: Path, *, as_json: bool, events: bool) -> 
         "busy": summary.busy,
         "statuses": summary.counts,
         "leaderboard": str(folder / "README.md"),
+        "page": str(page),
     }
     if as_json:
         click.echo(json.dumps(facts, indent=1, sort_keys=True))
@@ -244,7 +259,7 @@ def _tell(summary: RunSummary, folder: Path, *, as_json: bool, events: bool) -> 
             f"{counts}; {summary.ran} run now, {summary.cached} were stored already", err=True
         )
         click.echo((folder / "README.md").read_text(encoding="utf-8"))
-        click.echo(f"leaderboard: {folder / 'README.md'}")
+        click.echo(f"leaderboard: {folder / 'README.md'}\npage: {page}")
 
 
 def _exit_code(summary: RunSummary) -> int:

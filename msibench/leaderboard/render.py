@@ -99,12 +99,16 @@ def markdown_page(
     )
     parts += _remarks(table, collected)
     parts += _published(index)
-    parts.append(
-        "## Rebuild\n\n```\n"
-        f"msibench run {track.name}\nmsibench leaderboard {track.name}\n```\n\n"
-        f"{_provenance(collected)}"
-    )
+    parts.append(f"## Rebuild\n\n```\n{_rebuild(track, index)}\n```\n\n{_provenance(collected)}")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _rebuild(track: Track, index: TrackIndex) -> str:
+    """Return the commands that make this leaderboard again."""
+    own = any(facts.get("own") for facts in index.facts.get("datasets", {}).values())
+    if own:
+        return f"msibench run --data FILE …\nmsibench leaderboard results/leaderboards/{track.name}"
+    return f"msibench run {track.name}\nmsibench leaderboard {track.name}"
 
 
 def _protocol_line(index: TrackIndex, protocol: str) -> str:

@@ -95,6 +95,7 @@ def _dataset(card: Card) -> dict[str, Any]:
         "bibtex": card.bibtex.strip(),
         "synthetic": card.synthetic,
         "ground_truth": card.ground_truth,
+        "own": bool(card.local_files),
     }
 
 

@@ -192,6 +192,17 @@ def test_a_section_of_ones_own_needs_no_card(run, tmp_path):
     assert facts["mz"] == [500.0, 400.0]
     assert any("cropped 2 rows and 2 columns" in note for note in facts["notes"])
     assert str(tmp_path) not in json.dumps(facts["key_document"])
+    folder = tmp_path / "leaderboards" / "own"
+    before = (folder / "README.md").read_bytes()
+    status, _, err = run("leaderboard", folder, "--results", tmp_path)
+    assert status == 0, err
+    assert (folder / "README.md").read_bytes() == before
+
+
+def test_the_method_that_scores_are_anchored_at_is_always_run(run, tmp_path):
+    status, out, _ = run("run", "--results", tmp_path, "--methods", "nearest")
+    assert status == 0
+    assert "| bicubic" in out
 
 
 def test_a_section_that_is_too_small_fails_with_the_reason(run, tmp_path):
