@@ -1,0 +1,259 @@
+"""What follows the trainings of a grid: every model on the test sections, and what came of it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msibench.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from msibench.contracts.method import MethodSpec
+    from msibench.datasets import Card
+    from msibench.plugin_manager import Catalogue
+    from msibench.results.store import Store
+    from msibench.runner.plan import Plan
+    from msibench.runner.run import Event, RunSummary
+    from msibench.tracks import Track
+
+CONTROL = "bicubic"
+LEADERBOARD, RESULTS = "leaderboard", "results"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Evaluation:
+    """What came of judging a grid."""
+
+    summary: RunSummary
+    track: Track
+    variants: tuple[str, ...]
+    """The trained models, by their names in the leaderboard."""
+    folder: Path
+    """Holds the leaderboard, its figures and the per-m/z table."""
+
+
+def finished_trainings(out: Path, method: str) -> dict[Path, Mapping[str, Any]]:
+    """Return folder → record of the finished trainings of `method` in a grid's folder, by name.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none.
+    """
+    from msibench.training.checkpoints import load_record
+    from msibench.training.variants import is_training
+
+    folders = sorted(path for path in out.glob("*") if is_training(path)) if out.is_dir() else []
+    records = {folder: load_record(folder) for folder in folders}
+    chosen: dict[Path, Mapping[str, Any]] = {
+        folder: record for folder, record in records.items() if record["method"] == method
+    }
+    if not chosen:
+        raise ConfigurationError(
+            f"{out} holds no finished training of {method}, so there is nothing to evaluate; "
+            f"train first: msibench finetune {method} --grid grid.toml --out {out.name}"
+        )
+    return chosen
+
+
+def evaluate_grid(
+    spec: MethodSpec,
+    out: Path,
+    catalogue: Catalogue,
+    card_of: Callable[[str], Card],
+    *,
+    datasets: Sequence[str] = (),
+    mz_set: str = "",
+    results: Path | None = None,
+    given_weights: tuple[Path, ...] = (),
+    device: str = "cpu",
+    jobs: int = 1,
+    listen: Callable[[Event], None] | None = None,
+) -> Evaluation:
+    """Run all finished trainings in `out` on held-out sections and write their leaderboard.
+
+    They meet the method that was trained, if its weights are here, and `CONTROL`, under the protocol
+    on which each training was validated. Cells that are stored are not run again.
+
+    Parameters
+    ----------
+    spec
+        The method that was trained.
+    out
+        The folder of the grid.
+    catalogue
+        Installed plugins, with the core's metrics.
+    card_of
+        Data set's name → card.
+    datasets
+        Data sets whose test sections are judged, besides those that the trainings learned from or
+        were validated on.
+    mz_set
+        m/z set of the cards; empty: each card's own.
+    results
+        Results folder; None: ``results`` inside `out`.
+    given_weights
+        Files or folders in which to look for the method's own weights first.
+    device, jobs
+        As of ``msibench run``.
+    listen
+        Told of every cell.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no finished training, or no data set has a test section.
+    """
+    from msibench.results.store import Store
+    from msibench.runner.plan import make_plan
+    from msibench.runner.run import RunOptions, Supervisor
+    from msibench.training.variants import method_from_training
+
+    records = finished_trainings(out, spec.name)
+    variants = [method_from_training(folder, catalogue) for folder in records]
+    names = dict.fromkeys([*_learned_from(records.values()), *datasets])
+    cards = {name: card_of(name) for name in names}
+    store = Store.open(results or out / RESULTS)
+    with _starting_weights(spec, given_weights) as (ready, places):
+        track = _track(spec, out, records.values(), cards, mz_set, start=ready)
+        plan = make_plan(
+            track,
+            catalogue,
+            cards=cards,
+            device=device,
+            extra_methods=variants,
+            given_weights=places,
+        )
+        if not plan.cells:
+            raise ConfigurationError(
+                f"none of {', '.join(cards)} has a test section; name another --dataset"
+            )
+        supervisor = Supervisor(
+            store,
+            catalogue,
+            RunOptions(
+                jobs=jobs,
+                executor_options={"cuda": device.startswith("cuda")},
+                given_weights=places,
+            ),
+            listen,
+        )
+        with _stopped_by_signals(supervisor.stop):
+            summary = supervisor.run(plan)
+    labels = tuple(variant.name for variant in variants)
+    track = _write(plan, store, catalogue, out / LEADERBOARD, labels, spec.name if ready else "")
+    return Evaluation(summary=summary, track=track, variants=labels, folder=out / LEADERBOARD)
+
+
+def _write(
+    plan: Plan,
+    store: Store,
+    catalogue: Catalogue,
+    folder: Path,
+    variants: tuple[str, ...],
+    start: str,
+) -> Track:
+    """Write everything that the store says of the grid, and return the track with its scheme."""
+    from msibench.leaderboard.overview import scheme_for, write_overview
+    from msibench.leaderboard.render import write_leaderboard
+    from msibench.leaderboard.rows import collect
+    from msibench.results.files import write_atomically
+    from msibench.results.index import TrackIndex, update_index
+    from msibench.runner.facts import index_cells, track_facts
+    from msibench.runner.rescore import rescore
+    from msibench.tracks import track_as_text
+
+    metrics = [catalogue.metric(name) for name in plan.track.metrics]
+    rescore(store, [cell.key for cell in plan.cells], metrics)
+    cells = index_cells(plan.cells)
+    scheme, missing = scheme_for(collect(store, TrackIndex(cells)).rows)
+    track = replace(plan.track, scheme=scheme)
+    # Trainings that were deleted since the last evaluation must not come back out of the index.
+    (store.root / "tracks" / f"{track.name}.json").unlink(missing_ok=True)
+    facts = track_facts(replace(plan, track=track), catalogue)
+    update_index(store, track.name, cells, facts)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "track.toml", track_as_text(track))
+    collected = write_leaderboard(store, track, folder)
+    write_overview(
+        collected.rows, track, store, folder, variants=variants, start=start, missing=missing
+    )
+    return track
+
+
+def _track(
+    spec: MethodSpec,
+    out: Path,
+    records: Iterable[Mapping[str, Any]],
+    cards: Mapping[str, Card],
+    mz_set: str,
+    *,
+    start: bool,
+) -> Track:
+    """Return what is compared on what: test sections only, under the validations' protocols."""
+    from msibench.leaderboard.overview import METRICS
+    from msibench.tracks import Entry, ProblemSet, Track
+
+    protocols = dict.fromkeys(next(iter(record["request"]["protocols"])) for record in records)
+    methods = dict.fromkeys([*([spec.name] if start else []), CONTROL])
+    label = re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name)
+    return Track(
+        name=f"grid-{label}",
+        title=f"Trainings of {spec.name} ({label})",
+        description="Every finished training of a grid, the method that was trained where its "
+        "weights are here, and the control, on held-out test sections.",
+        problems=tuple(
+            ProblemSet(dataset=name, protocols=tuple(protocols), mz_set=mz_set)
+            for name, card in cards.items()
+            if card.test
+        ),
+        entries=tuple(Entry(method=name) for name in methods),
+        metrics=METRICS,
+        control_method=CONTROL,
+    )
+
+
+def _learned_from(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the data sets of all sections that trainings learned from or were validated on."""
+    return [
+        section.partition("/")[0]
+        for record in records
+        for section in (*record["request"]["sections"], *record["request"]["validation"])
+    ]
+
+
+@contextmanager
+def _starting_weights(
+    spec: MethodSpec, given: tuple[Path, ...]
+) -> Iterator[tuple[bool, tuple[Path, ...]]]:
+    """Yield whether the method can run untrained, and a folder with its files under their names.
+
+    A file that the user names may be called anything; a cell looks for it under its declared name.
+    """
+    from msibench.weights import resolve
+
+    found, missing = resolve(spec.weights, given)
+    with tempfile.TemporaryDirectory(prefix="msibench-weights-") as place:
+        for name, path in found.items():
+            link = Path(place) / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.resolve())
+        yield bool(found) and not missing, (Path(place),)
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """End the children politely on Ctrl-C and on a request to terminate."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: stop()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,233 @@
+"""All models of a grid at one glance: metrics, score, and the best one against where it started.
+
+The counterparts of Cao et al.'s Figure S3 (six metrics of all fine-tuned models), Figure S4 (their
+weighted score, ranked) and Tables S2 and S3 (fine-tuned and pre-trained, m/z by m/z).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from msibench.leaderboard.figures import BLUE, GREY, INCH_PER_METHOD, ORANGE, _axis, _saved, _style
+from msibench.leaderboard.pair import pair_page
+from msibench.leaderboard.rows import measured
+from msibench.leaderboard.table import leaderboard_table, scheme_of
+from msibench.results.files import write_atomically
+from msibench.results.store import Store
+from msibench.scoring import composite, load_scheme
+from msibench.tracks import Track
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+METRICS = ("psnr", "ssim", "vif", "sd_ratio", "nqm", "dists")
+"""The six of Cao et al., in their order."""
+PUBLISHED_SCHEME, FALLBACK_SCHEME = "cao2025", "anchored"
+
+
+def scheme_for(rows: pd.DataFrame) -> tuple[str, tuple[str, ...]]:
+    """Return the scheme that the metrics allow, and the metrics that ``cao2025`` lacks.
+
+    Parameters
+    ----------
+    rows
+        Long table with the columns of `msibench.leaderboard.rows.COLUMNS`.
+
+    Returns
+    -------
+    ``("cao2025", ())`` where every method that was scored under a protocol has a value of each of its
+    metrics, else ``"anchored"`` and the names of the metrics that are missing.
+    """
+    scored = measured(rows)
+    wanted = [metric.name for metric in load_scheme(PUBLISHED_SCHEME).metrics]
+    lacking: set[str] = set() if len(scored) else set(wanted)
+    for _, part in scored[scored["region"] == "image"].groupby(["protocol", "method"]):
+        lacking |= set(wanted) - set(part.loc[np.isfinite(part["value"]), "metric"])
+    missing = tuple(name for name in wanted if name in lacking)
+    return (FALLBACK_SCHEME if missing else PUBLISHED_SCHEME), missing
+
+
+def write_overview(
+    rows: pd.DataFrame,
+    track: Track,
+    store: Store,
+    folder: Path,
+    *,
+    variants: Sequence[str],
+    start: str = "",
+    missing: Sequence[str] = (),
+) -> list[Path]:
+    """Write ``metrics.svg``, ``score.svg`` and ``pair.md`` into `folder`; same rows, same bytes.
+
+    Where a track has several protocols, the figures of each carry its name.
+
+    Parameters
+    ----------
+    rows
+        Rows of the track, as `msibench.leaderboard.rows.collect` gives them.
+    track
+        Its scheme makes the score.
+    store
+        Where published scores are looked up.
+    variants
+        The methods of the grid, by their names in the rows.
+    start
+        The method that they started from; empty where it has no weights: the best variant is then
+        set against the track's control method.
+    missing
+        Metrics for want of which the scheme is not ``cao2025``; the figure's title names them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    board = leaderboard_table(rows, track)
+    protocols = sorted(set(board["protocol"]))
+    written: list[Path] = []
+    pairs: list[str] = []
+    for protocol in protocols:
+        tail = f"-{protocol}" if len(protocols) > 1 else ""
+        here = rows[rows["protocol"] == protocol]
+        table = board[board["protocol"] == protocol].reset_index(drop=True)
+        colours = {
+            method: BLUE if method in variants else ORANGE if method == start else GREY
+            for method in table["method"]
+        }
+        with _style():
+            pictures = {
+                f"metrics{tail}.svg": _metrics_figure(here, track, colours, protocol),
+                f"score{tail}.svg": _score_figure(here, table, track, colours, protocol, missing),
+            }
+            for name, figure in pictures.items():
+                write_atomically(folder / name, _saved(figure, ".svg"))
+                written.append(folder / name)
+        pairs.append(_pair(here, table, track, store, variants, start, protocol))
+    write_atomically(folder / "pair.md", "\n\n".join(pairs) + "\n")
+    return [*written, folder / "pair.md"]
+
+
+def best_of(table: pd.DataFrame, methods: Sequence[str]) -> str:
+    """Return the method with the highest score in one protocol's leaderboard, or an empty string."""
+    scores = table["composite"] if "composite" in table else pd.Series(np.nan, table.index)
+    found = [
+        (float(score), str(method))
+        for method, score in zip(table["method"], scores, strict=True)
+        if method in methods and pd.notna(score)
+    ]
+    return max(found, default=(0.0, ""), key=lambda entry: entry[0])[1]
+
+
+def _metrics_figure(
+    rows: pd.DataFrame, track: Track, colours: Mapping[str, str], protocol: str
+) -> Figure:
+    """Draw one panel a metric, one box a model over all ion images, best score on top."""
+    scored = measured(rows)
+    scored = scored[(scored["region"] == "image") & np.isfinite(scored["value"])]
+    names = [name for name in track.metrics if name in set(scored["metric"])]
+    figure, panels = _panels(max(1, len(names)), len(colours))
+    for name, axes in zip(names, panels, strict=False):
+        part = scored[scored["metric"] == name]
+        values = {m: v["value"].to_numpy(np.float64) for m, v in part.groupby("method")}
+        _boxes(axes, values, colours)
+        axes.set_xlabel(_axis(name, str(part["direction"].iloc[0])), fontsize=8)
+    if not names:
+        panels[0].set_xlabel("no model has a value of any metric")
+    figure.suptitle(f"{track.title or track.name}: every ion image, {protocol}")
+    return figure
+
+
+def _score_figure(
+    rows: pd.DataFrame,
+    table: pd.DataFrame,
+    track: Track,
+    colours: Mapping[str, str],
+    protocol: str,
+    missing: Sequence[str],
+) -> Figure:
+    """Draw the composite of every ion image, models by rank, the mean written beside each."""
+    figure, (axes,) = _panels(1, len(colours), width=6.5)
+    scores = table["composite"] if "composite" in table else pd.Series(np.nan, table.index)
+    means = dict(zip(table["method"], scores.astype("float64"), strict=True))
+    values: dict[str, NDArray[np.float64]] = {}
+    if any(np.isfinite(mean) for mean in means.values()):
+        found = composite(measured(rows), scheme_of(track), control_method=track.control_method)
+        values = {
+            str(m): part["composite"].to_numpy(np.float64) for m, part in found.groupby("method")
+        }
+    values = {m: v[np.isfinite(v)] for m, v in values.items() if np.isfinite(v).any()}
+    _boxes(axes, values, colours)
+    labels = []
+    for rank, method in enumerate(colours, start=1):
+        mean = means[method]
+        note = f"{mean:.3f}" if np.isfinite(mean) else "no score"
+        labels.append(f"{rank}. {method}  {note}")
+        if np.isfinite(mean):
+            axes.plot([mean], [len(colours) + 1 - rank], "D", color="black", markersize=4)
+    axes.set_yticks(np.arange(len(colours), 0, -1), labels)
+    axes.set_xlabel("score of each ion image; ◆ mean (higher is better)")
+    why = f" ({PUBLISHED_SCHEME} needs {', '.join(missing)})" if missing else ""
+    axes.set_title(f"score, scheme {track.scheme}{why}; {protocol}")
+    return figure
+
+
+def _panels(count: int, methods: int, width: float = 2.4) -> tuple[Figure, list[Axes]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    size = (width * count + 2.5, 1.4 + INCH_PER_METHOD * methods)
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(1, count, squeeze=False, sharey=True)[0])
+
+
+def _boxes(
+    axes: Axes, values: Mapping[str, NDArray[np.float64]], colours: Mapping[str, str]
+) -> None:
+    """Draw a box for each model that has values, and name every model beside the axis."""
+    places = dict(zip(colours, range(len(colours), 0, -1), strict=True))
+    for method, place in places.items():
+        if method not in values:
+            continue
+        line: dict[str, Any] = {"color": colours[method]}
+        axes.boxplot(
+            [values[method]], positions=[place], orientation="horizontal", widths=0.6,
+            medianprops={"color": "black"}, boxprops=line, whiskerprops=line, capprops=line,
+            flierprops={"marker": ".", "markersize": 3, "markeredgecolor": colours[method]},
+            manage_ticks=False,
+        )  # fmt: skip
+    axes.set_ylim(0.4, len(colours) + 0.6)
+    axes.set_yticks(list(places.values()), list(places))
+    axes.grid(axis="x", color="0.9")
+
+
+def _pair(
+    rows: pd.DataFrame,
+    table: pd.DataFrame,
+    track: Track,
+    store: Store,
+    variants: Sequence[str],
+    start: str,
+    protocol: str,
+) -> str:
+    """Return one protocol's per-m/z table of the best variant and its start, or why there is none."""
+    head = f"# Fine-tuned and pre-trained, m/z by m/z: {protocol}"
+    best = best_of(table, variants)
+    scored = set(measured(rows)["method"])
+    other = start if start in scored else track.control_method
+    if not best or other not in scored:
+        return f"{head}\n\nNo table: no trained model has a score beside {other}."
+    fate = ""
+    if start and other != start:
+        fate = f" `{start}`, from which it started, has no score here."
+    elif not start:
+        fate = " The method that was trained has no weights of its own to start from."
+    return (
+        f"{head}\n\nA is `{best}`, the best trained model; B is `{other}`"
+        f"{' (the control)' if other == track.control_method else ''}.{fate} Scheme `{track.scheme}`; "
+        "a ratio above 1 says that A is better. A scheme that scales across methods compares these "
+        f"two only.\n\n{pair_page(rows, track, store, best, other)}"
+    )

@@ -1,0 +1,126 @@
+"""``msibench finetune METHOD --grid``: trainings, then all of them on the test sections."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import msibench.datasets
+from msibench.datasets import card_from_table
+from msibench.errors import ConfigurationError
+
+GRID = '[grid]\n"training.lr" = [1e-4, 1e-2]\n'
+OPTIONS = (
+    "--sections", "small/synthetic-21", "--validation", "small/synthetic-22", "--iterations", "2",
+    "--patch", "6", "--batch", "2",
+)  # fmt: skip
+FILES = (
+    "README.md", "leaderboard.csv", "rows.parquet", "track.toml", "metrics.svg", "score.svg",
+    "pair.md",
+)  # fmt: skip
+
+
+@pytest.fixture
+def small_card(monkeypatch):
+    """A phantom of 48 x 56 pixels with one test section, in the place of every installed card."""
+    import msibench_datasets
+
+    reader = Path(msibench_datasets.__file__).parent / "phantom" / "reader.py"
+    table = {
+        "schema_version": 1,
+        "name": "small",
+        "title": "small phantom",
+        "pixel_size_um": 10.0,
+        "unit": "counts",
+        "counts": True,
+        "synthetic": True,
+        "tasks": ["single-image"],
+        "sections": {"test": ["synthetic-1"], "train": ["synthetic-21", "synthetic-22"]},
+        "parameters": {
+            "rows": 48, "columns": 56, "counts": 60.0, "guide_rotation_deg": 0.0,
+            "guide_shift_px": [0.0, 0.0],
+        },
+    }  # fmt: skip
+    card = card_from_table(table, folder=reader.parent, reader=f"{reader}:read")
+    monkeypatch.setattr(msibench.datasets, "load_card", lambda entry: card)
+    return card
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, small_card):
+    """Run the command on the small card, with a cache of its own and no mirror."""
+    from msibench.cli.finetune import command
+    from msibench.plugin_manager import Catalogue
+
+    known = Catalogue.dataset
+    monkeypatch.setattr(
+        Catalogue,
+        "dataset",
+        lambda self, name: known(self, "phantom" if name == "small" else name),
+    )
+    for name in ("MSIBENCH_CACHE", "MSIBENCH_MIRROR", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    grid = tmp_path / "grid.toml"
+    grid.write_text(GRID)
+
+    def run(*arguments, trainings=True):
+        given = ["mosr-msi-tiny", "--out", tmp_path / "tuned", *arguments]
+        given += [*OPTIONS, "--grid", grid] if trainings else []
+        return CliRunner().invoke(
+            command, list(map(str, given)), standalone_mode=False, catch_exceptions=False
+        )
+
+    return run
+
+
+def test_all_models_of_a_grid_are_ranked_on_test_sections_and_nothing_runs_twice(call, tmp_path):
+    out = tmp_path / "tuned"
+    done = call()
+    assert done.return_value == 0, done.output
+    assert "evaluated 2 trainings: 4 ok; 4 run now" in done.output
+    trained = [f"mosr-msi-tiny@finetuned-{p.parent.name}" for p in out.glob("*/record.json")]
+    assert len(trained) == 2
+    board = out / "leaderboard"
+    assert {path.name for path in board.iterdir()} == set(FILES)
+    for name in ("README.md", "leaderboard.csv", "metrics.svg", "score.svg"):
+        text = (board / name).read_text()
+        for method in (*trained, "mosr-msi-tiny", "bicubic"):
+            assert method in text, (name, method)
+    rows = pd.read_parquet(board / "rows.parquet")
+    assert set(rows["section"]) == {"synthetic-1"}, "only what no model has learned from"
+    assert {"psnr", "ssim", "vif", "sd_ratio", "nqm"} <= set(rows["metric"])
+    assert "scheme anchored (cao2025 needs dists)" in (board / "score.svg").read_text()
+    pair = (board / "pair.md").read_text()
+    assert "B is `mosr-msi-tiny`" in pair
+    assert sum(f"A is `{method}`" in pair for method in trained) == 1
+    mz = sorted(set(rows["mz"].dropna()))
+    assert sum(line.startswith("| area-x4@1") for line in pair.splitlines()) == len(mz)
+
+    before = {path: path.read_bytes() for path in board.iterdir()}
+    again = call("--evaluate-only", trainings=False)
+    assert "0 run now, 4 were stored already" in again.output
+    assert {path: path.read_bytes() for path in board.iterdir()} == before
+
+    # A run that was killed leaves some cells out and perhaps no leaderboard.
+    from msibench.results.store import Store
+
+    store = Store.open(out / "results")
+    store.set_aside(next(store.keys()))
+    (board / "score.svg").unlink()
+    resumed = call()
+    assert resumed.output.count("finished before") == 2
+    assert "1 run now, 3 were stored already" in resumed.output
+    assert (board / "score.svg").read_bytes() == before[board / "score.svg"]
+
+
+def test_a_grid_can_be_trained_without_being_judged(call, tmp_path):
+    done = call("--no-evaluate")
+    assert done.return_value == 0
+    assert not (tmp_path / "tuned" / "leaderboard").exists()
+    assert (tmp_path / "tuned" / "trainings.csv").is_file()
+
+
+def test_an_empty_folder_cannot_be_judged(call):
+    with pytest.raises(ConfigurationError, match="no finished training of mosr-msi-tiny"):
+        call("--evaluate-only", trainings=False)
