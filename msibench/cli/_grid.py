@@ -147,7 +147,9 @@ def evaluate_grid(
         with _stopped_by_signals(supervisor.stop):
             summary = supervisor.run(plan)
     labels = tuple(variant.name for variant in variants)
-    track = _write(plan, store, catalogue, out / LEADERBOARD, labels, spec.name if ready else "")
+    again = f"msibench finetune {spec.name} --out {out.resolve().name} --evaluate-only"
+    start = spec.name if ready else ""
+    track = _write(plan, store, catalogue, out / LEADERBOARD, labels, start, again)
     return Evaluation(summary=summary, track=track, variants=labels, folder=out / LEADERBOARD)
 
 
@@ -158,6 +160,7 @@ def _write(
     folder: Path,
     variants: tuple[str, ...],
     start: str,
+    rebuild: str,
 ) -> Track:
     """Write everything that the store says of the grid, and return the track with its scheme."""
     from msibench.leaderboard.overview import scheme_for, write_overview
@@ -176,7 +179,7 @@ def _write(
     track = replace(plan.track, scheme=scheme)
     # Trainings that were deleted since the last evaluation must not come back out of the index.
     (store.root / "tracks" / f"{track.name}.json").unlink(missing_ok=True)
-    facts = track_facts(replace(plan, track=track), catalogue)
+    facts = {**track_facts(replace(plan, track=track), catalogue), "rebuild": rebuild}
     update_index(store, track.name, cells, facts)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "track.toml", track_as_text(track))

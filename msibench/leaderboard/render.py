@@ -105,6 +105,8 @@ def markdown_page(
 
 def _rebuild(track: Track, index: TrackIndex) -> str:
     """Return the commands that make this leaderboard again."""
+    if "rebuild" in index.facts:
+        return str(index.facts["rebuild"])
     own = any(facts.get("own") for facts in index.facts.get("datasets", {}).values())
     if own:
         return f"msibench run --data FILE …\nmsibench leaderboard results/leaderboards/{track.name}"

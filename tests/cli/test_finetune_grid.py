@@ -9,6 +9,7 @@ from click.testing import CliRunner
 import msibench.datasets
 from msibench.datasets import card_from_table
 from msibench.errors import ConfigurationError
+from msibench.results.store import Store
 
 GRID = '[grid]\n"training.lr" = [1e-4, 1e-2]\n'
 OPTIONS = (
@@ -76,17 +77,25 @@ def call(tmp_path, monkeypatch, small_card):
 
 def test_all_models_of_a_grid_are_ranked_on_test_sections_and_nothing_runs_twice(call, tmp_path):
     out = tmp_path / "tuned"
-    done = call()
+    board = out / "leaderboard"
+    assert call("--no-evaluate").return_value == 0
+    assert (out / "trainings.csv").is_file()
+    assert not board.exists()
+
+    done = call("--evaluate-only", trainings=False)
     assert done.return_value == 0, done.output
     assert "evaluated 2 trainings: 4 ok; 4 run now" in done.output
     trained = [f"mosr-msi-tiny@finetuned-{p.parent.name}" for p in out.glob("*/record.json")]
     assert len(trained) == 2
-    board = out / "leaderboard"
     assert {path.name for path in board.iterdir()} == set(FILES)
     for name in ("README.md", "leaderboard.csv", "metrics.svg", "score.svg"):
         text = (board / name).read_text()
         for method in (*trained, "mosr-msi-tiny", "bicubic"):
             assert method in text, (name, method)
+    assert (
+        "msibench finetune mosr-msi-tiny --out tuned --evaluate-only"
+        in (board / "README.md").read_text()
+    )
     rows = pd.read_parquet(board / "rows.parquet")
     assert set(rows["section"]) == {"synthetic-1"}, "only what no model has learned from"
     assert {"psnr", "ssim", "vif", "sd_ratio", "nqm"} <= set(rows["metric"])
@@ -98,27 +107,24 @@ def test_all_models_of_a_grid_are_ranked_on_test_sections_and_nothing_runs_twice
     assert sum(line.startswith("| area-x4@1") for line in pair.splitlines()) == len(mz)
 
     before = {path: path.read_bytes() for path in board.iterdir()}
-    again = call("--evaluate-only", trainings=False)
+    again = call()
+    assert again.output.count("finished before") == 2
     assert "0 run now, 4 were stored already" in again.output
     assert {path: path.read_bytes() for path in board.iterdir()} == before
 
-    # A run that was killed leaves some cells out and perhaps no leaderboard.
-    from msibench.results.store import Store
 
-    store = Store.open(out / "results")
+@pytest.mark.slow
+def test_an_evaluation_that_was_cut_short_goes_on_with_the_same_result(call, tmp_path):
+    board = tmp_path / "tuned" / "leaderboard"
+    call()
+    before = {path: path.read_bytes() for path in board.iterdir()}
+    store = Store.open(tmp_path / "tuned" / "results")
     store.set_aside(next(store.keys()))
     (board / "score.svg").unlink()
     resumed = call()
-    assert resumed.output.count("finished before") == 2
     assert "1 run now, 3 were stored already" in resumed.output
-    assert (board / "score.svg").read_bytes() == before[board / "score.svg"]
-
-
-def test_a_grid_can_be_trained_without_being_judged(call, tmp_path):
-    done = call("--no-evaluate")
-    assert done.return_value == 0
-    assert not (tmp_path / "tuned" / "leaderboard").exists()
-    assert (tmp_path / "tuned" / "trainings.csv").is_file()
+    figure = board / "score.svg"
+    assert figure.read_bytes() == before[figure]
 
 
 def test_an_empty_folder_cannot_be_judged(call):

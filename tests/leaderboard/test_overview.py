@@ -1,0 +1,95 @@
+"""Figures and the per-m/z table of all models of a grid."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from msibench.leaderboard.overview import METRICS, best_of, scheme_for, write_overview
+from msibench.leaderboard.rows import collect, tidy
+from msibench.results.index import read_index
+from msibench.scoring import load_scheme
+
+
+@pytest.fixture
+def rows(toy):
+    """The toy's rows with a value of all six metrics, made from its PSNR and RMSE."""
+    found = collect(toy.store, read_index(toy.store, "toy")).rows
+    directions = load_scheme("cao2025").directions
+    psnr, error = (found[found["metric"] == name] for name in ("psnr", "rmse"))
+    made = [
+        (psnr if name in ("psnr", "nqm") else error).assign(metric=name, direction=way)
+        for name, way in directions.items()
+    ]
+    for part in made:
+        if part["metric"].iloc[0] in ("ssim", "vif", "sd_ratio"):
+            part["value"] = 1 - part["value"]
+    return tidy(pd.concat([*made, found[found["metric"] == ""]], ignore_index=True))
+
+
+@pytest.fixture
+def track(toy):
+    return replace(toy.track, metrics=METRICS, scheme="cao2025", title="A grid")
+
+
+def test_the_published_scheme_is_taken_where_all_its_metrics_are_there(rows):
+    assert scheme_for(rows) == ("cao2025", ())
+    gone = (rows["metric"] == "dists") & (rows["method"] == "better")
+    without = rows.assign(value=rows["value"].mask(gone, np.nan))
+    assert scheme_for(without) == ("anchored", ("dists",)), "one model lacks it"
+    assert scheme_for(rows[rows["metric"] == ""])[0] == "anchored"
+
+
+def test_figures_name_every_model_and_every_metric_and_are_the_same_twice(
+    rows, track, toy, tmp_path
+):
+    for name in ("one", "two"):
+        write_overview(
+            rows, track, toy.store, tmp_path / name, variants=("better",), start="bicubic"
+        )
+    metrics, score = ((tmp_path / "one" / f"{n}.svg").read_text() for n in ("metrics", "score"))
+    for label in ("PSNR (dB)", "SSIM", "VIF", "SD (nearer", "NQM (dB)", "DISTS (lower"):
+        assert label in metrics
+    for method in ("better", "bicubic", "broken-evil"):
+        assert method in metrics
+        assert method in score
+    assert "1. better" in score
+    assert "no score" in score, "the model that failed is named, too"
+    assert "scheme cao2025; area-x4@1" in score
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+
+
+def test_the_pair_is_the_best_variant_and_its_start(rows, track, toy, tmp_path):
+    write_overview(rows, track, toy.store, tmp_path, variants=("better", "broken"), start="bicubic")
+    text = (tmp_path / "pair.md").read_text()
+    assert "A is `better`" in text
+    assert "B is `bicubic`" in text
+    lines = [line.split("|") for line in text.splitlines() if line.startswith("| area-x4@1")]
+    assert [round(float(line[3]), 3) for line in lines] == [400.25, 500.5, 700.125]
+    assert all(float(line[5]) > float(line[6]) for line in lines), "score of A above that of B"
+
+
+def test_a_grid_without_a_start_is_set_against_the_control(rows, track, toy, tmp_path):
+    write_overview(rows, track, toy.store, tmp_path, variants=("better",), missing=("dists",))
+    text = (tmp_path / "pair.md").read_text()
+    assert "B is `bicubic` (the control). The method that was trained has no weights" in text
+    assert "(cao2025 needs dists)" in (tmp_path / "score.svg").read_text()
+
+
+def test_without_a_score_there_is_no_best(rows):
+    table = pd.DataFrame({"method": ["a", "b"], "composite": [np.nan, 0.5]})
+    assert best_of(table, ["a"]) == ""
+    assert best_of(table, ["a", "b"]) == "b"
+
+
+def test_each_protocol_has_figures_of_its_own(rows, track, toy, tmp_path):
+    other = rows.assign(protocol="bicubic-x4@1", cell=rows["cell"] + "x")
+    both = tidy(pd.concat([rows, other], ignore_index=True))
+    written = write_overview(both, track, toy.store, tmp_path, variants=("better",))
+    assert {path.name for path in written} == {
+        "metrics-area-x4@1.svg", "score-area-x4@1.svg", "metrics-bicubic-x4@1.svg",
+        "score-bicubic-x4@1.svg", "pair.md",
+    }  # fmt: skip
+    assert (tmp_path / "pair.md").read_text().count("A is `better`") == 2
