@@ -165,8 +165,9 @@ def _score_figure(
     labels = []
     for rank, method in enumerate(colours, start=1):
         mean = means[method]
-        note = f"{mean:.3f}" if np.isfinite(mean) else "no score"
-        labels.append(f"{rank}. {method}  {note}")
+        labels.append(
+            f"{rank}. {method}  {mean:.3f}" if np.isfinite(mean) else f"{method}  no score"
+        )
         if np.isfinite(mean):
             axes.plot([mean], [len(colours) + 1 - rank], "D", color="black", markersize=4)
     axes.set_yticks(np.arange(len(colours), 0, -1), labels)
