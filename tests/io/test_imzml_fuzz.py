@@ -79,7 +79,7 @@ def fuzz(folder, count, seed, **recipe):
             continue
         np.testing.assert_array_equal(values, expected, err_msg=f"file {number}")
         seen["equal"] += 1
-    assert slowest < 20
+    assert slowest < 300, "a mutated file hung the reader"  # the first call may compile
     assert min(map(len, messages)) > 30, "a message that does not help"
     return seen
 
