@@ -130,17 +130,14 @@ def test_a_broken_method_costs_its_cell_and_the_exit_status(run, tmp_path):
 
 def test_nothing_measured_is_never_ok(run, tmp_path):
     bad = Path(__file__).parents[1] / "runner" / "misbehaving.py"
-    status, _, _ = run(
-        "run",
-        "--results",
-        tmp_path,
-        "--methods",
-        "declines",
-        "--method",
-        f"{bad}:Declines",
-        "--json",
+    track = tmp_path / "track.toml"
+    track.write_text(
+        'schema_version = 1\nname = "none"\nscheme = "cao2025"\n'
+        f'methods = [{{ method = "{bad}:Declines", label = "declines" }}]\n'
+        '[[problems]]\ndataset = "phantom"\nprotocols = ["area-x4@1"]\nsections = ["synthetic-1"]\n'
     )
-    assert status in {0, 6}
+    status, _, err = run("run", track, "--results", tmp_path, "--json")
+    assert status == 6, err
 
 
 def test_status_tells_stored_stale_and_not_run(run, tmp_path):

@@ -49,13 +49,17 @@ def fuzz(folder, count, seed, **recipe):
     xml_bytes, ibd_bytes = path.read_bytes(), ibd.read_bytes()
     original = open_imzml(path).ion_images(MZ, PPM).values
     seen = {"refused": 0, "warned": 0, "equal": 0, "as before": 0}
+    for reader in ("xml", "scan"):  # the first call compiles, which is no hang
+        section = open_imzml(path, reader=reader, cache=False)
+        section.ion_images(MZ, PPM)
+        section.tic()
     slowest, messages = 0.0, []
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         in_xml = rng.random() < 0.8
         path.write_bytes(mutate(xml_bytes, rng) if in_xml else xml_bytes)
         ibd.write_bytes(ibd_bytes if in_xml else mutate(ibd_bytes, rng))
-        start = time.perf_counter()
+        start = time.process_time()  # a busy machine is no hang either
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
@@ -67,7 +71,7 @@ def fuzz(folder, count, seed, **recipe):
                 seen["refused"] += 1
                 continue
             finally:
-                slowest = max(slowest, time.perf_counter() - start)
+                slowest = max(slowest, time.process_time() - start)
         if any(issubclass(warning.category, DataWarning) for warning in caught):
             seen["warned"] += 1
             continue
@@ -79,7 +83,7 @@ def fuzz(folder, count, seed, **recipe):
             continue
         np.testing.assert_array_equal(values, expected, err_msg=f"file {number}")
         seen["equal"] += 1
-    assert slowest < 300, "a mutated file hung the reader"  # the first call may compile
+    assert slowest < 20, "a mutated file hung the reader"
     assert min(map(len, messages)) > 30, "a message that does not help"
     return seen
 
