@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import platformdirs
-
 from msibench.contracts.method import WeightFile
 from msibench.errors import ConfigurationError
 from msibench.mirror import find_in_mirror, mirror_roots
@@ -17,7 +15,11 @@ from msibench.mirror import find_in_mirror, mirror_roots
 def cache_root() -> Path:
     """Return the folder for what was fetched: ``MSIBENCH_CACHE``, else the user's cache folder."""
     named = os.environ.get("MSIBENCH_CACHE")
-    return Path(named).expanduser() if named else platformdirs.user_cache_path("msibench")
+    if named:
+        return Path(named).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("msibench")
 
 
 def cached_path(file: WeightFile) -> Path:
