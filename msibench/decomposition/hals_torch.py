@@ -89,7 +89,8 @@ class TorchEngine:
         import torch
 
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+            for known in ("Sparse CSR tensor support is in beta", "Sparse invariant checks are"):
+                warnings.filterwarnings("ignore", message=known)
             return torch.sparse_csr_tensor(
                 torch.from_numpy(csr.indptr.astype(np.int64)),
                 torch.from_numpy(csr.indices.astype(np.int64)),

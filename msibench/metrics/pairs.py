@@ -27,6 +27,9 @@ Precision = Literal["float64", "float32"]
 HOST_TENSORS_AS_ARRAYS = True
 """Let numpy work on tensors in a processor's memory, which it does faster; torch has the others."""
 
+BYTES_A_PIXEL = 512
+"""Device memory that one pixel of a batch may take, temporaries of the largest metric included."""
+
 NOT_FINITE = "a pixel is NaN or infinite"
 NO_PIXEL = "no pixel to evaluate: the image or the mask is empty"
 
@@ -101,10 +104,11 @@ class ImagePair:
     def chunks(self, pixels: int) -> Iterator[ImagePair]:
         """Yield the pairs in groups of about `pixels` pixels, so that temporaries stay small.
 
-        A processor works best image by image, inside its cache; an accelerator wants many at once.
+        A processor works best image by image, inside its cache; an accelerator wants many at once,
+        as far as its free memory goes.
         """
         rows, columns = self.shape
-        step = 1 if self.on_host() else max(1, pixels // max(1, rows * columns))
+        step = 1 if self.on_host() else max(1, self._room(pixels) // max(1, rows * columns))
         for start in range(0, len(self.test), step):
             part = slice(start, start + step)
             yield replace(
@@ -113,6 +117,13 @@ class ImagePair:
                 reference=self.reference[part],
                 usable=self.usable[part],
             )
+
+    def _room(self, pixels: int) -> int:
+        """Return how many of `pixels` pixels the device has memory for, temporaries included."""
+        if self.test.device.type != "cuda":
+            return pixels
+        free, _ = sys.modules["torch"].cuda.mem_get_info(self.test.device)
+        return min(pixels, max(1 << 20, int(free) // BYTES_A_PIXEL))
 
     def values(self, values: Any) -> Any:
         """Shape one value per image as the caller's batch; NaN where it is not finite."""

@@ -81,7 +81,7 @@ def vif(
     if 0 in whole.shape or not len(whole.test):
         return pair.undefined()  # type: ignore[no-any-return]
     fractions = []
-    for part in whole.chunks(pixels=1 << 22):
+    for part in whole.chunks(pixels=1 << 24):
         carried, available, dependent = _information(part, scale)
         with np.errstate(divide="ignore", invalid="ignore"):
             fraction = part.to_float64(carried) / part.to_float64(available)
@@ -99,7 +99,7 @@ def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> l
     whole = pair.cropped()
     if 0 not in whole.shape and len(whole.test):
         constant = whole.constant(whole.reference)
-        parts = [_information(part, 1.0)[2] for part in whole.chunks(pixels=1 << 22)]
+        parts = [_information(part, 1.0)[2] for part in whole.chunks(pixels=1 << 24)]
         dependent = pair.xp.concatenate(parts)
     return pair.reasons((constant, REFERENCE_CONSTANT), (dependent, DEPENDENT))
 

@@ -75,7 +75,7 @@ def vifp(
     if min(whole.shape) < SMALLEST or not len(whole.test):
         return pair.undefined()  # type: ignore[no-any-return]
     fractions = []
-    for part in whole.chunks(pixels=1 << 23):
+    for part in whole.chunks(pixels=1 << 24):
         carried, available = _information(part, scale)
         with np.errstate(divide="ignore", invalid="ignore"):
             fraction = part.to_float64(carried) / part.to_float64(available)
