@@ -6,12 +6,16 @@ import contextlib
 import errno
 import hashlib
 import os
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from msibench.errors import StoreError
+from msibench.errors import MSIBenchError, StoreError
+from msibench.results.owners import is_orphaned, owned_name
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -22,18 +26,46 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     StoreError
         If the disk is full or the folder cannot be written; the old content stands.
     """
-    raw = data.encode() if isinstance(data, str) else data
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    with explained(path):
-        try:
-            with beside.open("wb") as stream:
-                stream.write(raw)
-                stream.flush()
-                os.fsync(stream.fileno())
-            beside.replace(path)
-            sync_folder(path.parent)
-        finally:
-            beside.unlink(missing_ok=True)
+    write_together({path: data})
+
+
+def write_together(contents: Mapping[Path, bytes | str]) -> None:
+    """Replace the content of several files: all are written out before the first is replaced.
+
+    A disk that is full, or cannot be written, leaves every old file as it was.
+
+    Raises
+    ------
+    StoreError
+        Naming the file and what to do.
+    """
+    beside: dict[Path, Path] = {}
+    try:
+        for path, data in contents.items():
+            with explained(path):
+                part = path.with_name(f".{owned_name(path.name)}.part")
+                beside[path] = part
+                with part.open("wb") as stream:
+                    stream.write(data.encode() if isinstance(data, str) else data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+        for path, part in beside.items():
+            with explained(path):
+                part.replace(path)
+        for folder in dict.fromkeys(path.parent for path in contents):
+            sync_folder(folder)
+    finally:
+        for part in beside.values():
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def sweep_parts(folder: Path) -> None:
+    """Remove the unfinished files that dead processes left in a folder."""
+    for part in folder.glob(".*.part"):
+        if is_orphaned(part.name):
+            with contextlib.suppress(OSError):
+                part.unlink()
 
 
 def sync_file(path: Path) -> None:
@@ -66,16 +98,33 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn the system's word for a full or read-only disk into a message that says what to do."""
+    """Turn the system's word for a full, read-only or lost folder into one that says what to do."""
     try:
         yield
     except OSError as error:
-        if isinstance(error, StoreError):
+        if isinstance(error, MSIBenchError):
             raise
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            advice = "the disk is full: free some space and run again; finished cells are kept"
-        elif error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
-            advice = "it cannot be written: choose another folder with --results DIR"
-        else:
-            advice = "finished cells are kept; run again when it can be written"
-        raise StoreError(f"{path}: {error.strerror or error}; {advice}") from error
+        raise StoreError(f"{path}: {error.strerror or error}; {advice(error)}") from error
+
+
+def advice(error: OSError) -> str:
+    """Return what to do about a file that could not be written."""
+    number = error.errno or system_number(str(error))
+    if number in FULL:
+        return "the disk is full: free some space and run again; finished cells are kept"
+    if number in READ_ONLY:
+        return "it cannot be written: choose another folder with --results DIR"
+    if number in GONE:
+        return (
+            "the folder is gone: put the results folder back, or name where it lies now with "
+            "--results DIR, and run again; finished cells are kept"
+        )
+    return "finished cells are kept; run again when it can be written"
+
+
+def system_number(message: str) -> int | None:
+    """Return the number of the system's error in a library's message (HDF5's, say), or None."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if f"errno = {number}," in message or os.strerror(number).lower() in message.lower():
+            return number
+    return None
