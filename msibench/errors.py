@@ -50,5 +50,9 @@ class SchemaError(StoreError):
     """A stored file was written under a schema that this version does not read."""
 
 
+class NewerSchemaError(SchemaError):
+    """A stored file was written by a newer msibench: it is sound, and left alone."""
+
+
 class RegistrationError(MSIBenchError, ValueError):
     """A guide could not be brought onto its section well enough."""

@@ -7,14 +7,20 @@ index is written by ``msibench run`` and is all that a rebuild needs: no plugin 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from msibench.errors import StoreError
-from msibench.results.files import write_atomically
-from msibench.results.keys import canonical_json, plain
+from msibench.results.files import explained, write_atomically
+from msibench.results.keys import canonical_json, digest_of, plain
+from msibench.results.leases import waited_for
+from msibench.results.owners import owned_name
 from msibench.results.store import Store
+
+_KEY = re.compile(r"[\w.-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +55,60 @@ def read_index(store: Store, track: str) -> TrackIndex:
     StoreError
         If the file is damaged.
     """
-    path = store.root / "tracks" / f"{track}.json"
+    path = index_path(store, track)
     if not path.is_file():
         return TrackIndex()
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return TrackIndex(dict(found["cells"]), dict(found["facts"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        digest = found.pop("digest", None)
+        if digest is not None and digest != digest_of(found):
+            raise ValueError("its digest differs")
+        cells, facts = dict(found["cells"]), dict(found["facts"])
+        if not all(isinstance(key, str) and _KEY.fullmatch(key) for key in cells.values()):
+            raise ValueError("it lists what is no key of a cell")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(
             f"{path} is damaged ({error}); remove it and run the track again: "
             "cells that are stored are not run again"
         ) from error
+    return TrackIndex(cells, facts)
 
 
 def update_index(
     store: Store, track: str, cells: Mapping[str, str], facts: Mapping[str, Any]
 ) -> TrackIndex:
-    """Add cells to a track's index, replacing those of the same identity."""
-    old = read_index(store, track)
-    merged = TrackIndex({**old.cells, **cells}, {**old.facts, **facts})
-    path = store.root / "tracks" / f"{track}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(
-        plain({"cells": merged.cells, "facts": merged.facts}),
-        sort_keys=True,
-        indent=1,
-        ensure_ascii=False,
-    )
-    if not path.is_file() or path.read_text(encoding="utf-8") != text + "\n":
-        write_atomically(path, text + "\n")
+    """Add cells to a track's index, replacing those of the same identity.
+
+    Several runs may do so at a time: each waits for the other, and nobody's cells are lost.
+    """
+    path = index_path(store, track)
+    store.make_folder(path.parent)
+    with waited_for(store.lease_path(f"track-{track}")):
+        old = read_index(store, track)
+        merged = TrackIndex({**old.cells, **cells}, {**old.facts, **facts})
+        content: dict[str, Any] = {"cells": plain(merged.cells), "facts": plain(merged.facts)}
+        content["digest"] = digest_of(content)
+        text = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text + "\n":
+            write_atomically(path, text + "\n")
     return merged
+
+
+def set_index_aside(store: Store, track: str) -> Path | None:
+    """Move a damaged index out of the way, and return where it lies now; None for a sound one.
+
+    A run makes it anew from its plan: cells that are stored are not run again.
+    """
+    try:
+        read_index(store, track)
+    except StoreError:
+        aside = store.make_folder(store.root / "set-aside") / owned_name(f"track-{track}.json")
+        with explained(aside):
+            index_path(store, track).rename(aside)
+        return aside
+    return None
+
+
+def index_path(store: Store, track: str) -> Path:
+    """Return where a track's index lies."""
+    return store.root / "tracks" / f"{track}.json"

@@ -114,6 +114,16 @@ def is_stale(path: Path) -> bool:
     return silent is None or silent > STALE_S
 
 
+def drop_orphaned(path: Path) -> None:
+    """Remove the lease of a process of this machine that has ended; leave every other."""
+    facts = _read(path)
+    process, started = facts.get("pid"), facts.get("started")
+    if facts.get("place") != place() or not isinstance(process, int):
+        return
+    if is_gone(process, started if isinstance(started, float) else None):
+        _take_aside(path)
+
+
 def _silence(path: Path) -> float | None:
     """Return the seconds since the last heartbeat, by the file system's clock; None without a lease."""
     try:

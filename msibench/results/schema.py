@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from msibench.errors import IntegrityError, SchemaError
+from msibench.errors import IntegrityError, NewerSchemaError, SchemaError
 from msibench.results.keys import digest_of, plain
 
 SCHEMA_VERSION = 1
+REMEDY = "msibench run sets the cell aside and makes it again"
 
 
 class Status(StrEnum):
@@ -89,25 +90,29 @@ def record_from_json(text: str, where: str) -> CellRecord:
 
     Raises
     ------
-    SchemaError
-        If it was written under another schema.
+    NewerSchemaError, SchemaError
+        If it was written under another schema; what a newer msibench wrote is never set aside.
     IntegrityError
         If it is no record, or its digest does not match.
     """
     try:
         facts = json.loads(text)
         schema = facts.get("schema_version")
-    except (ValueError, AttributeError) as error:
-        raise IntegrityError(f"{where} is damaged: {error}") from error
-    if schema != SCHEMA_VERSION:
-        newer = isinstance(schema, int) and schema > SCHEMA_VERSION
-        remedy = "install a newer msibench" if newer else "run the cell again"
-        raise SchemaError(
-            f"{where} has schema {schema!r}, this msibench reads {SCHEMA_VERSION}; {remedy}"
+        digest = facts.pop("record_digest", "")
+        sound = schema == SCHEMA_VERSION and digest_of(facts) == digest
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise IntegrityError(f"{where} is damaged: {error}; {REMEDY}") from error
+    if isinstance(schema, int) and schema > SCHEMA_VERSION:
+        raise NewerSchemaError(
+            f"{where} has schema {schema}, this msibench reads {SCHEMA_VERSION}; "
+            "install a newer msibench, or choose another folder with --results"
         )
-    digest = facts.pop("record_digest", "")
-    if digest_of(facts) != digest:
-        raise IntegrityError(f"{where} was changed after it was written (digest differs)")
+    if schema != SCHEMA_VERSION:
+        raise SchemaError(
+            f"{where} has schema {schema!r}, this msibench reads {SCHEMA_VERSION}; {REMEDY}"
+        )
+    if not sound:
+        raise IntegrityError(f"{where} was changed after it was written (digest differs); {REMEDY}")
     known = {f.name for f in fields(CellRecord)}
     try:
         values = {key: value for key, value in facts.items() if key in known}

@@ -12,13 +12,14 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
-import re
 import shutil
-import socket
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,17 +29,21 @@ from msibench.results import leases
 from msibench.results.files import (
     explained,
     sha256_of,
+    sweep_parts,
     sync_file,
     sync_folder,
     write_atomically,
 )
-from msibench.results.schema import SCHEMA_VERSION, CellRecord, record_from_json
+from msibench.results.owners import is_orphaned, owned_name
+from msibench.results.removal import remove
+from msibench.results.schema import REMEDY, SCHEMA_VERSION, CellRecord, record_from_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RECORD, METRICS, PREDICTION, LOG = "record.json", "metrics.parquet", "prediction.h5", "log.txt"
 CELL_FILES = (METRICS, PREDICTION, LOG)
+MARKER = "store.json"
 
 
 class Store:
@@ -59,27 +64,40 @@ class Store:
             If it cannot be read or made.
         """
         store = cls(root)
-        marker = root / "store.json"
+        marker = root / MARKER
         if marker.is_file():
             try:
                 schema = json.loads(marker.read_text(encoding="utf-8"))["schema_version"]
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise StoreError(f"{marker} is damaged ({error}); restore or remove it") from error
-            if not isinstance(schema, int) or schema > SCHEMA_VERSION:
-                raise SchemaError(
-                    f"{root} was written by a newer msibench (store schema {schema}, this one "
-                    f"reads {SCHEMA_VERSION}); upgrade, or choose another folder with --results"
-                )
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+                raise StoreError(
+                    f"{marker} is damaged ({error}); remove that file alone and use msibench run, "
+                    "which writes it anew: cells that are stored are not run again"
+                ) from error
+            check_store_schema(schema, root)
             return store
         if not create:
             raise StoreError(
-                f"{root} is no results folder (no store.json); run something first, "
+                f"{root} is no results folder (no {MARKER}); run something first, "
                 "or name the folder with --results DIR"
             )
         with explained(root):
             root.mkdir(parents=True, exist_ok=True)
         write_atomically(marker, json.dumps({"schema_version": SCHEMA_VERSION}) + "\n")
         return store
+
+    def make_folder(self, folder: Path) -> Path:
+        """Make a folder of this store, but never the store itself again where it was moved away.
+
+        Raises
+        ------
+        StoreError
+            If the store is gone, or cannot be written.
+        """
+        with explained(self.root):
+            if not (self.root / MARKER).is_file():
+                raise FileNotFoundError(errno.ENOENT, f"the results folder lost its {MARKER}")
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     # -- cells ---------------------------------------------------------------------------------
 
@@ -103,7 +121,7 @@ class Store:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise IntegrityError(f"{path} cannot be read: {error}") from error
+            raise IntegrityError(f"{path} cannot be read: {error}; {REMEDY}") from error
         record = record_from_json(text, str(path))
         if record.key != key:
             raise IntegrityError(f"{path} is the record of another cell ({record.key[:12]}…)")
@@ -135,83 +153,129 @@ class Store:
         for name, digest in record.files.items():
             path = folder / name
             if not path.is_file():
-                raise IntegrityError(f"{path} is missing")
+                raise IntegrityError(f"{path} is missing; {REMEDY}")
             if sha256_of(path) != digest:
-                raise IntegrityError(f"{path} was changed after it was written (digest differs)")
+                raise IntegrityError(
+                    f"{path} was changed after it was written (digest differs); {REMEDY}"
+                )
 
     def new_work(self, key: str) -> Path:
         """Make an empty folder in which one cell is worked on."""
-        owner = f"{_host()}-{os.getpid()}"
-        folder = self.root / "work" / f"{key[:16]}-{owner}-{uuid.uuid4().hex[:8]}"
-        with explained(folder):
-            folder.mkdir(parents=True)
-        return folder
+        folder = self.root / "work" / owned_name(key[:16])
+        return self.make_folder(folder)
 
-    def commit(self, work: Path, record: CellRecord) -> CellRecord:
+    def commit(
+        self, work: Path, record: CellRecord, *, known: Mapping[str, str] | None = None
+    ) -> CellRecord:
         """Move a finished cell into place, all of it or nothing.
 
-        The digests of its files are added to the record. A cell that stands already is replaced in
-        one step: the old folder is set aside first, and removed after.
+        The digests of its files are added to the record. A cell that stands already is moved to
+        ``work/`` first and removed after; a crash in between is mended by `sweep`.
+
+        Parameters
+        ----------
+        known
+            Digests that need not be computed: file → sha256.
+
+        Raises
+        ------
+        StoreError
+            If the folder cannot be written; a cell that stood before stands again.
         """
-        files = {name: sha256_of(work / name) for name in CELL_FILES if (work / name).is_file()}
-        final = replace(record, files=files)
+        digests = dict(known or {})
         target = self.cell_folder(record.key)
         with explained(target):
+            files = {
+                name: digests.get(name) or sha256_of(work / name)
+                for name in CELL_FILES
+                if (work / name).is_file()
+            }
+            final = replace(record, files=files)
             write_atomically(work / RECORD, final.to_json())
             for entry in list(work.iterdir()):
                 if entry.name not in {RECORD, *CELL_FILES}:
-                    _remove(entry)
+                    remove(entry)
                 else:
                     sync_file(entry)
             sync_folder(work)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            old = None
-            if target.exists():
-                old = self.root / "work" / f"old-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-                target.rename(old)
-            work.rename(target)
+            self.make_folder(target.parent)
+            self._put_in_place(work, target)
             sync_folder(target.parent)
-            if old is not None:
-                _remove(old)
         return final
+
+    def _put_in_place(self, work: Path, target: Path) -> None:
+        """Rename `work` to `target`, whatever other runs put there at the same moment."""
+        replaced: list[Path] = []
+        try:
+            while True:
+                old = self.root / "work" / owned_name("old")
+                with suppress(FileNotFoundError):
+                    target.rename(old)
+                    replaced.append(old)
+                try:
+                    work.rename(target)
+                    break
+                except OSError as error:
+                    if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                        raise
+        except OSError:
+            with suppress(OSError):
+                if replaced:
+                    replaced.pop().rename(target)
+            raise
+        finally:
+            for old in replaced:
+                remove(old)
 
     def rescore(self, record: CellRecord, metrics: bytes, scores: dict[str, str]) -> CellRecord:
-        """Replace a cell's metric rows; its prediction stays.
-
-        The rows go first: a crash in between leaves rows whose digest the record does not know,
-        which the next read finds and scores again.
-        """
+        """Replace a cell's metric rows in one step; its prediction stays."""
         folder = self.cell_folder(record.key)
-        write_atomically(folder / METRICS, metrics)
-        files = {**record.files, METRICS: sha256_of(folder / METRICS)}
-        final = replace(record, files=files, scores=scores)
-        write_atomically(folder / RECORD, final.to_json())
-        return final
+        work = self.new_work(record.key)
+        with explained(folder):
+            for name in record.files.keys() - {METRICS}:
+                _link_or_copy(folder / name, work / name)
+            (work / METRICS).write_bytes(metrics)
+        kept = {name: digest for name, digest in record.files.items() if name != METRICS}
+        return self.commit(work, replace(record, scores=scores), known=kept)
 
     def set_aside(self, key: str) -> Path:
         """Move a damaged cell out of the way, and return where it lies now."""
         target = self.root / "set-aside" / f"{key}-{uuid.uuid4().hex[:8]}"
         with explained(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self.cell_folder(key).rename(target)
+            self.make_folder(target.parent)
+            with suppress(FileNotFoundError):  # another run was faster
+                self.cell_folder(key).rename(target)
         return target
 
     def sweep(self) -> None:
-        """Remove what dead runs left in ``work/`` (folders of processes that no longer run here)."""
-        import psutil
+        """Tidy up after dead runs of this machine: work folders, leases, half-written files.
 
+        A cell that was being replaced when its run died is put back.
+        """
         work = self.root / "work"
-        if not work.is_dir():
+        for folder in list(work.iterdir()) if work.is_dir() else []:
+            if is_orphaned(folder.name):
+                if folder.name.startswith("old-"):
+                    self._put_back(folder)
+                remove(folder)
+        for place in ("", "tracks", "leases"):
+            sweep_parts(self.root / place)
+        for lease in (self.root / "leases").glob("*.json"):
+            leases.drop_orphaned(lease)
+
+    def _put_back(self, folder: Path) -> None:
+        """Return a cell whose replacement never came to its place."""
+        try:
+            record = record_from_json((folder / RECORD).read_text("utf-8"), str(folder / RECORD))
+        except (OSError, UnicodeDecodeError, IntegrityError):
             return
-        for folder in work.iterdir():
-            _, _, owner = folder.name.partition("-")
-            host, _, rest = owner.partition("-")
-            process = rest.partition("-")[0]
-            if host == _host() and process.isdigit() and not psutil.pid_exists(int(process)):
-                _remove(folder)
+        if not self.has(record.key):
+            with suppress(OSError):
+                folder.rename(self.cell_folder(record.key))
 
     def lease(self, key: str) -> leases.Lease | None:
         """Take the right to run a cell, or return None while another run has it."""
+        self.make_folder(self.root / "leases")
         return leases.acquire(self.lease_path(key))
 
     def lease_path(self, key: str) -> Path:
@@ -242,8 +306,6 @@ class Store:
             return empty_rows()
         try:
             raw = path.read_bytes()
-            import hashlib
-
             if hashlib.sha256(raw).hexdigest() != record.files[METRICS]:
                 raise IntegrityError(
                     f"{path} was changed after it was written; score it again with: msibench score"
@@ -251,7 +313,9 @@ class Store:
             table: Any = pq.read_table(pa.BufferReader(raw))
             return table.to_pandas()  # type: ignore[no-any-return]
         except (OSError, pa.ArrowException) as error:
-            raise IntegrityError(f"{path} cannot be read: {error}") from error
+            raise IntegrityError(
+                f"{path} cannot be read: {error}; score it again with: msibench score"
+            ) from error
 
 
 ROW_COLUMNS = {
@@ -296,13 +360,32 @@ def iter_sound(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, CellRec
             yield key, error
 
 
-def _host() -> str:
-    """Return this machine's name as one word, for the names of work folders."""
-    return re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname()) or "host"
+def check_store_schema(schema: object, root: Path) -> None:
+    """Raise unless this version reads a store of `schema`.
+
+    Raises
+    ------
+    SchemaError
+        Saying what to do about a newer, an older or a senseless one.
+    """
+    if isinstance(schema, int) and not isinstance(schema, bool) and schema == SCHEMA_VERSION:
+        return
+    if isinstance(schema, int) and 0 <= schema < SCHEMA_VERSION:
+        raise SchemaError(
+            f"{root} was written by an older msibench (store schema {schema}, this one reads "
+            f"{SCHEMA_VERSION}); choose another folder with --results and run there"
+        )
+    raise SchemaError(
+        f"{root} was written by a newer msibench (store schema {schema!r}, this one "
+        f"reads {SCHEMA_VERSION}); upgrade, or choose another folder with --results"
+    )
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name; a file system without those gets a copy."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
+            raise
+        shutil.copyfile(source, target)
