@@ -84,6 +84,11 @@ Example: msibench run --data section.imzML --factor 4 --mz 798.54,741.53 --ppm 5
 @click.option("--seed", "seeds", type=int, multiple=True, help="Seeds in place of the track's.")
 @click.option("--retry", help="Statuses to run again, e.g. failed,timeout.")
 @click.option("--executor", default="local", show_default=True, help="Where cells run.")
+@click.option(
+    "--sandbox",
+    is_flag=True,
+    help="Run methods without network, with nothing to write but their own folder.",
+)
 @click.option("--strict-plugins", is_flag=True, help="Fail when a plugin is broken.")
 @click.option("--events", is_flag=True, help="Print one JSON event a line.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -97,8 +102,10 @@ def command(**options: Any) -> int:
     from msibench.runner.facts import index_cells, track_facts
     from msibench.runner.plan import Filters, make_plan
     from msibench.runner.run import RunOptions, Supervisor
+    from msibench.runner.sandbox import NONE, choose_sandbox
     from msibench.tracks import track_as_text
 
+    sandbox = choose_sandbox() if options["sandbox"] else NONE
     found = catalogue(strict=options["strict_plugins"])
     track, cards = _what_to_run(options, found)
     extra = [_single(reference, found) for reference in options["single"]]
@@ -138,6 +145,7 @@ def command(**options: Any) -> int:
                 executor_options={"cuda": options["device"].startswith("cuda")},
                 threads=options["threads"],
                 given_weights=options["weights"],
+                sandbox=sandbox,
             ),
             listen,
         )

@@ -23,7 +23,10 @@ from typing import IO, Any
 
 import psutil
 
+from msibench.contracts.method import Resources
 from msibench.results.schema import Status
+from msibench.runner.leftovers import clear_impostors
+from msibench.runner.sandbox import NONE, enclosed, exit_status, inner_environment
 
 LOG_HEAD = 256 * 1024
 LOG_TAIL = 256 * 1024
@@ -44,12 +47,31 @@ class Job:
     folder: Path
     timeout_s: float
     memory_bytes: int | None = None
+    """What its processes may use; None: its place decides, and in `run_child` there is no bound."""
     grace_s: float = 5.0
-    threads: int = 1
+    threads: int = 0
+    """Threads of its libraries; 0: its place decides."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    cpus: int = 1
     vram_gb: float = 0.0
+    """Memory of a GPU that it needs; 0: it runs without one."""
     name: str = ""
+    method: str = ""
+    """The method's label."""
+    resources: Resources = field(default_factory=Resources)
+    """What its method declares."""
+    attempt: str = ""
+    """Tells two attempts at one cell on one machine apart."""
+
+    @property
+    def tag(self) -> str:
+        """What every process of the cell carries in its environment."""
+        return f"{self.key}:{self.attempt}" if self.attempt else self.key
+
+    sandbox: str = NONE
+    readable: tuple[str, ...] = ()
+    """Files that the cell needs inside a sandbox."""
+    hidden: tuple[str, ...] = ()
+    """Files and folders that must not be seen inside a sandbox."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +83,8 @@ class Outcome:
     timings: Mapping[str, float] = field(default_factory=dict)
     peaks: Mapping[str, float] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Where and how it ran, as far as that differs from the supervisor's own place."""
 
 
 def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
@@ -75,7 +99,7 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     """
     start = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "msibench.runner.cell", str(job.folder.resolve())],
+        command_of(job),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -95,12 +119,14 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
         with suppress(subprocess.TimeoutExpired):
             process.wait(POLL_S)
     end_everything(process, job, watch.known)
+    clear_impostors(job.folder)
     log.close(job.folder / "log.txt")
     wall = time.monotonic() - start
     result = _read_result(job.folder / "result.json")
     peaks = {"rss": watch.peak_rss / 2**20, **_numbers(result.get("peaks"))}
     peaks["rss"] = max(peaks["rss"], watch.peak_rss / 2**20)
-    status, reason = verdict or _classify(process.returncode, result, log)
+    code = process.returncode if job.sandbox == NONE else exit_status(process.returncode)
+    status, reason = verdict or _classify(code, result, log)
     return Outcome(
         status=status,
         reason=reason,
@@ -110,9 +136,17 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     )
 
 
+def command_of(job: Job) -> list[str]:
+    """Return the command line of a cell, inside a sandbox where its job asks for one."""
+    command = [sys.executable, "-m", "msibench.runner.cell", str(job.folder.resolve())]
+    if job.sandbox == NONE:
+        return command
+    return enclosed(command, job.folder, job.sandbox, readable=job.readable, hidden=job.hidden)
+
+
 def child_environment(job: Job) -> dict[str, str]:
     """Return the environment of a child: ours, quiet, offline, and with its share of the cores."""
-    threads = str(job.threads)
+    threads = str(max(1, job.threads))
     scratch = job.folder / "scratch"
     scratch.mkdir(exist_ok=True)
     return {
@@ -127,7 +161,8 @@ def child_environment(job: Job) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "HF_HUB_OFFLINE": "1",
         "TMPDIR": str(scratch.resolve()),
-        TAG: job.key,
+        TAG: job.tag,
+        **({} if job.sandbox == NONE else inner_environment(scratch)),
         **job.environment,
     }
 
@@ -242,7 +277,7 @@ def _still_running(
 ) -> list[psutil.Process]:
     """Find descendants by what was seen of the tree, and by the tag that they inherit."""
     found = {pid: p for pid, p in known.items() if pid != root and p.is_running()}
-    tag = f"{TAG}={job.key}".encode()
+    tag = f"{TAG}={job.tag}".encode()
     for entry in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError, psutil.Error):
             if tag in entry.read_bytes().split(b"\0"):

@@ -25,12 +25,14 @@ from msibench.results.files import sha256_of, write_atomically
 from msibench.results.keys import canonical_json, plain
 from msibench.results.leases import BEAT_S, Lease, holder
 from msibench.results.provenance import environment, plugin_version
+from msibench.results.removal import remove
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION, Store, rows_as_parquet
 from msibench.runner.child import Job, Outcome
 from msibench.runner.executors import BUILT_IN, Executor
 from msibench.runner.plan import Cell, Plan
 from msibench.runner.problem_file import write_pairs
+from msibench.runner.sandbox import NONE
 from msibench.runner.scorer import score, score_keys
 from msibench.runner.stage import PROBLEM, SECTION, Staged, load_staged, stage, training_pairs
 from msibench.training.seen import refusal
@@ -83,6 +85,8 @@ class RunOptions:
     threads: int | None = None
     given_weights: tuple[Path, ...] = ()
     """Files or folders in which to look for pretrained files first."""
+    sandbox: str = NONE
+    """What `msibench.runner.sandbox.choose_sandbox` found, or ``"none"``."""
 
 
 class Supervisor:
@@ -191,10 +195,10 @@ class Supervisor:
             elapsed = time.monotonic() - started
             self._emit(replace(event, done=done, total=total, seconds=elapsed))
 
-        with ThreadPoolExecutor(max_workers=max(1, self.options.jobs)) as pool:
+        with ThreadPoolExecutor(max_workers=self._scorers()) as pool:
             for job, outcome in executor.run(self._jobs(waiting, plan, summary)):
                 if outcome.status is Status.CANCELLED:
-                    shutil.rmtree(job.folder, ignore_errors=True)
+                    remove(job.folder)
                     self._held.pop(job.key).release()
                     _count(summary, Status.CANCELLED)
                     continue
@@ -209,9 +213,21 @@ class Supervisor:
         name = self.options.executor
         target = BUILT_IN.get(name) or self.catalogue.executors[name].target
         made: Executor = resolve_target(target)(
-            slots=self.options.jobs, stop=self._stop, options=self.options.executor_options
+            slots=self.options.jobs,
+            stop=self._stop,
+            options={
+                **self.options.executor_options,
+                "store": self.store,
+                "note": lambda text: self._emit(Event(kind="note", reason=text)),
+            },
         )
         return made
+
+    def _scorers(self) -> int:
+        """Return how many cells are scored at a time: as many as run here, or else half the cores."""
+        if self.options.executor == "local":
+            return max(1, self.options.jobs)
+        return max(1, self.options.jobs, (os.cpu_count() or 1) // 2)
 
     def _jobs(self, cells: Iterable[Cell], plan: Plan, summary: RunSummary) -> Iterator[Job]:
         """Prepare cells one by one, as the executor has room for them."""
@@ -277,7 +293,7 @@ class Supervisor:
         spec, limits = cell.spec, plan.track.limits
         if spec.trainable:
             write_pairs(folder / "training.h5", training_pairs(cell.problem))
-        facts = {
+        facts: dict[str, Any] = {
             "target": spec.target,
             "config": dict(cell.competitor.config),
             "weights": {
@@ -289,18 +305,23 @@ class Supervisor:
             "seed": cell.seed,
         }
         write_atomically(folder / "cell.json", canonical_json(facts))
-        memory = self.options.memory_gb or limits.memory_gb or fair_share_gb(self.options.jobs)
+        code = spec.target.rpartition(":")[0]
+        memory = self.options.memory_gb or limits.memory_gb
         vram = max(spec.resources.vram_gb, 1.0) if cell.device.startswith("cuda") else 0.0
         return Job(
             key=cell.key,
             folder=folder,
             timeout_s=self.options.timeout_s or limits.timeout_s,
-            memory_bytes=int(memory * 2**30),
+            memory_bytes=None if memory is None else int(memory * 2**30),
             grace_s=limits.grace_s,
-            threads=self.options.threads or max(1, (os.cpu_count() or 1) // self.options.jobs),
-            cpus=spec.resources.cpus,
+            threads=self.options.threads or 0,
             vram_gb=vram,
             name=f"{cell.label}-{cell.problem.card.name}-{cell.problem.section}",
+            method=cell.label,
+            resources=spec.resources,
+            sandbox=self.options.sandbox,
+            readable=(*facts["weights"].values(), *([code] if code.endswith(".py") else ())),
+            hidden=(str(self.store.root), *map(str, cell.problem.card.local_files.values())),
         )
 
     def _finish(
@@ -368,9 +389,9 @@ class Supervisor:
             notes=("synthetic section",) if problem.card.synthetic else (),
             provenance={
                 **self._environment,
-                "threads": self.options.threads
-                or max(1, (os.cpu_count() or 1) // self.options.jobs),
                 "executor": self.options.executor,
+                **outcome.provenance,
+                "sandbox": self.options.sandbox,
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             },
         )
@@ -420,13 +441,6 @@ def check_prediction(
 def load_staged_once(folder: Path) -> Staged:
     """Load a staged problem, kept for the next methods on the same section."""
     return load_staged(folder, sha256_of(folder / SECTION))
-
-
-def fair_share_gb(jobs: int) -> float:
-    """Return the memory that one of `jobs` cells may use: nine tenths of what is there, shared."""
-    import psutil
-
-    return float(psutil.virtual_memory().total) * 0.9 / 2**30 / max(1, jobs)
 
 
 def _known(value: float) -> float | None:

@@ -1,0 +1,29 @@
+"""What a child leaves in its folder is looked at before anything is read or written there."""
+
+from __future__ import annotations
+
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from msibench.results.removal import remove
+
+FROM_CHILD = ("result.json", "prediction.h5")
+"""What a child may leave for its supervisor."""
+FROM_SUPERVISOR = ("log.txt", "metrics.parquet", "record.json")
+"""What only the supervisor writes."""
+
+
+def clear_impostors(folder: Path) -> None:
+    """Remove what a child left under a name of its supervisor's, or under its own as no plain file.
+
+    A link called ``log.txt`` would make the supervisor write elsewhere, outside of any sandbox, and a
+    pipe called ``result.json`` would hold it for ever.
+    """
+    for name in FROM_SUPERVISOR:
+        remove(folder / name)
+    for name in FROM_CHILD:
+        with suppress(OSError):
+            facts = (folder / name).lstat()
+            if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+                remove(folder / name)

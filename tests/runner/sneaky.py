@@ -1,0 +1,140 @@
+"""Methods that reach for what is not theirs; each returns a sound prediction only if it succeeds."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from msibench_interpolation.method import Interpolation  # noqa: F401  - code of plugins is in reach
+
+
+def fine(problem):
+    return problem.low.values.repeat(problem.factor, 1).repeat(problem.factor, 2)
+
+
+class Sound:
+    def upscale(self, problem):
+        Path("scratch/note").write_text("kept to itself")
+        Path("/tmp/note").write_text("kept to itself")
+        return fine(problem)
+
+
+class CallsOut:
+    def __init__(self, *, host="127.0.0.1", port=1):
+        self.address = (host, port)
+
+    def upscale(self, problem):
+        socket.create_connection(self.address, timeout=5).close()
+        return fine(problem)
+
+
+class WritesOutside:
+    def __init__(self, *, path=""):
+        self.path = path
+
+    def upscale(self, problem):
+        Path(self.path).write_text("was here")
+        return fine(problem)
+
+
+class Reads:
+    def __init__(self, *, path=""):
+        self.path = path
+
+    def upscale(self, problem):
+        print(len(Path(self.path).read_bytes()))
+        return fine(problem)
+
+
+class LooksForTruths:
+    def __init__(self, *, path=""):
+        self.path = path
+
+    def upscale(self, problem):
+        found = [str(p) for p in Path(self.path).rglob("section.h5")]
+        print("found", found, flush=True)
+        if not found:
+            raise LookupError("no truth in reach")
+        return fine(problem)
+
+
+class SignalsItsSupervisor:
+    def upscale(self, problem):
+        for name in (path.name for path in Path("/proc").iterdir()):
+            if name.isdigit() and name not in {str(os.getpid()), "1"}:
+                others = Path(f"/proc/{name}/cmdline").read_bytes()
+                print(name, others, flush=True)
+                if b"pytest" in others:
+                    return fine(problem)
+        raise LookupError("no other process in reach")
+
+
+class UndoesTheSandbox:
+    """Becomes root of a namespace of its own and tries to unmount, remount and write."""
+
+    def __init__(self, *, path=""):
+        self.path = path
+
+    def upscale(self, problem):
+        tries = (
+            f"umount -l {self.path}; cat {self.path}/store.json",
+            "mount -o remount,rw /; echo x > /made",
+            "mount -o remount,bind,rw /usr; echo x > /usr/made",
+            "value=$(cat /proc/sys/kernel/core_pattern); echo $value > /proc/sys/kernel/core_pattern",
+        )
+        for attempt in tries:
+            for prefix in ([], ["unshare", "-Urm"], ["unshare", "-Urmpf", "--mount-proc"]):
+                done = subprocess.run([*prefix, "sh", "-c", attempt], capture_output=True)
+                print(prefix, attempt, done.returncode, done.stderr[-200:], flush=True)
+                if done.returncode == 0:
+                    return fine(problem)
+        raise PermissionError("nothing could be undone")
+
+
+class PlantsLinks:
+    """Leaves links and pipes under the names that its supervisor writes next."""
+
+    def __init__(self, *, path=""):
+        self.path = path
+
+    def upscale(self, problem):
+        for name in ("log.txt", "metrics.parquet", "record.json"):
+            Path(name).symlink_to(self.path)
+        os.mkfifo("result.json")
+        print("words for a file outside", flush=True)
+        os._exit(0)
+
+
+class DigsDeep:
+    def upscale(self, problem):
+        here = os.open("scratch", os.O_RDONLY)
+        for _ in range(3000):
+            os.mkdir("d", dir_fd=here)
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+        os.close(here)
+        return fine(problem)
+
+
+class Hangs:
+    def upscale(self, problem):
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        subprocess.run([sys.executable, "-c", "import time; time.sleep(600)"], check=False)
+        return fine(problem)
+
+
+class DiesInside:
+    def upscale(self, problem):
+        os.kill(os.getpid(), 9)
+
+
+class EatsMemory:
+    def upscale(self, problem):
+        import time
+
+        hoard = []
+        while True:
+            hoard.append(bytearray(32 << 20))
+            time.sleep(0.01)
