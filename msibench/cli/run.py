@@ -83,7 +83,12 @@ Example: msibench run --data section.imzML --factor 4 --mz 798.54,741.53 --ppm 5
 @click.option("--memory", type=float, help="GiB that one cell may use.")
 @click.option("--seed", "seeds", type=int, multiple=True, help="Seeds in place of the track's.")
 @click.option("--retry", help="Statuses to run again, e.g. failed,timeout.")
-@click.option("--executor", default="local", show_default=True, help="Where cells run.")
+@click.option(
+    "--executor", default="local", show_default=True, help="Where cells run: local, slurm."
+)
+@click.option(
+    "--machine", type=click.Path(path_type=Path), help="With --executor slurm: machine.toml."
+)
 @click.option(
     "--sandbox",
     is_flag=True,
@@ -142,7 +147,10 @@ def command(**options: Any) -> int:
                 memory_gb=options["memory"],
                 retry=_statuses(options["retry"]),
                 executor=options["executor"],
-                executor_options={"cuda": options["device"].startswith("cuda")},
+                executor_options={
+                    "cuda": options["device"].startswith("cuda"),
+                    "machine": options["machine"],
+                },
                 threads=options["threads"],
                 given_weights=options["weights"],
                 sandbox=sandbox,

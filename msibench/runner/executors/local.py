@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+import psutil
+
 from msibench.runner.child import Job, Outcome, run_child
 
 
@@ -52,6 +54,8 @@ class LocalExecutor:
         self.slots = max(1, slots)
         self._stop = stop or threading.Event()
         self._cards = Cards(dict(visible_cards())) if (options or {}).get("cuda") else Cards()
+        self._threads = max(1, (os.cpu_count() or 1) // self.slots)
+        self._memory_bytes = fair_share(self.slots)
 
     def run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Outcome]]:
         """Run jobs as they are drawn; an error while drawing one is raised here."""
@@ -94,6 +98,15 @@ class LocalExecutor:
             raise failure
 
     def _run_one(self, job: Job) -> Outcome:
+        job = replace(
+            job,
+            threads=job.threads or self._threads,
+            memory_bytes=self._memory_bytes if job.memory_bytes is None else job.memory_bytes,
+        )
+        outcome = self._run_on_card(job)
+        return replace(outcome, provenance={**outcome.provenance, "threads": job.threads})
+
+    def _run_on_card(self, job: Job) -> Outcome:
         if not job.vram_gb:
             hidden = {"CUDA_VISIBLE_DEVICES": "", **job.environment}
             return run_child(replace(job, environment=hidden), self._stop)
@@ -105,6 +118,11 @@ class LocalExecutor:
             return run_child(replace(job, environment=chosen), self._stop)
         finally:
             self._cards.give_back(card, job.vram_gb)
+
+
+def fair_share(slots: int) -> int:
+    """Return the bytes that one of `slots` cells may use: nine tenths of what is there, shared."""
+    return int(psutil.virtual_memory().total * 0.9) // max(1, slots)
 
 
 def visible_cards() -> list[tuple[int, float]]:
