@@ -132,6 +132,27 @@ def code_digests(target: str) -> Mapping[str, str]:
     }
 
 
+def changed_code(target: str, digests: Mapping[str, str]) -> list[str]:
+    """Return the files of `code_digests` whose content is another now, or that are gone.
+
+    Reads the files anew, and imports nothing.
+    """
+    module = target.rpartition(":")[0]
+    package = module.partition(".")[0]
+    own = Path(module) if module.endswith(".py") else None
+    folders = [] if own else _folders(package)
+    core = Path(__file__).resolve().parents[2]
+    changed = []
+    for name, digest in digests.items():
+        places = [own] if own and name == own.name else [folder / name for folder in folders]
+        if name.startswith("msibench/"):
+            places = [core / name, core / name.removesuffix(".py") / "__init__.py"]
+        found = next((place for place in places if place is not None and place.is_file()), None)
+        if found is None or hashlib.sha256(found.read_bytes()).hexdigest() != digest:
+            changed.append(name)
+    return changed
+
+
 def difference(old: object, new: object) -> list[str]:
     """Return the lines in which two key documents differ, ``-`` old and ``+`` new."""
     before, after = (
@@ -143,6 +164,16 @@ def difference(old: object, new: object) -> list[str]:
         for line in difflib.unified_diff(before, after, lineterm="", n=0)
         if line[:1] in "+-" and not line.startswith(("+++", "---"))
     ]
+
+
+def _folders(package: str) -> list[Path]:
+    """Return the folders that a top-level package or module is found in."""
+    importlib.invalidate_caches()
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        return []
+    inside = [Path(place).parent for place in spec.submodule_search_locations or ()]
+    return inside or [Path(str(spec.origin)).parent]
 
 
 def _package_sources(package: str) -> dict[str, Path]:

@@ -7,6 +7,7 @@ never sees the truth. Whatever it prints goes to the log that its supervisor kee
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import json
 import os
 import resource
@@ -22,12 +23,14 @@ from typing import Any
 import numpy as np
 
 from msibench.contracts.method import Reporting, Trainable
+from msibench.errors import StoreError
 from msibench.image import Budget, Skip
 from msibench.plugin_manager import resolve_target
 from msibench.results.arrays import write_arrays
 from msibench.results.files import write_atomically
-from msibench.results.keys import plain
+from msibench.results.keys import changed_code, plain
 from msibench.runner.problem_file import read_pairs, read_problem
+from msibench.runner.verdicts import reason_of, status_of
 
 PREDICTION_SCHEMA = 1
 
@@ -35,21 +38,30 @@ PREDICTION_SCHEMA = 1
 def main(folder: Path) -> int:
     """Run the cell in `folder` and return the process's exit status."""
     _die_with_parent()
+    _show_where_it_stands()
     facts = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
     timings: dict[str, float] = {}
     outcome: dict[str, Any] = {"status": "failed", "reason": "", "timings": timings}
     try:
         outcome.update(_work(folder, facts, timings))
-    except MemoryError as error:
-        outcome.update(status="oom", reason=_last_line(error))
-        traceback.print_exc()
     except Exception as error:
-        outcome.update(status=_status_of(error), reason=_last_line(error))
+        outcome.update(status=str(status_of(error)), reason=reason_of(error))
         traceback.print_exc()
+    if changed := changed_code(facts["target"], facts.get("code", {})):
+        outcome.update(
+            changed=changed,
+            reason=f"the code of the method changed since the run was planned ({changed[0]}): "
+            "what it gives belongs to another key; run again",
+        )
     outcome["peaks"] = _peaks()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    write_atomically(folder / "result.json", json.dumps(plain(outcome), sort_keys=True))
+    with suppress(OSError, ValueError):  # a method may have closed them
+        sys.stdout.flush()
+        sys.stderr.flush()
+    try:
+        write_atomically(folder / "result.json", json.dumps(plain(outcome), sort_keys=True))
+    except StoreError as error:
+        print(f"{outcome['status']}: {outcome['reason']}\n{error}", file=sys.__stderr__, flush=True)
+        return 1
     return 0 if outcome["status"] in {"ok", "not-applicable"} else 1
 
 
@@ -114,18 +126,6 @@ def _peaks() -> dict[str, float]:
     return peaks
 
 
-def _status_of(error: Exception) -> str:
-    name = type(error).__name__
-    if name in {"OutOfMemoryError", "AcceleratorError"} and "memory" in str(error):
-        return "oom"
-    return "weights-missing" if name == "MissingWeightsError" else "failed"
-
-
-def _last_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:500]
-
-
 def _die_with_parent() -> None:
     """Ask the kernel to end this process when its supervisor dies."""
     parent_death_signal = 1
@@ -135,8 +135,15 @@ def _die_with_parent() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _show_where_it_stands() -> None:
+    """Write every thread's stack to the log when the time is over, in a deadlock inside C, too."""
+    with suppress(RuntimeError, ValueError, OSError):
+        faulthandler.register(signal.SIGTERM, all_threads=True, chain=True)
+
+
 if __name__ == "__main__":
     status = main(Path(sys.argv[1]))
-    sys.stdout.flush()
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
     # Without the interpreter's tidying-up: a thread that a method left behind may not hold the cell.
     os._exit(status)

@@ -7,7 +7,6 @@ reason.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -25,14 +24,18 @@ import psutil
 
 from msibench.contracts.method import Resources
 from msibench.results.schema import Status
+from msibench.runner import guard
+from msibench.runner.disk_use import LOOK_S, MOST_BYTES, too_much
+from msibench.runner.guard import guarded
 from msibench.runner.leftovers import clear_impostors
 from msibench.runner.sandbox import NONE, enclosed, exit_status, inner_environment
+from msibench.runner.verdicts import classify, numbers, read_result
 
 LOG_HEAD = 256 * 1024
 LOG_TAIL = 256 * 1024
 """Bytes kept of the start and of the end of a child's output."""
-LARGEST_RESULT = 16 << 20
-"""Bytes of ``result.json`` beyond which it is not read."""
+LARGEST_PEAK = 64 << 20
+"""MiB; a child's own word on its memory is not believed beyond."""
 MOST_PROCESSES = 256
 """Descendants beyond which a cell is ended."""
 POLL_S = 0.05
@@ -48,6 +51,8 @@ class Job:
     timeout_s: float
     memory_bytes: int | None = None
     """What its processes may use; None: its place decides, and in `run_child` there is no bound."""
+    disk_bytes: int = MOST_BYTES
+    """What it may write into its folder; looked at once a second."""
     grace_s: float = 5.0
     threads: int = 0
     """Threads of its libraries; 0: its place decides."""
@@ -99,7 +104,7 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     """
     start = time.monotonic()
     process = subprocess.Popen(
-        command_of(job),
+        guarded(command_of(job)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -122,15 +127,15 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     clear_impostors(job.folder)
     log.close(job.folder / "log.txt")
     wall = time.monotonic() - start
-    result = _read_result(job.folder / "result.json")
-    peaks = {"rss": watch.peak_rss / 2**20, **_numbers(result.get("peaks"))}
+    result = read_result(job.folder / "result.json")
+    peaks = {"rss": watch.peak_rss / 2**20, **numbers(result.get("peaks"), at_most=LARGEST_PEAK)}
     peaks["rss"] = max(peaks["rss"], watch.peak_rss / 2**20)
     code = process.returncode if job.sandbox == NONE else exit_status(process.returncode)
-    status, reason = verdict or _classify(code, result, log)
+    status, reason = verdict or classify(code, result, log.last_lines())
     return Outcome(
         status=status,
         reason=reason,
-        timings={**_numbers(result.get("timings")), "wall": wall},
+        timings={**numbers(result.get("timings"), at_most=wall), "wall": wall},
         peaks=peaks,
         report=result["report"] if isinstance(result.get("report"), dict) else {},
     )
@@ -225,6 +230,7 @@ class _Watch:
     def __init__(self, pid: int, job: Job) -> None:
         self._job = job
         self.peak_rss = 0
+        self._next_disk_look = LOOK_S
         self.known: dict[int, psutil.Process] = {}
         with suppress(psutil.Error):
             self.known[pid] = psutil.Process(pid)
@@ -234,11 +240,13 @@ class _Watch:
         """Return why the cell must end now, or None."""
         job = self._job
         if elapsed > job.timeout_s:
-            return Status.TIMEOUT, f"ran longer than {job.timeout_s:g} s"
-        tree = [] if self._root is None else [self._root]
+            return Status.TIMEOUT, (
+                f"ran longer than {job.timeout_s:g} s; the end of log.txt says where it stood"
+            )
+        tree: list[psutil.Process] = []
         if self._root is not None:
             with suppress(psutil.Error):
-                tree += self._root.children(recursive=True)
+                tree = self._root.children(recursive=True)
         resident = 0
         for process in tree:
             self.known.setdefault(process.pid, process)
@@ -252,23 +260,39 @@ class _Watch:
             )
         if len(tree) > MOST_PROCESSES:
             return Status.KILLED, f"started more than {MOST_PROCESSES} processes"
+        if elapsed >= self._next_disk_look:
+            self._next_disk_look = elapsed + LOOK_S
+            if reason := too_much(job.folder, job.disk_bytes):
+                return Status.KILLED, reason
         return None
 
 
 def end_everything(
     process: subprocess.Popen[bytes], job: Job, known: Mapping[int, psutil.Process]
 ) -> None:
-    """End a child and all it started: politely, then for good; nothing is left behind."""
-    if process.poll() is None:
-        with suppress(ProcessLookupError, PermissionError):
+    """End a child and all it started: politely, then for good; nothing is left behind.
+
+    Its guard ends what escaped from its group and its environment; should the guard itself be gone,
+    what was seen of the tree and what carries the cell's tag is found and ended here.
+    """
+    with suppress(ProcessLookupError, PermissionError):
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(job.grace_s)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(job.grace_s)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGCONT)
+            os.kill(process.pid, guard.END_NOW)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(guard.PATIENCE_S)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    for descendant in _still_running(job, known, process.pid):
-        with suppress(psutil.Error):
-            descendant.kill()
+    end = time.monotonic() + guard.PATIENCE_S
+    while (left := _still_running(job, known, process.pid)) and time.monotonic() < end:
+        for descendant in left:
+            with suppress(psutil.Error):
+                descendant.kill()
+        time.sleep(0.01)
     process.wait()
 
 
@@ -284,41 +308,11 @@ def _still_running(
                 pid = int(entry.parent.name)
                 if pid != root:
                     found.setdefault(pid, psutil.Process(pid))
-    return list(found.values())
+    return [process for process in found.values() if not _is_zombie(process)]
 
 
-def _read_result(path: Path) -> dict[str, Any]:
+def _is_zombie(process: psutil.Process) -> bool:
     try:
-        if path.is_symlink() or path.stat().st_size > LARGEST_RESULT:
-            return {}
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _numbers(found: object) -> dict[str, float]:
-    """Keep what is a finite number; a child's word is not trusted."""
-    if not isinstance(found, dict):
-        return {}
-    return {
-        str(key): float(value)
-        for key, value in found.items()
-        if isinstance(value, int | float) and abs(value) < 1e18
-    }
-
-
-def _classify(code: int, result: Mapping[str, Any], log: BoundedLog) -> tuple[Status, str]:
-    """Say how a process ended that was left to end by itself."""
-    said = result.get("status")
-    reason = str(result.get("reason", ""))[:1000]
-    if code in {0, 1} and said in set(Status):
-        return Status(said), reason
-    last = log.last_lines()
-    if code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-        hint = " (often the kernel's out-of-memory killer)" if code == -signal.SIGKILL else ""
-        return Status.KILLED, f"ended by {name}{hint}; last output: {last}"
-    if code == 0:
-        return Status.FAILED, f"ended with status 0 but left no result; last output: {last}"
-    return Status.FAILED, f"ended with status {code} and left no result; last output: {last}"
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return True

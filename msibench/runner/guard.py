@@ -1,0 +1,132 @@
+"""Stands between a supervisor and one cell, and outlives neither. ``python guard.py PARENT COMMAND…``.
+
+A process that a method starts may leave its session, its process group and its environment behind. Its
+guard finds it all the same: it is the "subreaper" of the cell, to which the kernel hands every
+descendant whose parent ends. When the cell ends, or its supervisor dies, by ``kill -9`` too, or asks for
+the end, the guard kills all descendants that are left, and passes the cell's exit status on.
+
+Runs as a bare script (``-I -S``), without the package: it starts in about 20 ms. On systems without
+`prctl` it is a plain parent.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+END_NOW = signal.SIGHUP
+"""What a supervisor sends when the time of grace is over."""
+WATCHED = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, END_NOW})
+PATIENCE_S = 20.0
+"""For how long to go on killing what keeps starting processes."""
+
+
+def guarded(command: list[str]) -> list[str]:
+    """Return the command line of a guard of this process's that runs `command`."""
+    return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(os.getpid()), *command]
+
+
+def main(parent: int, command: list[str]) -> int:
+    """Run `command` to its end and return how it ended, as `os.waitstatus_to_exitcode` does."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    if os.getppid() != parent:
+        return -signal.SIGKILL
+    cell = _start(command)
+    code: int | None = None
+    while code is None:
+        heard = signal.sigtimedwait(WATCHED, 1.0)
+        code = _reap(cell)
+        if os.getppid() != parent or (heard is not None and heard.si_signo == END_NOW):
+            break
+    end_descendants()
+    return _reap(cell) or -signal.SIGKILL if code is None else code
+
+
+def end_descendants() -> None:
+    """Kill and reap descendants until none is left."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        for pid in descendants(os.getpid()):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        time.sleep(0.005)
+
+
+def descendants(root: int) -> list[int]:
+    """Return the numbers of all processes below `root`, parents first."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = entry.read_bytes().rpartition(b")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(entry.parent.name))
+    found: list[int] = []
+    waiting = [root]
+    while waiting:
+        below = children.get(waiting.pop(0), [])
+        found += below
+        waiting += below
+    return found
+
+
+def _start(command: list[str]) -> int:
+    guard = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # kept over exec
+    if os.getppid() != guard:
+        os._exit(1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+    os._exit(127)
+
+
+def _reap(cell: int) -> int | None:
+    """Reap whatever ended; return how the cell ended, or None while it runs."""
+    code = _reaped.get(cell)
+    with suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+            if ended[0] == cell:
+                code = _reaped[cell] = os.waitstatus_to_exitcode(ended[1])
+    return code
+
+
+_reaped: dict[int, int] = {}
+
+
+def _prctl(option: int, value: int) -> None:
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _end_like(code: int) -> None:
+    """End this process the way its cell ended."""
+    if code < 0:
+        with suppress(OSError, ValueError):
+            signal.signal(-code, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.kill(os.getpid(), -code)
+    os._exit(code & 0xFF)
+
+
+if __name__ == "__main__":
+    _end_like(main(int(sys.argv[1]), sys.argv[2:]))
