@@ -245,7 +245,7 @@ def download_folder(card: Card) -> Path:
     return cache_root() / "datasets" / card.name
 
 
-def read_section(card: Card, section: str, mz_set: str = "") -> Section:
+def read_section(card: Card, section: str, mz_set: str = "", *, lazily: bool = False) -> Section:
     """Read one section with the ion images of one m/z set.
 
     Parameters
@@ -256,6 +256,8 @@ def read_section(card: Card, section: str, mz_set: str = "") -> Section:
         Name of the section, one of ``card.sections``.
     mz_set
         Name of an m/z set of the card; empty: the default.
+    lazily
+        Leave a large stack in its file where the format allows it (`msibench.io.stored_stack`).
 
     Raises
     ------
@@ -277,7 +279,7 @@ def read_section(card: Card, section: str, mz_set: str = "") -> Section:
     if card.reader:
         found: Section = resolve_target(card.reader)(card, section, chosen)
         return select_mz(found, chosen)
-    return _read_plain(card, section, chosen)
+    return _read_plain(card, section, chosen, lazily)
 
 
 def dataset_digest(card: Card, section: str) -> str:
@@ -343,7 +345,7 @@ def _checked(
     return {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
 
 
-def _read_plain(card: Card, section: str, mz_set: MZSet) -> Section:
+def _read_plain(card: Card, section: str, mz_set: MZSet, lazily: bool) -> Section:
     """Read a section whose files the core's own readers understand."""
     from msibench.io import read as io_read
 
@@ -357,6 +359,7 @@ def _read_plain(card: Card, section: str, mz_set: MZSet) -> Section:
         mz=list(mz_set.mz) or None,
         ppm=mz_set.ppm,
         pixel_size_um=None if np.isnan(card.pixel_size_um) else card.pixel_size_um,
+        lazily=lazily,
     )
     image = replace(image, unit=card.unit)
     guide = None

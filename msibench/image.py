@@ -19,7 +19,9 @@ class MSImage:
     """Ion images of one tissue section on a regular pixel grid."""
 
     values: NDArray[np.float32]
-    """Intensities, ``(channel, row, column)``, in `unit`; never negative when measured."""
+    """Intensities, ``(channel, row, column)``, in `unit`; never negative when measured. Where the
+    harness handles a section too large for memory, a stack that stays in its file and gives arrays
+    when it is indexed (`msibench.io.stored_stack`); methods always get arrays."""
     mz: NDArray[np.float64]
     """Centre of each channel on the m/z axis in Da, ``(channel,)``, in the order that was asked for;
     NaN for a channel that is no ion image (an embedding) or whose m/z is not on record."""
@@ -33,14 +35,15 @@ class MSImage:
     """Unit of the intensities: ``"counts"``, ``"arbitrary"``, ``"scaled"`` (0..1 of a stated range)."""
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.values)
+        stored = getattr(self.values, "stays_in_file", False)
+        values = self.values if stored else np.asarray(self.values)
         if values.ndim != 3:
             raise ValueError(
                 "values must be (channel, row, column): expected 3 axes, "
                 f"got shape {values.shape}; add the channel axis with values[None]"
             )
         if values.dtype != np.float32:
-            object.__setattr__(self, "values", values.astype(np.float32))
+            object.__setattr__(self, "values", np.asarray(values, dtype=np.float32))
         mz = np.atleast_1d(np.asarray(self.mz, dtype=np.float64))
         object.__setattr__(self, "mz", mz)
         if mz.shape != (values.shape[0],):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
@@ -32,6 +32,30 @@ LARGEST_FACTOR = 32
 _NAME = re.compile(r"(?P<family>[a-z][a-z0-9-]*)-x(?P<factor>[1-9][0-9]*)@(?P<version>[1-9][0-9]*)")
 
 
+@dataclass(frozen=True, slots=True)
+class Clipped:
+    """How many intensities lay outside [0, 1] after the scaling."""
+
+    below: int = 0
+    above: int = 0
+    of: int = 0
+
+    def __add__(self, other: Clipped) -> Clipped:
+        return Clipped(self.below + other.below, self.above + other.above, self.of + other.of)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a reader of the scores should know of it."""
+        said = []
+        if self.below:
+            said.append(f"{self.below} negative intensities were set to 0")
+        if self.above:
+            said.append(
+                f"{100 * (self.above / self.of):.3f} % of the intensities lay above the scale: "
+                "clipped to 1"
+            )
+        return tuple(said)
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Prepared:
     """One section made into a problem: what the method gets, and what it is held against."""
@@ -48,6 +72,8 @@ class Prepared:
     """Rows and columns that were cut off the lower and the right edge."""
     notes: tuple[str, ...]
     """What a reader of the scores should know, one sentence each."""
+    clipped: Clipped = field(default_factory=Clipped)
+    """How many intensities the scaling changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +137,7 @@ class DegradationProtocol:
         declared_range: float | None = None,
         counts_per_unit: NDArray[np.floating] | None = None,
         norm: NDArray[np.floating] | None = None,
+        first: int = 0,
     ) -> Prepared:
         """Make the problem and its truth from one measured section.
 
@@ -127,6 +154,9 @@ class DegradationProtocol:
             Ions per unit of intensity, ``(channel,)``, where known.
         norm
             Norm of each pixel's whole spectrum, ``(row, column)``, for a protocol that normalises.
+        first
+            Place of the first channel in the section, where `fine` holds only some of its channels:
+            noise of a channel without m/z is named by its place.
 
         Returns
         -------
@@ -155,8 +185,9 @@ class DegradationProtocol:
                 f"cropped {cropped[0]} rows and {cropped[1]} columns at the lower and right edge: "
                 f"{fine.shape[0]} x {fine.shape[1]} pixels are no multiple of {self.factor}"
             )
-        truth = self._scaled(section, scale, notes)
-        noise = NoiseSource(seed, self.name, truth.mz)
+        truth, clipped = self._scaled(section, scale)
+        notes.extend(clipped.notes())
+        noise = NoiseSource(seed, self.name, truth.mz, first)
         low = self._run(truth.values, self.steps, noise)
         return Prepared(
             truth=truth,
@@ -170,6 +201,7 @@ class DegradationProtocol:
             counts_per_unit=self._scaled_counts(counts_per_unit, scale, notes),
             cropped=cropped,
             notes=tuple(notes),
+            clipped=clipped,
         )
 
     def _run(
@@ -190,18 +222,13 @@ class DegradationProtocol:
             values = step.apply(values, silent if noise is None else noise)
         return np.asarray(values.astype(kind))
 
-    def _scaled(self, section: MSImage, scale: NDArray[np.float64], notes: list[str]) -> MSImage:
+    def _scaled(self, section: MSImage, scale: NDArray[np.float64]) -> tuple[MSImage, Clipped]:
         values = section.values / scale[:, None, None]
-        negative = int(np.count_nonzero(values < 0))
-        if negative:
-            notes.append(f"{negative} negative intensities were set to 0")
-        above = float(np.mean(values > 1.0)) if values.size else 0.0
-        if above:
-            notes.append(
-                f"{100 * above:.3f} % of the intensities lay above the scale: clipped to 1"
-            )
+        clipped = Clipped(
+            int(np.count_nonzero(values < 0)), int(np.count_nonzero(values > 1.0)), values.size
+        )
         values = quantise8(values) if self.quantise8 else np.clip(values, 0.0, 1.0)
-        return replace(section, values=values.astype(np.float32), unit="scaled")
+        return replace(section, values=values.astype(np.float32), unit="scaled"), clipped
 
     def _scaled_counts(
         self,
@@ -275,6 +302,11 @@ def _nearest(name: str) -> str:
     return f"{hint} Known: {families}, with N from 1 to {LARGEST_FACTOR}."
 
 
+def not_measured(pixels: int) -> str:
+    """Return the note on pixels that are NaN in some channel."""
+    return f"{pixels} pixels hold NaN: taken as not measured and left out of the mask"
+
+
 def _measured_pixels(fine: MSImage, notes: list[str]) -> MSImage:
     values = fine.values
     if np.any(np.isinf(values)):
@@ -286,9 +318,7 @@ def _measured_pixels(fine: MSImage, notes: list[str]) -> MSImage:
         return fine
     if missing.all():
         raise DataError("no pixel of the section was measured in every channel: all hold NaN")
-    notes.append(
-        f"{int(missing.sum())} pixels hold NaN: taken as not measured and left out of the mask"
-    )
+    notes.append(not_measured(int(missing.sum())))
     known = np.logical_not(missing)
     mask = known if fine.mask is None else np.logical_and(fine.mask, known)
     return replace(fine, values=np.where(missing, np.float32(0), values), mask=mask)

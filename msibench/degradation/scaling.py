@@ -67,11 +67,11 @@ class Scaling:
                     f"declared_range must be a positive intensity, got {declared_range}"
                 )
             return np.full(values.shape[0], float(declared_range))
-        if mask is not None and mask.any():
-            pixels = values[:, mask]
-        else:
-            pixels = values.reshape(values.shape[0], -1)
+        inside = mask if mask is not None and mask.any() else ...
+        return np.array([self._of(image[inside].ravel()) for image in values], dtype=np.float64)
+
+    def _of(self, pixels: NDArray[np.floating]) -> float:
         wide = np.asarray(pixels, dtype=np.float64)
-        scale = np.quantile(wide, self.quantile, axis=1)
-        scale = np.where(scale > 0, scale, wide.max(axis=1))
-        return np.asarray(np.where(scale > 0, scale, 1.0), dtype=np.float64)
+        scale = float(np.quantile(wide, self.quantile))
+        scale = scale if scale > 0 else float(wide.max())
+        return scale if scale > 0 else 1.0

@@ -24,6 +24,8 @@ class NoiseSource:
     """Name of the protocol; two protocols never share noise."""
     mz: NDArray[np.float64]
     """m/z of each channel, ``(channel,)``; a NaN channel is named by its place instead."""
+    first: int = 0
+    """Place of the first of these channels in the section."""
 
     def section(self, label: str) -> np.random.Generator:
         """Return the stream that all channels share, for one operator."""
@@ -32,7 +34,7 @@ class NoiseSource:
     def channel(self, label: str, channel: int) -> np.random.Generator:
         """Return the stream of one channel, for one operator."""
         mz = float(self.mz[channel])
-        name = f"channel {channel}" if np.isnan(mz) else f"mz {mz.hex()}"
+        name = f"channel {self.first + channel}" if np.isnan(mz) else f"mz {mz.hex()}"
         return self._stream(f"{label}|{name}")
 
     def _stream(self, label: str) -> np.random.Generator:

@@ -43,4 +43,5 @@ def choose_channels(image: MSImage, mz: ArrayLike | None, ppm: float, source: st
             f"{image.mz[known].min():.4f} to {image.mz[known].max():.4f}; widen --ppm or choose "
             "among them."
         )
-    return image.select([int(index) for index in nearest])
+    chosen = [int(index) for index in nearest]
+    return image if chosen == list(range(image.channels)) else image.select(chosen)

@@ -27,6 +27,7 @@ import numpy as np
 
 from msibench.errors import DataError, MissingDataError, SchemaError, StoreError
 from msibench.image import MSImage
+from msibench.io.stored_stack import StoredStack, is_large
 
 if TYPE_CHECKING:
     import h5py
@@ -69,14 +70,17 @@ def write_hdf5(
             text = json.dumps(dict(provenance or {}), sort_keys=True, default=str)
             file.attrs["provenance"] = text
             filled = image.values.size > 0
-            file.create_dataset(
+            images = file.create_dataset(
                 "images",
-                data=image.values,
+                shape=image.values.shape,
+                dtype=np.float32,
                 chunks=(1, *image.shape) if filled else None,
                 compression="gzip" if filled else None,
                 compression_opts=1 if filled else None,
                 shuffle=filled,
             )
+            for channel in range(image.channels if filled else 0):
+                images[channel] = image.values[channel]
             file.create_dataset("mz", data=image.mz)
             if image.mask is not None:
                 file.create_dataset("mask", data=image.mask.astype(np.uint8))
@@ -87,8 +91,15 @@ def write_hdf5(
     return target
 
 
-def read_hdf5(path: str | os.PathLike[str]) -> MSImage:
+def read_hdf5(path: str | os.PathLike[str], *, lazily: bool = False) -> MSImage:
     """Read a prepared section.
+
+    Parameters
+    ----------
+    path
+        The file.
+    lazily
+        Leave a large stack in the file (`msibench.io.stored_stack`).
 
     Raises
     ------
@@ -104,7 +115,11 @@ def read_hdf5(path: str | os.PathLike[str]) -> MSImage:
         if problems:
             raise DataError(f"{Path(path).name} is no prepared section: " + "; ".join(problems))
         stack = next(name for name in STACKS if name in file)
-        values = np.asarray(file[stack][()], dtype=np.float32)
+        values: Any
+        if lazily and file[stack].dtype == np.float32 and is_large(file[stack].shape):
+            values = StoredStack(Path(path), stack, file[stack].shape, file[stack].dtype)
+        else:
+            values = np.asarray(file[stack][()], dtype=np.float32)
         mz = file["mz"][()].astype(np.float64) if "mz" in file else np.full(len(values), np.nan)
         mask = file["mask"][()] != 0 if "mask" in file else None
         ppm = _number(file, "ppm")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,7 @@ def read_section(
     duplicates: Duplicates | None = None,
     verify: bool = False,
     cache: bool = True,
+    lazily: bool = False,
 ) -> MSImage:
     """Read the ion images of a section: imzML, HDF5, npz, TIFF, OME-TIFF or one greyscale picture.
 
@@ -77,6 +79,8 @@ def read_section(
         Edge length of a pixel, where the file does not say or is wrong.
     cache
         Keep the ion images of a large imzML file in the user's cache folder.
+    lazily
+        Leave a large stack in its HDF5 file (`msibench.io.stored_stack`); other formats are read.
 
     Raises
     ------
@@ -94,7 +98,7 @@ def read_section(
         from msibench.io.channel_choice import choose_channels
 
         read = {
-            "hdf5": hdf5.read_hdf5,
+            "hdf5": partial(hdf5.read_hdf5, lazily=lazily),
             "npz": stacks.read_npz,
             "tiff": stacks.read_tiff,
             "picture": stacks.read_picture,
