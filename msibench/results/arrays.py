@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.errors import IntegrityError
+from msibench.io.stored_stack import StoredStack, is_large
 
 CHUNK_PIXELS = 1 << 20
 
@@ -19,31 +21,64 @@ def write_arrays(
     path: Path, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any] | None = None
 ) -> None:
     """Write named arrays and attributes; the same content gives the same bytes."""
+    with array_file(path, attributes) as file:
+        for name, values in sorted(arrays.items()):
+            file.write(name, np.asarray(values))
+
+
+@contextmanager
+def array_file(path: Path, attributes: Mapping[str, Any] | None = None) -> Iterator[ArrayFile]:
+    """Open a file for arrays that are written one after the other, or one a part at a time.
+
+    The same calls with the same content give the same bytes.
+    """
     import h5py
 
     with h5py.File(path, "w", libver="v110", track_order=False) as file:
         for key, value in sorted((attributes or {}).items()):
             file.attrs[key] = value
-        for name, values in sorted(arrays.items()):
-            array = np.asarray(values)
-            options: dict[str, Any] = {}
-            if array.ndim >= 2 and array.size:
-                options = {
-                    "chunks": _chunks(array.shape),
-                    "compression": "gzip",
-                    "compression_opts": 1,
-                    "shuffle": True,
-                }
-            file.create_dataset(name, data=array, track_times=False, **options)
+        yield ArrayFile(file)
+
+
+class ArrayFile:
+    """An HDF5 file while it is written; see `array_file`."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, name: str, values: NDArray[Any]) -> None:
+        """Write a whole array."""
+        self._create(name, values.shape, data=values)
+
+    def stack(self, name: str, shape: tuple[int, ...]) -> Any:
+        """Make a float32 array; what is assigned to parts of the result is written there and then."""
+        return self._create(name, shape, dtype=np.float32)
+
+    def _create(self, name: str, shape: tuple[int, ...], **content: Any) -> Any:
+        options: dict[str, Any] = {}
+        if len(shape) >= 2 and math.prod(shape):
+            options = {
+                "chunks": _chunks(shape),
+                "compression": "gzip",
+                "compression_opts": 1,
+                "shuffle": True,
+            }
+        return self._file.create_dataset(name, shape=shape, track_times=False, **content, **options)
 
 
 def read_arrays(
-    path: Path, names: tuple[str, ...] | None = None, *, max_bytes: int = 64 << 30
+    path: Path,
+    names: tuple[str, ...] | None = None,
+    *,
+    max_bytes: int = 64 << 30,
+    lazily: tuple[str, ...] = (),
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Read arrays that may have been written by anybody.
 
     Only plain data sets inside the file are read: soft and external links, external storage and
     virtual data sets are refused, and so are arrays larger than `max_bytes` before any is allocated.
+    Of the names in `lazily`, a large stack of float32 images stays in the file
+    (`msibench.io.stored_stack`).
 
     Raises
     ------
@@ -65,13 +100,19 @@ def read_arrays(
                 if not isinstance(item, h5py.Dataset):
                     continue
                 check_plain(item, path, max_bytes)
-                arrays[name] = item[()]
+                arrays[name] = _stored(item, path) if name in lazily else item[()]
             attributes = {key: _attribute(value) for key, value in file.attrs.items()}
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         if isinstance(error, IntegrityError):
             raise
         raise IntegrityError(f"{path} cannot be read as HDF5: {error}") from error
     return arrays, attributes
+
+
+def _stored(item: Any, path: Path) -> Any:
+    if item.ndim == 3 and item.dtype == np.float32 and is_large(item.shape):
+        return StoredStack(path, item.name, item.shape, item.dtype)
+    return item[()]
 
 
 def check_plain(item: Any, path: Path, max_bytes: int) -> None:
