@@ -93,11 +93,22 @@ class Store:
         StoreError
             If the store is gone, or cannot be written.
         """
-        with explained(self.root):
-            if not (self.root / MARKER).is_file():
-                raise FileNotFoundError(errno.ENOENT, f"the results folder lost its {MARKER}")
+        self.check_here()
+        with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def check_here(self) -> None:
+        """Raise unless the results folder still lies where it was opened.
+
+        Raises
+        ------
+        StoreError
+            If it was moved or removed.
+        """
+        with explained(self.root):
+            if not (self.root / MARKER).is_file():
+                raise FileNotFoundError(errno.ENOENT, "the results folder was moved or removed")
 
     # -- cells ---------------------------------------------------------------------------------
 

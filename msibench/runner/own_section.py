@@ -95,11 +95,15 @@ def _companion(path: Path) -> list[CardFile]:
     for suffix in COMPANIONS:
         binary = path.with_suffix(suffix)
         if binary.is_file():
-            size = binary.stat().st_size
-            with binary.open("rb") as stream:
-                head = stream.read(1 << 20)
-                stream.seek(max(0, size - (1 << 20)))
-                tail = stream.read()
-            digest = hashlib.sha256(head + tail + str(size).encode()).hexdigest()
-            return [CardFile(name=binary.name, role="ibd", sha256=digest)]
+            return [CardFile(name=binary.name, role="ibd", sha256=companion_digest(binary))]
     return []
+
+
+def companion_digest(binary: Path) -> str:
+    """Return the sha256 of a file's first and last MiB and its size."""
+    size = binary.stat().st_size
+    with binary.open("rb") as stream:
+        head = stream.read(1 << 20)
+        stream.seek(max(0, size - (1 << 20)))
+        tail = stream.read()
+    return hashlib.sha256(head + tail + str(size).encode()).hexdigest()

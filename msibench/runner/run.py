@@ -15,14 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from msibench.contracts.metric import MetricSpec
-from msibench.errors import DataError, IntegrityError, SchemaError
+from msibench.errors import (
+    DataError,
+    IntegrityError,
+    MissingWeightsError,
+    MSIBenchError,
+    NewerSchemaError,
+    SchemaError,
+    UnknownNameError,
+)
 from msibench.plugin_manager import Catalogue, resolve_target
-from msibench.results.arrays import read_arrays
-from msibench.results.files import sha256_of, write_atomically
-from msibench.results.keys import canonical_json, plain
+from msibench.results.files import explained, sha256_of, write_atomically
+from msibench.results.keys import canonical_json, changed_code, plain
 from msibench.results.leases import BEAT_S, Lease, holder
 from msibench.results.provenance import environment, plugin_version
 from msibench.results.removal import remove
@@ -30,17 +36,24 @@ from msibench.results.schema import CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION, Store, rows_as_parquet
 from msibench.runner.child import Job, Outcome
 from msibench.runner.executors import BUILT_IN, Executor
+from msibench.runner.jobs import Asked, job_of
 from msibench.runner.plan import Cell, Plan
 from msibench.runner.problem_file import write_pairs
 from msibench.runner.sandbox import NONE
 from msibench.runner.scorer import score, score_keys
+from msibench.runner.soundness import check_prediction
 from msibench.runner.stage import PROBLEM, SECTION, Staged, load_staged, stage, training_pairs
+from msibench.runner.staged_files import REMEDY, set_problem_aside, staged_fault
 from msibench.training.seen import refusal
 from msibench.weights import require
+from msibench.weights.digests import sha256_of as sha256_of_weights
 
 RETRIABLE = frozenset(Status) - {Status.OK}
 ALWAYS_AGAIN = frozenset({Status.CANCELLED, Status.WEIGHTS_MISSING, Status.NOT_APPLICABLE})
 """Statuses that are worked out anew in every run: they say nothing about the method's code."""
+_CHANGED = (
+    "{} changed since the run was planned: what the method gave belongs to another key; run again"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +61,7 @@ class Event:
     """One step of a run, for progress bars and machines."""
 
     kind: str
-    """``planned``, ``cached``, ``started``, ``finished``, ``busy``, ``note``."""
+    """``planned``, ``cached``, ``started``, ``finished``, ``dropped``, ``busy``, ``note``."""
     cell: str = ""
     key: str = ""
     status: str = ""
@@ -70,6 +83,9 @@ class RunSummary:
     """Cells that another run had leased."""
     keys: list[str] = field(default_factory=list)
     set_aside: list[str] = field(default_factory=list)
+    """Damaged cells that were moved away and run again."""
+    changed: list[str] = field(default_factory=list)
+    """Cells that were not recorded: code or data changed after they were planned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +103,11 @@ class RunOptions:
     """Files or folders in which to look for pretrained files first."""
     sandbox: str = NONE
     """What `msibench.runner.sandbox.choose_sandbox` found, or ``"none"``."""
+
+    @property
+    def asked(self) -> Asked:
+        """What it says of every cell's limits."""
+        return Asked(timeout_s=self.timeout_s, memory_gb=self.memory_gb, threads=self.threads)
 
 
 class Supervisor:
@@ -120,49 +141,81 @@ class Supervisor:
         StoreError
             If the results folder cannot be written; finished cells are kept.
         """
-        self.store.sweep()
-        metrics = [self.catalogue.metric(name) for name in plan.track.metrics]
         summary = RunSummary(keys=[cell.key for cell in plan.cells])
-        waiting = [cell for cell in plan.cells if not self._settled(cell, summary)]
-        total = len(plan.cells)
-        self._emit(Event(kind="planned", total=total, done=total - len(waiting)))
-        beat = threading.Thread(target=self._beat, daemon=True)
-        beat.start()
-        try:
-            self._carry_out(waiting, plan, metrics, summary, total)
-        finally:
-            self._stop.set()
-            for lease in list(self._held.values()):
-                lease.release()
+        with explained(self.store.root):
+            self.store.sweep()
+            self._mend_problems(plan)
+            metrics = [self.catalogue.metric(name) for name in plan.track.metrics]
+            waiting = [cell for cell in plan.cells if not self._settled(cell, summary)]
+            total = len(plan.cells)
+            self._emit(Event(kind="planned", total=total, done=total - len(waiting)))
+            beat = threading.Thread(target=self._beat, daemon=True)
+            beat.start()
+            try:
+                self._carry_out(waiting, plan, metrics, summary, total)
+            finally:
+                self._stop.set()
+                for lease in list(self._held.values()):
+                    lease.release()
         return summary
 
     # -- what is already known -----------------------------------------------------------------
 
     def _settled(self, cell: Cell, summary: RunSummary) -> bool:
         """Whether the store, or the plan itself, already knows how a cell ends."""
-        if self.store.has(cell.key):
-            try:
-                record = self.store.record(cell.key)
-                self.store.check_files(record)
-            except (IntegrityError, SchemaError) as error:
-                aside = self.store.set_aside(cell.key)
-                summary.set_aside.append(cell.key)
-                self._emit(
-                    Event(kind="note", key=cell.key, reason=f"{error}; set aside in {aside}")
-                )
-            else:
-                again = record.status in self.options.retry or record.status in ALWAYS_AGAIN
-                if not again and cell.verdict is None:
-                    summary.cached += 1
-                    _count(summary, record.status)
-                    self._emit(_event("cached", cell, record.status, record.reason))
-                    return True
+        record = self._sound_record(cell.key, summary)
         if cell.verdict is None:
-            return False
-        self._store_verdict(cell)
+            if record is None or record.status in self.options.retry | ALWAYS_AGAIN:
+                return False
+            summary.cached += 1
+            _count(summary, record.status)
+            self._emit(_event("cached", cell, record.status, record.reason))
+            return True
+        if record is None or (record.status, record.reason) != (cell.verdict, cell.reason):
+            self._store_verdict(cell)
         _count(summary, cell.verdict)
         self._emit(_event("finished", cell, cell.verdict, cell.reason))
         return True
+
+    def _sound_record(self, key: str, summary: RunSummary) -> CellRecord | None:
+        """Return a stored cell's record; None when there is none, or it was damaged and set aside.
+
+        Raises
+        ------
+        NewerSchemaError
+            If a newer msibench wrote it: it is sound, and not ours to put away.
+        """
+        for last_look in (False, True):
+            if not self.store.has(key):
+                return None
+            try:
+                record = self.store.record(key)
+                self.store.check_files(record)
+            except NewerSchemaError:
+                raise
+            except (IntegrityError, SchemaError, FileNotFoundError) as error:
+                if not last_look:  # another run may be replacing it at this moment
+                    time.sleep(0.05)
+                    continue
+                aside = self.store.set_aside(key)
+                summary.set_aside.append(key)
+                self._emit(Event(kind="note", key=key, reason=f"{error}; set aside in {aside}"))
+            else:
+                return record
+        return None
+
+    def _mend_problems(self, plan: Plan) -> None:
+        """Set damaged staged problems aside and stage them anew; the data give the same bytes."""
+        for problem in {cell.problem.key: cell.problem for cell in plan.cells}.values():
+            fault = staged_fault(self.store.problem_folder(problem.key))
+            if not fault:
+                continue
+            aside = set_problem_aside(self.store, problem.key)
+            self._emit(Event(kind="note", reason=f"{fault}; set aside in {aside}, staged anew"))
+            try:
+                stage(problem, self.store)
+            except (DataError, IntegrityError) as error:
+                self._emit(Event(kind="note", reason=f"it cannot be staged anew: {error}"))
 
     def _store_verdict(self, cell: Cell) -> None:
         work = self.store.new_work(cell.key)
@@ -185,6 +238,9 @@ class Supervisor:
         finishing: list[Future[None]] = []
 
         def finish(cell: Cell, job: Job, outcome: Outcome) -> None:
+            if changed := changed_code(cell.spec.target, cell.competitor.document["code"]):
+                self._drop(cell, job.folder, _CHANGED.format(changed[0]), summary, changed=True)
+                return
             record = self._finish(cell, job.folder, outcome, metrics)
             with self._lock:
                 summary.ran += 1
@@ -198,9 +254,9 @@ class Supervisor:
         with ThreadPoolExecutor(max_workers=self._scorers()) as pool:
             for job, outcome in executor.run(self._jobs(waiting, plan, summary)):
                 if outcome.status is Status.CANCELLED:
-                    remove(job.folder)
-                    self._held.pop(job.key).release()
-                    _count(summary, Status.CANCELLED)
+                    stopped = self._stop.is_set()
+                    cell = by_key[job.key]
+                    self._drop(cell, job.folder, outcome.reason, summary, changed=not stopped)
                     continue
                 finishing.append(pool.submit(finish, by_key[job.key], job, outcome))
                 for future in [future for future in finishing if future.done()]:
@@ -211,6 +267,9 @@ class Supervisor:
 
     def _executor(self) -> Executor:
         name = self.options.executor
+        if name not in BUILT_IN and name not in self.catalogue.executors:
+            offered = ", ".join(sorted({*BUILT_IN, *self.catalogue.executors}))
+            raise UnknownNameError(f"there is no executor {name!r}; there are: {offered}")
         target = BUILT_IN.get(name) or self.catalogue.executors[name].target
         made: Executor = resolve_target(target)(
             slots=self.options.jobs,
@@ -249,11 +308,30 @@ class Supervisor:
                     self._end(cell, Status.NOT_APPLICABLE, reason, summary)
                     continue
                 job = self._prepare(cell, plan)
+            except MissingWeightsError as error:
+                self._end(cell, Status.WEIGHTS_MISSING, str(error), summary)
+                continue
+            except IntegrityError as error:  # data, weights or code are not what the key stands for
+                self._drop(cell, None, str(error), summary, changed=True)
+                continue
             except DataError as error:
                 self._end(cell, Status.FAILED, f"the problem cannot be made: {error}", summary)
                 continue
             self._emit(_event("started", cell, "", ""))
             yield job
+
+    def _drop(
+        self, cell: Cell, folder: Path | None, reason: str, summary: RunSummary, *, changed: bool
+    ) -> None:
+        """Leave a cell unrecorded: the run was stopped, or what its key stands for has changed."""
+        if folder is not None:
+            remove(folder)
+        with self._lock:
+            if changed:
+                summary.changed.append(cell.key)
+            _count(summary, Status.CANCELLED)
+            self._held.pop(cell.key).release()
+        self._emit(_event("dropped", cell, Status.CANCELLED, reason))
 
     def _done_elsewhere(self, cell: Cell, summary: RunSummary) -> bool:
         """Whether another run finished a cell between planning and leasing it."""
@@ -290,35 +368,28 @@ class Supervisor:
         staged = stage(cell.problem, self.store)
         folder = self.store.new_work(cell.key)
         shutil.copyfile(staged / PROBLEM, folder / PROBLEM)
-        spec, limits = cell.spec, plan.track.limits
+        spec = cell.spec
         if spec.trainable:
             write_pairs(folder / "training.h5", training_pairs(cell.problem))
+        weights = {
+            weight.name: require(weight, given=self.options.given_weights)
+            for weight in spec.weights
+        }
+        check_weights(weights, cell.competitor.document["weights"])
         facts: dict[str, Any] = {
             "target": spec.target,
             "config": dict(cell.competitor.config),
-            "weights": {
-                weight.name: str(require(weight, given=self.options.given_weights))
-                for weight in spec.weights
-            },
+            "weights": {name: str(path) for name, path in weights.items()},
             "device": cell.device,
             "precision": cell.competitor.precision,
             "seed": cell.seed,
+            "code": cell.competitor.document["code"],
+            "each_ion_alone": spec.each_ion_alone,
         }
         write_atomically(folder / "cell.json", canonical_json(facts))
         code = spec.target.rpartition(":")[0]
-        memory = self.options.memory_gb or limits.memory_gb
-        vram = max(spec.resources.vram_gb, 1.0) if cell.device.startswith("cuda") else 0.0
-        return Job(
-            key=cell.key,
-            folder=folder,
-            timeout_s=self.options.timeout_s or limits.timeout_s,
-            memory_bytes=None if memory is None else int(memory * 2**30),
-            grace_s=limits.grace_s,
-            threads=self.options.threads or 0,
-            vram_gb=vram,
-            name=f"{cell.label}-{cell.problem.card.name}-{cell.problem.section}",
-            method=cell.label,
-            resources=spec.resources,
+        return replace(
+            job_of(cell, folder, plan.track.limits, self.options.asked),
             sandbox=self.options.sandbox,
             readable=(*facts["weights"].values(), *([code] if code.endswith(".py") else ())),
             hidden=(str(self.store.root), *map(str, cell.problem.card.local_files.values())),
@@ -328,6 +399,12 @@ class Supervisor:
         self, cell: Cell, folder: Path, outcome: Outcome, metrics: list[MetricSpec]
     ) -> CellRecord:
         """Check and score what a child left, and store the cell."""
+        self.store.check_here()
+        if folder.is_symlink() or not folder.is_dir():
+            reason = "its own folder was gone, or a link, when it ended: a method must leave it be"
+            outcome = replace(outcome, status=Status.FAILED, reason=reason)
+            remove(folder)
+            folder = self.store.new_work(cell.key)
         staged_folder = self.store.problem_folder(cell.problem.key)
         staged = load_staged_once(staged_folder)
         record = self._record(cell, outcome)
@@ -340,7 +417,7 @@ class Supervisor:
             notes=(*record.notes, *staged.notes),
         )
         if outcome.status is Status.OK:
-            prediction, fault = check_prediction(folder / PREDICTION, staged, cell)
+            prediction, fault = check_prediction(folder / PREDICTION, staged, cell.spec)
             if prediction is None:
                 record = replace(record, status=Status.INVALID_OUTPUT, reason=fault)
                 (folder / PREDICTION).unlink(missing_ok=True)
@@ -403,44 +480,32 @@ class Supervisor:
                 lease.beat()
 
 
-def check_prediction(
-    path: Path, staged: Staged, cell: Cell
-) -> tuple[NDArray[np.float32] | None, str]:
-    """Return a sound prediction, or None and what is wrong with it."""
-    expected = (
-        staged.low.channels,
-        staged.low.shape[0] * staged.protocol.factor,
-        staged.low.shape[1] * staged.protocol.factor,
-    )
-    if not path.is_file() or path.is_symlink():
-        return None, "the method returned, but left no prediction"
-    try:
-        arrays, _ = read_arrays(path, ("prediction",), max_bytes=8 * int(np.prod(expected)) + 4096)
-    except IntegrityError as error:
-        return None, str(error).replace(str(path), PREDICTION)
-    values = arrays["prediction"]
-    if values.shape != expected:
-        return None, (
-            f"expected (channel, row, column) = {expected}, low times factor "
-            f"{staged.protocol.factor}; got {values.shape}"
-        )
-    if values.dtype != np.float32:
-        return None, f"expected float32, got {values.dtype}"
-    unsound = int(np.count_nonzero(~np.isfinite(values)))
-    if unsound:
-        return None, f"{unsound} of {values.size} values are NaN or infinite"
-    if cell.spec.never_negative and values.size and float(values.min()) < 0:
-        return None, (
-            f"negative intensities down to {values.min():.3g}, though the method promises none "
-            "(MethodSpec.never_negative)"
-        )
-    return values, ""
-
-
 @lru_cache(maxsize=4)
 def load_staged_once(folder: Path) -> Staged:
-    """Load a staged problem, kept for the next methods on the same section."""
-    return load_staged(folder, sha256_of(folder / SECTION))
+    """Load a staged problem, kept for the next methods on the same section.
+
+    Raises
+    ------
+    IntegrityError
+        If it is damaged or missing.
+    """
+    try:
+        return load_staged(folder, sha256_of(folder / SECTION))
+    except MSIBenchError:
+        raise
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{folder / SECTION} is missing; {REMEDY}") from error
+    except (KeyError, ValueError, TypeError, AttributeError, AssertionError) as error:
+        raise IntegrityError(f"{folder / SECTION} is damaged ({error}); {REMEDY}") from error
+
+
+def check_weights(paths: Mapping[str, Path], planned: Mapping[str, str]) -> None:
+    """Raise if a pretrained file is not the one that its cell's key stands for."""
+    for name, path in paths.items():
+        if not sha256_of_weights(path).startswith(planned[name].lower()):
+            raise IntegrityError(
+                f"{path} changed since the run was planned: nothing is recorded; run again"
+            )
 
 
 def _known(value: float) -> float | None:
@@ -452,7 +517,4 @@ def _count(summary: RunSummary, status: str) -> None:
 
 
 def _event(kind: str, cell: Cell, status: str, reason: str) -> Event:
-    problem = cell.problem
-    control = f" [{problem.control}]" if problem.control else ""
-    name = f"{cell.label} · {problem.card.name}/{problem.section} · {problem.protocol.name}"
-    return Event(kind=kind, cell=name + control, key=cell.key, status=str(status), reason=reason)
+    return Event(kind=kind, cell=cell.name, key=cell.key, status=str(status), reason=reason)

@@ -7,7 +7,6 @@ truth, which the supervising process keeps for scoring and pages and never hands
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,11 +18,13 @@ from numpy.typing import NDArray
 
 from msibench.datasets import Card, Section, read_section
 from msibench.degradation import DegradationProtocol, protocol
-from msibench.errors import ConfigurationError, DataError
 from msibench.image import GuideImage, MSImage, Pair, Problem
+from msibench.io.stored_stack import is_large
 from msibench.results.arrays import read_arrays, write_arrays
-from msibench.results.files import explained, sha256_of, sync_file, sync_folder
+from msibench.results.files import explained, sha256_of
 from msibench.results.store import Store
+from msibench.runner.guides import crop_guide, guides_for
+from msibench.runner.large_stage import check_size, write_large
 from msibench.runner.plan import ProblemPlan
 from msibench.runner.problem_file import (
     Arrays,
@@ -33,11 +34,9 @@ from msibench.runner.problem_file import (
     unpack_image,
     write_problem,
 )
+from msibench.runner.staged_files import PROBLEM, SECTION, check_data, is_staged, put_in_place
 
-PROBLEM, SECTION = "problem.h5", "section.h5"
-GUIDE_CONTROLS = ("guide-shuffled", "guide-mirrored", "guide-other-section")
-SMALLEST_SIDE = 2
-"""Coarse pixels along a side below which nothing can be judged."""
+__all__ = ["PROBLEM", "SECTION", "Staged", "load_staged", "make_problem", "stage", "training_pairs"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -64,35 +63,36 @@ def stage(plan: ProblemPlan, store: Store) -> Path:
     ------
     DataError
         If the section is too small, or cannot be read.
+    IntegrityError
+        If its data are not those that it was planned with.
     StoreError
         If the results folder cannot be written.
     """
     folder = store.problem_folder(plan.key)
-    if (folder / SECTION).is_file() and (folder / PROBLEM).is_file():
+    if is_staged(folder):
         return folder
-    problem, arrays, facts = make_problem(plan)
+    section = _read(plan)
     work = store.new_work(plan.key)
     with explained(folder):
-        write_problem(work / PROBLEM, problem)
-        write_arrays(work / SECTION, arrays, {"facts": json.dumps(facts, sort_keys=True)})
-        for name in (PROBLEM, SECTION):
-            sync_file(work / name)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            work.rename(folder)
-        except OSError:
-            if not (folder / SECTION).is_file():
-                raise
-            shutil.rmtree(work, ignore_errors=True)  # another run was faster with the same bytes
-        sync_folder(folder.parent)
+        if plan.card.ground_truth and is_large(section.image.values.shape):
+            write_large(plan, section, work)
+        else:
+            problem, arrays, facts = make_problem(plan, section)
+            write_problem(work / PROBLEM, problem)
+            write_arrays(work / SECTION, arrays, {"facts": json.dumps(facts, sort_keys=True)})
+    check_data(plan)
+    put_in_place(work, folder, store)
     return folder
 
 
-def make_problem(plan: ProblemPlan) -> tuple[Problem, Arrays, dict[str, Any]]:
-    """Read one section and turn it into what methods see and what they are judged by."""
-    section = read_section(plan.card, plan.section, plan.mz_set.name if _listed(plan) else "")
-    if not _listed(plan):
-        section = _chosen(section, plan)
+def _read(plan: ProblemPlan) -> Section:
+    named = plan.mz_set.name if _listed(plan) else ""
+    section = read_section(plan.card, plan.section, named, lazily=True)
+    return section if _listed(plan) else _chosen(section, plan)
+
+
+def make_problem(plan: ProblemPlan, section: Section) -> tuple[Problem, Arrays, dict[str, Any]]:
+    """Turn one section into what methods see and what they are judged by."""
     if not plan.card.ground_truth:
         return _without_truth(plan, section)
     prepared = plan.protocol.prepare(
@@ -101,18 +101,13 @@ def make_problem(plan: ProblemPlan) -> tuple[Problem, Arrays, dict[str, Any]]:
         declared_range=plan.card.declared_range,
         counts_per_unit=section.counts_per_unit,
     )
-    if min(prepared.low.shape) < SMALLEST_SIDE:
-        raise DataError(
-            f"{plan.card.name}/{plan.section} has {section.image.shape} pixels; at factor "
-            f"{plan.protocol.factor} that leaves {prepared.low.shape}, fewer than "
-            f"{SMALLEST_SIDE} along a side: take a smaller factor"
-        )
+    check_size(plan, section.image, prepared.low)
     rows, columns = prepared.truth.shape
     crop = (slice(rows), slice(columns))
-    guide = _crop_guide(section.guide, crop)
+    guide = crop_guide(section.guide, crop)
     second = None if section.second is None else section.second.crop(*crop)
     notes = [*section.notes, *prepared.notes]
-    guide, second = _wrong_guide(plan, guide, second, notes)
+    guide, second = guides_for(plan, guide, second, notes)
     problem = Problem(
         low=prepared.low,
         factor=plan.protocol.factor,
@@ -137,7 +132,7 @@ def make_problem(plan: ProblemPlan) -> tuple[Problem, Arrays, dict[str, Any]]:
 
 
 def load_staged(folder: Path, expected: str = "") -> Staged:
-    """Read a staged problem with its truth, for scoring or a page.
+    """Read a staged problem with its truth, for scoring or a page; a large truth stays in its file.
 
     Raises
     ------
@@ -145,7 +140,7 @@ def load_staged(folder: Path, expected: str = "") -> Staged:
         If the file is damaged, or not the one of digest `expected`.
     """
     path = folder / SECTION
-    arrays, attributes = read_arrays(path)
+    arrays, attributes = read_arrays(path, lazily=("truth", "noise_free"))
     facts: Mapping[str, Any] = json.loads(attributes["facts"])
     low = unpack_image("low", arrays, facts)
     assert low is not None
@@ -184,7 +179,7 @@ def _pair(card: Card, section: str, chosen: DegradationProtocol, mz_set: str) ->
         low=prepared.low,
         high=prepared.truth,
         factor=chosen.factor,
-        guide=_crop_guide(found.guide, (slice(rows), slice(columns))),
+        guide=crop_guide(found.guide, (slice(rows), slice(columns))),
         section=f"{card.name}/{section}",
     )
 
@@ -203,16 +198,14 @@ def _chosen(section: Section, plan: ProblemPlan) -> Section:
 def _without_truth(plan: ProblemPlan, section: Section) -> tuple[Problem, Arrays, dict[str, Any]]:
     """Make a problem of a section that nobody measured on a finer grid."""
     factor = plan.protocol.factor
-    scale = plan.protocol.scaling.scale(
-        section.image.values, section.image.mask, plan.card.declared_range
-    )
-    low = replace(
-        section.image,
-        values=np.clip(section.image.values / scale[:, None, None], 0, 1).astype(np.float32),
-        unit="scaled",
-    )
+    measured = section.image.values
+    scale = plan.protocol.scaling.scale(measured, section.image.mask, plan.card.declared_range)
+    values = np.empty(measured.shape, dtype=np.float32)
+    for channel, one in enumerate(scale):
+        values[channel] = np.clip(measured[channel] / one, 0, 1)
+    low = replace(section.image, values=values, unit="scaled")
     notes = [*section.notes, "no ground truth: nothing here is scored against a measurement"]
-    guide, second = _wrong_guide(plan, section.guide, section.second, notes)
+    guide, second = guides_for(plan, section.guide, section.second, notes)
     problem = Problem(
         low=low, factor=factor, guide=guide, second=second, protocol=plan.protocol.name
     )
@@ -221,49 +214,3 @@ def _without_truth(plan: ProblemPlan, section: Section) -> tuple[Problem, Arrays
     pack_image("low", low, arrays, facts)
     pack_guide(guide, arrays, facts)
     return problem, arrays, facts
-
-
-def _wrong_guide(
-    plan: ProblemPlan, guide: GuideImage | None, second: MSImage | None, notes: list[str]
-) -> tuple[GuideImage | None, MSImage | None]:
-    """Replace the guide by a wrong one where the plan asks for a control."""
-    if not plan.control:
-        return guide, second
-    if plan.control not in GUIDE_CONTROLS:
-        raise ConfigurationError(
-            f"there is no guide control {plan.control!r}; known: {', '.join(GUIDE_CONTROLS)}"
-        )
-    notes.append(f"control: {plan.control}, the guide does not belong to this section's tissue")
-    as_guide = None if second is None else GuideImage(second.values, kind="msi")
-    wrong_second = _wrong(plan, as_guide, "second")
-    return _wrong(plan, guide, "guide"), (
-        None
-        if second is None or wrong_second is None
-        else replace(second, values=wrong_second.values)
-    )
-
-
-def _wrong(plan: ProblemPlan, guide: GuideImage | None, role: str) -> GuideImage | None:
-    from msibench.metrics.wrong_guides import mirrored, other_section, shuffled_blocks
-
-    if guide is None:
-        return None
-    if plan.control == "guide-mirrored":
-        return mirrored(guide)
-    if plan.control == "guide-shuffled":
-        return shuffled_blocks(guide, block=4 * plan.protocol.factor, seed=plan.seed)
-    others = [name for name in plan.card.sections if name != plan.section]
-    if not others:
-        return mirrored(shuffled_blocks(guide, block=8 * plan.protocol.factor, seed=plan.seed + 1))
-    other = read_section(plan.card, others[0], "")
-    stranger = other.guide
-    if role == "second":
-        stranger = None if other.second is None else GuideImage(other.second.values, kind="msi")
-    return guide if stranger is None else other_section(stranger, guide.shape)
-
-
-def _crop_guide(guide: GuideImage | None, crop: tuple[slice, slice]) -> GuideImage | None:
-    if guide is None:
-        return None
-    mask = None if guide.mask is None else guide.mask[crop]
-    return replace(guide, values=guide.values[:, crop[0], crop[1]], mask=mask)
