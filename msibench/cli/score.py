@@ -20,7 +20,7 @@ from msibench.cli._shared import (
 @click.option("--metrics", help="Metrics (default: the track's), with commas between.")
 @click.option("--all", "force", is_flag=True, help="Compute also what is up to date.")
 @results_option
-def command(track: str, metrics: str | None, force: bool, results: Path | None) -> None:
+def command(track: str, metrics: str | None, force: bool, results: Path | None) -> int:
     """Score the stored predictions of TRACK again; nothing is predicted."""
     from dataclasses import replace
 
@@ -56,3 +56,6 @@ def command(track: str, metrics: str | None, force: bool, results: Path | None) 
         f"{total.cells} cells: {total.computed} scores computed, {total.kept} were up to date; "
         f"wrote {folder / 'README.md'}"
     )
+    for key, reason in total.damaged.items():
+        click.echo(f"left out {key[:12]}…: {reason}", err=True)
+    return 7 if total.damaged else 0

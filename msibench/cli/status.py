@@ -30,7 +30,10 @@ def command(
     as_json: bool,
     results: Path | None,
 ) -> None:
-    """Show every cell of TRACK: stored, stale or not run yet."""
+    """Show every cell of TRACK: stored, stale, damaged or not run yet.
+
+    The files of every stored cell are read and held against their digests, as a run does.
+    """
     from msibench.results.index import read_index
     from msibench.runner.facts import index_cells
     from msibench.runner.plan import Filters, make_plan
@@ -63,6 +66,7 @@ def _state(store: Store, cell: Cell, old_key: str, why: bool) -> dict[str, str |
     """Tell how one cell stands."""
     from msibench.errors import IntegrityError, SchemaError
     from msibench.results.keys import difference
+    from msibench.results.leases import is_stale
 
     problem = cell.problem
     control = f" [{problem.control}]" if problem.control else ""
@@ -74,6 +78,7 @@ def _state(store: Store, cell: Cell, old_key: str, why: bool) -> dict[str, str |
     try:
         if store.has(cell.key):
             record = store.record(cell.key)
+            store.check_files(record)
             state, reason = str(record.status), record.reason
         elif cell.verdict is not None:
             state, reason = str(cell.verdict), cell.reason
@@ -81,7 +86,8 @@ def _state(store: Store, cell: Cell, old_key: str, why: bool) -> dict[str, str |
             state = "stale"
             lines = difference(store.record(old_key).key_document, cell.document) if why else []
         elif store.lease_path(cell.key).exists():
-            state = "running"
+            gone = is_stale(store.lease_path(cell.key))
+            state = "interrupted" if gone else "running"
     except (IntegrityError, SchemaError) as error:
         state, reason = "damaged", str(error)
     return {"cell": name, "state": state, "reason": reason, "lines": lines, "key": cell.key}

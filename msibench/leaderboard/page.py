@@ -38,7 +38,7 @@ from msibench.leaderboard.page_data import (
 from msibench.leaderboard.page_table import table_view
 from msibench.leaderboard.rows import collect
 from msibench.leaderboard.table import leaderboard_table, scheme_of
-from msibench.results.files import write_atomically
+from msibench.results.files import explained, write_atomically
 from msibench.results.index import TrackIndex, read_index
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import Store
@@ -142,13 +142,14 @@ def write_page(
     page = _render(
         content, {} if split else pictures, table, track, index, _damaged(collected.damaged, store)
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    if split:
-        _write_split(folder / IMAGES, pictures)
     path = folder / "index.html"
-    encoded = page.encode("utf-8")
-    if not path.is_file() or path.read_bytes() != encoded:
-        write_atomically(path, encoded)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if split:
+            _write_split(folder / IMAGES, pictures)
+        encoded = page.encode("utf-8")
+        if not path.is_file() or path.read_bytes() != encoded:
+            write_atomically(path, encoded)
     return path
 
 

@@ -14,7 +14,7 @@ from msibench.errors import StoreError
 from msibench.leaderboard.rows import Collected, cells, collect, distinct, measured
 from msibench.leaderboard.table import leaderboard_table, scheme_of
 from msibench.leaderboard.trust import TRUST, trust_sections
-from msibench.results.files import write_atomically
+from msibench.results.files import explained, write_together
 from msibench.results.index import TrackIndex, read_index
 from msibench.results.store import Store, rows_as_parquet
 from msibench.tracks import Track
@@ -42,12 +42,16 @@ def write_leaderboard(store: Store, track: Track, folder: Path) -> Collected:
             f"run it first: msibench run {track.name}"
         )
     collected = collect(store, index)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in leaderboard_files(collected, track, index).items():
-        path = folder / name
-        if not path.is_file() or path.read_bytes() != content:
-            write_atomically(path, content)
+    contents = leaderboard_files(collected, track, index)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        new = {folder / name: content for name, content in contents.items()}
+        write_together({path: new[path] for path in new if not _holds(path, new[path])})
     return collected
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
 
 
 def leaderboard_files(collected: Collected, track: Track, index: TrackIndex) -> dict[str, bytes]:
