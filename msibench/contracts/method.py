@@ -114,6 +114,12 @@ class MethodSpec:
     """What the leaderboard adds to the name, e.g. ``"reimplementation from the abstract"``."""
     never_negative: bool = True
     """A negative value in the output is an error of the method."""
+    each_ion_alone: bool = False
+    """What it makes of an ion image does not depend on the other ion images (a guide may be looked at):
+    the harness may then hand it a section too large for memory a few ion images at a time, with one
+    `upscale` each, and writes each group before the next. Interpolation and networks for single images
+    say so; what factorises or regresses all ion images together must not. Nothing changes for sections
+    that fit."""
     trainable: bool = False
     """It has a `fit` that wants pairs of training sections before it is scored."""
     control: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -97,13 +98,13 @@ def read_section(
         from msibench.io import hdf5, stacks
         from msibench.io.channel_choice import choose_channels
 
-        read = {
+        readers: dict[str, Callable[[Path], MSImage]] = {
             "hdf5": partial(hdf5.read_hdf5, lazily=lazily),
             "npz": stacks.read_npz,
             "tiff": stacks.read_tiff,
             "picture": stacks.read_picture,
-        }[kind]
-        image = choose_channels(read(source), mz, ppm, source.name)
+        }
+        image = choose_channels(readers[kind](source), mz, ppm, source.name)
     if pixel_size_um is not None:
         if not (math.isfinite(pixel_size_um) and pixel_size_um > 0):
             raise ConfigurationError(

@@ -54,9 +54,13 @@ class ArrayFile:
         """Make a float32 array; what is assigned to parts of the result is written there and then."""
         return self._create(name, shape, dtype=np.float32)
 
+    def note(self, key: str, value: Any) -> None:
+        """Write an attribute of the file."""
+        self._file.attrs[key] = value
+
     def _create(self, name: str, shape: tuple[int, ...], **content: Any) -> Any:
         options: dict[str, Any] = {}
-        if len(shape) >= 2 and math.prod(shape):
+        if len(shape) >= 2 and all(shape):
             options = {
                 "chunks": _chunks(shape),
                 "compression": "gzip",

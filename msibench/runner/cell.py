@@ -26,9 +26,10 @@ from msibench.contracts.method import Reporting, Trainable
 from msibench.errors import StoreError
 from msibench.image import Budget, Skip
 from msibench.plugin_manager import resolve_target
-from msibench.results.arrays import write_arrays
+from msibench.results.arrays import array_file, write_arrays
 from msibench.results.files import write_atomically
 from msibench.results.keys import changed_code, plain
+from msibench.runner.parts import goes_in_parts, parts_of, upscale_in_parts
 from msibench.runner.problem_file import read_pairs, read_problem
 from msibench.runner.verdicts import reason_of, status_of
 
@@ -78,8 +79,28 @@ def _work(folder: Path, facts: dict[str, Any], timings: dict[str, float]) -> dic
             method.fit(read_pairs(pairs_file), seed=facts["seed"], budget=Budget())
     warm_up = getattr(method, "warm_up", None)
     if callable(warm_up):
+        first = problem
+        if goes_in_parts(facts.get("each_ion_alone", False), problem):
+            _, first = next(parts_of(problem))
         with _clock(timings, "warm_up"):
-            warm_up(problem)
+            warm_up(first)
+    about = {
+        "schema_version": PREDICTION_SCHEMA,
+        "factor": problem.factor,
+        "unit": problem.low.unit,
+        "pixel_size_um": problem.low.pixel_size_um / problem.factor,
+    }
+    path = folder / "prediction.h5"
+    if goes_in_parts(facts.get("each_ion_alone", False), problem):
+        with array_file(path, about) as file:
+            file.write("mz", problem.low.mz)
+            stack = file.stack("prediction", (problem.low.channels, *problem.fine_shape))
+            done = upscale_in_parts(method, problem, stack)
+        timings["upscale"] = done.seconds
+        if done.skip is not None:
+            path.unlink()
+            return {"status": "not-applicable", "reason": done.skip.reason}
+        return {"status": "ok", "report": done.report}
     with _clock(timings, "upscale"):
         prediction = method.upscale(problem)
         _synchronise(problem.device)
@@ -87,16 +108,7 @@ def _work(folder: Path, facts: dict[str, Any], timings: dict[str, float]) -> dic
     if isinstance(prediction, Skip):
         return {"status": "not-applicable", "reason": prediction.reason, "report": report}
     values = np.asarray(prediction)
-    write_arrays(
-        folder / "prediction.h5",
-        {"prediction": values, "mz": problem.low.mz},
-        {
-            "schema_version": PREDICTION_SCHEMA,
-            "factor": problem.factor,
-            "unit": problem.low.unit,
-            "pixel_size_um": problem.low.pixel_size_um / problem.factor,
-        },
-    )
+    write_arrays(path, {"prediction": values, "mz": problem.low.mz}, about)
     return {"status": "ok", "report": report}
 
 
