@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import signal
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from msibench.cli._planning import planned, planning_options
 from msibench.cli._progress import listener
-from msibench.cli._shared import (
-    catalogue,
-    comma_list,
-    number_list,
-    open_store,
-    output_folder,
-    results_option,
-)
+from msibench.cli._shared import catalogue, comma_list, open_store, output_folder, results_option
 
 if TYPE_CHECKING:
-    from msibench.contracts.method import MethodSpec
-    from msibench.datasets import Card
     from msibench.plugin_manager import Catalogue
     from msibench.results.store import Store
     from msibench.runner.plan import Plan
-    from msibench.runner.run import RunSummary
-    from msibench.tracks import Track
+    from msibench.runner.run import RunSummary, Supervisor
 
 DATA_EPILOG = """
 Example: msibench run                       (the quickstart track on a synthetic section)
@@ -34,45 +27,15 @@ Example: msibench run                       (the quickstart track on a synthetic
 Example: msibench run bladder-x4 --jobs 2
 
 Example: msibench run --data section.imzML --factor 4 --mz 798.54,741.53 --ppm 5
+
+Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 """
+AGAIN_S = 20.0
+"""Between two looks at cells that another run has, for a part of a run."""
 
 
 @click.command(epilog=DATA_EPILOG)
-@click.argument("track", required=False)
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Your own section: imzML, HDF5, npz, TIFF."
-)
-@click.option("--dataset", help="With --data: the card whose m/z set and published scores apply.")
-@click.option("--guide", type=click.Path(path_type=Path), help="With --data: an optical image.")
-@click.option(
-    "--transform", type=click.Path(path_type=Path), help="With --guide: what `register` wrote."
-)
-@click.option(
-    "--factor", type=click.IntRange(1, 32), default=4, show_default=True, help="With --data."
-)
-@click.option("--protocol", "protocols", help="Protocols to run, e.g. area-x4@1,bicubic-x4@1.")
-@click.option("--pixel-size", type=float, help="With --data: µm, where the file does not say.")
-@click.option("--mz", "mz_text", help="m/z values, with commas between.")
-@click.option(
-    "--ppm", type=float, default=5.0, show_default=True, help="Half-width of the m/z window."
-)
-@click.option("--methods", help="Methods or patterns, with commas between.")
-@click.option(
-    "--method",
-    "single",
-    multiple=True,
-    help="path/to/file.py:Class, a folder of `finetune`, or plugin:checkpoint.",
-)
-@click.option(
-    "--weights",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A pretrained file, or a folder of them.",
-)
-@click.option("--datasets", help="Data sets of the track to run.")
-@click.option("--sections", help="Sections to run.")
-@click.option("--metrics", help="Metrics in place of the track's.")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@planning_options
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Cells side by side."
 )
@@ -81,13 +44,16 @@ Example: msibench run --data section.imzML --factor 4 --mz 798.54,741.53 --ppm 5
 )
 @click.option("--timeout", type=float, help="Seconds that one cell may take.")
 @click.option("--memory", type=float, help="GiB that one cell may use.")
-@click.option("--seed", "seeds", type=int, multiple=True, help="Seeds in place of the track's.")
 @click.option("--retry", help="Statuses to run again, e.g. failed,timeout.")
 @click.option(
     "--executor", default="local", show_default=True, help="Where cells run: local, slurm."
 )
 @click.option(
     "--machine", type=click.Path(path_type=Path), help="With --executor slurm: machine.toml."
+)
+@click.option("--shard", help="Run part I of N only, as in 2/8, and write no leaderboard.")
+@click.option(
+    "--cells", help="Run these cells only (keys, or how they begin), and write no leaderboard."
 )
 @click.option(
     "--sandbox",
@@ -102,142 +68,119 @@ def command(**options: Any) -> int:
     """Run TRACK (default: quickstart), or your own section, and write its leaderboard."""
     from msibench.leaderboard.page import write_page
     from msibench.leaderboard.render import write_leaderboard
-    from msibench.results.files import write_atomically
-    from msibench.results.index import update_index
+    from msibench.results.files import explained, write_atomically
+    from msibench.results.index import set_index_aside, update_index
     from msibench.runner.facts import index_cells, track_facts
-    from msibench.runner.plan import Filters, make_plan
     from msibench.runner.run import RunOptions, Supervisor
     from msibench.runner.sandbox import NONE, choose_sandbox
     from msibench.tracks import track_as_text
 
     sandbox = choose_sandbox() if options["sandbox"] else NONE
     found = catalogue(strict=options["strict_plugins"])
-    track, cards = _what_to_run(options, found)
-    extra = [_single(reference, found) for reference in options["single"]]
-    plan = make_plan(
-        track,
-        found,
-        cards=cards,
-        filters=Filters(
-            methods=_with_control(comma_list(options["methods"]), track),
-            datasets=comma_list(options["datasets"]),
-            sections=comma_list(options["sections"]),
-            mz=() if options["data"] else number_list(options["mz_text"], "--mz"),
-        ),
-        seeds=options["seeds"] or None,
-        device=options["device"],
-        extra_methods=extra,
-        given_weights=options["weights"],
-    )
-    if not plan.cells:
-        raise click.UsageError(
-            "nothing to run: the filters leave no cell; see msibench list tracks"
-        )
+    plan = planned(options, found)
+    track = plan.track
+    part = _part_of(plan, options)
     store = open_store(options["results"], create=True)
     quiet = options["as_json"]
     with listener(events=options["events"], quiet=quiet) as listen:
         for note in (f"plugin {n!r} is broken: {why}" for n, why in found.broken.items()):
             click.echo(note, err=True)
-        supervisor = Supervisor(
-            store,
-            found,
-            RunOptions(
-                jobs=options["jobs"],
-                timeout_s=options["timeout"],
-                memory_gb=options["memory"],
-                retry=_statuses(options["retry"]),
-                executor=options["executor"],
-                executor_options={
-                    "cuda": options["device"].startswith("cuda"),
-                    "machine": options["machine"],
-                },
-                threads=options["threads"],
-                given_weights=options["weights"],
-                sandbox=sandbox,
-            ),
-            listen,
+        run_options = RunOptions(
+            jobs=options["jobs"],
+            timeout_s=options["timeout"],
+            memory_gb=options["memory"],
+            retry=_statuses(options["retry"]),
+            executor=options["executor"],
+            executor_options=_executor_options(options),
+            threads=options["threads"],
+            given_weights=options["weights"],
+            sandbox=sandbox,
         )
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: supervisor.stop())
+        if aside := set_index_aside(store, track.name):
+            click.echo(f"the track's index was damaged: set aside in {aside}, made anew", err=True)
         update_index(store, track.name, index_cells(plan.cells), track_facts(plan, found))
-        summary = supervisor.run(plan)
-    _score_what_was_cached(store, plan, found)
+        summary = _carry_out(
+            lambda: Supervisor(store, found, run_options, listen),
+            plan if part is None else part,
+            wait=part is not None,
+        )
+    if part is not None:
+        _tell_part(summary, as_json=quiet or options["events"])
+        return _exit_code(summary)
+    damaged = _score_what_was_cached(store, plan, found)
     folder = output_folder(track, store)
     if options["data"] is not None:  # a section of one's own has no track file: leave one
-        folder.mkdir(parents=True, exist_ok=True)
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "track.toml", track_as_text(track))
     write_leaderboard(store, track, folder)
     page = write_page(store, track, folder)
     _tell(summary, folder, page, as_json=quiet, events=options["events"])
-    return _exit_code(summary)
+    for reason in damaged:
+        click.echo(f"damaged: {reason}", err=True)
+    return 7 if damaged else _exit_code(summary)
 
 
-def _with_control(methods: tuple[str, ...], track: Track) -> tuple[str, ...]:
-    """Add the method that the scores are anchored at, without which there would be none."""
-    if not methods or track.scheme != "anchored" or track.control_method in methods:
-        return methods
-    return (*methods, track.control_method)
+def _carry_out(make: Callable[[], Supervisor], plan: Plan, *, wait: bool) -> RunSummary:
+    """Run a plan; with `wait`, until no other run has any of its cells, or for as long as that helps.
+
+    A part of a run that SLURM has requeued finds the leases of its earlier life, which on other hosts
+    are given up only after a silence.
+    """
+    from time import monotonic
+
+    from msibench.results.leases import STALE_S
+
+    stopped = threading.Event()
+    current: list[Supervisor] = []
+
+    def stop(*_: object) -> None:
+        stopped.set()
+        for supervisor in current:
+            supervisor.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    end = monotonic() + 2 * STALE_S
+    while True:
+        current[:] = [make()]
+        if stopped.is_set():
+            current[0].stop()
+        summary = current[0].run(plan)
+        if not (wait and summary.busy) or monotonic() > end or stopped.wait(AGAIN_S):
+            return summary
 
 
-def _score_what_was_cached(store: Store, plan: Plan, found: Catalogue) -> None:
-    """Bring the scores of cells from earlier runs up to the track's metrics."""
+def _part_of(plan: Plan, options: dict[str, Any]) -> Plan | None:
+    """Return the part of a plan that was asked for; None for all of it."""
+    from msibench.runner.jobs import one_of, with_keys
+
+    if options["shard"] and options["cells"]:
+        raise click.UsageError("--shard and --cells both name a part of the run: give one")
+    if options["shard"]:
+        return replace(plan, cells=tuple(one_of(plan.cells, options["shard"])))
+    if options["cells"]:
+        return replace(plan, cells=tuple(with_keys(plan.cells, comma_list(options["cells"]))))
+    return None
+
+
+def _executor_options(options: dict[str, Any]) -> dict[str, Any]:
+    from msibench.runner.machine import load_machine
+
+    if options["machine"] is not None and options["executor"] != "slurm":
+        raise click.UsageError("--machine goes with --executor slurm")
+    chosen: dict[str, Any] = {"cuda": options["device"].startswith("cuda")}
+    if options["executor"] == "slurm":
+        chosen["machine"] = load_machine(options["machine"])
+    return chosen
+
+
+def _score_what_was_cached(store: Store, plan: Plan, found: Catalogue) -> list[str]:
+    """Bring the scores of cells from earlier runs up to the track's metrics; return what is damaged."""
     from msibench.runner.rescore import rescore
 
     metrics = [found.metric(name) for name in plan.track.metrics]
-    rescore(store, [cell.key for cell in plan.cells], metrics)
-
-
-def _what_to_run(options: dict[str, Any], found: Catalogue) -> tuple[Track, dict[str, Card]]:
-    from msibench.datasets import load_card
-    from msibench.runner.own_section import card_for_file
-    from msibench.tracks import DEFAULT_TRACK, ProblemSet, Track, load_track
-
-    protocols = comma_list(options["protocols"])
-    metrics = comma_list(options["metrics"])
-    cards: dict[str, Card] = {}
-    if options["data"] is not None:
-        base = load_card(found.dataset(options["dataset"])) if options["dataset"] else None
-        card = card_for_file(
-            options["data"],
-            guide=options["guide"],
-            transform=options["transform"],
-            mz=number_list(options["mz_text"], "--mz"),
-            ppm=options["ppm"],
-            pixel_size_um=options["pixel_size"],
-            base=base,
-        )
-        cards[card.name] = card
-        chosen = protocols or (f"area-x{options['factor']}@1",)
-        track = Track(
-            name=_safe_name(card.name),
-            title=card.title,
-            description="Coarse ion images are made from your own section; the section is the truth.",
-            problems=(ProblemSet(dataset=card.name, protocols=chosen),),
-        )
-    else:
-        for name in ("guide", "transform", "dataset", "pixel_size"):
-            if options[name] is not None:
-                raise click.UsageError(f"--{name.replace('_', '-')} goes with --data FILE")
-        track = load_track(options["track"] or DEFAULT_TRACK)
-        if protocols:
-            problems = tuple(replace(p, protocols=protocols) for p in track.problems)
-            track = replace(track, problems=problems)
-    return (replace(track, metrics=metrics) if metrics else track), cards
-
-
-def _single(reference: str, found: Catalogue) -> MethodSpec:
-    """Make a method from a file (``file.py:Class``), a training's folder, or ``plugin:checkpoint``."""
-    from msibench.plugin_manager import method_from_file, method_from_plugin
-
-    if ".py:" in reference:
-        return method_from_file(reference)
-    if Path(reference).is_dir():
-        from msibench.training.variants import method_from_training
-
-        return method_from_training(Path(reference), found)
-    if ":" in reference:
-        return method_from_plugin(reference, found)
-    return found.method(reference)
+    return list(rescore(store, [cell.key for cell in plan.cells], metrics).damaged.values())
 
 
 def _statuses(text: str | None) -> frozenset[str]:
@@ -248,10 +191,6 @@ def _statuses(text: str | None) -> frozenset[str]:
         if name not in set(Status):
             raise click.BadParameter(f"--retry takes statuses, {', '.join(Status)}; got {name!r}")
     return frozenset(wanted)
-
-
-def _safe_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
 
 
 def _tell(summary: RunSummary, folder: Path, page: Path, *, as_json: bool, events: bool) -> None:
@@ -278,9 +217,30 @@ def _tell(summary: RunSummary, folder: Path, page: Path, *, as_json: bool, event
         click.echo(f"leaderboard: {folder / 'README.md'}\npage: {page}")
 
 
+def _tell_part(summary: RunSummary, *, as_json: bool) -> None:
+    import json
+
+    facts = {
+        "ran": summary.ran,
+        "cached": summary.cached,
+        "busy": summary.busy,
+        "statuses": summary.counts,
+    }
+    if as_json:
+        click.echo(json.dumps(facts, sort_keys=True))
+    else:
+        counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.counts.items()))
+        click.echo(
+            f"{counts}; {summary.ran} run now, {summary.cached} were stored already, "
+            f"{summary.busy} are left to another run"
+        )
+
+
 def _exit_code(summary: RunSummary) -> int:
     from msibench.results.schema import FAILURES
 
+    if summary.changed:
+        return 7
     if any(summary.counts.get(str(status), 0) for status in FAILURES):
         return 3
     if not summary.counts.get("ok", 0):

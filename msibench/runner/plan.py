@@ -75,6 +75,14 @@ class Cell:
         return self.competitor.spec
 
     @property
+    def name(self) -> str:
+        """What messages call it: method, section, protocol, control."""
+        problem = self.problem
+        control = f" [{problem.control}]" if problem.control else ""
+        section = f"{problem.card.name}/{problem.section}"
+        return f"{self.label} · {section} · {problem.protocol.name}{control}"
+
+    @property
     def document(self) -> dict[str, Any]:
         """What the key stands for, in full."""
         return key_document(self.competitor, self.problem, self.seed, self.device)

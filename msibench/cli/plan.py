@@ -1,0 +1,202 @@
+"""``msibench plan``: what a run would do, and scripts for sites where submitit may not be installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from msibench.cli._planning import as_arguments, planned, planning_options
+from msibench.cli._shared import catalogue, results_option
+
+if TYPE_CHECKING:
+    from msibench.results.store import Store
+    from msibench.runner.plan import Plan
+    from msibench.runner.preview import Forecast, Summary
+
+EPILOG = """
+Example: msibench plan bladder-x4
+
+Example: msibench plan bladder-x4 --sbatch --machine machine.toml --out scripts && scripts/submit.sh
+"""
+SHOWN_NOTES = 8
+
+
+@click.command(epilog=EPILOG)
+@planning_options
+@click.option("--timeout", type=float, help="Seconds that one cell may take.")
+@click.option("--memory", type=float, help="GiB that one cell may use.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of each cell.")
+@click.option("--retry", help="Statuses to run again, e.g. failed,timeout.")
+@click.option("--sbatch", is_flag=True, help="Print scripts for sbatch; nothing is submitted.")
+@click.option("--machine", type=click.Path(path_type=Path), help="With --sbatch: machine.toml.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="With --sbatch: a folder for the scripts.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print every cell as JSON.")
+@results_option
+def command(**options: Any) -> int:
+    """Show which cells of TRACK a run would run, which are stored, and how long it would take."""
+    from msibench.cli.run import _statuses
+    from msibench.runner.preview import preview
+
+    for name in ("machine", "out"):
+        if options[name] is not None and not options["sbatch"]:
+            raise click.UsageError(f"--{name} goes with --sbatch")
+    plan = planned(options, catalogue())
+    store = _store(options["results"])
+    forecasts = preview(plan, store, _statuses(options["retry"]))
+    if options["sbatch"]:
+        return _scripts(plan, forecasts, options)
+    if options["as_json"]:
+        click.echo(json.dumps(_facts(plan, forecasts), indent=1, sort_keys=True))
+    else:
+        _show(plan, forecasts)
+    return 0
+
+
+def _store(results: Path | None) -> Store | None:
+    from msibench.results.store import Store
+
+    root = _root(results)
+    return Store.open(root, create=False) if (root / "store.json").exists() else None
+
+
+def _root(results: Path | None) -> Path:
+    return results or Path(os.environ.get("MSIBENCH_RESULTS", "results"))
+
+
+def _facts(plan: Plan, forecasts: Sequence[Forecast]) -> dict[str, Any]:
+    from msibench.runner.preview import by_method, summed
+
+    return {
+        "track": plan.track.name,
+        "notes": list(plan.notes),
+        "total": _summary(summed("total", forecasts)),
+        "methods": [_summary(each) for each in by_method(forecasts)],
+        "cells": [
+            {
+                "key": each.cell.key,
+                "cell": each.cell.name,
+                "method": each.cell.label,
+                "dataset": each.cell.problem.card.name,
+                "section": each.cell.problem.section,
+                "protocol": each.cell.problem.protocol.name,
+                "control": each.cell.problem.control,
+                "seed": each.cell.seed,
+                "device": each.cell.device,
+                "what": each.what,
+                "reason": each.reason,
+                "seconds": round(each.seconds, 3),
+                "time_from": "stored cells" if each.measured else "the method's declaration",
+            }
+            for each in forecasts
+        ],
+    }
+
+
+def _summary(summary: Summary) -> dict[str, Any]:
+    return {
+        "method": summary.method,
+        **summary.counts,
+        "seconds": round(summary.seconds, 3),
+        "measured": summary.measured,
+    }
+
+
+def _show(plan: Plan, forecasts: Sequence[Forecast]) -> None:
+    from tabulate import tabulate
+
+    from msibench.runner.preview import BUSY, NOT_APPLICABLE, RUN, STORED, by_method, summed
+
+    total = summed("total", forecasts)
+    rows = [
+        [
+            each.method,
+            *(each.counts[what] or "" for what in (RUN, STORED, NOT_APPLICABLE, BUSY)),
+            duration(each),
+        ]
+        for each in [*by_method(forecasts), total]
+    ]
+    heads = ["method", "to run", "stored", "not applicable", "elsewhere", "time"]
+    click.echo(tabulate(rows, heads, disable_numparse=True))
+    reasons = dict.fromkeys(
+        f"{each.cell.label} on {each.cell.problem.card.name}: {each.reason}"
+        for each in forecasts
+        if each.what == NOT_APPLICABLE
+    )
+    notes = (*plan.notes, *reasons)
+    for line in notes[:SHOWN_NOTES]:
+        click.echo(f"note: {line}")
+    if len(notes) > SHOWN_NOTES:
+        click.echo(f"note: … and {len(notes) - SHOWN_NOTES} more (--json lists them)")
+    if not total.measured:
+        click.echo("≤: at most, by the method's own declaration; no cell of it is stored yet")
+    if total.counts[RUN]:
+        click.echo("The time is that of all cells one after another.")
+
+
+def duration(summary: Summary) -> str:
+    """Return the expected time of cells as words."""
+    seconds = summary.seconds
+    if not seconds:
+        return ""
+    if seconds < 90:
+        text = f"{seconds:.0f} s"
+    elif seconds < 5400:
+        text = f"{seconds / 60:.0f} min"
+    else:
+        text = f"{seconds / 3600:.1f} h"
+    return text if summary.measured else f"≤ {text}"
+
+
+def _scripts(plan: Plan, forecasts: Sequence[Forecast], options: dict[str, Any]) -> int:
+    from msibench.results.files import write_atomically
+    from msibench.runner.jobs import Asked
+    from msibench.runner.machine import load_machine
+    from msibench.runner.preview import BUSY, RUN
+    from msibench.runner.sbatch import scripts
+
+    if options["data"] is not None:
+        raise click.UsageError("--sbatch wants a track: write a card for your own section first")
+    if options["as_json"]:
+        raise click.UsageError("--sbatch prints scripts, --json the cells: give one")
+    root = ["--results", str(_root(options["results"]).resolve())]
+    arguments = as_arguments(options)
+    machine = load_machine(options["machine"])
+    track = arguments[0] if options["track"] is not None else "quickstart"
+    retry = [] if options["retry"] is None else ["--retry", options["retry"]]
+    made = scripts(
+        [each.cell for each in forecasts if each.what in {RUN, BUSY}],
+        command=["run", *arguments, *root, *retry],
+        finish=[[name, track, *root] for name in ("leaderboard", "report")],
+        track=plan.track.name,
+        limits=plan.track.limits,
+        asked=Asked(
+            timeout_s=options["timeout"], memory_gb=options["memory"], threads=options["threads"]
+        ),
+        machine=machine,
+        python=machine.python or shlex.quote(sys.executable),
+    )
+    folder = options["out"]
+    for script in made:
+        if folder is None:
+            click.echo(f"# ---- {script.name}\n{script.text}")
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / script.name, script.text)
+        (folder / script.name).chmod(0o755)
+    if folder is not None:
+        for old in folder.glob("cells-*.sbatch"):
+            if old.name not in {script.name for script in made}:
+                old.unlink()
+        click.echo(f"{len(made)} files in {folder}; submit them with: {folder / 'submit.sh'}")
+    return 0
