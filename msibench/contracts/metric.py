@@ -39,6 +39,27 @@ class Evaluation:
     seed: int = 0
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class SectionParts:
+    """A large section, for metrics that look at all its ion images: read a part at a time."""
+
+    channels: int
+    shape: tuple[int, int]
+    """``(row, column)`` of the fine grid."""
+    mask: NDArray[np.bool_] | None
+    """Tissue; None when nothing is known."""
+    groups: tuple[slice, ...]
+    """Ion images that may be held at once, in order."""
+    bands: tuple[slice, ...]
+    """Rows that may be held at once, all ion images of them, from the top."""
+    ions: Callable[[slice], Evaluation]
+    """Read the whole images of some channels."""
+    seed: int = 0
+    """Of the cell."""
+    rows: Callable[[slice], tuple[NDArray[np.float32], NDArray[np.float32]]]
+    """Read prediction and truth of some rows, ``(channel, row, column)`` each; needs a truth."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
     """One value per ion image, and why a value is NaN."""
@@ -67,6 +88,15 @@ class MetricSpec:
     ``(..., row, column)``, one value per image, and beside it in the same module
     ``why_undefined(test, reference, *, mask=None, **params) -> list[str]``, one reason per image,
     empty where the value stands. ``contextual``: ``f(evaluation, **params) -> Scored``."""
+    each_ion_alone: bool = False
+    """A contextual metric whose value for an ion image does not depend on the others (as that of a
+    full-reference metric never does): a large section is then scored a few ion images at a time, with
+    the same values. Any other contextual metric may offer, in the same module,
+    ``evaluate_in_parts(parts: SectionParts, **params) -> Scored``; without it, a section that would
+    take too much memory has NaN, with that reason."""
+    largest_image: int | None = None
+    """Pixels of the largest image that it can look at within a few GB; beyond, its value is NaN with
+    that reason. None: as many as there are."""
     params: Mapping[str, Any] = field(default_factory=dict)
     regions: tuple[str, ...] = ("image", "tissue")
     """Where it is computed: the whole image, inside the tissue mask."""

@@ -130,7 +130,7 @@ def _score_again(
     try:
         staged = load_staged_once(problem)
         stored = store.metric_rows(record)
-        arrays, _ = read_arrays(folder / PREDICTION, ("prediction",))
+        arrays, _ = read_arrays(folder / PREDICTION, ("prediction",), lazily=("prediction",))
     except IntegrityError as error:
         checked.faults.append(str(error))
         return

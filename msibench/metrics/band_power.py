@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.host import (
@@ -39,6 +40,11 @@ def band_power(test: Any, reference: Any, *, above: float, below: float = 0.5) -
     -------
     One value per image, ``(...)``; NaN where the reference has no power in the band or a pixel is
     not finite.
+
+    Notes
+    -----
+    The spectrum is that of the whole image, however large; images are taken one after the other, each
+    with about 12 times its own float64 size.
     """
     _, back = to_host(test, "test")
     return back(_ratio(test, reference, np.array([above, below]))[..., 0])
@@ -79,18 +85,25 @@ def _ratio(test: Any, reference: Any, edges: Floats) -> Floats:
     check_pair(images, truth)
     if not (np.diff(edges) > 0).all() or edges[0] < 0:
         raise ValueError(f"expected rising frequencies of at least 0, got {edges.tolist()}")
-    usable = finite_images(images, truth)
     frequency = frequencies((images.shape[-2], images.shape[-1]))
     band = (
         np.searchsorted(edges, frequency, side="left") - 1
     )  # above the lower edge, up to the upper
     band[(frequency == 0) | (band >= len(edges) - 1)] = -1
-    keep = usable[..., None, None]
+    batch, shape = images.shape[:-2], images.shape[-2:]
+    pairs = zip(images.reshape(-1, *shape), truth.reshape(-1, *shape), strict=True)
+    # One pair at a time: a spectrum takes twice the memory of its image.
+    ratios = [_ratio_of(image, other, band, len(edges) - 1) for image, other in pairs]
+    return np.array(ratios, dtype=np.float64).reshape(*batch, len(edges) - 1)
+
+
+def _ratio_of(image: Floats, truth: Floats, band: NDArray[np.intp], count: int) -> Floats:
+    """Return the power ratio of one pair in each band; NaN where a pixel is not finite."""
+    if not finite_images(image, truth):
+        return np.full(count, np.nan)
     mine, own = (
-        ring_sums(np.abs(spectrum(np.where(keep, stack, 0.0))) ** 2, band, len(edges) - 1)
-        for stack in (images, truth)
+        ring_sums(np.asarray(np.abs(spectrum(one)) ** 2), band, count) for one in (image, truth)
     )
-    scale = (np.abs(np.where(keep, truth, 0.0)).max(axis=(-2, -1), initial=0.0) ** 2)[..., None]
-    there = own > 1e-24 * scale * (truth.shape[-2] * truth.shape[-1]) ** 2
-    ratio = np.divide(mine, own, out=np.full_like(mine, np.nan), where=there)
-    return np.where(usable[..., None], ratio, np.nan)
+    scale = np.abs(truth).max(initial=0.0) ** 2
+    there = own > 1e-24 * scale * truth.size**2
+    return np.divide(mine, own, out=np.full_like(mine, np.nan), where=there)

@@ -12,7 +12,6 @@ from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.host import (
     NOT_FINITE,
     Floats,
-    check_pair,
     factor_between,
     finite_images,
     first_reason,
@@ -51,15 +50,19 @@ def consistency(
     Returns
     -------
     One value per image, ``(...)``; NaN where the low image is zero or a pixel is not finite.
+
+    Notes
+    -----
+    Norms are sums over the whole image, and images are degraded one after the other: a large image
+    needs about 4 times its own float64 size.
     """
     fine, back = to_host(test, "test")
     coarse, _ = to_host(low, "low")
     factor = factor_between(fine, coarse)
-    stack = fine.reshape(-1, *fine.shape[-2:]).astype(np.float32)
-    again = np.asarray(degrade(stack), dtype=np.float64).reshape(
-        *fine.shape[:-2], *coarse.shape[-2:]
-    )
-    check_pair(again, coarse)
+    again = np.empty_like(coarse)
+    places = again.reshape(-1, *coarse.shape[-2:])  # a view: one image after the other
+    for place, image in zip(places, fine.reshape(-1, *fine.shape[-2:]), strict=True):
+        place[:] = np.asarray(degrade(image[None].astype(np.float32)), dtype=np.float64)[0]
     difference = again - coarse
     with np.errstate(divide="ignore", invalid="ignore"):
         if counts is None:

@@ -53,6 +53,9 @@ def guide_leakage(
 
     Notes
     -----
+    A large image is regressed as a whole, with the guide's channels in memory three times; ion images
+    are taken one after the other.
+
     Counting noise in the truth weakens the regression, so on measured data part of what is rightly
     taken from the guide counts as leaked: read the value beside those of the wrong-guide controls
     and of other methods on the same section.
@@ -70,20 +73,17 @@ def guide_leakage(
         )
     inside = np.ones(images.shape[-2:], bool) if mask is None else np.asarray(mask, dtype=bool)
     inside = inside & np.isfinite(bands).all(axis=0)
-    usable = finite_images(images, truth) & finite_images(coarse)
-    keep = usable[..., None, None]
-    enlarged = bicubic(np.where(keep, coarse, 0.0), factor)
     shown = _high_pass(np.nan_to_num(bands), factor)[:, inside]
-    added, real = (
-        _high_pass(np.where(keep, stack, 0.0) - enlarged, factor)[..., inside].reshape(
-            int(np.prod(images.shape[:-2])), int(inside.sum())
-        )
-        for stack in (images, truth)
-    )
-    scale = np.abs(enlarged).max(axis=(-2, -1), initial=0.0).ravel()
-    values = [_leaked(d, t, shown, floor) for d, t, floor in zip(added, real, scale, strict=True)]
-    result = np.array(values).reshape(images.shape[:-2])
-    return back(np.where(usable, result, np.nan))
+    values = []
+    stacks = (stack.reshape(-1, *stack.shape[-2:]) for stack in (images, truth, coarse))
+    for image, other, small in zip(*stacks, strict=True):  # one at a time: five images' worth each
+        if not (finite_images(image, other) and finite_images(small)):
+            values.append(float("nan"))
+            continue
+        enlarged = bicubic(small, factor)
+        added, real = (_high_pass(one - enlarged, factor)[inside] for one in (image, other))
+        values.append(_leaked(added, real, shown, float(np.abs(enlarged).max(initial=0.0))))
+    return back(np.array(values, dtype=np.float64).reshape(images.shape[:-2]))
 
 
 def evaluate(evaluation: Evaluation, *, against: str = "guide") -> Scored:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from msibench.contracts.metric import Evaluation, Scored
+from msibench.contracts.metric import Evaluation, Scored, SectionParts
 from msibench.metrics.host import (
     NOT_FINITE,
     Floats,
@@ -80,26 +81,59 @@ def noise_ceiling(
         usable = usable & finite_images(signal)
         values = np.asarray(metric(np.nan_to_num(signal), images), dtype=np.float64)
         return back(np.where(usable, values, np.nan))
+    batch, grid = images.shape[:-2], images.shape[-2:]
+    flat = images.reshape(-1, *grid)
+    known = None if counts is None else np.broadcast_to(np.asarray(counts, np.float64), batch)
+    ions = [None] * len(flat) if known is None else list(known.ravel())
+    models = [_Model.of(image, n, mask) for image, n in zip(flat, ions, strict=True)]
+    values = _mean_of_draws(metric, lambda: models, len(models), seed, draws)
+    return back(np.where(usable, values.reshape(batch), np.nan))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Model:
+    """What stands in for the signal of one image, and the noise that is put on it."""
+
+    signal: Floats
+    ions: float | None
+    """Ions per unit; None: Gaussian noise."""
+    sigma: Floats
+    """Standard deviation per pixel; empty where ions are known."""
+    told: bool
+    """Whether there is any noise to put on."""
+
+    @classmethod
+    def of(cls, image: Floats, ions: float | None, mask: ArrayLike | None) -> _Model:
+        """Estimate both from one image, finite."""
+        if ions is None:
+            sigma = np.nan_to_num(noise_map(image, mask))
+            return cls(_wiener(image, sigma**2), None, sigma, bool((sigma > 0).any()))
+        each = float(ions) if ions > 0 else 1.0
+        signal = np.clip(_wiener(image, None, each), 0.0, None)
+        return cls(signal, each, np.empty(0), bool(ions > 0))
+
+    def measured(self, rng: np.random.Generator) -> Floats:
+        """Return the signal with fresh noise."""
+        if self.ions is None:
+            return np.asarray(self.signal + self.sigma * rng.standard_normal(self.signal.shape))
+        return np.asarray(rng.poisson(self.signal * self.ions) / self.ions)
+
+
+def _mean_of_draws(
+    metric: Metric, models: Callable[[], Iterable[_Model]], count: int, seed: int, draws: int
+) -> Floats:
+    """Return the mean of ``metric(signal, measured)`` per image; NaN without any noise.
+
+    One stream serves all images, drawn one after the other, so that it does not matter whether they
+    are all in memory or read anew for each draw.
+    """
     rng = np.random.default_rng(seed)
-    if counts is None:
-        sigma = np.nan_to_num(noise_map(images, mask))
-        usable = usable & (sigma > 0).any(axis=(-2, -1))
-    else:
-        ions = np.broadcast_to(np.asarray(counts, dtype=np.float64), images.shape[:-2])
-        usable = usable & (ions > 0)
-        ions = np.where(ions > 0, ions, 1.0)[..., None, None]
-    if counts is None:
-        signal = _wiener(images, sigma**2)
-    else:
-        signal = np.clip(_wiener(images, None, ions), 0.0, None)
-    total = np.zeros(images.shape[:-2])
+    total, told = np.zeros(count), np.zeros(count, dtype=np.bool_)
     for _ in range(draws):
-        if counts is None:
-            measured = signal + sigma * rng.standard_normal(images.shape)
-        else:
-            measured = rng.poisson(signal * ions) / ions
-        total = total + np.asarray(metric(signal, measured), dtype=np.float64)
-    return back(np.where(usable, total / draws, np.nan))
+        for place, model in enumerate(models()):
+            total[place] += float(np.asarray(metric(model.signal, model.measured(rng))))
+            told[place] = model.told
+    return np.where(told, total / draws, np.nan)
 
 
 def noise_map(images: Any, mask: ArrayLike | None = None) -> Floats:
@@ -190,11 +224,63 @@ def evaluate(evaluation: Evaluation, *, metric: str = "psnr") -> Scored:
                 function, truth[known], counts=counts[known], seed=evaluation.seed
             )
         values[~known] = noise_ceiling(function, truth[~known], mask=mask, seed=evaluation.seed)
-    flat = (source == ESTIMATED) & np.isnan(values)
+    return _scored(values, source, finite_images(truth), metric)
+
+
+def evaluate_in_parts(parts: SectionParts, *, metric: str = "psnr") -> Scored:
+    """Ceiling of one large section, as `evaluate`: to the last bit, as one stream serves all images.
+
+    Without the noise-free signal the truth is read, and its noise estimated, once per draw.
+    """
+    from importlib import import_module
+
+    function: Metric = getattr(import_module(f"msibench.metrics.{metric}"), metric)
+    values, source = np.full(parts.channels, np.nan), np.full(parts.channels, ESTIMATED)
+    finite = np.zeros(parts.channels, dtype=np.bool_)
+    counts: list[float | None] = [None] * parts.channels
+
+    def images(chosen: NDArray[np.bool_]) -> Iterator[tuple[int, Floats, Evaluation]]:
+        for group in parts.groups:
+            if not chosen[group].any():
+                continue
+            evaluation = parts.ions(group)
+            assert evaluation.truth is not None
+            for place, image in zip(
+                range(group.start, group.stop), evaluation.truth.values, strict=True
+            ):
+                if chosen[place]:
+                    yield place, image.astype(np.float64), evaluation
+
+    first = {group.start: group for group in parts.groups}
+    for place, image, evaluation in images(np.ones(parts.channels, dtype=np.bool_)):
+        finite[place] = np.isfinite(image).all()
+        start = max(begin for begin in first if begin <= place)
+        if evaluation.noise_free is not None:
+            source[place] = EXACT
+            values[place] = noise_ceiling(
+                function, image, noise_free=evaluation.noise_free[place - start]
+            )
+        elif evaluation.counts_per_unit is not None:
+            ions = float(evaluation.counts_per_unit[place - start])
+            if np.isfinite(ions) and ions > 0:
+                counts[place], source[place] = ions, COUNTED
+    for chosen in (source == COUNTED, source == ESTIMATED):
+
+        def models(chosen: NDArray[np.bool_] = chosen) -> Iterator[_Model]:
+            for place, image, _ in images(chosen):
+                clean = image if finite[place] else np.zeros_like(image)
+                yield _Model.of(clean, counts[place], None if counts[place] else parts.mask)
+
+        drawn = _mean_of_draws(function, models, int(chosen.sum()), parts.seed, DRAWS)
+        values[chosen] = np.where(finite[chosen], drawn, np.nan)
+    return _scored(values, source, finite, metric)
+
+
+def _scored(values: Floats, source: Floats, finite: NDArray[np.bool_], metric: str) -> Scored:
     reasons = first_reason(
-        len(truth),
-        (~finite_images(truth), NOT_FINITE),
-        (flat, NO_NOISE),
+        len(values),
+        (~finite, NOT_FINITE),
+        ((source == ESTIMATED) & np.isnan(values), NO_NOISE),
         (np.isnan(values), f"{metric} of the signal against this truth is undefined"),
     )
     return Scored(values, reasons, {"source": source})

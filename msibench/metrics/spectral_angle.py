@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from msibench.contracts.metric import Evaluation, Scored
+from msibench.contracts.metric import Evaluation, Scored, SectionParts
 from msibench.metrics.host import Floats, check_pair, to_host
 
 ONE_ION = "an angle needs at least two ion images"
@@ -61,5 +62,26 @@ def evaluate(evaluation: Evaluation) -> Scored:
         measured &= truth.mask
     if not measured.any():
         return Scored(np.array([np.nan]), (EMPTY,), {"map": angle})
+    return _scored(angle, measured)
+
+
+def evaluate_in_parts(parts: SectionParts) -> Scored:
+    """Score a large section band by band of rows, all ion images of a band together; as `evaluate`."""
+    if parts.channels < 2:
+        return Scored(np.array([np.nan]), (ONE_ION,))
+    angle = np.full(parts.shape, np.nan)
+    measured = np.zeros(parts.shape, dtype=np.bool_)
+    for band in parts.bands:
+        prediction, truth = parts.rows(band)
+        angle[band] = spectral_angle(prediction, truth)
+        measured[band] = np.any(truth != 0, axis=0)
+    if parts.mask is not None:
+        measured &= parts.mask
+    if not measured.any():
+        return Scored(np.array([np.nan]), (EMPTY,), {"map": angle})
+    return _scored(angle, measured)
+
+
+def _scored(angle: Floats, measured: NDArray[np.bool_]) -> Scored:
     inside = np.where(np.isnan(angle), 90.0, angle)[measured]
     return Scored(np.array([inside.mean()]), ("",), {"map": angle})

@@ -106,7 +106,7 @@ def _rescore_one(
     if not stale:
         return
     names = {name.partition("@")[0] for name in stale}
-    arrays, _ = read_arrays(path, ("prediction",))
+    arrays, _ = read_arrays(path, ("prediction",), lazily=("prediction",))
     again = [spec for spec in metrics if spec.name in names]
     rows = score(arrays["prediction"], staged, again, seed=record.seed)
     kept = old[~old["metric"].isin(names)]

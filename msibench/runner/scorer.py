@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from msibench.contracts.metric import Evaluation, MetricSpec, Scored
 from msibench.errors import MissingWeightsError
+from msibench.io.stored_stack import is_large
 from msibench.plugin_manager import resolve_target
 from msibench.results.keys import digest_of
 from msibench.results.store import ROW_COLUMNS, empty_rows
@@ -30,7 +31,8 @@ def score(
 ) -> pd.DataFrame:
     """Compute every metric of one prediction.
 
-    A metric that fails costs its own rows: they are NaN and say why. A metric that does not apply
+    A large section is scored a few ion images at a time, with the same values
+    (`msibench.runner.large_score`). A metric that fails costs its own rows: they are NaN and say why. A metric that does not apply
     (no truth, no guide) has no rows.
 
     Returns
@@ -39,14 +41,18 @@ def score(
     """
     import pandas as pd
 
+    if is_large(prediction.shape):
+        from msibench.runner.large_score import score_in_parts
+
+        return score_in_parts(prediction, staged, metrics, seed=seed)
     frames = []
     border = staged.protocol.border
     for spec in metrics:
-        if not _applies(spec, staged):
+        if not applies(spec, staged):
             continue
-        for region, mask in _regions(spec, staged, border):
-            values, reasons = _compute(spec, prediction, staged, mask, border, seed)
-            frames.append(_frame(spec, region, values, reasons, staged.low.mz))
+        for region, mask in regions_of(spec, staged, border):
+            values, reasons = compute(spec, prediction, staged, mask, border, seed)
+            frames.append(frame(spec, region, values, reasons, staged.low.mz))
     return pd.concat(frames, ignore_index=True) if frames else empty_rows()
 
 
@@ -71,8 +77,8 @@ def score_keys(
     return {
         f"{spec.name}@{region}": score_key(spec, region, prediction_digest, staged.digest)
         for spec in metrics
-        if _applies(spec, staged)
-        for region, _ in _regions(spec, staged, staged.protocol.border)
+        if applies(spec, staged)
+        for region, _ in regions_of(spec, staged, staged.protocol.border)
     }
 
 
@@ -92,7 +98,8 @@ def evaluation_of(prediction: NDArray[np.float32], staged: Staged, *, seed: int 
     )
 
 
-def _applies(spec: MetricSpec, staged: Staged) -> bool:
+def applies(spec: MetricSpec, staged: Staged) -> bool:
+    """Whether everything is there that a metric needs."""
     there: Mapping[str, object] = {
         "truth": staged.truth,
         "low": staged.low,
@@ -109,9 +116,10 @@ def _mask(staged: Staged) -> NDArray[np.bool_] | None:
     return None if staged.truth is None else staged.truth.mask
 
 
-def _regions(
+def regions_of(
     spec: MetricSpec, staged: Staged, border: int
 ) -> list[tuple[str, NDArray[np.bool_] | None]]:
+    """Return where a metric is computed: a name and the pixels, None for all."""
     mask = _mask(staged)
     regions: list[tuple[str, NDArray[np.bool_] | None]] = []
     for region in spec.regions:
@@ -122,7 +130,7 @@ def _regions(
     return regions
 
 
-def _compute(
+def compute(
     spec: MetricSpec,
     prediction: NDArray[np.float32],
     staged: Staged,
@@ -130,7 +138,15 @@ def _compute(
     border: int,
     seed: int,
 ) -> tuple[Values, list[str]]:
+    """Compute one metric in one region: a value and a reason (empty where it stands) per ion image."""
     channels = prediction.shape[0]
+    pixels = prediction.shape[1] * prediction.shape[2]
+    if spec.largest_image is not None and pixels > spec.largest_image:
+        reason = (
+            f"not computed: an image of {prediction.shape[1]} x {prediction.shape[2]} pixels; this "
+            f"metric can look at {spec.largest_image} at most within a few GB"
+        )
+        return np.full(channels, np.nan), [reason] * channels
     lacking = [name for name in spec.weights if find_weight(name) is None]
     if lacking:
         how = " ".join(f"msibench weights fetch {name}" for name in lacking)
@@ -163,9 +179,10 @@ def _compute(
         return np.full(channels, np.nan), [message] * channels
 
 
-def _frame(
+def frame(
     spec: MetricSpec, region: str, values: Values, reasons: list[str], mz: Values
 ) -> pd.DataFrame:
+    """Return the rows of one metric and region."""
     import pandas as pd
 
     per_channel = values.shape[0] == mz.shape[0] and spec.regions != ("section",)
