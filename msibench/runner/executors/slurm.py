@@ -21,7 +21,14 @@ from typing import Any, cast
 
 from msibench.errors import ConfigurationError
 from msibench.results.files import write_atomically
-from msibench.results.queue import TICKET, batch_folder, queue_folder, read_ticket, sweep_queue
+from msibench.results.queue import (
+    TICKET,
+    batch_folder,
+    queue_folder,
+    read_ticket,
+    sweep_queue,
+    tickets,
+)
 from msibench.results.schema import Status
 from msibench.results.store import Store
 from msibench.runner.child import Job, Outcome
@@ -39,6 +46,8 @@ from msibench.runner.machine import Machine, Request, load_machine
 
 DRAW_S = 20.0
 """Seconds after which drawing cells pauses, so that what was drawn is submitted."""
+BACK_OFF_S = 30.0
+"""Seconds until a refusal that may pass is tried again."""
 FULL = ("MaxSubmit", "Limit", "timed out", "Unable to contact", "temporarily", "try again")
 """Words in sbatch's refusals that time may mend."""
 
@@ -81,6 +90,9 @@ class SlurmExecutor:
             _submitit()
         self._held: dict[str, Queued] = {}
         self._waiting: dict[Request, list[Queued]] = {}
+        self._earlier: dict[str, Seen] | None = {}
+        """What the queue said at the start of the jobs of earlier supervisors; None: nothing."""
+        self._named: dict[str, Mapping[str, Seen]] = {}
         self._not_before = 0.0
         self._over: set[str] = set()
         self._telling: set[str] = set()
@@ -95,6 +107,9 @@ class SlurmExecutor:
         of the process), they go on, and the next run takes them over.
         """
         sweep_queue(self._store)
+        left = [ticket["task"] for ticket in tickets(self._store) if ticket["task"]]
+        seen = self._queue.look(left) if left else {}
+        self._earlier = None if seen is None else dict(seen)
         more = True
         while not self._stop.is_set():
             if more:
@@ -134,7 +149,7 @@ class SlurmExecutor:
             self._held[job.key] = found
             return
         shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._store.make_folder(folder.parent)
         job.folder.rename(folder)
         self._line_up(Queued(replace(job, folder=folder.resolve()), "", ""))
 
@@ -156,15 +171,19 @@ class SlurmExecutor:
             cell.task = self._number_of(cell.batch, ticket["place"])
         if not cell.task:
             return None
-        seen = self._queue.look([cell.task])
-        known = None if seen is None else seen.get(cell.task)
-        return cell if seen is None or (known is not None and known.alive) else None
+        if self._earlier is None:
+            return cell  # SLURM does not answer: judged once it does
+        known = self._earlier.get(cell.task)
+        return cell if known is not None and known.alive else None
 
     def _number_of(self, batch: str, place: int) -> str:
-        named = self._queue.named(job_name(batch)) or {}
-        ends = (f"_{place}",)
-        for task in named:
-            if task.endswith(ends) or "_" not in task:
+        if batch not in self._named:
+            self._named[batch] = self._queue.named(job_name(batch)) or {}
+        named = self._named[batch]
+        for task, seen in named.items():
+            if task.endswith(f"_{place}") or "_" not in task:
+                if self._earlier is not None:
+                    self._earlier[task] = seen
                 return task
         return ""
 
@@ -194,7 +213,7 @@ class SlurmExecutor:
                     self._waiting.setdefault(request, []).extend(cells[start:])
                     if not self._may_pass(error):
                         raise
-                    self._not_before = time.monotonic() + max(30.0, 2 * self.machine.poll_s)
+                    self._not_before = time.monotonic() + BACK_OFF_S
                     self._note(f"SLURM takes no more jobs now, they are tried again: {error}")
                     return
 
@@ -251,13 +270,14 @@ class SlurmExecutor:
         for cell in list(self._held.values()):
             if seen is not None:
                 cell.seen = seen.get(cell.task)
-            if cell.seen is not None and cell.seen.pending and not begun(cell.job.folder):
+            alive = cell.seen is not None and cell.seen.alive
+            if alive and cell.seen and cell.seen.pending and not begun(cell.job.folder):
                 cell.gone_since = None
                 continue
             found = read_outcome(cell.job.folder, cell.job.key)
             if found is not None:
                 ended = self._ended(cell, *found)
-            elif seen is None or (cell.seen is not None and cell.seen.alive):
+            elif seen is None or alive:
                 cell.gone_since = None
                 continue
             else:
@@ -301,17 +321,15 @@ class SlurmExecutor:
         if state.startswith("CANCELLED"):
             reason = f"its job {cell.task} was cancelled, not by this run"
             return self._done(cell, Outcome(status=Status.CANCELLED, reason=reason))
-        if cell.seen is not None and cell.seen.alive is False and cell.seen.pending:
+        if cell.seen is not None and cell.seen.pending:  # it waits for an administrator
             self._queue.cancel([cell.task])
         what = f"{state or 'vanished from the queue'} on {_node(cell) or 'no node'}"
-        if culprit:
-            cell.tries += 1
+        if culprit or state not in {"OUT_OF_MEMORY", "TIMEOUT", "DEADLINE"}:
+            cell.tries += 1  # else another cell of its task is to blame
         if cell.tries > self.machine.retries:
             said = self._last_words(cell)
             reason = f"its job ended {cell.tries} times without a result, last: {what}{said}"
             return self._done(cell, Outcome(status=Status.KILLED, reason=reason))
-        if not culprit:  # it never began; that may not go on for ever either
-            cell.tries += 1
         self._again(cell, what, whole_time=state in {"TIMEOUT", "DEADLINE"})
         return None
 

@@ -189,8 +189,9 @@ def read_outcome(folder: Path, key: str) -> tuple[Outcome, str] | None:
         attempt = facts["attempt"]
         if facts["key"] != key or not isinstance(attempt, str) or Path(attempt).name != attempt:
             return None
-        names = ("reason", "timings", "peaks", "report", "provenance")
-        return Outcome(status=Status(facts["status"]), **{n: facts[n] for n in names}), attempt
+        tables = {name: dict(facts[name]) for name in ("timings", "peaks", "report", "provenance")}
+        outcome = Outcome(status=Status(facts["status"]), reason=str(facts["reason"]), **tables)
+        return outcome, attempt
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
