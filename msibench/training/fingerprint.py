@@ -8,7 +8,7 @@ a thumbnail of every ion image that survives rescaling, re-saving and turning.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,33 @@ def fingerprint(image: MSImage) -> dict[str, Any]:
     ``sha256`` is that of shape and float32 values; ``thumbnails`` holds one hex string per ion image
     with content (64 at most, evenly spread).
     """
-    values = np.ascontiguousarray(image.values, dtype="<f4")
-    digest = hashlib.sha256(f"{values.shape}".encode() + values.tobytes()).hexdigest()
-    usable = [channel for channel in np.nan_to_num(values) if channel.std() > 0]
+    return fingerprint_of((image.channels, *image.shape), lambda channel: image.values[channel])
+
+
+def fingerprint_of(
+    shape: tuple[int, int, int], image_of: Callable[[int], NDArray[np.float32]]
+) -> dict[str, Any]:
+    """Return the fingerprint of a section whose ion images come one at a time.
+
+    Parameters
+    ----------
+    shape
+        ``(channel, row, column)``.
+    image_of
+        Gives the ion image of a channel; called once or twice for each.
+    """
+    digest = hashlib.sha256(f"{shape}".encode())
+    usable = []
+    for channel in range(shape[0]):
+        image = np.ascontiguousarray(image_of(channel), dtype="<f4")
+        digest.update(image.tobytes())
+        if np.nan_to_num(image).std() > 0:
+            usable.append(channel)
     chosen = np.unique(np.linspace(0, len(usable) - 1, min(64, len(usable))).round().astype(int))
-    thumbnails = [_to_hex(thumbnail(usable[i])) for i in chosen] if usable else []
-    return {"sha256": digest, "shape": list(image.shape), "thumbnails": thumbnails}
+    thumbnails = [
+        _to_hex(thumbnail(np.nan_to_num(image_of(usable[place])))) for place in chosen if usable
+    ]
+    return {"sha256": digest.hexdigest(), "shape": list(shape[1:]), "thumbnails": thumbnails}
 
 
 def thumbnail(image: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -6,9 +6,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from msibench.contracts.method import MethodSpec
 from msibench.image import MSImage
-from msibench.training.fingerprint import find_twin, fingerprint
+from msibench.training.fingerprint import find_twin, fingerprint_of
 from msibench.training.patches import to_unit_scale
 from msibench.weights import find
 
@@ -51,7 +54,12 @@ def twin_reason(
     seen = [(entry["section"], entry) for record in records for entry in record["data"]]
     if not seen:
         return ""
-    twin = find_twin(fingerprint(to_unit_scale(image, declared_range)), seen)
+
+    def scaled(channel: int) -> NDArray[np.float32]:
+        one: NDArray[np.float32] = to_unit_scale(image.select([channel]), declared_range).values[0]
+        return one
+
+    twin = find_twin(fingerprint_of((image.channels, *image.shape), scaled), seen)
     if twin is None:
         return ""
     return (

@@ -127,15 +127,15 @@ def upscale_ions(
         for first, part in runner.run(padded):
             fine[first : first + len(part)] = part[:, : fine.shape[1], : fine.shape[2]]
     else:
-        cuts = np.stack([ion[tile.rows, tile.columns] for ion in padded for tile in plan])
-        total = np.zeros(
-            (len(low), padded.shape[1] * facts.factor, padded.shape[2] * facts.factor), np.float32
-        )
-        for first, part in runner.run(cuts):
+        # One ion image is put together at a time: its tiles come one after the other.
+        total = np.zeros([side * facts.factor for side in padded.shape[1:]], np.float32)
+        for first, part in runner.run(_Cuts(padded, plan)):
             for index, image in enumerate(part, start=first):
                 ion, tile = divmod(index, len(plan))
-                plan[tile].add(total[ion], image, facts.factor)
-        fine[:] = total[:, : fine.shape[1], : fine.shape[2]]
+                plan[tile].add(total, image, facts.factor)
+                if tile == len(plan) - 1:
+                    fine[ion] = total[: fine.shape[1], : fine.shape[2]]
+                    total[:] = 0
     if options.quantise8:
         fine = quantise8(fine)
     fine *= gain[:, None, None]
@@ -285,6 +285,22 @@ def _ceil(value: int, step: int) -> int:
     return -(-value // step) * step
 
 
+class _Cuts:
+    """All tiles of all ions, ion after ion, cut out when they are asked for."""
+
+    def __init__(self, ions: NDArray[np.float32], plan: tuple[Tile, ...]) -> None:
+        self.ions, self.plan = ions, plan
+
+    def __len__(self) -> int:
+        return len(self.ions) * len(self.plan)
+
+    def __getitem__(self, place: slice) -> NDArray[np.float32]:
+        chosen = (divmod(index, len(self.plan)) for index in range(*place.indices(len(self))))
+        return np.stack(
+            [self.ions[ion, self.plan[tile].rows, self.plan[tile].columns] for ion, tile in chosen]
+        )
+
+
 # --- the network --------------------------------------------------------------------------------
 
 
@@ -303,10 +319,10 @@ class _Batches:
         self.batch, self.halvings = batch, 0
         self.device, self.precision = torch.device(device), precision
 
-    def run(self, images: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def run(self, images: NDArray[np.float32] | _Cuts) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield (index of the first image, ``(image, row*factor, column*factor)``)."""
         if self.device.type == "cpu":
-            self.batch = min(self.batch, max(1, _CPU_PIXELS // images[0].size))
+            self.batch = min(self.batch, max(1, _CPU_PIXELS // images[:1].size))
         first = 0
         while first < len(images):
             chunk = images[first : first + self.batch]

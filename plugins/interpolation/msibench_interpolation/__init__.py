@@ -15,6 +15,7 @@ def msibench_methods() -> Iterator[MethodSpec]:
             target="msibench_interpolation.method:Interpolation",
             task=Task.SINGLE_IMAGE,
             config={"kernel": name, "clip": True},
+            each_ion_alone=True,
             citation=kernel.citation,
             licence="Apache-2.0",
             title=kernel.title,

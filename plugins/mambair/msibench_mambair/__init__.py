@@ -36,6 +36,7 @@ def msibench_methods() -> Iterator[MethodSpec]:
                 "skip": "none",
             },
             factors=frozenset({factor}),
+            each_ion_alone=True,
             weights=(file,),
             citation="https://doi.org/10.48550/arXiv.2402.15648",
             licence="Apache-2.0; weights: Apache-2.0",

@@ -25,6 +25,7 @@ TINY = MethodSpec(
         "skip": "bicubic",
     },
     factors=frozenset({4}),
+    each_ion_alone=True,
     weights=(
         WeightFile(
             name="mambair-msi-tiny-x4.safetensors",

@@ -22,6 +22,7 @@ SPEC = MethodSpec(
         "skip": "none",
     },
     factors=frozenset(FILES["mosr"]),
+    each_ion_alone=True,
     weights=tuple(FILES["mosr"].values()),
     citation="https://doi.org/10.1038/s42256-023-00677-7",
     licence="Apache-2.0; weights: user-supplied",

@@ -35,6 +35,7 @@ def msibench_methods() -> Iterator[MethodSpec]:
                 "skip": "none",
             },
             factors=frozenset({factor}),
+            each_ion_alone=True,
             weights=(file,),
             citation="https://doi.org/10.1109/ICCVW54120.2021.00210",
             licence="Apache-2.0 (network: spandrel, MIT); weights: Apache-2.0",
