@@ -44,6 +44,7 @@ AGAIN_S = 20.0
 )
 @click.option("--timeout", type=float, help="Seconds that one cell may take.")
 @click.option("--memory", type=float, help="GiB that one cell may use.")
+@click.option("--disk", type=float, help="GiB that one cell may write into its folder.")
 @click.option("--retry", help="Statuses to run again, e.g. failed,timeout.")
 @click.option(
     "--executor", default="local", show_default=True, help="Where cells run: local, slurm."
@@ -89,6 +90,7 @@ def command(**options: Any) -> int:
             jobs=options["jobs"],
             timeout_s=options["timeout"],
             memory_gb=options["memory"],
+            disk_gb=options["disk"],
             retry=_statuses(options["retry"]),
             executor=options["executor"],
             executor_options=_executor_options(options),

@@ -13,7 +13,7 @@ import uuid
 from functools import lru_cache
 from pathlib import Path
 
-_PART = re.compile(r"-(?P<host>[A-Za-z0-9._]+)-(?P<process>\d+)-[0-9a-f]{8}(\.part)?$")
+_PART = re.compile(r"-(?P<host>[A-Za-z0-9._]+)-(?P<process>\d+)-[0-9a-f]{8}(\.|$)")
 
 
 def owned_name(stem: str) -> str:

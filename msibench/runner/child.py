@@ -27,9 +27,9 @@ from msibench.results.schema import Status
 from msibench.runner import guard
 from msibench.runner.disk_use import LOOK_S, MOST_BYTES, too_much
 from msibench.runner.guard import guarded
-from msibench.runner.leftovers import clear_impostors
+from msibench.runner.leftovers import clear_impostors, restore_folder
 from msibench.runner.sandbox import NONE, enclosed, exit_status, inner_environment
-from msibench.runner.verdicts import classify, numbers, read_result
+from msibench.runner.verdicts import classify, numbers, read_result, telling_lines
 
 LOG_HEAD = 256 * 1024
 LOG_TAIL = 256 * 1024
@@ -69,8 +69,12 @@ class Job:
 
     @property
     def tag(self) -> str:
-        """What every process of the cell carries in its environment."""
-        return f"{self.key}:{self.attempt}" if self.attempt else self.key
+        """What every process of the cell carries in its environment.
+
+        Unlike the key it is of this run alone: another run on this machine may be at the same cell
+        for another results folder, and its processes are not ours to end.
+        """
+        return f"{self.key}:{self.attempt or self.folder.name}"
 
     sandbox: str = NONE
     readable: tuple[str, ...] = ()
@@ -124,6 +128,7 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
         with suppress(subprocess.TimeoutExpired):
             process.wait(POLL_S)
     end_everything(process, job, watch.known)
+    lost = restore_folder(job.folder)
     clear_impostors(job.folder)
     log.close(job.folder / "log.txt")
     wall = time.monotonic() - start
@@ -131,6 +136,8 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     peaks = {"rss": watch.peak_rss / 2**20, **numbers(result.get("peaks"), at_most=LARGEST_PEAK)}
     peaks["rss"] = max(peaks["rss"], watch.peak_rss / 2**20)
     code = process.returncode if job.sandbox == NONE else exit_status(process.returncode)
+    if lost:
+        verdict = verdict or (Status.FAILED, lost)
     status, reason = verdict or classify(code, result, log.last_lines())
     return Outcome(
         status=status,
@@ -219,9 +226,8 @@ class BoundedLog:
         return (bytes(self._head) + middle + b"".join(self._tail)).decode(errors="replace")
 
     def last_lines(self, number: int = 3) -> str:
-        """Return the last lines that are not empty."""
-        lines = [line.strip() for line in self.text().splitlines() if line.strip()]
-        return " | ".join(lines[-number:])
+        """Return the last lines that tell something, see `verdicts.telling_lines`."""
+        return telling_lines(self.text(), number)
 
 
 class _Watch:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msibench.errors import ConfigurationError
 from msibench.runner.child import Job
+from msibench.runner.disk_use import MOST_BYTES
 from msibench.runner.plan import Cell
 from msibench.tracks import Limits
 
@@ -19,6 +20,7 @@ class Asked:
     timeout_s: float | None = None
     memory_gb: float | None = None
     threads: int | None = None
+    disk_gb: float | None = None
 
 
 def job_of(cell: Cell, folder: Path, limits: Limits, asked: Asked) -> Job:
@@ -30,6 +32,7 @@ def job_of(cell: Cell, folder: Path, limits: Limits, asked: Asked) -> Job:
         folder=folder,
         timeout_s=asked.timeout_s or limits.timeout_s,
         memory_bytes=None if memory is None else int(memory * 2**30),
+        disk_bytes=MOST_BYTES if asked.disk_gb is None else int(asked.disk_gb * 2**30),
         grace_s=limits.grace_s,
         threads=asked.threads or 0,
         vram_gb=max(resources.vram_gb, 1.0) if cell.device.startswith("cuda") else 0.0,

@@ -14,14 +14,27 @@ FROM_SUPERVISOR = ("log.txt", "metrics.parquet", "record.json")
 """What only the supervisor writes."""
 
 
+def restore_folder(folder: Path) -> str:
+    """Make a cell's folder anew where its method removed it or put a link in its place.
+
+    Returns
+    -------
+    What happened; empty when the folder is there. Nothing that a link points to is touched.
+    """
+    if folder.is_dir() and not folder.is_symlink():
+        return ""
+    with suppress(OSError):
+        remove(folder)
+        folder.mkdir()
+    return "its own folder was gone, or a link, when it ended: a method must leave it be"
+
+
 def clear_impostors(folder: Path) -> None:
     """Remove what a child left under a name of its supervisor's, or under its own as no plain file.
 
     A link called ``log.txt`` would make the supervisor write elsewhere, outside of any sandbox, and a
     pipe called ``result.json`` would hold it for ever.
     """
-    if folder.is_symlink():  # a method put it in its folder's place: nothing there is ours
-        return
     for name in FROM_SUPERVISOR:
         remove(folder / name)
     for name in FROM_CHILD:

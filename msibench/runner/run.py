@@ -95,6 +95,7 @@ class RunOptions:
     jobs: int = 1
     timeout_s: float | None = None
     memory_gb: float | None = None
+    disk_gb: float | None = None
     retry: frozenset[str] = frozenset()
     executor: str = "local"
     executor_options: Mapping[str, Any] = field(default_factory=dict)
@@ -107,7 +108,12 @@ class RunOptions:
     @property
     def asked(self) -> Asked:
         """What it says of every cell's limits."""
-        return Asked(timeout_s=self.timeout_s, memory_gb=self.memory_gb, threads=self.threads)
+        return Asked(
+            timeout_s=self.timeout_s,
+            memory_gb=self.memory_gb,
+            threads=self.threads,
+            disk_gb=self.disk_gb,
+        )
 
 
 class Supervisor:
@@ -400,11 +406,6 @@ class Supervisor:
     ) -> CellRecord:
         """Check and score what a child left, and store the cell."""
         self.store.check_here()
-        if folder.is_symlink() or not folder.is_dir():
-            reason = "its own folder was gone, or a link, when it ended: a method must leave it be"
-            outcome = replace(outcome, status=Status.FAILED, reason=reason)
-            remove(folder)
-            folder = self.store.new_work(cell.key)
         staged_folder = self.store.problem_folder(cell.problem.key)
         staged = load_staged_once(staged_folder)
         record = self._record(cell, outcome)

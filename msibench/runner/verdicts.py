@@ -98,6 +98,21 @@ def classify(code: int, result: Mapping[str, Any], last: str) -> tuple[Status, s
     return Status.FAILED, f"ended with status {code} and left no result; last output: {last}"
 
 
+def telling_lines(log: str, number: int = 3) -> str:
+    """Return the last lines of a log that are not empty, on one line.
+
+    Of a crash that is what the method said before it, its name, and the innermost line of Python;
+    not the whole stack, which stays in the log.
+    """
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    crash = next((i for i, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
+    if crash is None:
+        return " | ".join(lines[-number:])
+    where = next((line for line in lines[crash + 1 :] if line.startswith("File ")), "")
+    kept = [*lines[max(0, crash - number + 1) : crash + 1], where]
+    return " | ".join(line for line in kept if line)
+
+
 def status_of(error: BaseException) -> Status:
     """Return the status of a cell whose method raised `error`; causes count, too."""
     for cause in _chain(error):

@@ -44,22 +44,34 @@ def small_card(tmp_path_factory):
     return card_from_table(table, folder=reader.parent, reader=f"{reader}:read")
 
 
+@pytest.fixture(scope="session")
+def make_bench(catalogue, small_card):
+    """Return a function that opens a bench in a folder, for fixtures that many tests share."""
+    return lambda folder: Bench(Store.open(folder), catalogue, small_card)
+
+
 @pytest.fixture
 def bench(tmp_path, catalogue, small_card):
     """Return a function that runs methods of `misbehaving.py`, or any, and gives their records."""
     return Bench(Store.open(tmp_path / "results"), catalogue, small_card)
 
 
+def misbehaving(name, label="", **config):
+    """Return an entry of a track: a class of `misbehaving.py` (capital letter), or any method."""
+    if name[0].isupper():
+        return Entry(method=f"{MISBEHAVING}:{name}", label=label or name, config=config)
+    return Entry(method=name, config=config)
+
+
 class Bench:
+    entry = staticmethod(misbehaving)
+
     def __init__(self, store, catalogue, card):
         self.store, self.catalogue, self.card = store, catalogue, card
 
     def plan(self, *methods, sections=("synthetic-1",), metrics=("psnr", "rmse"), **track_facts):
         entries = tuple(
-            Entry(method=f"{MISBEHAVING}:{name}", label=name)
-            if name[0].isupper()
-            else Entry(method=name)
-            for name in methods
+            method if isinstance(method, Entry) else misbehaving(method) for method in methods
         )
         limits = {"timeout_s": 60.0, "grace_s": 0.5, **track_facts.pop("limits", {})}
         track = Track(
