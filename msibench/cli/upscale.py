@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from msibench.contracts.method import MethodSpec
-    from msibench.image import GuideImage, MSImage
+    from msibench.contracts.method import Method, MethodSpec
+    from msibench.image import GuideImage, MSImage, Problem, Skip
 
 TRUSTED = 0.05
 """Relative disagreement with the input above which a result is called a contradiction."""
@@ -63,14 +63,16 @@ def command(
     outputs: tuple[Path, ...],
 ) -> int:
     """Put the ion images of SECTION on a grid FACTOR times finer with METHOD."""
-    from dataclasses import replace
+    from contextlib import ExitStack
+    from tempfile import TemporaryDirectory
 
     import numpy as np
 
     from msibench.cli.check import setting
     from msibench.image import Problem, Skip
-    from msibench.io.export import format_of, write_image
+    from msibench.io.export import format_of
     from msibench.io.read import read_section
+    from msibench.runner.parts import goes_in_parts
     from msibench.runner.plan import resolve_config
 
     for output in outputs:
@@ -87,19 +89,57 @@ def command(
         seed=seed,
     )
     made = _build(spec, config)
-    fine = made.upscale(problem)
-    if isinstance(fine, Skip):
-        click.echo(f"{method} cannot do this: {fine.reason}", err=True)
-        return 3
-    fine = np.asarray(fine, dtype=np.float32)
-    if fine.shape != (low.channels, *problem.fine_shape) or not np.isfinite(fine).all():
-        click.echo(
-            f"{method} gave {fine.shape} with {int(np.count_nonzero(~np.isfinite(fine)))} values "
-            f"that are not finite; expected {(low.channels, *problem.fine_shape)}. "
-            f"Hold it against the contract with: msibench check {method}",
-            err=True,
-        )
-        return 3
+    with ExitStack() as until_written:
+        if goes_in_parts(spec.each_ion_alone, problem):  # a large section: by way of a file
+            folder = until_written.enter_context(TemporaryDirectory(dir=outputs[0].parent))
+            fine = _in_parts(made, problem, Path(folder) / "fine.h5")
+        else:
+            fine = made.upscale(problem)
+        if isinstance(fine, Skip):
+            click.echo(f"{method} cannot do this: {fine.reason}", err=True)
+            return 3
+        if not hasattr(fine, "stays_in_file"):
+            fine = np.asarray(fine, dtype=np.float32)
+        unsound = sum(int(np.count_nonzero(~np.isfinite(image))) for image in fine)
+        if fine.shape != (low.channels, *problem.fine_shape) or unsound:
+            click.echo(
+                f"{method} gave {fine.shape} with {unsound} values that are not finite; expected "
+                f"{(low.channels, *problem.fine_shape)}. "
+                f"Hold it against the contract with: msibench check {method}",
+                err=True,
+            )
+            return 3
+        _write(outputs, fine, problem, spec, config, section, guide, ppm)
+        return _tell_consistency(fine, low, factor)
+
+
+def _in_parts(made: Method, problem: Problem, path: Path) -> NDArray[np.float32] | Skip:
+    """Bring a large section onto the finer grid a few ion images at a time; they stay in a file."""
+    from msibench.results.arrays import array_file, read_arrays
+    from msibench.runner.parts import upscale_in_parts
+
+    with array_file(path) as file:
+        stack = file.stack("fine", (problem.low.channels, *problem.fine_shape))
+        done = upscale_in_parts(made, problem, stack)
+    return done.skip or read_arrays(path, ("fine",), lazily=("fine",))[0]["fine"]
+
+
+def _write(
+    outputs: tuple[Path, ...],
+    fine: NDArray[np.float32],
+    problem: Problem,
+    spec: MethodSpec,
+    config: dict[str, object],
+    section: Path,
+    guide: Path | None,
+    ppm: float,
+) -> None:
+    """Write the result under every name that was asked for."""
+    from dataclasses import replace
+
+    from msibench.io.export import write_image
+
+    low, factor = problem.low, problem.factor
     mask = None if low.mask is None else low.mask.repeat(factor, 0).repeat(factor, 1)
     result = replace(low, values=fine, mask=mask, pixel_size_um=low.pixel_size_um / factor)
     provenance = {
@@ -108,7 +148,7 @@ def command(
         "citation": spec.citation,
         "licence": spec.licence,
         "factor": factor,
-        "seed": seed,
+        "seed": problem.seed,
         "section": section.name,
         "guide": guide.name if guide else "",
         "ppm": ppm,
@@ -116,7 +156,6 @@ def command(
     for output in outputs:
         for path in write_image(output, result, predicted=spec.name, provenance=provenance):
             click.echo(f"wrote {path}")
-    return _tell_consistency(fine, low, factor)
 
 
 def _spec(name: str) -> MethodSpec:
@@ -154,11 +193,10 @@ def _tell_consistency(fine: NDArray[np.float32], low: MSImage, factor: int) -> i
 
     from msibench.degradation import area_mean
 
-    known = np.isfinite(low.values)
-    back = area_mean(fine, factor)
-    off = np.where(known, back - low.values, 0.0)
-    total = np.where(known, low.values, 0.0)
-    for name, error, size in zip(low.channel_names(), off, total, strict=True):
+    for name, image, coarse in zip(low.channel_names(), fine, low.values, strict=True):
+        known = np.isfinite(coarse)
+        error = np.where(known, area_mean(image[None], factor)[0] - coarse, 0.0)
+        size = np.where(known, coarse, 0.0)
         norm = float(np.sqrt((size.astype(np.float64) ** 2).sum()))
         share = float(np.sqrt((error.astype(np.float64) ** 2).sum())) / norm if norm else 0.0
         warning = "  WARNING: the result contradicts its input" if share > TRUSTED else ""

@@ -26,6 +26,8 @@ from msibench.errors import ConfigurationError, StoreError
 from msibench.image import MSImage
 
 Mode = Literal["continuous", "processed"]
+BAND = 64
+"""Rows that are read at a time from a stack that stays in its file."""
 
 TYPE_TERMS = {
     "<f4": ("MS", "MS:1000521", "32-bit float"),
@@ -292,8 +294,11 @@ def write_imzml(
         provenance=provenance,
     )
     with writer:
+        height = image.shape[0] if isinstance(image.values, np.ndarray) else BAND
         for row in range(image.shape[0]):
-            spectra = np.ascontiguousarray(image.values[order, row, :].T)  # (column, channel)
+            if row % height == 0:  # a stack that stays in its file is read by bands of rows
+                band = image.values[:, row : row + height]
+            spectra = np.ascontiguousarray(band[order, row % height, :].T)  # (column, channel)
             for column in np.flatnonzero(mask[row]):
                 spectrum = spectra[column]
                 if mode == "continuous":

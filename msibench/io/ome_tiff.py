@@ -9,7 +9,7 @@ import math
 import os
 import uuid
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,17 @@ def write_ome_tiff(
     import tifffile
 
     target = Path(path)
-    levels = _pyramid(image.values)
+    shapes = _level_shapes(image.shape)
+    coarser = [np.empty((image.channels, *shape), np.float32) for shape in shapes[1:]]
+    digest_of = hashlib.sha256()
+    for channel in range(image.channels):  # one at a time: a large stack stays in its file
+        pixels = np.ascontiguousarray(image.values[channel])
+        digest_of.update(pixels.tobytes())
+        for stack in coarser:
+            pixels = stack[channel] = _halved(pixels)
     facts = json.dumps(_facts(image, provenance), sort_keys=True, default=str)
-    digest = hashlib.sha256(image.values.tobytes() + facts.encode()).digest()
+    digest_of.update(facts.encode())
+    digest = digest_of.digest()
     metadata: dict[str, Any] = {
         "axes": "CYX",
         "UUID": str(uuid.UUID(bytes=digest[:16], version=5)),
@@ -68,20 +76,20 @@ def write_ome_tiff(
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         with tifffile.TiffWriter(partial, ome=True, bigtiff=image.values.nbytes > 1 << 31) as file:
-            for level, values in enumerate(levels):
+            for level, shape in enumerate(shapes):
                 if math.isfinite(image.pixel_size_um):
                     per_cm = 1e4 / (image.pixel_size_um * 2**level)
                     options["resolution"] = (per_cm, per_cm)
                 if level == 0:
                     file.write(
-                        values,
+                        **_content(image.values, (image.channels, *shape)),
                         metadata=metadata,
-                        subifds=len(levels) - 1,
+                        subifds=len(shapes) - 1,
                         software="msibench",
                         **options,
                     )
                 else:
-                    file.write(values, subfiletype=1, metadata=None, **options)
+                    file.write(coarser[level - 1], subfiletype=1, metadata=None, **options)
         partial.replace(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -138,12 +146,33 @@ def _facts(image: MSImage, provenance: Mapping[str, object] | None) -> dict[str,
     }
 
 
-def _pyramid(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Return the image and its area means by 2, 4, ... until it fits in one tile."""
-    levels = [np.ascontiguousarray(values)]
-    while max(levels[-1].shape[1:]) > TILE and min(levels[-1].shape[1:]) >= 2:
-        fine = levels[-1]
-        rows, columns = fine.shape[1] // 2, fine.shape[2] // 2
-        cut = fine[:, : 2 * rows, : 2 * columns].reshape(fine.shape[0], rows, 2, columns, 2)
-        levels.append(np.ascontiguousarray(cut.mean(axis=(2, 4), dtype=np.float32)))
-    return levels
+def _level_shapes(shape: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return the sides of the image and of its area means by 2, 4, ... until it fits in one tile."""
+    shapes = [shape]
+    while max(shapes[-1]) > TILE and min(shapes[-1]) >= 2:
+        shapes.append((shapes[-1][0] // 2, shapes[-1][1] // 2))
+    return shapes
+
+
+def _halved(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the area mean of an image by a factor of two."""
+    rows, columns = image.shape[0] // 2, image.shape[1] // 2
+    cut = image[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2)
+    return np.asarray(cut.mean(axis=(1, 3), dtype=np.float32))
+
+
+def _content(values: NDArray[np.float32], shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Return the pixels as tifffile takes them: an array, or a stack in its file tile by tile."""
+    if isinstance(values, np.ndarray):
+        return {"data": np.ascontiguousarray(values)}
+    return {"data": _tiles(values), "shape": shape, "dtype": np.float32}
+
+
+def _tiles(values: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    for image in values:
+        for top in range(0, image.shape[0], TILE):
+            for left in range(0, image.shape[1], TILE):
+                tile = np.zeros((TILE, TILE), np.float32)
+                part = image[top : top + TILE, left : left + TILE]
+                tile[: part.shape[0], : part.shape[1]] = part
+                yield tile
