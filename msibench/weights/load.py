@@ -4,41 +4,19 @@ from __future__ import annotations
 
 import pickle
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msibench.errors import MissingWeightsError, MSIBenchError
+from msibench.errors import MissingWeightsError
+from msibench.weights.container import (
+    UnsafeWeightsError,
+    refuse_absurd_tensors,
+    refuse_torchscript,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class UnsafeWeightsError(MSIBenchError, ValueError):
-    """A checkpoint could run code when it is loaded, so it is not loaded."""
-
-
-def refuse_torchscript(path: Path) -> None:
-    """Raise if `path` is a TorchScript archive, which is a program and not a set of weights.
-
-    Looks only at the archive's list of names.
-
-    Raises
-    ------
-    UnsafeWeightsError
-        If it is one.
-    """
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    inner = {name.partition("/")[2] for name in names} | set(names)
-    if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
-        raise UnsafeWeightsError(
-            f"{path.name} is a TorchScript program; loading it would run its code. Export its state "
-            "dict with safetensors.torch.save_file(module.state_dict(), 'weights.safetensors')."
-        )
 
 
 def read_state_dict(path: Path) -> Mapping[str, Any]:
@@ -57,7 +35,8 @@ def read_state_dict(path: Path) -> Mapping[str, Any]:
     MissingWeightsError
         If there is no such file.
     UnsafeWeightsError
-        If it is TorchScript, holds objects other than tensors, or is no checkpoint at all.
+        If it is TorchScript or packed, holds objects other than tensors or tensors larger than
+        itself, or is no checkpoint at all.
     """
     if not path.is_file():
         raise MissingWeightsError(f"There is no file {path}.")
@@ -66,9 +45,11 @@ def read_state_dict(path: Path) -> Mapping[str, Any]:
         from safetensors.torch import load_file
 
         try:
-            return load_file(path)
-        except SafetensorError as error:
+            tensors = load_file(path)
+        except (SafetensorError, OSError, ValueError, OverflowError, MemoryError) as error:
             raise UnsafeWeightsError(f"{path.name} is no safetensors file: {error}") from error
+        refuse_absurd_tensors(tensors, path)
+        return tensors
     import torch
 
     refuse_torchscript(path)
@@ -76,7 +57,7 @@ def read_state_dict(path: Path) -> Mapping[str, Any]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged pickle makes the unpickler raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsafeWeightsError(
             f"{path.name} holds more than tensors, or is damaged, and is not loaded: {reason} "
@@ -86,6 +67,7 @@ def read_state_dict(path: Path) -> Mapping[str, Any]:
         raise UnsafeWeightsError(
             f"{path.name} must hold a mapping of names to tensors, got {type(loaded).__name__}"
         )
+    refuse_absurd_tensors(loaded, path)
     return loaded
 
 

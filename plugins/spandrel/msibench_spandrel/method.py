@@ -1,13 +1,12 @@
 """One adapter for all single-image super-resolution networks that spandrel knows.
 
 spandrel (MIT) recognises some forty architectures by the names in a checkpoint and says what each
-demands; this file respects that. It never runs a checkpoint's code: TorchScript archives, which
-spandrel would execute, are refused beforehand, pickles go through its restricted unpickler.
+demands; this file respects that. It never runs a checkpoint's code: files are read by
+`msibench.weights.read_state_dict`, which takes tensors and nothing else, and not by spandrel.
 """
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from msibench import Problem
 from msibench.errors import ConfigurationError
 from msibench.training.pretrained import Loaded, PretrainedMethod
 from msibench.training.tiles import NetworkFacts
-from msibench.weights import UnsafeWeightsError, refuse_torchscript
+from msibench.weights import UnsafeWeightsError, read_state_dict
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
@@ -87,7 +86,6 @@ def read_checkpoint(path: Path) -> ImageModelDescriptor[Any]:
     """
     from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
 
-    refuse_torchscript(path)
     loader = ModelLoader(device="cpu")
     try:
         with warnings.catch_warnings():
@@ -97,7 +95,15 @@ def read_checkpoint(path: Path) -> ImageModelDescriptor[Any]:
         raise ConfigurationError(
             f"spandrel knows no architecture with the parameters of {path.name}"
         ) from error
-    except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+    except (
+        KeyError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        AttributeError,
+        MemoryError,
+        IndexError,
+    ) as error:
         if isinstance(error, UnsafeWeightsError):
             raise
         raise ConfigurationError(f"{path.name} does not load into its network: {error}") from error
@@ -112,26 +118,8 @@ def read_checkpoint(path: Path) -> ImageModelDescriptor[Any]:
 def _state_dict(path: Path) -> dict[str, Any]:
     """Return the tensors of a checkpoint under the names that spandrel expects."""
     from spandrel import canonicalize_state_dict
-    from spandrel.__helpers.unpickler import RestrictedUnpickle
 
-    if path.suffix.lower() == ".safetensors":
-        from msibench.weights import read_state_dict
-
-        return dict(canonicalize_state_dict(dict(read_state_dict(path))))
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            loaded = torch.load(
-                path, map_location="cpu", pickle_module=RestrictedUnpickle, weights_only=False
-            )
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UnsafeWeightsError(
-            f"{path.name} holds more than tensors, or is damaged, and is not loaded: {error}. "
-            "Ask its author for a safetensors file."
-        ) from error
-    if not isinstance(loaded, dict):
-        raise UnsafeWeightsError(f"{path.name} must hold a mapping, got {type(loaded).__name__}")
-    return dict(canonicalize_state_dict(loaded))
+    return dict(canonicalize_state_dict(dict(read_state_dict(path))))
 
 
 class _Square(nn.Module):
