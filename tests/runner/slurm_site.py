@@ -102,11 +102,11 @@ class Site:
             f"--socket={munge}/socket", f"--pid-file={munge}/pid", f"--log-file={munge}/log",
             f"--seed-file={munge}/seed", "--num-threads=2",
         )  # fmt: skip
-        self._until(lambda: (munge / "socket").exists(), "munged")
+        self.wait_for(lambda: (munge / "socket").exists(), "munged")
         self._spawn("slurmctld", "slurmctld", "-D", "-c")
         self.start_node("n1")
         self.start_node("n2")
-        self._until(lambda: self.idle() == 2, "both nodes idle")
+        self.wait_for(lambda: self.idle() == 2, "both nodes idle")
         return self
 
     def start_node(self, name):
@@ -173,7 +173,7 @@ class Site:
                 stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
 
-    def _until(self, done, what, seconds=40.0):
+    def wait_for(self, done, what, seconds=40.0):
         end = time.monotonic() + seconds
         while not done():
             if time.monotonic() > end:
