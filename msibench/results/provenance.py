@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import socket
+from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
@@ -39,10 +41,17 @@ def processor_name() -> str:
     return names[0] if names else platform.processor()
 
 
+@lru_cache(maxsize=256)
 def plugin_version(target: str) -> str:
     """Return ``"distribution version"`` of the package that provides a target."""
+    package = target.partition(":")[0].partition(".")[0]
+    names = _distributions().get(package, [])
+    return ", ".join(f"{name} {distribution(name).version}" for name in sorted(set(names)))
+
+
+@lru_cache(maxsize=1)
+def _distributions() -> Mapping[str, list[str]]:
+    """Return which distributions provide which package; half a second to find out, once a process."""
     from importlib.metadata import packages_distributions
 
-    package = target.partition(":")[0].partition(".")[0]
-    names = packages_distributions().get(package, [])
-    return ", ".join(f"{name} {distribution(name).version}" for name in sorted(set(names)))
+    return packages_distributions()

@@ -323,6 +323,12 @@ class Supervisor:
             except DataError as error:
                 self._end(cell, Status.FAILED, f"the problem cannot be made: {error}", summary)
                 continue
+            except (MSIBenchError, OSError):
+                raise
+            except Exception as error:  # a reader is a plugin: its faults cost its own cells
+                reason = f"the problem cannot be made: {type(error).__name__}: {error}"
+                self._end(cell, Status.FAILED, reason[:1000], summary)
+                continue
             self._emit(_event("started", cell, "", ""))
             yield job
 

@@ -1,0 +1,187 @@
+"""``kill -9`` of supervisors, children and whole groups at any moment loses nothing that was finished."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from msibench.results.store import METRICS, PREDICTION, Store
+
+METHODS = ["Near", "Far"]
+TARGETS = ("supervisor", "child", "group", "supervisor and guards")
+
+
+class Nursery:
+    """A process that forks supervisors, so that a round costs no imports."""
+
+    def __init__(self):
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("supervisors.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._answer() == "ready"
+
+    def start(self, results, methods=METHODS, retry=("killed",)):
+        asked = {"results": str(results), "methods": list(methods), "retry": list(retry)}
+        return int(self._ask(json.dumps(asked)))
+
+    def wait(self, pid):
+        return int(self._ask(f"wait {pid}"))
+
+    def run(self, results, **asked):
+        return self.wait(self.start(results, **asked))
+
+    def close(self):
+        self._process.communicate(timeout=30)
+
+    def _ask(self, line):
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self):
+        return self._process.stdout.readline().strip()
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(nursery, tmp_path_factory):
+    """Return what a run gives that nobody disturbs, and the seconds that it takes."""
+    start = time.monotonic()
+    folder = tmp_path_factory.mktemp("undisturbed") / "results"
+    assert nursery.run(folder) == 0, said(folder)
+    return stored_bytes(folder), time.monotonic() - start
+
+
+def said(results):
+    path = results.parent / "said.txt"
+    return path.read_text() if path.exists() else ""
+
+
+def stored_bytes(results):
+    records = list(Store.open(results, create=False).records())
+    return {r.method: (r.status, r.files.get(PREDICTION), r.files.get(METRICS)) for r in records}
+
+
+def at_work(results):
+    """Return the processes that are at work in a results folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        line, status = process.info["cmdline"] or [], process.info["status"]
+        if status != psutil.STATUS_ZOMBIE and any(str(results) in part for part in line):
+            found.append(process)
+    return found
+
+
+def wait_until_nobody_works(results):
+    end = time.monotonic() + 20
+    while (left := at_work(results)) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not left, f"{left} outlived their supervisor"
+
+
+def kill(target, pid, chance):
+    """Kill -9; return whether there was anything to kill."""
+    try:
+        supervisor = psutil.Process(pid)
+        below = supervisor.children(recursive=True)
+        guards = supervisor.children()
+    except psutil.NoSuchProcess:
+        return False
+    victims = {
+        "supervisor": [supervisor],
+        "child": [chance.choice(below)] if below else [],
+        "group": [supervisor, *below],
+        "supervisor and guards": [supervisor, *guards],
+    }[target]
+    for victim in victims:
+        try:
+            os.kill(victim.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return bool(victims)
+
+
+def check_whole(results):
+    """Every recorded cell, index and leaderboard is whole, whatever else there is."""
+    if not (results / "store.json").exists():
+        return
+    store = Store.open(results, create=False)
+    for key in store.keys():
+        record = store.record(key)
+        store.check_files(record)
+        store.metric_rows(record)
+    for path in (results / "tracks").glob("[!.]*"):
+        json.loads(path.read_text())
+    board = results / "leaderboards" / "speck"
+    if (board / "rows.parquet").exists():
+        pd.read_parquet(board / "rows.parquet")
+
+
+def leftovers(results):
+    parts = [path.name for path in results.rglob(".*.part")]
+    places = [results / name for name in ("work", "leases", "set-aside")]
+    return parts + [entry.name for place in places if place.is_dir() for entry in place.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("seed", "rounds"), [(1, 8), pytest.param(2, 200, marks=pytest.mark.slow, id="200 rounds")]
+)
+def test_kill_9_at_any_moment_loses_nothing(nursery, undisturbed, tmp_path, seed, rounds):
+    expected, seconds = undisturbed
+    chance = random.Random(seed)
+    hit = Counter()
+    for number in range(rounds):
+        target = TARGETS[number % len(TARGETS)]
+        results = tmp_path / str(number) / "results"
+        results.parent.mkdir()
+        where = f"round {number}: {target}"
+        for _ in range(chance.choice([1, 1, 2])):  # at times the resumed run is killed, too
+            pid = nursery.start(results)
+            time.sleep(chance.uniform(0, seconds))
+            hit[target] += kill(target, pid, chance)
+            nursery.wait(pid)
+            wait_until_nobody_works(results)
+            check_whole(results)
+        assert nursery.run(results) == 0, f"{where}: {said(results)}"
+        assert stored_bytes(results) == expected, where
+        assert leftovers(results) == [], where
+        check_whole(results)
+    assert min(hit[target] for target in TARGETS) >= rounds // 8, hit
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_two_supervisors_share_a_folder(nursery, undisturbed, tmp_path, killed):
+    expected, seconds = undisturbed
+    results = tmp_path / "results"
+    pids = [nursery.start(results), nursery.start(results)]
+    if killed:
+        time.sleep(seconds / 2)
+        os.kill(pids[0], signal.SIGKILL)
+    codes = [nursery.wait(pid) for pid in pids]
+    wait_until_nobody_works(results)
+    if killed:
+        assert codes[0] == -signal.SIGKILL
+        assert nursery.run(results) == 0, said(results)
+    else:
+        assert set(codes) <= {0, 3}  # 3: the other one had a cell, and was not done with it yet
+    assert stored_bytes(results) == expected
+    assert leftovers(results) == []
+    assert nursery.run(results) == 0
