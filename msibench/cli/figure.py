@@ -14,7 +14,7 @@ from msibench.cli._shared import comma_list, number_list, open_store, results_op
     "Example: msibench figure paired bladder-x4 --metric psnr --reference bicubic -o paired.svg\n\n"
     "Example: msibench figure table bladder-x4 -o table.tex"
 )
-@click.argument("kind", type=click.Choice(["images", "box", "pareto", "paired", "table"]))
+@click.argument("kind", type=click.Choice(["images", "box", "violin", "pareto", "paired", "table"]))
 @click.argument("track", default="quickstart")
 @results_option
 @click.option(
@@ -24,7 +24,9 @@ from msibench.cli._shared import comma_list, number_list, open_store, results_op
     type=click.Path(dir_okay=False, path_type=Path),
     help="File; its ending says the format: png, svg, pdf, or md, tex for a table.",
 )
-@click.option("--metric", default="", help="Metric in place of the score (box, pareto, paired).")
+@click.option(
+    "--metric", default="", help="Metric in place of the score (box, violin, pareto, paired)."
+)
 @click.option("--methods", help="Methods to show, with commas between.")
 @click.option("--reference", default="", help="Method that the others are set against (paired).")
 @click.option("--protocol", default="", help="Protocol, where a track has several.")
@@ -50,7 +52,7 @@ def command(
     mz_text: str | None,
     colours: str,
 ) -> None:
-    """Write the figure KIND of TRACK: images, box, pareto, paired or table."""
+    """Write the figure KIND of TRACK: images, box, violin, pareto, paired or table."""
     from msibench.leaderboard.figures import Choice, write_figure
     from msibench.tracks import load_track
 

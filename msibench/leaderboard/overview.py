@@ -14,7 +14,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from msibench.leaderboard.figures import BLUE, GREY, INCH_PER_METHOD, ORANGE, _axis, _saved, _style
+from msibench.leaderboard.figure_style import (
+    BLUE,
+    GREY,
+    INCH_PER_METHOD,
+    ORANGE,
+    axis_label,
+    fixed_style,
+    saved,
+)
 from msibench.leaderboard.pair import pair_page
 from msibench.leaderboard.rows import measured
 from msibench.leaderboard.table import leaderboard_table, scheme_of
@@ -99,13 +107,13 @@ def write_overview(
             method: BLUE if method in variants else ORANGE if method == start else GREY
             for method in table["method"]
         }
-        with _style():
+        with fixed_style():
             pictures = {
                 f"metrics{tail}.svg": _metrics_figure(here, track, colours, protocol),
                 f"score{tail}.svg": _score_figure(here, table, track, colours, protocol, missing),
             }
             for name, figure in pictures.items():
-                write_atomically(folder / name, _saved(figure, ".svg"))
+                write_atomically(folder / name, saved(figure, ".svg"))
                 written.append(folder / name)
         pairs.append(_pair(here, table, track, store, variants, start, protocol))
     write_atomically(folder / "pair.md", "\n\n".join(pairs) + "\n")
@@ -135,7 +143,7 @@ def _metrics_figure(
         part = scored[scored["metric"] == name]
         values = {m: v["value"].to_numpy(np.float64) for m, v in part.groupby("method")}
         _boxes(axes, values, colours)
-        axes.set_xlabel(_axis(name, str(part["direction"].iloc[0])), fontsize=8)
+        axes.set_xlabel(axis_label(name, str(part["direction"].iloc[0])), fontsize=8)
     if not names:
         panels[0].set_xlabel("no model has a value of any metric")
     figure.suptitle(f"{track.title or track.name}: every ion image, {protocol}")

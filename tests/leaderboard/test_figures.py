@@ -73,7 +73,7 @@ def test_methods_metric_and_mz_can_be_chosen(toy, tmp_path):
         ("paired", Choice(reference="bicubik"), "bicubic"),
         ("images", Choice(section="s9"), "s1"),
         ("box", Choice(protocol="area-x2@1"), "area-x4@1"),
-        ("violin", Choice(), "box"),
+        ("voilin", Choice(), "violin"),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_right_ones(toy, tmp_path, kind, choice, message):

@@ -1,0 +1,149 @@
+"""Charts over methods: boxes, violins, paired differences, quality against time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from msibench.leaderboard.figure_source import Source, require_known, require_some
+from msibench.leaderboard.figure_style import (
+    BLUE,
+    GREY,
+    INCH_PER_METHOD,
+    ORANGE,
+    axis_label,
+    new_axes,
+)
+from msibench.leaderboard.rows import measured
+from msibench.leaderboard.table import scheme_of
+from msibench.scoring import comparisons
+
+if TYPE_CHECKING:
+    from matplotlib.collections import PolyCollection
+    from matplotlib.figure import Figure
+
+DRAWS = 2000
+
+
+def box(source: Source) -> Figure:
+    """Draw one box per method, with every ion image as a dot."""
+    name, direction, values = source.values()
+    require_some(values, name)
+    figure, axes = new_axes(6.5, 1.0 + INCH_PER_METHOD * len(values))
+    shown = [each[np.isfinite(each)] for each in values.values()]
+    places = np.arange(len(shown), 0, -1)
+    axes.boxplot(
+        shown, positions=places, orientation="horizontal", widths=0.6, showfliers=False,
+        medianprops={"color": "black"}, boxprops={"color": GREY}, whiskerprops={"color": GREY},
+        capprops={"color": GREY},
+    )  # fmt: skip
+    for place, each in zip(places, shown, strict=True):
+        jitter = (np.arange(len(each)) * 0.618 % 1 - 0.5) * 0.5
+        axes.plot(each, place + jitter, ".", color=BLUE, alpha=0.5, markersize=3)
+    axes.set_yticks(places, list(values))
+    axes.set_xlabel(axis_label(name, direction))
+    axes.grid(axis="x", color="0.9")
+    return figure
+
+
+def violin(source: Source) -> Figure:
+    """Draw the density of every method's values, with quartiles and every ion image as a dot."""
+    name, direction, values = source.values()
+    require_some(values, name)
+    figure, axes = new_axes(6.5, 1.0 + INCH_PER_METHOD * len(values))
+    shown = [each[np.isfinite(each)] for each in values.values()]
+    places = np.arange(len(shown), 0, -1)
+    spread = [at for at, each in enumerate(shown) if np.ptp(each) > 0]  # a density needs a spread
+    if spread:
+        drawn = axes.violinplot(
+            [shown[at] for at in spread], positions=places[spread], orientation="horizontal",
+            widths=0.8, showextrema=False,
+        )  # fmt: skip
+        for body in cast("Sequence[PolyCollection]", drawn["bodies"]):
+            body.set(facecolor=BLUE, edgecolor="none", alpha=0.3)
+    for place, each in zip(places, shown, strict=True):
+        low, middle, high = np.quantile(each, (0.25, 0.5, 0.75))
+        axes.plot([low, high], [place, place], color=GREY, linewidth=2)
+        axes.plot([middle], [place], "|", color="black", markersize=8)
+        jitter = (np.arange(len(each)) * 0.618 % 1 - 0.5) * 0.3
+        axes.plot(each, place + jitter, ".", color=BLUE, alpha=0.4, markersize=2)
+    axes.set_yticks(places, list(values))
+    axes.set_xlabel(axis_label(name, direction))
+    axes.grid(axis="x", color="0.9")
+    return figure
+
+
+def paired(source: Source) -> Figure:
+    """Draw every method's paired difference to the reference, with its interval."""
+    reference = source.choice.reference or source.track.control_method
+    scored = measured(source.rows)
+    scored = scored[scored["protocol"] == source.protocol]
+    order = source.table["method"].tolist()
+    require_known((reference,), sorted(set(scored["method"])), "method")
+    found = comparisons(
+        scored,
+        scheme_of(source.track),
+        reference,
+        control_method=source.track.control_method,
+        draws=DRAWS,
+    )
+    metric = source.choice.metric or "composite"
+    require_known((metric,), sorted(set(found["metric"])), "metric")
+    found = found[found["metric"] == metric]
+    if "image" in set(found["region"]):
+        found = found[found["region"] == "image"]
+    found = found[found["method"].isin(order)].set_index("method")
+    order = [method for method in order if method in found.index]
+    require_some(order, metric)
+    figure, axes = new_axes(6.5, 1.0 + INCH_PER_METHOD * len(order))
+    places = np.arange(len(order), 0, -1)
+    part = found.loc[order]
+    mean = part["difference"].to_numpy(np.float64)
+    low, high = (part[side].to_numpy(np.float64) for side in ("low", "high"))
+    reach = np.nan_to_num(np.abs(np.vstack([mean - low, high - mean])))
+    axes.errorbar(mean, places, xerr=reach, fmt="o", color=BLUE, capsize=3)
+    axes.set_ylim(0.4, len(order) + 0.6)
+    axes.axvline(0, color=ORANGE, linestyle="--", linewidth=1)
+    axes.set_yticks(places, order)
+    direction = str(part["direction"].iloc[0])
+    shown = f"-|1 - {metric}|" if direction == "one" else metric.replace("composite", "score")
+    better = "left" if direction == "lower" else "right"
+    axes.set_xlabel(f"difference to {reference} in {shown} (better: {better})")
+    axes.grid(axis="x", color="0.9")
+    return figure
+
+
+def pareto(source: Source) -> Figure:
+    """Draw mean quality against time; the line joins methods that nobody beats in both."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    name, direction, values = source.values()
+    seconds = dict(zip(source.table["method"], source.table["seconds_per_image"], strict=True))
+    points = [
+        (float(seconds[m]), float(np.mean(v[np.isfinite(v)])), m)
+        for m, v in values.items()
+        if np.isfinite(v).any() and np.isfinite(seconds[m]) and seconds[m] > 0
+    ]
+    require_some(points, name)
+    points.sort(key=lambda p: (p[0], p[2]))
+    figure, axes = new_axes(6.5, 4.2)
+    front, best = [], -np.inf
+    for x, y, _ in points:
+        good = {"higher": y, "lower": -y}.get(direction, -abs(y - 1))
+        if good > best:
+            front.append((x, y))
+            best = good
+    axes.plot(*zip(*front, strict=True), ":", color=BLUE, zorder=1)
+    axes.plot([p[0] for p in points], [p[1] for p in points], "o", color=BLUE)
+    for x, y, method in points:
+        axes.annotate(method, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("seconds per ion image")
+    axes.set_ylabel(axis_label(name, direction))
+    axes.grid(color="0.92")
+    return figure

@@ -1,0 +1,104 @@
+"""Ion images of all methods side by side, on one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msibench.errors import DataError
+from msibench.leaderboard.figure_source import Source, require_known
+from msibench.leaderboard.images import structure
+from msibench.leaderboard.page import stored_sections
+from msibench.leaderboard.page_data import cell_data, label_of
+from msibench.results.index import read_index
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def images(source: Source) -> Figure:
+    """Draw low, truth and every method: one row an ion, one scale and colour bar a row."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    require_known((source.choice.colours,), ["viridis", "inferno", "gray", "grey"], "colour table")
+    index = read_index(source.store, source.track.name)
+    _, records = cell_data(source.store, index)
+    sections = [(next(iter(s.records.values())), s) for s in stored_sections(source.store, records)]
+    here = {r.section: (r, s) for r, s in reversed(sections) if r.protocol == source.protocol}
+    if not here:
+        raise DataError(f"the store holds no images of protocol {source.protocol!r}")
+    if source.choice.section:
+        require_known((source.choice.section,), sorted(here), "section")
+    record, section = here[source.choice.section or min(here)]
+    order = [m for m in source.table["method"] if m in section.records]
+    channels = _channels(section, record.mz, source.choice.mz)
+    truth, low = section.truth, section.low
+    panels: list[tuple[str, NDArray[Any]]] = [("low", low)]
+    panels += [] if truth is None else [("truth", truth)]
+    for method in order:
+        prediction = section.prediction(method)
+        if prediction is not None:
+            panels.append((method, prediction))
+    rows, columns = panels[-1][1].shape[1:]
+    size = (1.5 * len(panels) + 0.6, (1.5 * rows / columns + 0.3) * len(channels) + 0.2)
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(channels), len(panels), squeeze=False)
+    ppm = section.facts["low"].get("ppm")
+    pixel = float((section.facts.get("truth") or {}).get("pixel_size_um", "nan"))
+    for place, (line, channel) in enumerate(zip(grid, channels, strict=True)):
+        scale = section.scale(channel)
+        for (name, stack), axes in zip(panels, line, strict=True):
+            drawn = axes.imshow(
+                stack[channel] * (scale.intensity / scale.top),
+                cmap="gray" if source.choice.colours == "grey" else source.choice.colours,
+                vmin=0,
+                vmax=scale.intensity,
+                interpolation="nearest",
+                extent=(0, columns, rows, 0),
+            )
+            axes.set_axis_off()
+            if place == 0:
+                axes.set_title(name, fontsize=7)
+        mz = record.mz[channel] if channel < len(record.mz) else None
+        title = label_of(mz, f"channel {channel}", None if ppm is None else float(ppm))
+        line[0].text(
+            -0.06, 0.5, title, rotation=90, fontsize=6, va="center", ha="right",
+            transform=line[0].transAxes,
+        )  # fmt: skip
+        if np.isfinite(pixel):
+            _scale_bar(line[-1], columns, rows, pixel)
+        bar = figure.colorbar(drawn, ax=list(line), fraction=0.03, pad=0.01, extend="max")
+        bar.ax.tick_params(labelsize=6)
+    return figure
+
+
+def _scale_bar(axes: Axes, columns: int, rows: int, pixel_um: float) -> None:
+    from matplotlib.patheffects import withStroke
+
+    third = columns * pixel_um / 3
+    power = 10.0 ** np.floor(np.log10(third))
+    length = max(k * power for k in (1, 2, 5) if k * power <= third)
+    end, y = 0.95 * columns, 0.93 * rows
+    outline = [withStroke(linewidth=3, foreground="black")]
+    axes.plot([end - length / pixel_um, end], [y, y], color="white", lw=1.5, path_effects=outline)
+    axes.text(
+        end, y - 0.04 * rows, f"{length:g} µm", color="white", fontsize=6, ha="right",
+        path_effects=outline,
+    )  # fmt: skip
+
+
+def _channels(section: Any, mz: Sequence[float | None], wanted: tuple[float, ...]) -> list[int]:
+    """Return the ions to draw: the nearest to each wanted m/z, or the clearest one."""
+    if not wanted:
+        clear = [(-structure(section, channel), channel) for channel in range(len(section.low))]
+        return [min(clear)[1]]
+    known = {channel: value for channel, value in enumerate(mz) if value is not None}
+    if not known:
+        raise DataError("the ion images of this section carry no m/z; leave --mz out")
+    return [min(known, key=lambda c: (abs(known[c] - value), c)) for value in wanted]

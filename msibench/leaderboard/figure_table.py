@@ -1,0 +1,67 @@
+"""The leaderboard as a table for a paper: Markdown or LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+from tabulate import tabulate
+
+from msibench.leaderboard.figure_source import Source
+from msibench.leaderboard.render import PRINTED, plus_minus, significant, whole
+from msibench.leaderboard.rows import measured
+
+
+def table_text(source: Source, *, latex: bool) -> str:
+    """Return the leaderboard as Markdown or LaTeX, the best value of each column in bold."""
+    table = source.table
+    names = [name for name in source.track.metrics if f"{name}.image.mean" in table]
+    headers = ["rank", "method", *(PRINTED.get(name, (name, 3))[0] for name in names)]
+    headers += ["score", "s / image"]
+    directions = {
+        str(name): str(direction)
+        for name, direction in measured(source.rows).groupby("metric")["direction"].first().items()
+    }
+    best = {}
+    for name in names:
+        means = table[f"{name}.image.mean"].astype("float64")
+        direction = directions.get(name, "higher")
+        good = {"higher": means, "lower": -means}.get(direction, -(means - 1).abs())
+        if good.notna().any():
+            best[name] = good == good.max()
+    bold: Callable[[str], str] = (lambda t: f"\\textbf{{{t}}}") if latex else (lambda t: f"**{t}**")
+    escape = _latex if latex else _markdown
+    lines = []
+    for at, row in enumerate(table.to_dict("records")):
+        line = [whole(row.get("rank")), escape(str(row["method"]))]
+        for name in names:
+            text = plus_minus(row, f"{name}.image", PRINTED.get(name, (name, 3))[1])
+            text = text.replace("±", "$\\pm$") if latex else text
+            line.append(bold(text) if name in best and bool(best[name].iloc[at]) else text)
+        score = row.get("composite")
+        line.append("–" if score is None or pd.isna(score) else f"{score:.3f}")
+        line.append(significant(row["seconds_per_image"]))
+        lines.append(line)
+    form = "latex_raw" if latex else "pipe"
+    shown = [_latex(h) for h in headers] if latex else headers
+    text = tabulate(lines, headers=shown, tablefmt=form, disable_numparse=True)
+    note = f"{source.track.title or source.track.name}; {source.protocol}; mean ± s.e.m."
+    return f"% {_one_line(note)}\n{text}\n" if latex else f"{text}\n\n{_markdown(note)}\n"
+
+
+def _latex(text: str) -> str:
+    special = {
+        "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "&": "\\&", "%": "\\%", "#": "\\#",
+        "_": "\\_", "$": "\\$", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "²": "$^2$",
+        "<": "\\textless{}", ">": "\\textgreater{}", "\n": " ", "\r": " ",
+    }  # fmt: skip
+    return "".join(special.get(letter, letter) for letter in text)
+
+
+def _markdown(text: str) -> str:
+    special = {"|": "\\|", "<": "&lt;", ">": "&gt;", "`": "'", "*": "\\*"}
+    return "".join(special.get(letter, letter) for letter in _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
