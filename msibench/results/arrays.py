@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.errors import IntegrityError
-from msibench.io.stored_stack import StoredStack, is_large
+from msibench.io.hdf5_guard import has, why_unsafe
+from msibench.io.stored_stack import StoredStack, bands, is_large
 
 CHUNK_PIXELS = 1 << 20
 
@@ -95,18 +96,16 @@ def read_arrays(
         with h5py.File(path, "r", locking=False) as file:
             arrays = {}
             for name in names if names is not None else sorted(file):
-                link = file.get(name, getlink=True)
-                if link is None:
+                if not has(file, name):
                     raise IntegrityError(f"{path} holds no array {name!r}")
-                if not isinstance(link, h5py.HardLink):
-                    raise IntegrityError(f"{path}: {name!r} is a link to elsewhere; refused")
-                item = file[name]
-                if not isinstance(item, h5py.Dataset):
+                if names is None and _is_group(file, name):
                     continue
-                check_plain(item, path, max_bytes)
-                arrays[name] = _stored(item, path) if name in lazily else item[()]
+                check_plain(file, name, path, max_bytes)
+                arrays[name] = _stored(file[name], path) if name in lazily else file[name][()]
             attributes = {key: _attribute(value) for key, value in file.attrs.items()}
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except MemoryError as error:
+        raise IntegrityError(f"{path} does not fit into the memory that is free") from error
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
         if isinstance(error, IntegrityError):
             raise
         raise IntegrityError(f"{path} cannot be read as HDF5: {error}") from error
@@ -119,12 +118,11 @@ def _stored(item: Any, path: Path) -> Any:
     return item[()]
 
 
-def check_plain(item: Any, path: Path, max_bytes: int) -> None:
+def check_plain(file: Any, name: str, path: Path, max_bytes: int) -> None:
     """Raise unless a data set's values lie in its own file and fit into `max_bytes`."""
-    if item.external or item.is_virtual:
-        raise IntegrityError(f"{path}: {item.name!r} keeps its values in other files; refused")
-    if item.dtype.kind not in "biufSU":
-        raise IntegrityError(f"{path}: {item.name!r} holds {item.dtype}, not numbers; refused")
+    if reason := why_unsafe(file, name):
+        raise IntegrityError(f"{path}: {reason}; refused")
+    item = file[name]
     wanted = math.prod(item.shape) * item.dtype.itemsize
     if wanted > max_bytes:
         raise IntegrityError(
@@ -133,10 +131,22 @@ def check_plain(item: Any, path: Path, max_bytes: int) -> None:
         )
 
 
+def _is_group(file: Any, name: str) -> bool:
+    import h5py
+
+    link = file.get(name, getlink=True)
+    return isinstance(link, h5py.HardLink) and file.get(name, getclass=True) is h5py.Group
+
+
 def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """One image a chunk, or bands of rows of a very large one."""
+    """One image a chunk, or bands of rows of a very large one.
+
+    A large stack is also read by bands of rows, all ions of them: four chunks make up such a band.
+    """
     rows, columns = shape[-2:]
     band = max(1, min(rows, CHUNK_PIXELS // max(1, columns)))
+    if len(shape) == 3 and is_large(shape):
+        band = min(band, max(1, bands(shape)[0].stop // 4))
     return (1,) * (len(shape) - 2) + (band, columns)
 
 
