@@ -39,6 +39,13 @@ if TYPE_CHECKING:
 @click.option("--augment/--no-augment", default=True, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes that share every batch, each with a GPU of its own where --device is cuda.",
+)
 @click.option("--grid", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option(
     "--evaluate/--no-evaluate",
@@ -62,13 +69,21 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
     refused as test sections. --grid runs every combination of a TOML table, each in a folder of its
     own, draws their curves, and ranks all of them on the test sections of the data sets.
 
-    Several processes share every batch when started by torchrun:
-    torchrun --nproc-per-node 2 -m msibench.cli.main finetune …
+    Several processes share every batch with --processes N, or when started by torchrun, also on
+    several machines: torchrun --nproc-per-node 2 … -m msibench.cli.main finetune …
     """
+    import os
+    import sys
+
     from msibench.plugin_manager import discover
     from msibench.training.ddp import world_from_environment
     from msibench.training.finetune import FinetuneRequest, finetune
+    from msibench.training.launch import check_shares, is_started_by_torchrun, start
 
+    processes = options["processes"]
+    if processes > 1 and not options["evaluate_only"] and not is_started_by_torchrun(os.environ):
+        check_shares(processes, options["batch"], options["device"])
+        start(processes, sys.argv[1:])
     catalogue = discover()
     spec = catalogue.method(method)
     reader = _Reader(catalogue, options["mz_set"])
