@@ -124,7 +124,7 @@ def check_whole(results):
     if not (results / "store.json").exists():
         return
     store = Store.open(results, create=False)
-    for key in store.keys():
+    for key in list(store.keys()):
         record = store.record(key)
         store.check_files(record)
         store.metric_rows(record)

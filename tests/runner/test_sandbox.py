@@ -189,7 +189,10 @@ def _tagged(keys, before):
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid not in before and process.environ().get("MSIBENCH_CELL", "").partition(":")[0] in keys:
+            if (
+                process.pid not in before
+                and process.environ().get("MSIBENCH_CELL", "").partition(":")[0] in keys
+            ):
                 found.append(process)
         except psutil.Error:
             continue

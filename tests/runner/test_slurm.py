@@ -259,6 +259,11 @@ def mark(tmp_path, monkeypatch):
     return tmp_path / "mark"
 
 
+def attempts(mark):
+    """Return how often each `SlowOnce` was begun."""
+    return [len(path.read_text().splitlines()) for path in mark.parent.glob(f"{mark.name}-*")]
+
+
 @pytest.mark.slow
 def test_a_preempted_job_is_run_again(lab, site, mark):
     """An urgent job takes both nodes while the cell runs; SLURM requeues it."""
@@ -275,6 +280,7 @@ def test_a_preempted_job_is_run_again(lab, site, mark):
     store, _, summary = lab.cluster(plan, machine())
     thread.join()
     assert summary.counts == {"ok": 2}
+    assert attempts(mark) == [2]
     assert_same_store(store, lab.local(plan))
 
 
@@ -333,6 +339,7 @@ def test_sixty_cells_through_every_trouble_at_once(lab, site, mark):
     store, _, summary = lab.cluster(plan, machine(retries=6), events=notes.append)
     trouble.join()
     assert summary.counts == {"ok": 36, "oom": 12, "timeout": 12}
+    assert sum(number > 1 for number in attempts(mark)) >= 3
     assert_same_store(store, lab.local(plan))
     assert nothing_left(store)
 
