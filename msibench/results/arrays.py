@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.errors import IntegrityError
+from msibench.errors import IntegrityError, MSIBenchError
 from msibench.io.hdf5_guard import has, why_unsafe
 from msibench.io.stored_stack import StoredStack, bands, is_large
+from msibench.results.files import hdf5_errno
 
 CHUNK_PIXELS = 1 << 20
 
@@ -35,10 +37,16 @@ def array_file(path: Path, attributes: Mapping[str, Any] | None = None) -> Itera
     """
     import h5py
 
-    with h5py.File(path, "w", libver="v110", track_order=False) as file:
-        for key, value in sorted((attributes or {}).items()):
-            file.attrs[key] = value
-        yield ArrayFile(file)
+    try:
+        with h5py.File(path, "w", libver="v110", track_order=False) as file:
+            for key, value in sorted((attributes or {}).items()):
+                file.attrs[key] = value
+            yield ArrayFile(file)
+    except (RuntimeError, OSError) as error:  # HDF5 wraps the system's word in several kinds
+        number = None if isinstance(error, MSIBenchError) else hdf5_errno(str(error))
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 class ArrayFile:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,7 +110,7 @@ def explained(path: Path) -> Iterator[None]:
 
 def advice(error: OSError) -> str:
     """Return what to do about a file that could not be written."""
-    number = error.errno or system_number(str(error))
+    number = error.errno or hdf5_errno(str(error))
     if number in FULL:
         return "the disk is full: free some space and run again; finished cells are kept"
     if number in READ_ONLY:
@@ -122,9 +123,7 @@ def advice(error: OSError) -> str:
     return "finished cells are kept; run again when it can be written"
 
 
-def system_number(message: str) -> int | None:
-    """Return the number of the system's error in a library's message (HDF5's, say), or None."""
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
-        if f"errno = {number}," in message or os.strerror(number).lower() in message.lower():
-            return number
-    return None
+def hdf5_errno(message: str) -> int | None:
+    """Return the number of the system's error in a message of HDF5's, or None."""
+    found = re.search(r"\berrno = (\d+)\b", message)
+    return int(found[1]) if found else None
