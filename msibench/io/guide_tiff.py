@@ -21,6 +21,7 @@ from msibench.io.pixel_size import (
     pixel_size_in_um,
     square_pixel,
 )
+from msibench.io.tiff_guard import check_page, check_tiff
 
 MAX_CHANNELS = 512
 _RESOLUTION_UNIT_UM = {2: 25_400.0, 3: 10_000.0}  # inch, centimetre
@@ -38,8 +39,9 @@ def read_tiff_guide(
     """Read one level of the first image series; see `msibench.io.guide.read_guide`."""
     import tifffile
 
+    check_tiff(path)
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with tifffile.TiffFile(path, _multifile=False) as tiff:
             return _read(path, tiff, region, level, target_um, max_pixels)
     except DataError:
         raise
@@ -71,6 +73,8 @@ def _read(
     rows, columns = _on_level(rows, finest[0], grid[0]), _on_level(columns, finest[1], grid[1])
     check_size(path, (rows.stop - rows.start, columns.stop - columns.start), max_pixels)
     pages = _planes(path, levels[chosen])
+    for page in pages:
+        check_page(path, page)
     planes = [_page_region(path, page, rows, columns, max_pixels) for page in pages]
     first = pages[0]
     if len(planes) == 1 and first.photometric == _PALETTE and first.colormap is not None:

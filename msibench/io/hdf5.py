@@ -19,14 +19,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msibench.errors import DataError, MissingDataError, SchemaError, StoreError
+from msibench.errors import DataError, MissingDataError, MSIBenchError, SchemaError, StoreError
 from msibench.image import MSImage
+from msibench.io.hdf5_guard import has, why_unsafe
 from msibench.io.stored_stack import StoredStack, is_large
 
 if TYPE_CHECKING:
@@ -35,10 +37,6 @@ if TYPE_CHECKING:
 FORMAT = "msibench-section"
 SCHEMA_VERSION = 1
 STACKS = ("images", "prediction", "cube")
-KNOWN_FILTERS = {1, 2, 3, 32000}  # gzip, shuffle, fletcher32, lzf
-FREE_BYTES = 64 << 20
-PACKING = 1100
-"""The most bytes that a stored byte can stand for with the known filters."""
 
 
 def write_hdf5(
@@ -110,10 +108,11 @@ def read_hdf5(path: str | os.PathLike[str], *, lazily: bool = False) -> MSImage:
     DataError
         It breaks the schema; the message lists how.
     """
-    with _open(Path(path)) as file:
+    source = Path(path)
+    with _open(source) as file, _explained(source):
         problems = _problems(file)
         if problems:
-            raise DataError(f"{Path(path).name} is no prepared section: " + "; ".join(problems))
+            raise DataError(f"{source.name} is no prepared section: " + "; ".join(problems))
         stack = next(name for name in STACKS if name in file)
         values: Any
         if lazily and file[stack].dtype == np.float32 and is_large(file[stack].shape):
@@ -135,10 +134,10 @@ def read_hdf5(path: str | os.PathLike[str], *, lazily: bool = False) -> MSImage:
 
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the provenance that a prepared section carries; empty when it carries none."""
-    with _open(Path(path)) as file:
+    with _open(Path(path)) as file, _explained(Path(path)):
         try:
             found = json.loads(_text(file, "provenance") or "{}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{Path(path).name}: its provenance is no JSON ({error})") from error
     return found if isinstance(found, dict) else {}
 
@@ -151,7 +150,7 @@ def validate_hdf5(path: str | os.PathLike[str]) -> tuple[str, ...]:
     MissingDataError, DataError, SchemaError
         The file is not there, is no HDF5, or was written by a newer version.
     """
-    with _open(Path(path)) as file:
+    with _open(Path(path)) as file, _explained(Path(path)):
         problems = _problems(file)
         if not problems and _text(file, "format") != FORMAT:
             problems.append(f"attribute format should be {FORMAT!r}, got {_text(file, 'format')!r}")
@@ -167,8 +166,13 @@ def _open(path: Path) -> h5py.File:
         file = h5py.File(path, "r")
     except OSError as error:
         raise DataError(f"{path.name}: cannot be read as HDF5 ({error}); copy it again.") from error
-    version = file.attrs.get("schema_version", SCHEMA_VERSION) if _is_section(file) else 1
-    if np.ndim(version) != 0 or int(version) > SCHEMA_VERSION:
+    try:
+        version = file.attrs.get("schema_version", SCHEMA_VERSION) if _is_section(file) else 1
+        newer = np.ndim(version) != 0 or int(version) > SCHEMA_VERSION
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError) as error:
+        file.close()
+        raise DataError(f"{path.name}: its attributes cannot be read ({error}).") from error
+    if newer:
         file.close()
         raise SchemaError(
             f"{path.name}: written under schema {version}, this msibench reads up to "
@@ -177,18 +181,32 @@ def _open(path: Path) -> h5py.File:
     return file
 
 
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what a damaged file makes h5py raise into one message."""
+    try:
+        yield
+    except MemoryError as error:
+        raise DataError(
+            f"{path.name}: does not fit into the memory that is free ({error})."
+        ) from error
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError) as error:
+        if isinstance(error, MSIBenchError):
+            raise
+        raise DataError(f"{path.name}: is damaged ({error}); copy it again.") from error
+
+
 def _is_section(file: h5py.File) -> bool:
     return _text(file, "format") == FORMAT
 
 
 def _problems(file: h5py.File) -> list[str]:
-    stack = next((name for name in STACKS if name in file), None)
+    stack = next((name for name in STACKS if has(file, name)), None)
     if stack is None:
         held = ", ".join(sorted(file)) or "nothing"
         return [f"it has no dataset /images (channel, row, column) float32; it holds {held}"]
-    problems = [
-        problem for name in (stack, "mz", "mask") if name in file for problem in _unsafe(file, name)
-    ]
+    problems = [why_unsafe(file, name) for name in (stack, "mz", "mask") if has(file, name)]
+    problems = [problem for problem in problems if problem]
     if problems:
         return problems
     shape = file[stack].shape
@@ -207,31 +225,6 @@ def _problems(file: h5py.File) -> list[str]:
             f"/mask should be uint8 {shape[1:]}, got {file['mask'].dtype} {file['mask'].shape}"
         )
     return problems
-
-
-def _unsafe(file: h5py.File, name: str) -> list[str]:
-    """Return why a dataset must not be read: it leaves the file, or claims more than it stores."""
-    import h5py
-
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        return [f"/{name} is a link to another place; a section holds its data itself"]
-    data = file[name]
-    if not isinstance(data, h5py.Dataset):
-        return [f"/{name} should be a dataset, got a group"]
-    if data.is_virtual or data.external:
-        return [f"/{name} takes its data from other files; a section holds its data itself"]
-    filters = data.id.get_create_plist()
-    used = {filters.get_filter(number)[0] for number in range(filters.get_nfilters())}
-    if used - KNOWN_FILTERS:
-        return [f"/{name} uses HDF5 filters {sorted(used - KNOWN_FILTERS)}; expected gzip or none"]
-    if data.dtype.kind in "fiub":
-        claimed = (
-            int(np.prod([int(size) for size in data.shape], dtype=object)) * data.dtype.itemsize
-        )
-        stored = data.id.get_storage_size()
-        if claimed > max(FREE_BYTES, PACKING * stored):
-            return [f"/{name} claims {claimed} bytes but stores {stored}"]
-    return []
 
 
 def _number(file: h5py.File, name: str) -> float:

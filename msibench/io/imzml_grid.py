@@ -16,7 +16,7 @@ from msibench.io.imzml_spectra import ABSENT, SpectrumTable
 Duplicates = Literal["sum", "first", "last", "error"]
 GridPolicy = Literal["auto", "tight", "declared"]
 PIXELS_PER_SPECTRUM = 4096
-FREE_PIXELS = 1 << 24
+FREE_PIXELS = 1 << 22
 
 
 @dataclass(frozen=True, slots=True, eq=False)

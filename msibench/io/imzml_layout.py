@@ -22,6 +22,10 @@ CHUNK = 1 << 16
 """Spectra that are looked at together."""
 ZLIB_RATIO = 1032
 """The most that a byte of zlib-compressed data can stand for (zlib technical details)."""
+MOST_PEAKS = 1 << 26
+"""Of one spectrum; a profile of the finest instruments has some ten million points."""
+SHARED = 16
+"""How many times over intensity arrays may share the bytes of their file."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +130,13 @@ class _Check:
             "export the file again",
         )
         length = lengths[0]
+        self.require(
+            length <= MOST_PEAKS,
+            lambda row: f"claims {length[row]} peaks; a spectrum has at most {MOST_PEAKS}",
+            "the file is damaged; export it again",
+        )
         columns = [self.column(kind, length, encodings) for kind in ("mz", "intensity")]
+        self.total(columns[1], length, encodings)
         if self.table.scientific:
             self.warnings.append(
                 "offsets or lengths are written like 1.156e+09; they were taken as exact"
@@ -281,6 +291,25 @@ class _Check:
             "the .ibd file is incomplete or belongs to another file; copy it again",
         )
         return offset
+
+    def total(
+        self,
+        intensity: ArrayColumn,
+        length: NDArray[np.int64],
+        encodings: tuple[ArrayEncoding, ...],
+    ) -> None:
+        """Refuse intensity arrays that share their bytes so often that reading them takes for ever."""
+        stored = int(intensity.stored.sum(dtype=np.int64))
+        item, _ = self.facts("intensity", encodings)
+        values = int((length * item).sum(dtype=np.int64))
+        if stored > SHARED * max(self.ibd_size, CHUNK) or values > SHARED * ZLIB_RATIO * max(
+            self.ibd_size, CHUNK
+        ):
+            raise DataError(
+                f"{self.path.name}: its intensity arrays take {stored} bytes ({values} once they are "
+                f"inflated) of the {self.ibd_size} bytes of {self.ibd.name}: they share the same bytes "
+                "over and over. The offsets are wrong; export the file again."
+            )
 
     def overlaps(self, mz: ArrayColumn, intensity: ArrayColumn, length: NDArray[np.int64]) -> None:
         """Warn where two different arrays share bytes: one of their offsets is wrong."""

@@ -12,6 +12,7 @@ import numpy as np
 from msibench.errors import DataError
 from msibench.io.imzml_header import ArrayEncoding, CvParam, Header, encoding_of, meaning
 from msibench.io.imzml_spectra import ABSENT, COLUMNS, TERM_BITS, SpectrumTable
+from msibench.io.imzml_xml import refuse_entities
 
 
 def read_with_pyimzml(path: Path) -> tuple[Header, SpectrumTable]:
@@ -26,8 +27,7 @@ def read_with_pyimzml(path: Path) -> tuple[Header, SpectrumTable]:
     """
     from pyimzml.ImzMLParser import ImzMLParser
 
-    if b"<!ENTITY" in path.read_bytes():
-        raise DataError(f"{path.name}: declares an XML entity; it is refused. Export it again.")
+    refuse_entities(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

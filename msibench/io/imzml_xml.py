@@ -22,6 +22,8 @@ from msibench.io.imzml_spectra import ABSENT, COLUMNS, TERM_BITS, SpectrumTable
 
 CHUNK = 1 << 20
 DEEPEST = 64
+MOST_PARAMS = 512
+"""Parameters of one group or array; files have about ten."""
 LIMIT = 2**62
 _WRONG_ENCODING = {
     expat.errors.codes[expat.errors.XML_ERROR_INVALID_TOKEN],
@@ -62,6 +64,42 @@ def parse_imzml(path: Path, pieces: Iterable[bytes] | None = None) -> tuple[Head
         raise _malformed(path, error) from error
     header.encoding_fallback = True
     return header, table
+
+
+class _BegunError(Exception):
+    """The first element has come: nothing can be declared any more."""
+
+
+def refuse_entities(path: Path) -> None:
+    """Raise if an XML file declares an entity, in whatever encoding; nothing else is read.
+
+    For readers whose own parser would expand entities, or fetch them.
+
+    Raises
+    ------
+    DataError
+        It declares one, or is no XML.
+    """
+    document = _Document(path)
+
+    def begin(*_: object) -> None:
+        raise _BegunError
+
+    for encoding in (None, "iso-8859-1"):
+        parser = expat.ParserCreate(encoding)
+        parser.StartElementHandler = begin
+        parser.EntityDeclHandler = document.refuse_entity
+        try:
+            with path.open("rb") as file:
+                parser.ParseFile(file)
+        except _BegunError:
+            return
+        except expat.ExpatError as error:
+            if encoding is not None or error.code not in _WRONG_ENCODING:
+                raise _malformed(path, error) from error
+        except (LookupError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
 
 
 def _parse(
@@ -179,18 +217,28 @@ class _Document:
         )
         if self.array is not None:
             self.array_params.append(param)
+            self.few(self.array_params, "an array")
         elif self.spectrum is not None:
             self.spectrum["terms"] |= TERM_BITS.get(meaning(param), 0)
         elif self.group is not None:
             self.group.append(param)
+            self.few(self.group, "a parameter group")
         elif self.section == "fileContent":
             self.header.file_content.append(param)
         elif self.section == "scanSettings":
             self.header.scan_settings.append(param)
 
+    def few(self, params: list[CvParam], what: str) -> None:
+        if len(params) > MOST_PARAMS:
+            raise DataError(
+                f"{self.path.name}: {what} has more than {MOST_PARAMS} parameters, which no imzML file "
+                "needs; it is damaged or made to take for ever. Export it again."
+            )
+
     def reference(self, name: str) -> None:
         if self.array is not None:
             self.array_params.extend(self.header.groups.get(name, ()))
+            self.few(self.array_params, "an array")
         elif self.spectrum is not None:
             if name not in self.group_terms:
                 bits = 0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import re
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from numpy.typing import NDArray
 from msibench.errors import DataError, MissingDataError
 from msibench.image import MSImage, as_stack
 from msibench.io.imzml_header import MICROMETRES_OF_UNIT_NAME
+from msibench.io.npz_guard import check_npz
 from msibench.io.ome_tiff import ome_facts, unpack_mask
+from msibench.io.tiff_guard import check_page, check_tiff
 
 STACK_KEYS = ("cube", "images", "values", "prediction")
 PACKING = 4096
@@ -36,6 +40,8 @@ def read_npz(path: str | os.PathLike[str]) -> MSImage:
     MissingDataError, DataError
     """
     source = _existing(path)
+    if zipfile.is_zipfile(source):
+        check_npz(source, (*STACK_KEYS, "mz", "mask", "pixel_size_um", "ppm", "unit"))
     try:
         with source.open("rb") as file, np.load(file, allow_pickle=False) as held:
             if isinstance(held, np.ndarray):
@@ -54,19 +60,28 @@ def read_npz(path: str | os.PathLike[str]) -> MSImage:
                 if key in held.files
             }
             values = held[name]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+    except MemoryError as error:
+        raise DataError(f"{source.name}: does not fit into the memory that is free.") from error
+    except Exception as error:  # a damaged archive makes zipfile, zlib and numpy raise anything
         if isinstance(error, DataError):
             raise
         raise DataError(
             f"{source.name}: cannot be read as npz ({error}); write it again."
         ) from error
+    try:
+        size, ppm = (float(facts.get(name, math.nan)) for name in ("pixel_size_um", "ppm"))
+        mask = None if "mask" not in facts else np.asarray(facts["mask"] != 0)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{source.name}: pixel_size_um and ppm must each be one number ({error}); write it again."
+        ) from error
     return _stack(
         source,
         values,
         facts.get("mz"),
-        mask=None if "mask" not in facts else facts["mask"] != 0,
-        pixel_size_um=float(facts.get("pixel_size_um", math.nan)),
-        ppm=None if "ppm" not in facts or math.isnan(float(facts["ppm"])) else float(facts["ppm"]),
+        mask=mask,
+        pixel_size_um=size,
+        ppm=None if math.isnan(ppm) else ppm,
         unit=str(facts.get("unit", "arbitrary")),
     )
 
@@ -84,12 +99,17 @@ def read_tiff(path: str | os.PathLike[str]) -> MSImage:
     import tifffile
 
     source = _existing(path)
+    check_tiff(source)
     try:
-        with tifffile.TiffFile(source) as file:
+        # One file, whatever other files its OME-XML names.
+        with tifffile.TiffFile(source, _multifile=False) as file:
             if not file.series:
                 raise DataError(f"{source.name}: the TIFF holds no image")
             series = file.series[0]
             _believable(source, series.shape, series.dtype)
+            for page in series.pages:
+                if page is not None:
+                    check_page(source, page)
             values = _channels_first(source, series.asarray(), series.axes)
             names, size = _tiff_facts(file)
             facts = ome_facts(file.ome_metadata) if file.ome_metadata else {}
@@ -139,7 +159,7 @@ def read_picture(path: str | os.PathLike[str]) -> MSImage:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source) as picture:
+            with Image.open(source, formats=("PNG", "JPEG", "BMP", "GIF")) as picture:
                 values = np.asarray(
                     picture.convert("RGB") if picture.mode in ("P", "1") else picture
                 )
@@ -147,6 +167,14 @@ def read_picture(path: str | os.PathLike[str]) -> MSImage:
         OSError,
         ValueError,
         SyntaxError,
+        MemoryError,
+        EOFError,
+        KeyError,
+        TypeError,
+        IndexError,
+        OverflowError,
+        struct.error,
+        zlib.error,
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
     ) as error:
@@ -217,10 +245,7 @@ def _tiff_facts(file: Any) -> tuple[list[str], float]:
     if file.ome_metadata:
         from xml.etree import ElementTree
 
-        text = file.ome_metadata
-        if "<!ENTITY" in text:
-            raise ValueError("its OME-XML declares entities")
-        root = ElementTree.fromstring(text)
+        root = ElementTree.fromstring(file.ome_metadata)
         pixels = next((node for node in root.iter() if node.tag.endswith("}Pixels")), None)
         if pixels is None:
             return [], math.nan

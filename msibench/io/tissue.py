@@ -64,14 +64,16 @@ def read_mask(path: str | Path, *, threshold: float = 0.5) -> TissueMask:
         If it holds no mask.
     """
     from msibench.io.guide import read_guide
+    from msibench.io.npz_guard import check_npy
 
     path = Path(path)
     if not path.is_file():
         raise MissingDataError(f"there is no mask file {path}")
     if path.suffix.lower() == ".npy":
+        check_npy(path)
         try:
             values = np.load(path, allow_pickle=False)
-        except ValueError as error:
+        except (ValueError, EOFError, OSError, MemoryError) as error:
             raise DataError(f"{path} is no array file: {error}") from error
         if values.ndim != 2 or values.dtype.kind not in "buif":
             raise DataError(f"{path}: a mask is (row, column), got {values.shape} {values.dtype}")

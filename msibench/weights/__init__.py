@@ -4,13 +4,9 @@ Nothing here downloads on its own: `find` and `require` only look, `fetch` is wh
 The module imports no torch; `read_state_dict` does, when it is called.
 """
 
+from msibench.weights.container import UnsafeWeightsError, refuse_torchscript
 from msibench.weights.download import DownloadError, download
-from msibench.weights.load import (
-    UnsafeWeightsError,
-    bare_state_dict,
-    read_state_dict,
-    refuse_torchscript,
-)
+from msibench.weights.load import bare_state_dict, read_state_dict
 from msibench.weights.locate import add, fetch, find, require, resolve, sha256_of, verify
 from msibench.weights.places import cache_root
 from msibench.weights.registry import CORE_WEIGHTS, known, lookup

@@ -21,7 +21,7 @@ import time
 import traceback
 import warnings
 from dataclasses import asdict, dataclass
-
+from pathlib import Path
 
 LAZY = {
     "msibench.weights": ("torch", "safetensors.torch"),
@@ -118,7 +118,7 @@ def ion_images(path, mz=(500.0,), **options):
 
 
 def _memory(field):
-    with open("/proc/self/status") as status:
+    with Path("/proc/self/status").open() as status:
         for line in status:
             if line.startswith(field):
                 return int(line.split()[1]) / 1024
@@ -171,7 +171,7 @@ def _serve():
 def _answer(pipe, call, args, options, memory_mib):
     from msibench.errors import MSIBenchError
 
-    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as refs:
+    with contextlib.suppress(OSError), Path("/proc/self/clear_refs").open("w") as refs:
         refs.write("5")
     before = _memory("VmRSS")
     limit = int((_memory("VmSize") + memory_mib) * 2**20)

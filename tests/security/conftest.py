@@ -54,5 +54,5 @@ def _note(test, memory_mib, ended):
     if path := os.environ.get("MSIBENCH_SECURITY_FIGURES"):
         row = {"test": test, "limit_mib": memory_mib, "error": ended.error}
         row |= {"peak_mib": round(ended.peak_mib, 1), "seconds": round(ended.seconds, 3)}
-        with open(path, "a") as figures:
+        with Path(path).open("a") as figures:
             figures.write(json.dumps(row) + "\n")
