@@ -14,7 +14,7 @@ from msibench.errors import IntegrityError, MSIBenchError, SchemaError
 from msibench.results.arrays import read_arrays
 from msibench.results.files import sha256_of
 from msibench.results.keys import digest_of
-from msibench.results.schema import CellRecord, Status
+from msibench.results.schema import REMEDY, CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION, Store
 from msibench.results.verification import (
     VERIFIED,
@@ -25,6 +25,8 @@ from msibench.runner.plan import key_of
 from msibench.runner.run import load_staged_once
 from msibench.runner.scorer import score, score_keys
 from msibench.runner.stage import SECTION, Staged
+from msibench.runner.staged_files import REMEDY as STAGE_REMEDY
+from msibench.runner.staged_files import staged_fault
 
 SHORTEST_KEY = 6
 """Letters of a key that are needed to name a cell."""
@@ -102,12 +104,16 @@ def _file_faults(record: CellRecord, store: Store) -> list[str]:
     for name, digest in sorted(record.files.items()):
         path = folder / name
         if not path.is_file():
-            faults.append(f"{path} is missing")
+            faults.append(f"{path} is missing; {REMEDY}")
         elif sha256_of(path) != digest:
-            faults.append(f"{path} was changed after it was written (digest differs)")
+            faults.append(f"{path} was changed after it was written (digest differs); {REMEDY}")
     strangers = {path.name for path in folder.iterdir()} - set(record.files) - {"record.json"}
     faults += [f"{folder / name} is not on the record" for name in sorted(strangers)]
-    truth = store.problem_folder(record.problem_key) / SECTION
+    problem = store.problem_folder(record.problem_key)
+    if fault := staged_fault(problem):
+        faults.append(f"{fault}; {STAGE_REMEDY}")
+        return faults
+    truth = problem / SECTION
     if record.truth_digest and truth.is_file() and sha256_of(truth) != record.truth_digest:
         faults.append(f"{truth} is not the truth that the cell was scored against (digest differs)")
     return faults

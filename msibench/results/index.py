@@ -56,7 +56,7 @@ def read_index(store: Store, track: str) -> TrackIndex:
         If the file is damaged.
     """
     path = index_path(store, track)
-    if not path.is_file():
+    if not path.exists():
         return TrackIndex()
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -498,6 +498,8 @@ def load_staged_once(folder: Path) -> Staged:
     """
     try:
         return load_staged(folder, sha256_of(folder / SECTION))
+    except IntegrityError as error:
+        raise IntegrityError(f"{error}; {REMEDY}") from error
     except MSIBenchError:
         raise
     except FileNotFoundError as error:
