@@ -51,6 +51,10 @@ def command(**options: Any) -> int:
     for name in ("machine", "out"):
         if options[name] is not None and not options["sbatch"]:
             raise click.UsageError(f"--{name} goes with --sbatch")
+    if options["sbatch"] and options["data"] is not None:
+        raise click.UsageError("--sbatch wants a track: write a card for your own section first")
+    if options["sbatch"] and options["as_json"]:
+        raise click.UsageError("--sbatch prints scripts, --json the cells: give one")
     plan = planned(options, catalogue())
     store = _store(options["results"])
     forecasts = preview(plan, store, _statuses(options["retry"]))
@@ -165,10 +169,6 @@ def _scripts(plan: Plan, forecasts: Sequence[Forecast], options: dict[str, Any])
     from msibench.runner.preview import BUSY, RUN
     from msibench.runner.sbatch import scripts
 
-    if options["data"] is not None:
-        raise click.UsageError("--sbatch wants a track: write a card for your own section first")
-    if options["as_json"]:
-        raise click.UsageError("--sbatch prints scripts, --json the cells: give one")
     root = ["--results", str(_root(options["results"]).resolve())]
     arguments = as_arguments(options)
     machine = load_machine(options["machine"])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: msibench status bladder-x4 --why-stale --methods swinir-msi-tiny")
 @click.argument("track", default="quickstart")
 @click.option("--why-stale", is_flag=True, help="Show the lines in which old and new key differ.")
+@click.option("--queue", is_flag=True, help="Show only the cells that SLURM has.")
 @click.option("--methods", help="Methods or patterns, with commas between.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
@@ -25,16 +26,18 @@ if TYPE_CHECKING:
 def command(
     track: str,
     why_stale: bool,
+    queue: bool,
     methods: str | None,
     device: str,
     as_json: bool,
     results: Path | None,
 ) -> None:
-    """Show every cell of TRACK: stored, stale, damaged or not run yet.
+    """Show every cell of TRACK: stored, stale, damaged, with SLURM or not run yet.
 
     The files of every stored cell are read and held against their digests, as a run does.
     """
     from msibench.results.index import read_index
+    from msibench.runner.executors.slurm_status import in_the_queue
     from msibench.runner.facts import index_cells
     from msibench.runner.plan import Filters, make_plan
     from msibench.tracks import load_track
@@ -45,10 +48,16 @@ def command(
         chosen, catalogue(), filters=Filters(methods=comma_list(methods)), device=device
     )
     old = read_index(store, chosen.name).cells
+    waiting = in_the_queue(store)
     rows = []
     for cell in plan.cells:
+        if queue and cell.key not in waiting:
+            continue
         name = next(iter(index_cells([cell])))
-        rows.append(_state(store, cell, old.get(name, ""), why_stale))
+        row = _state(store, cell, old.get(name, ""), why_stale)
+        if cell.key in waiting and not store.has(cell.key):
+            row["state"], row["reason"] = waiting[cell.key]
+        rows.append(row)
     if as_json:
         click.echo(json.dumps(rows, indent=1, sort_keys=True, ensure_ascii=False))
         return
@@ -59,7 +68,8 @@ def command(
         for line in row["lines"]:
             click.echo(f"    {line}")
     states = [str(row["state"]) for row in rows]
-    click.echo(", ".join(f"{states.count(state)} {state}" for state in sorted(set(states))))
+    counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+    click.echo(counts or "SLURM has no cell of this track")
 
 
 def _state(store: Store, cell: Cell, old_key: str, why: bool) -> dict[str, str | list[str]]:
@@ -68,11 +78,6 @@ def _state(store: Store, cell: Cell, old_key: str, why: bool) -> dict[str, str |
     from msibench.results.keys import difference
     from msibench.results.leases import is_stale
 
-    problem = cell.problem
-    control = f" [{problem.control}]" if problem.control else ""
-    name = (
-        f"{cell.label} · {problem.card.name}/{problem.section} · {problem.protocol.name}{control}"
-    )
     lines: list[str] = []
     state, reason = "not run", ""
     try:
@@ -90,4 +95,4 @@ def _state(store: Store, cell: Cell, old_key: str, why: bool) -> dict[str, str |
             state = "interrupted" if gone else "running"
     except (IntegrityError, SchemaError) as error:
         state, reason = "damaged", str(error)
-    return {"cell": name, "state": state, "reason": reason, "lines": lines, "key": cell.key}
+    return {"cell": cell.name, "state": state, "reason": reason, "lines": lines, "key": cell.key}
