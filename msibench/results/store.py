@@ -6,6 +6,7 @@
     cells/<kk>/<key>/                  record.json metrics.parquet prediction.h5 log.txt
     problems/<kk>/<problem key>/       problem.h5 (what methods see), section.h5 (the truth; never staged)
     leases/<key>.json                  who is at work on which cell
+    queue/cells/<key>/                 cells that a batch system has (see `msibench.results.queue`)
     work/                              cells that run now; what a crash leaves here is swept
     set-aside/                         damaged cells, kept for a look
 """

@@ -6,39 +6,14 @@ import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
 import psutil
 
 from msibench.runner.child import Job, Outcome, run_child
-
-
-@dataclass
-class Cards:
-    """GPUs of this machine and the memory of each that is still free to give, in GiB."""
-
-    free: dict[int, float] = field(default_factory=dict)
-    change: threading.Condition = field(default_factory=threading.Condition)
-
-    def take(self, wanted: float, stop: threading.Event) -> int | None:
-        """Wait for a card with room and return its number; None when stopped or there is no card."""
-        with self.change:
-            whole = max(self.free.values(), default=0.0)
-            while not stop.is_set():
-                if not self.free:
-                    return None
-                best = max(self.free, key=lambda card: self.free[card])
-                if self.free[best] >= min(wanted, whole):
-                    self.free[best] -= wanted
-                    return best
-                self.change.wait(0.2)
-        return None
-
-    def give_back(self, card: int, wanted: float) -> None:
-        """Return a share."""
-        with self.change:
-            self.free[card] += wanted
-            self.change.notify_all()
+from msibench.runner.executors.cards import Cards, visible_cards
 
 
 class LocalExecutor:
@@ -53,8 +28,8 @@ class LocalExecutor:
     ) -> None:
         self.slots = max(1, slots)
         self._stop = stop or threading.Event()
-        self._cards = Cards(dict(visible_cards())) if (options or {}).get("cuda") else Cards()
-        self._threads = max(1, (os.cpu_count() or 1) // self.slots)
+        self._cards = Cards(visible_cards() if (options or {}).get("cuda") else [])
+        self._threads = max(1, usable_cores() // self.slots)
         self._memory_bytes = fair_share(self.slots)
 
     def run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Outcome]]:
@@ -114,28 +89,39 @@ class LocalExecutor:
         if card is None:
             return run_child(job, self._stop)
         try:
-            chosen = {**job.environment, "CUDA_VISIBLE_DEVICES": str(card)}
+            chosen = {**job.environment, "CUDA_VISIBLE_DEVICES": card}
             return run_child(replace(job, environment=chosen), self._stop)
         finally:
             self._cards.give_back(card, job.vram_gb)
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use: fewer than there are under taskset or a batch job."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def fair_share(slots: int) -> int:
     """Return the bytes that one of `slots` cells may use: nine tenths of what is there, shared."""
-    return int(psutil.virtual_memory().total * 0.9) // max(1, slots)
+    there = min(psutil.virtual_memory().total, *group_limits())
+    return int(there * 0.9) // max(1, slots)
 
 
-def visible_cards() -> list[tuple[int, float]]:
-    """Return the GPUs that this process may use, with their memory in GiB; empty without any."""
-    try:
-        import torch
-
-        count = torch.cuda.device_count()
-        sizes = [torch.cuda.get_device_properties(i).total_memory / 2**30 for i in range(count)]
-    except (ImportError, RuntimeError):
-        return []
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    numbers = [int(part) for part in named.split(",") if part.strip().isdigit()]
-    if len(numbers) != count:
-        numbers = list(range(count))
-    return list(zip(numbers, sizes, strict=True))
+def group_limits(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> list[int]:
+    """Return the memory limits, in bytes, that a container or a batch job sets this process."""
+    found = [1 << 62]
+    with suppress(OSError, ValueError):
+        for line in own.read_text(encoding="utf-8").splitlines():
+            number, controllers, path = line.split(":", 2)
+            if number == "0":
+                places = [root / path.strip("/") / "memory.max", root / "memory.max"]
+            elif "memory" in controllers.split(","):
+                name = "memory.limit_in_bytes"
+                places = [root / "memory" / path.strip("/") / name, root / "memory" / name]
+            else:
+                continue
+            for place in places:
+                with suppress(OSError, ValueError):
+                    found.append(int(place.read_text(encoding="utf-8")))
+    return found
