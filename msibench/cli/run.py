@@ -104,7 +104,7 @@ def command(**options: Any) -> int:
         summary = _carry_out(
             lambda: Supervisor(store, found, run_options, listen),
             plan if part is None else part,
-            wait=part is not None,
+            wait=part is not None or options["executor"] == "slurm",
         )
     if part is not None:
         _tell_part(summary, as_json=quiet or options["events"])
@@ -126,8 +126,8 @@ def command(**options: Any) -> int:
 def _carry_out(make: Callable[[], Supervisor], plan: Plan, *, wait: bool) -> RunSummary:
     """Run a plan; with `wait`, until no other run has any of its cells, or for as long as that helps.
 
-    A part of a run that SLURM has requeued finds the leases of its earlier life, which on other hosts
-    are given up only after a silence.
+    A run that was begun again on another host (by SLURM, or after its login node went down) finds the
+    leases of its earlier life, which are given up only after a silence.
     """
     from time import monotonic
 

@@ -260,7 +260,7 @@ class Supervisor:
         with ThreadPoolExecutor(max_workers=self._scorers()) as pool:
             for job, outcome in executor.run(self._jobs(waiting, plan, summary)):
                 if outcome.status is Status.CANCELLED:
-                    stopped = self._stop.is_set()
+                    stopped = self._stop.is_set() or "cancelled_by" in outcome.provenance
                     cell = by_key[job.key]
                     self._drop(cell, job.folder, outcome.reason, summary, changed=not stopped)
                     continue

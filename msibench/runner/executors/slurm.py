@@ -320,7 +320,10 @@ class SlurmExecutor:
             return self._done(cell, Outcome(status=Status.TIMEOUT, reason=OUT_OF_TIME))
         if state.startswith("CANCELLED"):
             reason = f"its job {cell.task} was cancelled, not by this run"
-            return self._done(cell, Outcome(status=Status.CANCELLED, reason=reason))
+            taken = Outcome(
+                status=Status.CANCELLED, reason=reason, provenance={"cancelled_by": "SLURM"}
+            )
+            return self._done(cell, taken)
         if cell.seen is not None and cell.seen.pending:  # it waits for an administrator
             self._queue.cancel([cell.task])
         what = f"{state or 'vanished from the queue'} on {_node(cell) or 'no node'}"

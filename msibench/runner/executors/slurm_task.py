@@ -23,6 +23,7 @@ from typing import Any
 from msibench.results.files import write_atomically
 from msibench.results.keys import plain
 from msibench.results.provenance import environment
+from msibench.results.queue import TICKET
 from msibench.results.schema import Status
 from msibench.runner.child import Job, Outcome, run_child
 
@@ -30,7 +31,8 @@ OUTCOME = "outcome.json"
 ATTEMPT = "try-"
 LARGEST_OUTCOME = 32 << 20
 """Bytes of an ``outcome.json`` beyond which it is not read."""
-INPUTS = ("cell.json", "problem.h5", "training.h5")
+OURS = frozenset({TICKET, OUTCOME})
+"""Files in a cell's folder that are no input of its child."""
 SETTLE_S = 1.0
 """A signal from SLURM reaches the cell and its watcher in any order, this far apart at most."""
 
@@ -97,9 +99,9 @@ def run_one(job: Job, warned: Warned) -> None:
     name = attempt_name()
     folder = job.folder / name
     folder.mkdir(parents=True, exist_ok=True)
-    for entry in INPUTS:
-        if (job.folder / entry).exists():
-            _link(job.folder / entry, folder / entry)
+    for entry in job.folder.iterdir():
+        if entry.is_file() and entry.name not in OURS and not entry.name.startswith("."):
+            _link(entry, folder / entry.name)
     killed_before = oom_kills()
     outcome = run_child(here(job, folder, name), warned.stop)
     if outcome.status is Status.KILLED and (
