@@ -1,5 +1,7 @@
 """Methods that import next to nothing and answer at once."""
 
+import time
+
 
 class Near:
     def upscale(self, problem):
@@ -9,3 +11,11 @@ class Near:
 class Far:
     def upscale(self, problem):
         return Near().upscale(problem)[:, ::-1].copy()
+
+
+class Dawdles:
+    """Takes its time, and is sound."""
+
+    def upscale(self, problem):
+        time.sleep(2.0)
+        return Near().upscale(problem)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,3 +186,41 @@ def test_two_supervisors_share_a_folder(nursery, undisturbed, tmp_path, killed):
     assert stored_bytes(results) == expected
     assert leftovers(results) == []
     assert nursery.run(results) == 0
+
+
+# -- a results folder that is moved or removed -------------------------------------------------
+
+
+def away(how, results):
+    if how == "removed":
+        shutil.rmtree(results)
+        return
+    results.rename(results.with_name("moved"))
+    if how == "replaced by a file":
+        results.write_text("a file in its place")
+
+
+@pytest.mark.parametrize("how", ["moved", "removed", "replaced by a file"])
+def test_a_results_folder_that_goes_away_in_the_middle(nursery, undisturbed, tmp_path, how):
+    results, methods = tmp_path / "results", ["Near", "Dawdles"]
+    pid = nursery.start(results, methods)
+    end = time.monotonic() + 30
+    while not any(results.glob("cells/*/*/record.json")) and time.monotonic() < end:
+        time.sleep(0.02)  # one cell is stored while the other one sleeps
+    away(how, results)
+    assert nursery.wait(pid) == 2
+    wait_until_nobody_works(results)
+    assert str(results) in said(results)
+    assert "put the results folder back" in said(results)
+    assert not results.is_dir()  # it was not made again behind anybody's back
+    if how == "removed":
+        return
+    moved = tmp_path / "moved"
+    check_whole(moved)
+    (kept,) = Store.open(moved).records()
+    assert kept.method == "Near"
+    assert nursery.run(moved, methods=methods) == 0, said(moved)
+    after = stored_bytes(moved)
+    assert after["Near"] == undisturbed[0]["Near"]
+    assert after["Dawdles"][:2] == after["Near"][:2]
+    assert leftovers(moved) == []
