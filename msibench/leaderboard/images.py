@@ -56,7 +56,7 @@ class SectionImages:
     @cached_property
     def _content(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         path = self.store.problem_folder(self.problem_key) / SECTION
-        arrays, attributes = read_arrays(path)
+        arrays, attributes = read_arrays(path, lazily=("truth", "noise_free"))
         try:
             facts = json.loads(attributes["facts"])
             arrays["low"]
@@ -99,7 +99,7 @@ class SectionImages:
         try:
             if sha256_of(path) != self.records[method].files.get(PREDICTION):
                 raise IntegrityError("its prediction was changed after it was scored")
-            arrays, _ = read_arrays(path, ("prediction",))
+            arrays, _ = read_arrays(path, ("prediction",), lazily=("prediction",))
         except IntegrityError as error:
             self.damaged[method] = str(error).replace(str(self.store.root), "the store")
             return None

@@ -35,8 +35,17 @@ from msibench.leaderboard.page_data import (
     table_csv,
     trust_data,
 )
+from msibench.leaderboard.page_parts import (
+    FOLDER,
+    MOST_LOSSES,
+    MOST_SECTIONS,
+    is_large_board,
+    ranking_data,
+    split_protocols,
+    write_parts,
+)
 from msibench.leaderboard.page_table import table_view
-from msibench.leaderboard.rows import collect
+from msibench.leaderboard.rows import Collected, collect
 from msibench.leaderboard.table import leaderboard_table, scheme_of
 from msibench.results.files import explained, write_atomically
 from msibench.results.index import TrackIndex, read_index
@@ -91,6 +100,9 @@ def write_page(
     split
         Write images into ``images/*.js`` beside the page, which loads them when they are asked for.
 
+    A board of more than a million values has one number per section in the page, those of ion images in
+    ``data/*.js`` beside it, loaded when they are asked for (`msibench.leaderboard.page_parts`).
+
     Returns
     -------
     The path of ``index.html``.
@@ -111,12 +123,62 @@ def write_page(
             f"run it first: msibench run {track.name}"
         )
     collected = collect(store, index)
-    table = leaderboard_table(collected.rows, track)
     cells, records = cell_data(store, index)
-    protocols = protocol_data(collected.rows, track)
-    sections = stored_sections(store, records)
+    large = is_large_board(collected.rows)
+    sections = stored_sections(store, records, most=MOST_SECTIONS if large else None)
+    page, parts, pictures = make_page(
+        collected, track, index, cells, records, sections, max_images=max_images, split=split,
+        root=str(store.root),
+    )  # fmt: skip
+    path = folder / "index.html"
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if split:
+            _write_split(folder / IMAGES, pictures)
+        if parts or (folder / FOLDER).is_dir():
+            write_parts(folder / FOLDER, parts, cells)
+        encoded = page.encode("utf-8")
+        if not path.is_file() or path.read_bytes() != encoded:
+            write_atomically(path, encoded)
+    return path
+
+
+def make_page(
+    collected: Collected,
+    track: Track,
+    index: TrackIndex,
+    cells: list[dict[str, Any]],
+    records: list[CellRecord],
+    sections: list[SectionImages],
+    *,
+    max_images: int | None = None,
+    split: bool = False,
+    root: str = "",
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return the page's text, the parts of a large board that go beside it, and the pictures.
+
+    Parameters
+    ----------
+    collected, track, index
+        The board.
+    cells, records
+        What `msibench.leaderboard.page_data.cell_data` gave.
+    sections
+        Staged problems whose images are shown.
+    max_images, split
+        As in `write_page`.
+    root
+        Path of the store, which no message may show.
+    """
+    table = leaderboard_table(collected.rows, track)
+    parts: dict[str, Any] = {}
+    if is_large_board(collected.rows):
+        protocols, parts = split_protocols(collected.rows, track)
+    else:
+        protocols = protocol_data(collected.rows, track)
     problems = [_problem(number_, section) for number_, section in enumerate(sections)]
-    chosen = _choose(sections, problems, protocols, max_images, split=split)
+    ranking = ranking_data(protocols, parts) if parts else protocols
+    chosen = _choose(sections, problems, ranking, max_images, split=split)
     pictures, curves = _encode(sections, chosen)
     for problem, section in zip(problems, sections, strict=True):
         problem["damaged"] = dict(sorted(section.damaged.items()))
@@ -130,36 +192,32 @@ def write_page(
         "cost": _cost(table),
         "trust": trust_data(collected.rows, track),
         "frc": curves,
-        "losses": loss_curves(records),
+        "losses": loss_curves(records)[: MOST_LOSSES if parts else None],
         "citations": citations(index),
         "split": split,
         "csv": table_csv(table),
         "rows": rows_csv(collected) if len(collected.rows) <= MOST_ROWS else None,
-        "cells": cells,
+        "cells": [] if parts else cells,
+        "cell_count": len(cells),
+        "beside": bool(parts),
         "definitions": index.facts.get("protocols", {}),
         "methods": index.facts.get("methods", {}),
     }
-    page = _render(
-        content, {} if split else pictures, table, track, index, _damaged(collected.damaged, store)
-    )
-    path = folder / "index.html"
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        if split:
-            _write_split(folder / IMAGES, pictures)
-        encoded = page.encode("utf-8")
-        if not path.is_file() or path.read_bytes() != encoded:
-            write_atomically(path, encoded)
-    return path
+    damaged = {
+        key: why.replace(root, "the store") if root else why
+        for key, why in sorted(collected.damaged.items())
+    }
+    page = _render(content, {} if split else pictures, table, track, index, damaged)
+    return page, parts, pictures
 
 
-def _damaged(found: Mapping[str, str], store: Store) -> dict[str, str]:
-    """Return what is wrong with damaged cells, without the place of the store."""
-    return {key: why.replace(str(store.root), "the store") for key, why in sorted(found.items())}
+def stored_sections(
+    store: Store, records: list[CellRecord], *, most: int | None = None
+) -> list[SectionImages]:
+    """Return the staged problems of real cells, in the order of protocol, data set and section.
 
-
-def stored_sections(store: Store, records: list[CellRecord]) -> list[SectionImages]:
-    """Return the staged problems of real cells, in the order of protocol, data set and section."""
+    Where there are more than `most`, that many, evenly spread.
+    """
     found: dict[str, dict[str, CellRecord]] = {}
     for record in sorted(records, key=lambda r: (_place(r), r.method, r.seed, r.device)):
         if record.control or not record.problem_key:
@@ -167,6 +225,9 @@ def stored_sections(store: Store, records: list[CellRecord]) -> list[SectionImag
         methods = found.setdefault(record.problem_key, {})
         if record.status is Status.OK:
             methods.setdefault(record.method, record)
+    if most is not None and len(found) > most:
+        kept = np.linspace(0, len(found) - 1, most).round().astype(int).tolist()
+        found = {key: found[key] for key in [list(found)[place] for place in kept]}
     sections = []
     for key, methods in found.items():
         section = SectionImages(store=store, problem_key=key, records=methods)

@@ -88,6 +88,26 @@ def protocol_data(rows: pd.DataFrame, track: Track) -> list[dict[str, Any]]:
 
 
 def _one_protocol(cube: Cube, track: Track) -> dict[str, Any]:
+    facts, stacks, directions = arrays_of(cube, track)
+    values, composite = stacks["values"], stacks["composite"]
+    return {
+        **facts,
+        "images": images_of(cube),
+        "values": [numbers(value.T) for value in values],
+        "scores": {name: numbers(score.T) for name, score in stacks["scores"].items()},
+        "composite": numbers(composite.T),
+        "pairs": paired_intervals([composite, *values], directions, cube.sections, cube.protocol),
+    }
+
+
+def arrays_of(cube: Cube, track: Track) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Return what a page says of one protocol as a whole, and the numbers of its ion images.
+
+    Returns
+    -------
+    Name, note, methods, measures and weights; ``values`` (one ``(image, method)`` array per measure),
+    ``scores`` (one per weighted metric) and ``composite``; and which way is better, composite first.
+    """
     scheme = scheme_of(track)
     note = ""
     weights = {}
@@ -113,40 +133,49 @@ def _one_protocol(cube: Cube, track: Track) -> dict[str, Any]:
         for m in kept
     ]  # fmt: skip
     values = [cube.values[..., m] for m in kept]
-    return {
+    facts = {
         "name": cube.protocol,
         "note": note,
         "methods": list(cube.methods),
-        "images": [
-            {
-                "dataset": str(image["dataset"]),
-                "section": str(image["section"]),
-                "mz_set": str(image["mz_set"]),
-                "channel": int(image["channel"]),
-                "mz": number(image["mz"]),
-            }
-            for image in cube.images.to_dict("records")
-        ],
         "measures": measures,
-        "values": [numbers(value.T) for value in values],
         "weights": weights,
+    }
+    stacks = {
+        "values": values,
         "scores": {
-            metric.name: numbers(scores[..., index].T)
+            metric.name: scores[..., index]
             for index, metric in enumerate(scheme.metrics)
             if metric.name in weights
         },
-        "composite": numbers(composite.T),
-        "pairs": _pairs(cube, [composite, *values], ["higher", *(m["direction"] for m in measures)]),
-    }  # fmt: skip
+        "composite": composite,
+    }
+    return facts, stacks, ["higher", *(str(m["direction"]) for m in measures)]
 
 
-def _pairs(
-    cube: Cube, values: list[NDArray[np.float64]], directions: list[str]
+def images_of(cube: Cube) -> list[dict[str, Any]]:
+    """Return what names each ion image."""
+    return [
+        {
+            "dataset": str(image["dataset"]),
+            "section": str(image["section"]),
+            "mz_set": str(image["mz_set"]),
+            "channel": int(image["channel"]),
+            "mz": number(image["mz"]),
+        }
+        for image in cube.images.to_dict("records")
+    ]
+
+
+def paired_intervals(
+    values: list[NDArray[np.float64]],
+    directions: list[str],
+    sections: NDArray[np.intp],
+    protocol: str,
 ) -> list[list[Any]] | None:
     """Return mean, low and high of first minus second, per measure (composite first) and pair."""
-    count = len(cube.methods)
+    images, count = values[0].shape
     pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
-    if not pairs or len(pairs) * len(values) > MOST_PAIR_COLUMNS or not len(cube.images):
+    if not pairs or len(pairs) * len(values) > MOST_PAIR_COLUMNS or not images:
         return None
     blocks = []
     for measure, direction in zip(values, directions, strict=True):
@@ -155,9 +184,9 @@ def _pairs(
         blocks.append(np.stack([finite[:, a] - finite[:, b] for a, b in pairs], axis=1))
     interval = two_level_bootstrap(
         np.hstack(blocks),
-        cube.sections,
+        sections,
         draws=PAIR_DRAWS,
-        seed=seed_from("page-pairs", cube.protocol, 0),
+        seed=seed_from("page-pairs", protocol, 0),
     )
     shape = (len(values), len(pairs))
     parts = [part.reshape(shape) for part in (interval.mean, interval.low, interval.high)]

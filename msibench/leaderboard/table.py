@@ -14,9 +14,14 @@ from msibench.scoring import Scheme, load_scheme, summarise
 from msibench.tracks import Track
 
 DRAWS = 2_000
+FEWER_DRAWS = 1_000
+"""Bootstrap draws of a board with more than `MANY_ROWS` rows: 25 lie beyond each end of an interval."""
+MANY_ROWS = 1_000_000
 
 
-def leaderboard_table(rows: pd.DataFrame, track: Track, *, draws: int = DRAWS) -> pd.DataFrame:
+def leaderboard_table(
+    rows: pd.DataFrame, track: Track, *, draws: int | None = None
+) -> pd.DataFrame:
     """Return one row per protocol and method, best first within a protocol.
 
     Methods without a single score are listed last, with how their cells ended.
@@ -28,9 +33,12 @@ def leaderboard_table(rows: pd.DataFrame, track: Track, *, draws: int = DRAWS) -
     track
         Scheme, control method and policy for missing metrics.
     draws
-        Bootstrap draws; 50 of them lie beyond each end of a 95 % interval by default.
+        Bootstrap draws. None: `DRAWS`, of which 50 lie beyond each end of a 95 % interval, and
+        `FEWER_DRAWS` for a very large board, which has so many sections that its intervals are narrow.
     """
     scored = measured(rows)
+    if draws is None:
+        draws = DRAWS if len(scored) <= MANY_ROWS else FEWER_DRAWS
     scheme = scheme_of(track)
     table = _summary(scored, scheme, track, draws)
     cost = _cost(rows)

@@ -17,7 +17,7 @@ MINIMUM_FREEDOM = 4
 """Images beyond one per section that an interval inside fixed sections needs."""
 _CELLS = 1 << 21
 """Resampled images held at once (16 MiB)."""
-_COLUMNS = 256
+_COLUMNS = 512
 """Columns held at once; each block repeats the same draws."""
 
 

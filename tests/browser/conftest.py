@@ -76,3 +76,14 @@ def visit(browser):
     for page in pages:
         page.close()
     assert troubles == []
+
+
+@pytest.fixture(scope="session")
+def large_address(browser, toy, tmp_path_factory):
+    """The same board, were it too large for one file."""
+    from msibench.leaderboard import page_parts
+    from msibench.leaderboard.page import write_page
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page_parts, "MOST_VALUES", 0)
+        return write_page(toy.store, toy.track, tmp_path_factory.mktemp("large")).as_uri()

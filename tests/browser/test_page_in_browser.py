@@ -1,7 +1,9 @@
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
+from urllib.parse import urlparse
 
 import pytest
 
@@ -232,3 +234,58 @@ def test_axe_finds_no_barrier(address, visit, scheme):
     found = page.evaluate("axe.run()")
     assert [(v["id"], v["nodes"][0]["html"][:200]) for v in found["violations"]] == []
     assert found["passes"]
+
+
+def test_a_large_board_holds_section_means_and_loads_a_section_when_it_is_asked_for(
+    large_address, address, visit
+):
+    page = visit(large_address)
+    assert page.locator("#part-label").is_visible()
+    assert "sections (means over their ion images)" in page.inner_text("#box-text")
+    page.click("#per-mz summary")
+    sections = page.locator("#mz-table tbody tr").count()
+    assert "mean of" in page.inner_text("#mz-table")
+    asked = page.locator('script[src^="data/"]').count()
+    page.select_option("#part", index=sections)  # the last one; the first option is all of them
+    page.wait_for_selector('body[data-part]:not([data-part=""])')
+    assert page.locator('script[src^="data/"]').count() == asked + 1
+    assert "dots: ion images" in page.inner_text("#box-text")
+    whole = visit(address)
+    whole.click("#per-mz summary")
+    rows = whole.locator("#mz-table tbody tr").all_inner_texts()
+    part = page.locator("#mz-table tbody tr").all_inner_texts()
+    assert len(part) < len(rows)
+    assert all(any(row.endswith(found) for row in rows) for found in part)
+    page.select_option("#part", "")
+    page.wait_for_selector('body[data-part=""]')
+    assert page.locator("#mz-table tbody tr").count() == sections
+
+
+def test_a_large_board_shows_values_below_its_images(large_address, address, visit):
+    large, whole = visit(large_address), visit(address)
+    assert large.inner_text("#tiles") == whole.inner_text("#tiles")
+
+
+def test_cells_of_a_large_board_come_when_their_table_is_opened(large_address, address, visit):
+    large, whole = visit(large_address), visit(address)
+    assert large.locator("#cells tbody tr").count() == 0
+    for page in (large, whole):
+        page.locator("details:has(#cells) > summary").click()
+    large.wait_for_selector("body[data-cells]")
+    texts = [page.locator("#cells tbody tr").all_inner_texts() for page in (large, whole)]
+    assert [" ".join(text.split()) for text in texts[0]] == [
+        " ".join(text.split()) for text in texts[1]
+    ]
+
+
+def test_a_missing_data_folder_is_told(large_address, browser, tmp_path):
+    copy = tmp_path / "index.html"
+    shutil.copyfile(urlparse(large_address).path, copy)
+    page = browser.new_page()
+    page.goto(copy.as_uri())
+    page.wait_for_selector("body[data-ready]")
+    page.select_option("#part", index=1)
+    page.wait_for_selector("#part-state:not([hidden])")
+    assert "could not be loaded" in page.inner_text("#part-state")
+    assert page.locator("#mz-table tbody tr").count() > 0
+    page.close()

@@ -77,6 +77,20 @@ function save(name, text, type) {
   document.body.append(link); link.click(); link.remove();
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
+/** One line of the table of cells; a large board's come from a file beside the page. */
+function cellRow(cell) {
+  const text = (key, length) => String(cell[key] ?? "").slice(0, length);
+  const small = (...words) => make("small", { text: words.join("") });
+  const digest = (name, key) => [make("code", { text: `${name} ${text(key, 16)}` }), make("br", {})];
+  return make("tr", {},
+    make("th", { scope: "row", text: text("method") }, ...(cell.control ? [small(cell.control)] : [])),
+    make("td", { text: `${text("dataset")}/${text("section")}` }, small(text("protocol"), " · ", text("mz_set"))),
+    make("td", { text: text("seed") }),
+    make("td", { text: text("status") }, small(text("reason")), small(text("origin"))),
+    make("td", { text: `${text("device")} · ${text("precision")}` }, small(text("processor"), ", ", text("threads"), " threads, ", text("system"))),
+    make("td", { text: `Python ${text("python")}` }, small(text("versions"))),
+    make("td", {}, ...digest("cell", "cell"), ...digest("truth", "truth"), ...digest("prediction", "prediction"), ...digest("rows", "rows")));
+}
 function startCheck() {
   trustTables(); reachTables(); ringCurves(); lossCurves();
   listeners.push(ringCurves);
@@ -88,9 +102,18 @@ function startCheck() {
     bib: () => save("citations.bib", `${D.citations.map((c) => c.bibtex).join("\n\n")}\n`, "text/plain"),
   };
   for (const button of document.querySelectorAll("[data-download]")) button.addEventListener("click", files[button.dataset.download]);
-  $("cell-filter").addEventListener("input", () => {
+  const filterCells = () => {
     const wanted = $("cell-filter").value.trim().toLowerCase();
     for (const row of $("cells").tBodies[0].rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+  };
+  $("cell-filter").addEventListener("input", filterCells);
+  const details = $("cells").closest("details");
+  if (D.beside) details.addEventListener("toggle", async () => {
+    if (!details.open || $("cells").tBodies[0].rows.length) return;
+    const cells = await part("cells");
+    $("cells").tBodies[0].replaceChildren(...(cells || [{ reason: "These lines could not be loaded: is the folder “data” beside the page?" }]).map(cellRow));
+    filterCells();
+    document.body.dataset.cells = "loaded";
   });
 }
 startLook();

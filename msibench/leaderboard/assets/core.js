@@ -105,14 +105,43 @@ window.addEventListener("beforeprint", () => document.querySelectorAll("#read de
 
 /** The protocol's numbers that belong to a section, and the place of one of its ion images in them. */
 const protocolOf = (problem) => D.protocols.find((p) => problem && p.name === problem.protocol);
-function imageIndex(problem, channel) {
+/** Numbers of a large board lie in files beside the page; scripts, as a page on a disk may read nothing else. */
+const PARTS = {};
+const asked = new Map();
+window.msibenchPart = (name, content) => {
+  PARTS[name] = content;
+  const waiting = asked.get(name);
+  if (waiting) waiting();
+};
+function part(name) {
+  if (PARTS[name]) return Promise.resolve(PARTS[name]);
+  return new Promise((resolve) => {
+    asked.set(name, () => resolve(PARTS[name]));
+    const script = make("script", { src: `data/${name}.js` });
+    script.addEventListener("error", () => resolve(null));
+    document.head.append(script);
+  });
+}
+function partName(problem) {
   const protocol = protocolOf(problem);
+  const entry = protocol && protocol.parts && protocol.images.find((i) => i.dataset === problem.dataset && i.section === problem.section && i.mz_set === problem.mz_set);
+  return entry ? entry.part : null;
+}
+/** The protocol with the ion images of a problem's section: its own, or those of the loaded part. */
+function numbersOf(problem) {
+  const protocol = protocolOf(problem);
+  if (!protocol || !protocol.parts) return protocol;
+  const loaded = PARTS[partName(problem)];
+  return loaded ? { ...protocol, ...loaded } : null;
+}
+function imageIndex(problem, channel) {
+  const protocol = numbersOf(problem);
   if (!protocol) return -1;
   return protocol.images.findIndex((i) => i.dataset === problem.dataset && i.section === problem.section
     && i.mz_set === problem.mz_set && i.channel === channel);
 }
 function valueOf(problem, channel, method) {
-  const protocol = protocolOf(problem), image = imageIndex(problem, channel);
+  const protocol = numbersOf(problem), image = imageIndex(problem, channel);
   if (!protocol || image < 0) return null;
   const row = protocol.methods.indexOf(method);
   const values = protocol.values[state.measure];

@@ -145,7 +145,8 @@ async function gather(problem, channel) {
 async function update() {
   const problem = D.problems[state.problem], turn = ++drawn;
   if (!problem || !problem.shown.length) { $("look-controls").hidden = true; $("image-facts").textContent = "There is no image to show."; return; }
-  const found = await gather(problem, state.channel);
+  const found = await gather(problem, state.channel), name = partName(problem);
+  if (name) await part(name);
   if (turn !== drawn) return;
   if (!found) { $("image-facts").textContent = "The images of this ion could not be loaded: is the folder “images” beside the page?"; return; }
   sources = found;

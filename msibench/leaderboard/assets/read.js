@@ -34,15 +34,35 @@ function filterRows() {
   $("filter-state").textContent = wanted ? `${shown} of ${all} rows` : "";
 }
 
-const chosenProtocol = () => D.protocols[Number($("protocol").value) || 0];
+/** The chosen protocol; of a large board its section means, or the ion images of the chosen section. */
+function chosenProtocol() {
+  const protocol = D.protocols[Number($("protocol").value) || 0], name = $("part").value;
+  return protocol && protocol.parts && PARTS[name] ? { ...protocol, ...PARTS[name], parts: false, pairs: null } : protocol;
+}
+const chosenPart = () => $("part").value !== "";
+const imagesOf = (protocol) => (protocol.parts ? "sections (means over their ion images)" : "ion images");
+async function choosePart() {
+  const name = $("part").value;
+  const missing = name && !(await part(name));
+  if (name !== $("part").value) return;
+  $("part-state").hidden = !missing;
+  $("part-state").textContent = missing ? "The numbers of this section could not be loaded: is the folder “data” beside the page?" : "";
+  if (missing) $("part").value = "";
+  drawCharts(); fillWeights();
+  document.body.dataset.part = $("part").value;
+}
 /** Measures with the composite first. */
 const chartMeasures = (protocol) => [{ metric: "score", region: "image", direction: "higher", composite: true }, ...protocol.measures];
 function chartValues(protocol, measure) {
   return measure === 0 ? protocol.composite : protocol.values[measure - 1];
 }
 function chooseProtocol() {
+  $("part").value = "";
   const protocol = chosenProtocol();
   if (!protocol) return;
+  $("part-label").hidden = !protocol.parts;
+  $("part-state").hidden = true;
+  fill($("part"), protocol.parts ? [["", "all, as means"], ...protocol.images.map((i) => [i.part, `${i.dataset} / ${i.section}${i.mz_set ? ` · ${i.mz_set}` : ""}`])] : [["", ""]], "");
   const usable = protocol.composite.some((row) => row.some(finite));
   fill($("chart-metric"), chartMeasures(protocol).map((m, i) => [i, m.composite ? "score" : measureName(m)]), usable ? 0 : 1);
   const methods = protocol.methods.slice().sort(ranked(protocol.name));
@@ -57,7 +77,7 @@ function drawCharts() {
   const of = (m) => values[protocol.methods.indexOf(m)];
   const unit = measure.composite ? "" : unitOf(measure.metric), name = measure.composite ? "score" : measureName(measure);
   const title = measure.composite ? "Score" : METRIC(measure.metric).title;
-  $("box-text").textContent = `${title}${unit}; ${BETTER[measure.direction]}. Box: quartiles; line: median; dots: ion images.`;
+  $("box-text").textContent = `${title}${unit}; ${BETTER[measure.direction]}. Box: quartiles; line: median; dots: ${imagesOf(protocol)}.`;
   $("box").replaceChildren(boxChart(methods, of, `${name}${unit}`, `Box plots of ${name}`));
 
   const reference = $("reference").value, shown = (v) => measure.direction === "one" && finite(v) ? -Math.abs(v - 1) : v;
@@ -74,13 +94,13 @@ function drawCharts() {
   const others = methods.filter((m) => m !== reference);
   const sections = new Set(protocol.images.map((i) => `${i.dataset}/${i.section}`)).size;
   const what = measure.direction === "one" ? `−|1 − ${name}|` : name;
-  $("paired-text").textContent = others.length ? `Each method − ${reference} in ${what}, ion image by ion image; ${measure.direction === "lower" ? "left" : "right"} of the line is better. `
-    + (pairs ? `Line: 95 % interval, ${sections < 5 ? `for other ion images of ${sections === 1 ? "this section" : `these ${sections} sections`} only` : `sections resampled (${sections})`}.` : "No intervals: too many methods for one page; see msibench leaderboard --pair.") : "There is no other method.";
+  $("paired-text").textContent = others.length ? `Each method − ${reference} in ${what}, ${protocol.parts ? "section by section" : "ion image by ion image"}; ${measure.direction === "lower" ? "left" : "right"} of the line is better. `
+    + (pairs ? `Line: 95 % interval, ${sections < 5 ? `for other ion images of ${sections === 1 ? "this section" : `these ${sections} sections`} only` : `sections resampled (${sections})`}.` : chosenPart() ? "No intervals inside one section." : "No intervals: too many methods for one page; see msibench leaderboard --pair.") : "There is no other method.";
   $("paired").replaceChildren(...(others.length ? [pairedChart(others, points, summary, `difference in ${what}${unit}`, `Paired differences to ${reference} in ${name}`)] : []));
 
   const cost = new Map(D.cost.filter((c) => c.protocol === protocol.name).map((c) => [c.method, c.seconds]));
   const placed = methods.map((m) => ({ name: m, x: cost.get(m), y: mean(of(m).filter(finite)) })).filter((p) => p.x > 0 && finite(p.y));
-  $("pareto-text").textContent = "Mean over ion images against the median time per ion image, fitting included. Dotted: no method is both faster and better.";
+  $("pareto-text").textContent = `Mean over ${imagesOf(protocol)} against the median time per ion image, fitting included. Dotted: no method is both faster and better.`;
   $("pareto").replaceChildren(paretoChart(placed, (p) => goodness(p.y, measure.direction), { xText: "seconds per ion image", yText: `${name}${unit}`, title: `${name} against time` }));
   numbersTable(protocol, methods, of, name, unit, measure.direction);
   besideTables(protocol);
@@ -94,7 +114,7 @@ function numbersTable(protocol, methods, of, name, unit, direction) {
   protocol.images.forEach((image, i) => {
     const good = methods.map((m) => goodness(of(m)[i], direction)), best = Math.max(...good.filter((g) => g !== null));
     const problem = D.problems.find((p) => p.protocol === protocol.name && p.dataset === image.dataset && p.section === image.section && p.mz_set === image.mz_set);
-    const label = problem && problem.channels[image.channel] ? problem.channels[image.channel].label : finite(image.mz) ? `m/z ${image.mz}` : `channel ${image.channel}`;
+    const label = problem && problem.channels[image.channel] ? problem.channels[image.channel].label : finite(image.mz) ? `m/z ${image.mz}` : image.part ? `mean of ${image.of} ion images` : `channel ${image.channel}`;
     body.append(make("tr", {}, ...(several ? [make("td", { text: `${image.dataset} / ${image.section}` })] : []), make("th", { scope: "row", text: label }),
       ...methods.map((m, k) => { const cell = make("td", { class: "number" }); const text = show(of(m)[i]); cell.append(good[k] !== null && good[k] === best ? make("b", { text }) : text); return cell; })));
   });
@@ -113,7 +133,7 @@ function besideTables(protocol) {
     });
     const head = make("tr", {}, make("th", { scope: "col", text: "method" }), ...protocol.measures.map((m) => make("th", { scope: "col", class: "number", text: measureName(m) })));
     holder.append(make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Measured beside published" },
-      make("table", {}, make("caption", { text: `Measured here on the same data set (${protocol.name}), means over ${inside.length} ion images` }), make("thead", {}, head), body)));
+      make("table", {}, make("caption", { text: `Measured here on the same data set (${protocol.name}), means over ${inside.length} ${imagesOf(protocol)}` }), make("thead", {}, head), body)));
   }
 }
 function startRead() {
@@ -122,6 +142,7 @@ function startRead() {
   fill($("protocol"), D.protocols.map((p, i) => [i, p.name]), 0);
   $("protocol").parentElement.hidden = D.protocols.length < 2;
   $("protocol").addEventListener("change", chooseProtocol);
+  $("part").addEventListener("change", choosePart);
   for (const id of ["chart-metric", "reference"]) $(id).addEventListener("change", drawCharts);
   if (D.protocols.length) chooseProtocol(); else $("read-controls").hidden = true;
   listeners.push(drawCharts, markRows);
