@@ -1,5 +1,6 @@
 """Methods for the tests on a cluster: cheap ones whose output tells seeds apart, and slow ones."""
 
+import ctypes
 import os
 import time
 from pathlib import Path
@@ -35,5 +36,28 @@ class SlowOnce:
         with marked.open("a") as stream:
             stream.write("begun\n")
         if len(marked.read_text().splitlines()) == 1:
-            time.sleep(20)
+            time.sleep(12)
         return fine(problem)
+
+
+class Hangs:
+    def upscale(self, problem):
+        time.sleep(600)
+
+
+class EatsMemory:
+    def upscale(self, problem):
+        hoard = []
+        while True:
+            hoard.append(np.ones(4_000_000))
+            time.sleep(0.01)
+
+
+class Raises:
+    def upscale(self, problem):
+        raise RuntimeError("the matrix is singular")
+
+
+class Segfaults:
+    def upscale(self, problem):
+        ctypes.string_at(0)

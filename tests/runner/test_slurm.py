@@ -24,6 +24,7 @@ from msibench.tracks import Entry, Limits, ProblemSet, Track
 pytest.importorskip("submitit", reason="submitit is not installed")
 
 HERE = Path(__file__).parent
+METHODS = HERE / "slurm_methods.py"
 
 
 def beside(name):
@@ -93,7 +94,8 @@ class Lab:
 
     def local(self, plan, name="local"):
         store = self.store(name)
-        Supervisor(store, self.catalogue, RunOptions(jobs=2, threads=1)).run(plan)
+        summary = Supervisor(store, self.catalogue, RunOptions(jobs=2, threads=1)).run(plan)
+        assert summary.changed == []
         return store
 
     def cluster(self, plan, site_machine, name="cluster", events=None):
@@ -111,10 +113,7 @@ def lab(tmp_path, catalogue, small_card):
 
 
 def method(name):
-    file = HERE / (
-        "slurm_methods.py" if name in {"Seeded", "Slow", "SlowOnce"} else "misbehaving.py"
-    )
-    return Entry(method=f"{file}:{name}", label=name)
+    return Entry(method=f"{METHODS}:{name}", label=name)
 
 
 def comparable(store):
@@ -220,7 +219,7 @@ def test_a_killed_supervisor_leaves_its_jobs_and_the_next_one_takes_them_over(
     lab, site, machine_file, tmp_path
 ):
     results = tmp_path / "results"
-    slow = ["--method", f"{HERE / 'slurm_methods.py'}:Slow", "--seed", "0", "--seed", "1"]
+    slow = ["--method", f"{METHODS}:Slow", "--seed", "0", "--seed", "1"]
     slow += ["--methods", "slow,bicubic"]
     first = start_run(lab, results, machine_file, *slow)
     store = Store(results)
@@ -237,7 +236,7 @@ def test_a_killed_supervisor_leaves_its_jobs_and_the_next_one_takes_them_over(
 
 def test_a_stopped_run_cancels_its_jobs(lab, site, machine_file, tmp_path):
     results = tmp_path / "results"
-    hangs = ["--method", f"{HERE / 'misbehaving.py'}:Hangs", "--methods", "hangs,bicubic"]
+    hangs = ["--method", f"{METHODS}:Hangs", "--methods", "hangs,bicubic"]
     run = start_run(lab, results, machine_file, *hangs)
     store = Store(results)
     site.wait_for(
@@ -293,7 +292,7 @@ def test_scripts_for_sbatch_give_the_same_store(lab, site, tmp_path):
         "[slurm]\nbundle_minutes = 40\noverhead_gb = 0.25\n"
         '[[method]]\nmatch = "*"\nmemory_gb = 1.0\nminutes = 10.0\n'
     )
-    seeded = f"{HERE / 'slurm_methods.py'}:Seeded"
+    seeded = f"{METHODS}:Seeded"
     chosen = [
         "quickstart", "--methods", "seeded,bicubic", "--method", seeded, "--sections", "synthetic-1",
         "--metrics", "psnr", "--seed", "0", "--seed", "1",
@@ -330,7 +329,7 @@ def test_sixty_cells_through_every_trouble_at_once(lab, site, mark):
         ],
         seeds=range(6),
         sections=("synthetic-1", "synthetic-2"),
-        timeout_s=40.0,
+        timeout_s=30.0,
     )
     assert len(plan.cells) == 60
     trouble = threading.Thread(target=make_trouble, args=(site, mark))
