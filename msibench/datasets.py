@@ -7,7 +7,6 @@ what the runner works on: the fine ion images and whatever is known beside them.
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -18,6 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.contracts.dataset import DatasetSpec
+from msibench.contracts.tables import (
+    check_keys,
+    check_plain_name,
+    check_table,
+    check_types,
+    fields_of,
+    read_table,
+)
 from msibench.errors import (
     ConfigurationError,
     IntegrityError,
@@ -149,17 +156,14 @@ def load_card(spec: DatasetSpec) -> Card:
         If the card has a key that does not exist, or lacks one that must be there; the message
         names the card, the key and the nearest known one.
     """
-    try:
-        table = tomllib.loads(spec.card.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"The card {spec.card} cannot be read: {error}") from error
+    table = read_table(spec.card)
     return card_from_table(table, folder=spec.card.parent, reader=spec.reader)
 
 
 def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "") -> Card:
     """Make a card from parsed TOML, checking every key."""
-    facts = dict(table)
-    name = facts.get("name", folder.name)
+    facts = dict(check_table(table, "a card"))
+    name = check_plain_name(facts.setdefault("name", folder.name), "a card's name")
     where = f"card of {name!r}"
     schema = facts.pop("schema_version", None)
     if schema != CARD_SCHEMA:
@@ -169,38 +173,46 @@ def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "")
         )
     sections = facts.pop("sections", {})
     check_keys(sections, {"train", "test"}, f"{where}, [sections]")
+    named = check_types(sections, Card, f"{where}, [sections]")
     mz_sets = {
         key: MZSet(
             name=key,
             **_checked(value, MZSet, f"{where}, [mz_sets.{key}]", skip={"name"}),
         )
-        for key, value in facts.pop("mz_sets", {"all": {}}).items()
+        for key, value in check_table(
+            facts.pop("mz_sets", {"all": {}}), f"{where}, [mz_sets]"
+        ).items()
     }
-    files = tuple(
-        CardFile(**_checked(value, CardFile, f"{where}, [[files]]"))
-        for value in facts.pop("files", ())
-    )
+    listed = facts.pop("files", [])
+    if not isinstance(listed, list | tuple):
+        raise ConfigurationError(f"{where}: files must be tables [[files]]")
+    files = tuple(CardFile(**_checked(value, CardFile, f"{where}, [[files]]")) for value in listed)
     for file in files:
-        if Path(file.name).is_absolute() or ".." in Path(file.name).parts:
-            raise ConfigurationError(
-                f"{where}: file name {file.name!r} leaves the data set's folder; use a plain name"
-            )
+        check_plain_name(
+            file.name, f"{where}: file name", folders=True, home="the data set's folder"
+        )
+    for section in (*named.get("train", ()), *named.get("test", ())):
+        check_plain_name(section, f"{where}: section")
     published = facts.pop("published", None)
+    if published is not None:
+        check_plain_name(published, f"{where}: published must be a file beside it")
+        if (folder / published).is_symlink():
+            raise ConfigurationError(
+                f"{where}: published = {published!r} is a link; put the file itself beside the card"
+            )
     values = _checked(
         facts,
         Card,
         where,
         skip={"folder", "files", "mz_sets", "train", "test", "reader", "local_files"},
     )
-    if published is not None and (Path(published).name != published):
-        raise ConfigurationError(f"{where}: published = {published!r} must be a file beside it")
     return Card(
         **values,
         folder=folder,
         files=files,
         mz_sets=mz_sets,
-        train=tuple(sections.get("train", ())),
-        test=tuple(sections.get("test", ())),
+        train=named.get("train", ()),
+        test=named.get("test", ()),
         reader=reader,
         published=None if published is None else folder / published,
     )
@@ -316,25 +328,13 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def check_keys(table: Mapping[str, Any], known: set[str], where: str) -> None:
-    """Raise if `table` has a key that does not exist, naming the nearest known one."""
-    for key in table:
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ConfigurationError(
-                f"{where}: there is no key {key!r}.{hint} Known: {', '.join(sorted(known))}."
-            )
-
-
 def _checked(
     table: Mapping[str, Any], kind: type, where: str, skip: set[str] | None = None
 ) -> dict[str, Any]:
-    """Return the keyword arguments for a dataclass, lists as tuples."""
+    """Return the keyword arguments for a dataclass, lists as tuples, types checked."""
     import dataclasses
 
-    known = {f.name for f in dataclasses.fields(kind)} - (skip or set())
-    check_keys(table, known, where)
+    check_keys(table, fields_of(kind) - (skip or set()), where)
     required = {
         f.name
         for f in dataclasses.fields(kind)
@@ -342,7 +342,7 @@ def _checked(
     } - (skip or set())
     if missing := required - table.keys():
         raise ConfigurationError(f"{where}: missing {', '.join(sorted(missing))}")
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
+    return check_types(table, kind, where)
 
 
 def _read_plain(card: Card, section: str, mz_set: MZSet, lazily: bool) -> Section:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -10,7 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from msibench.datasets import check_keys
+from msibench.contracts.tables import (
+    check_keys,
+    check_plain_name,
+    check_types,
+    parse_table,
+    read_text,
+)
 from msibench.errors import ConfigurationError, UnknownNameError
 
 TRACK_SCHEMA = 1
@@ -105,10 +110,10 @@ def load_track(name: str, *, places: tuple[Path, ...] = ()) -> Track:
     """
     path = Path(name)
     if path.suffix == ".toml" and path.is_file():
-        return track_from_text(path.read_text(encoding="utf-8"), path.parent, str(path))
+        return track_from_text(read_text(path), path.parent, str(path))
     if (path / "track.toml").is_file():
         path = path / "track.toml"
-        return track_from_text(path.read_text(encoding="utf-8"), path.parent, str(path))
+        return track_from_text(read_text(path), path.parent, str(path))
     found = available_tracks(places=places)
     if name not in found:
         near = get_close_matches(name, found, n=1)
@@ -121,7 +126,7 @@ def load_track(name: str, *, places: tuple[Path, ...] = ()) -> Track:
     if file is None:
         text = (files("msibench") / "tracks_shipped" / f"{name}.toml").read_text("utf-8")
         return track_from_text(text, None, f"shipped track {name}")
-    return track_from_text(file.read_text(encoding="utf-8"), file.parent, str(file))
+    return track_from_text(read_text(file), file.parent, str(file))
 
 
 def available_tracks(*, places: tuple[Path, ...] = ()) -> dict[str, Path | None]:
@@ -140,10 +145,7 @@ def available_tracks(*, places: tuple[Path, ...] = ()) -> dict[str, Path | None]
 
 def track_from_text(text: str, folder: Path | None, where: str) -> Track:
     """Make a track from TOML text, checking every key."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{where} is no TOML: {error}") from error
+    table = parse_table(text, where)
     if table.pop("schema_version", None) != TRACK_SCHEMA:
         raise ConfigurationError(f"{where}: schema_version must be {TRACK_SCHEMA}")
     methods = table.pop("methods", [READY])
@@ -156,19 +158,18 @@ def track_from_text(text: str, folder: Path | None, where: str) -> Track:
     check_keys(table, known, where)
     if not problems:
         raise ConfigurationError(f"{where}: a track needs at least one [[problems]]")
-    values: dict[str, Any] = {
-        key: tuple(v) if isinstance(v, list) else v for key, v in table.items()
-    }
-    try:
-        return Track(
-            **values,
-            entries=tuple(_entry(item, where) for item in methods),
-            problems=tuple(_problem_set(item, where) for item in problems),
-            limits=_limits(limits, where),
-            folder=folder,
-        )
-    except TypeError as error:
-        raise ConfigurationError(f"{where}: {error}") from error
+    if "name" not in table:
+        raise ConfigurationError(f"{where}: a track needs a name")
+    check_plain_name(table["name"], f"{where}: name")
+    if not isinstance(methods, list) or not isinstance(problems, list):
+        raise ConfigurationError(f"{where}: methods and [[problems]] must be lists")
+    return Track(
+        **check_types(table, Track, where),
+        entries=tuple(_entry(item, where) for item in methods),
+        problems=tuple(_problem_set(item, where) for item in problems),
+        limits=_limits(limits, where),
+        folder=folder,
+    )
 
 
 def track_as_text(track: Track) -> str:
@@ -202,21 +203,18 @@ def _entry(item: object, where: str) -> Entry:
     if not isinstance(item, dict):
         raise ConfigurationError(f"{where}: a method is a name or a table, got {item!r}")
     check_keys(item, {"method", "label", "config", "precision"}, f"{where}, methods")
-    return Entry(**item)
+    if "method" not in item:
+        raise ConfigurationError(f"{where}: a table of methods needs method")
+    return Entry(**check_types(item, Entry, f"{where}, methods"))
 
 
 def _problem_set(item: Mapping[str, Any], where: str) -> ProblemSet:
     check_keys(item, {"dataset", "protocols", "mz_set", "sections"}, f"{where}, [[problems]]")
     if "dataset" not in item or not item.get("protocols"):
         raise ConfigurationError(f"{where}: each [[problems]] needs dataset and protocols")
-    return ProblemSet(
-        dataset=item["dataset"],
-        protocols=tuple(item["protocols"]),
-        mz_set=item.get("mz_set", ""),
-        sections=tuple(item.get("sections", ())),
-    )
+    return ProblemSet(**check_types(item, ProblemSet, f"{where}, [[problems]]"))
 
 
 def _limits(item: Mapping[str, Any], where: str) -> Limits:
     check_keys(item, {"timeout_s", "memory_gb", "grace_s"}, f"{where}, [limits]")
-    return Limits(**item)
+    return Limits(**check_types(item, Limits, f"{where}, [limits]"))

@@ -23,7 +23,10 @@ from msibench.cli._shared import catalogue
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for a METASPACE data set (default: the cache).",
 )
-def command(name: str, sections: tuple[str, ...], output: Path | None) -> int:
+@click.option(
+    "--allow-local", is_flag=True, help="Let a card name addresses of this machine or its network."
+)
+def command(name: str, sections: tuple[str, ...], output: Path | None, allow_local: bool) -> int:
     """Download the files of the data set NAME, or of a METASPACE id.
 
     Downloads go on where they stopped; a file of a card is verified by its sha256.
@@ -32,10 +35,10 @@ def command(name: str, sections: tuple[str, ...], output: Path | None) -> int:
 
     if is_metaspace_id(name):
         return _from_metaspace(name, output)
-    return _from_card(name, sections)
+    return _from_card(name, sections, allow_local)
 
 
-def _from_card(name: str, sections: tuple[str, ...]) -> int:
+def _from_card(name: str, sections: tuple[str, ...], allow_local: bool) -> int:
     from msibench.datasets import download_folder, find_file, load_card
     from msibench.errors import MissingDataError
 
@@ -52,7 +55,8 @@ def _from_card(name: str, sections: tuple[str, ...]) -> int:
         except MissingDataError:
             if file.url:
                 target = download_folder(card) / file.name
-                missing += not _download(file.url, target, file.sha256, file.size)
+                options = {"public": True, "allow_local": allow_local}
+                missing += not _download(file.url, target, file.sha256, file.size, **options)
             else:
                 click.echo(f"no address {file.name}: {file.how}", err=True)
                 missing += 1
@@ -73,7 +77,9 @@ def _from_metaspace(name: str, output: Path | None) -> int:
     return 3 if failed else 0
 
 
-def _download(url: str, target: Path, sha256: str = "", size: int | None = None) -> bool:
+def _download(
+    url: str, target: Path, sha256: str = "", size: int | None = None, **options: bool
+) -> bool:
     """Fetch one file and say how it went."""
     from msibench.errors import MSIBenchError
     from msibench.weights import download
@@ -83,7 +89,7 @@ def _download(url: str, target: Path, sha256: str = "", size: int | None = None)
         return True
     try:
         with _progress(target.name, size) as told:
-            download(url, target, sha256=sha256, size=size, progress=told)
+            download(url, target, sha256=sha256, size=size, progress=told, **options)
     except MSIBenchError as error:
         click.echo(f"failed    {target.name}: {error}", err=True)
         return False

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from msibench.datasets import check_keys
+from msibench.contracts.tables import check_keys, parse_table
 from msibench.errors import ConfigurationError
 
 MARGINS_SCHEMA = 1
@@ -81,10 +80,7 @@ def load_margins(path: Path | None = None) -> Margins:
 
 def _values(text: str, where: str) -> dict[str, Any]:
     """Return the fields of `Margins` that a file sets."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{where} is no TOML: {error}") from error
+    table = parse_table(text, where)
     if table.pop("schema_version", None) != MARGINS_SCHEMA:
         raise ConfigurationError(f"{where}: schema_version must be {MARGINS_SCHEMA}")
     check_keys(table, {"metrics", "statistics", "speed", "memory", "coverage"}, where)

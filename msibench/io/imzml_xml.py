@@ -174,7 +174,7 @@ class _Document:
         elif name == "spectrumList":
             count = attributes.get("count", "")
             self.header.declared_spectra = (
-                int(count) if count.isascii() and count.isdigit() else None
+                int(count) if count.isascii() and count.isdigit() and len(count) < 19 else None
             )
         elif name == "spectrum":
             self.spectrum = {"terms": 0}

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from msibench.contracts.method import Resources
-from msibench.datasets import check_keys
+from msibench.contracts.tables import check_keys
 from msibench.errors import ConfigurationError
 from msibench.runner.child import Job
 

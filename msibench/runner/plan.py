@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from msibench.contracts.method import MethodSpec, Task, WeightFile
-from msibench.datasets import Card, MZSet, check_keys, dataset_digest, load_card
+from msibench.contracts.tables import check_keys
+from msibench.datasets import Card, MZSet, dataset_digest, load_card
 from msibench.degradation import DegradationProtocol, protocol
 from msibench.errors import ConfigurationError
 from msibench.plugin_manager import Catalogue, method_from_file

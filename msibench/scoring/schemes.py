@@ -6,7 +6,6 @@ A scheme is a small TOML file; two are shipped, ``anchored`` (the default) and `
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -14,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from msibench.contracts.tables import parse_table, read_text
 from msibench.errors import ConfigurationError, UnknownNameError
 
 Direction = Literal["higher", "lower", "one"]
@@ -107,7 +107,7 @@ def load_scheme(name_or_path: str | Path = DEFAULT_SCHEME) -> Scheme:
         text = (resources.files("msibench.scoring") / "shipped" / f"{name}.toml").read_text("utf-8")
         source = f"scheme {name!r}"
     elif Path(name).is_file():
-        text, source = Path(name).read_text("utf-8"), name
+        text, source = read_text(Path(name)), name
     else:
         near = get_close_matches(name, shipped_schemes(), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -115,11 +115,7 @@ def load_scheme(name_or_path: str | Path = DEFAULT_SCHEME) -> Scheme:
             f"No scoring scheme named {name!r}, and no file of that name.{hint} "
             f"Shipped: {', '.join(shipped_schemes())}."
         )
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{source} is not valid TOML: {error}") from error
-    return scheme_from_mapping(table, source=source)
+    return scheme_from_mapping(parse_table(text, source, fault="is not valid TOML"), source=source)
 
 
 def scheme_from_mapping(table: Mapping[str, Any], *, source: str = "scheme") -> Scheme:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import ipaddress
 import json
 import os
-import socket
 import time
 import urllib.error
 import urllib.parse
@@ -18,16 +16,15 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
 
-from msibench.errors import IntegrityError, MSIBenchError
+from msibench.errors import IntegrityError
+from msibench.weights.public_addresses import DownloadError, handlers, is_local
 
 Progress = Callable[[int, int | None], None]
 """Called with (bytes so far, bytes in all; None when the server does not say)."""
 
 _CHUNK = 1 << 18
-
-
-class DownloadError(MSIBenchError, OSError):
-    """An address did not give the file that was asked for."""
+LARGEST = 1 << 40
+"""Bytes after which a server that never ends is given up."""
 
 
 def download(
@@ -38,6 +35,7 @@ def download(
     size: int | None = None,
     progress: Progress | None = None,
     allow_local: bool = False,
+    public: bool = False,
     attempts: int = 4,
     timeout: float = 30.0,
     pause: float = 1.0,
@@ -63,6 +61,9 @@ def download(
     allow_local
         Follow redirects to private, loopback or link-local addresses of another host. Without it a
         public server cannot send this machine to look into its own network.
+    public
+        The address was named by somebody else (a card): it must be http or https, and lead to a public
+        address, unless `allow_local`.
     attempts
         How many connections in a row may break without bringing anything new.
     timeout
@@ -81,12 +82,29 @@ def download(
     IntegrityError
         If the complete file has another digest or size; the part is deleted.
     """
-    scheme = urllib.parse.urlsplit(url).scheme
+    try:
+        parts = urllib.parse.urlsplit(url)
+        scheme, host, _ = parts.scheme, parts.hostname, parts.port
+    except ValueError as error:
+        raise DownloadError(f"{url!r} is no address: {error}") from error
     if scheme not in {"http", "https", "file"}:
         raise DownloadError(f"only http, https and file addresses are fetched, got {url!r}")
+    if public and scheme == "file":
+        raise DownloadError(
+            f"a card may name http and https addresses only, got {url!r}; copy the file by hand"
+        )
+    if any(letter <= " " or letter == "\x7f" for letter in url):
+        raise DownloadError(f"{url!r} is no address: it holds spaces or control characters")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    opener = urllib.request.build_opener(_CarefulRedirects(url, allow_local=allow_local))
+    vouched = set() if public else {host}
+
+    def allowed(name: str) -> bool:
+        return allow_local or name.strip("[]") in vouched
+
+    opener = urllib.request.build_opener(
+        _CarefulRedirects(url, allow_local=allow_local), *handlers(allowed)
+    )
     with _sole_writer(part):
         while True:
             continued = _fill_patiently(
@@ -147,7 +165,9 @@ def _fill_patiently(
             failures += 1
             if error.code < 500 or failures == attempts:
                 raise DownloadError(f"{url}: the server answers {error}") from error
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError, UnicodeError) as error:
+            if isinstance(getattr(error, "reason", None), DownloadError):
+                raise error.reason from None  # type: ignore[union-attr]
             reached = part.stat().st_size if part.exists() else 0
             failures = 1 if reached > furthest else failures + 1
             furthest = max(furthest, reached)
@@ -212,6 +232,10 @@ def _fill(
             while chunk := response.read(_CHUNK):
                 out.write(chunk)
                 have += len(chunk)
+                if size is not None and have > size:
+                    return mode == "ab"  # more than it should be: its size is judged by the caller
+                if have > LARGEST:
+                    raise DownloadError(f"{url} sends more than {LARGEST} bytes; given up")
                 if progress is not None:
                     progress(have, total)
             out.flush()
@@ -243,23 +267,12 @@ class _CarefulRedirects(urllib.request.HTTPRedirectHandler):
             raise DownloadError(f"{req.full_url} redirects to {newurl!r}: only http(s) is followed")
         if req.type == "https" and new.scheme == "http":
             raise DownloadError(f"{req.full_url} redirects out of https to {newurl!r}: refused")
-        if not self.allow_local and new.hostname != self.first_host and _is_local(new.hostname):
+        if not self.allow_local and new.hostname != self.first_host and is_local(new.hostname):
             raise DownloadError(
                 f"{req.full_url} redirects to {newurl!r}, an address inside the local network: "
                 "refused (allow it with --allow-local if you trust the server)"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _is_local(host: str | None) -> bool:
-    """Whether any address of `host` is not a public one; an unknown host is not local."""
-    try:
-        found = socket.getaddrinfo(host, None)
-    except OSError:
-        return False
-    return any(
-        not ipaddress.ip_address(str(entry[4][0]).split("%")[0]).is_global for entry in found
-    )
 
 
 def _is_our_disk(error: BaseException) -> bool:

@@ -67,7 +67,7 @@ def fetch_card(address, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MSIBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MSIBENCH_MIRROR", str(tmp_path / "no-mirror"))
 
-    def call(path):
+    def call(path, *options):
         table = {
             "schema_version": 1,
             "name": "remote",
@@ -88,7 +88,7 @@ def fetch_card(address, tmp_path, monkeypatch, capsys):
         card = card_from_table(table, folder=tmp_path)
         monkeypatch.setattr("msibench.datasets.load_card", lambda spec: card)
         with pytest.raises(SystemExit) as ended:
-            main(["fetch", "phantom"])
+            main(["fetch", "phantom", *(options or ("--allow-local",))])
         said = capsys.readouterr()
         return ended.value.code, said.out, said.err
 
@@ -105,6 +105,13 @@ def test_a_file_comes_whole_however_the_connection_behaves(fetch_card, path):
     assert fetch_card.file.read_bytes() == CONTENT
     status, out, _ = fetch_card(path)
     assert (status, out.split()[0]) == (0, "here")
+
+
+def test_a_card_may_not_name_this_machine_unless_the_user_says_so(fetch_card):
+    status, _, err = fetch_card("/whole", "--section", "a")
+    assert status == 3
+    assert "--allow-local" in err
+    assert not fetch_card.file.exists()
 
 
 def test_wrong_bytes_are_refused_and_not_kept(fetch_card):
