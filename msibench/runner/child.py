@@ -29,6 +29,7 @@ from msibench.runner.disk_use import LOOK_S, MOST_BYTES, too_much
 from msibench.runner.guard import guarded
 from msibench.runner.leftovers import clear_impostors, restore_folder
 from msibench.runner.sandbox import NONE, enclosed, exit_status, inner_environment
+from msibench.runner.tree import below
 from msibench.runner.verdicts import classify, numbers, read_result, telling_lines
 
 LOG_HEAD = 256 * 1024
@@ -249,13 +250,9 @@ class _Watch:
             return Status.TIMEOUT, (
                 f"ran longer than {job.timeout_s:g} s; the end of log.txt says where it stood"
             )
-        tree: list[psutil.Process] = []
-        if self._root is not None:
-            with suppress(psutil.Error):
-                tree = self._root.children(recursive=True)
+        tree = [] if self._root is None else below(self._root.pid, self.known)
         resident = 0
         for process in tree:
-            self.known.setdefault(process.pid, process)
             with suppress(psutil.Error):
                 resident += process.memory_info().rss
         self.peak_rss = max(self.peak_rss, resident)
