@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from msibench.contracts.plain_text import visible
+
 if TYPE_CHECKING:
     from msibench.runner.run import Event
 
@@ -58,11 +60,11 @@ class Lines:
             if event.kind == "planned":
                 click.echo(f"{event.total} cells, {event.done} already stored", err=True)
             elif event.kind == "finished":
-                reason = f": {event.reason}" if event.reason else ""
+                reason = f": {visible(event.reason)}" if event.reason else ""
                 place = f"[{event.done}/{event.total}] " if event.total else ""
-                click.echo(f"{place}{event.status:<16} {event.cell}{reason}", err=True)
+                click.echo(f"{place}{event.status:<16} {visible(event.cell)}{reason}", err=True)
             elif event.kind in {"busy", "note"}:
-                click.echo(f"{event.kind}: {event.cell} {event.reason}".strip(), err=True)
+                click.echo(visible(f"{event.kind}: {event.cell} {event.reason}".strip()), err=True)
 
 
 class Bar:
@@ -109,4 +111,4 @@ class Bar:
             self._progress.update(self._task, completed=event.done)
         if event.reason and event.kind in {"finished", "busy", "note"}:
             line = f"{event.status or event.kind}: {event.cell}: {event.reason}"
-            self._progress.console.print(Text(line))
+            self._progress.console.print(Text(visible(line)))

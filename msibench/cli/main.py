@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from msibench.contracts.plain_text import visible
 from msibench.errors import MSIBenchError
 
 HELP = {
@@ -119,13 +120,13 @@ def main(arguments: list[str] | None = None) -> None:
     except MSIBenchError as error:
         if show:
             traceback.print_exc()
-        click.echo(f"msibench: {error}", err=True)
+        click.echo(visible(f"msibench: {error}"), err=True)
         sys.exit(error.exit_code)
     except Exception as error:
         if show:
             traceback.print_exc()
         click.echo(
-            f"msibench: internal error: {type(error).__name__}: {error}\n"
+            f"msibench: internal error: {type(error).__name__}: {visible(str(error))}\n"
             "This is a fault of msibench. Run again with `msibench --traceback …` and report it.",
             err=True,
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from msibench.cli._shared import catalogue, comma_list, open_store, results_option
+from msibench.contracts.plain_text import visible
 
 if TYPE_CHECKING:
     from msibench.results.store import Store
@@ -63,7 +64,10 @@ def command(
         return
     for row in rows:
         click.echo(
-            f"{row['state']:<16} {row['cell']}" + (f": {row['reason']}" if row["reason"] else "")
+            visible(
+                f"{row['state']:<16} {row['cell']}"
+                + (f": {row['reason']}" if row["reason"] else "")
+            )
         )
         for line in row["lines"]:
             click.echo(f"    {line}")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from msibench.contracts.metric import MetricSpec
+from msibench.contracts.plain_text import HARMFUL
 from msibench.degradation import protocol
 from msibench.errors import DataError, IntegrityError, MSIBenchError
 from msibench.results.arrays import read_arrays
@@ -20,9 +21,10 @@ from msibench.results.schema import CellRecord, record_from_json
 from msibench.results.store import METRICS, PREDICTION, RECORD, ROW_COLUMNS
 from msibench.runner.plan import KEY_SCHEMA, key_of
 
-MOST_ROWS = 20_000_000
+MOST_CHANNELS = 100_000
+LARGEST_ROWS = 256 << 20
+"""Bytes of metric rows, packed and unpacked."""
 LONGEST_TEXT = 20_000
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 NAMES = ("method", "dataset", "section", "protocol", "mz_set", "device", "precision")
 
 
@@ -57,23 +59,64 @@ def check_rows_of(
     where = f"cells/{record.key}/{METRICS}"
     try:
         with (folder / METRICS).open("rb") as stream:
-            file: Any = pq.ParquetFile(stream)
-            if file.metadata.num_rows > MOST_ROWS:
-                raise IntegrityError(f"{where} has {file.metadata.num_rows} rows; refused")
+            file: Any = pq.ParquetFile(stream, read_dictionary=TEXT_COLUMNS)
+            _check_table(file.metadata, record, metrics, stream, where)
             if set(file.schema_arrow.names) != set(ROW_COLUMNS):
                 raise DataError(
                     f"{where} must have the columns {', '.join(ROW_COLUMNS)}; it has "
                     f"{', '.join(file.schema_arrow.names)}"[:500]
                 )
-            found: pd.DataFrame = file.read().to_pandas()
+            table = file.read()
+            _check_words(table, where)
+            found: pd.DataFrame = table.to_pandas()
         rows = found[list(ROW_COLUMNS)].astype(ROW_COLUMNS)
-    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
+    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError) as error:
         if isinstance(error, MSIBenchError):
             raise
         raise DataError(f"{where} is no table of metric rows: {error}") from error
     _check_metrics(rows, metrics, where)
     _check_channels(rows, record, where)
     return rows
+
+
+TEXT_COLUMNS = ["metric", "region", "direction", "reason"]
+
+
+def _check_table(
+    facts: Any, record: CellRecord, metrics: Mapping[str, MetricSpec], stream: Any, where: str
+) -> None:
+    """Refuse a table by what it says of itself, before a row is read."""
+    most = (len(record.mz) + 1) * max(1, sum(len(spec.regions) for spec in metrics.values()))
+    if facts.num_rows > most:
+        raise IntegrityError(f"{where} has {facts.num_rows} rows, a cell at most {most}; refused")
+    if facts.num_row_groups > 1000 or facts.num_columns != len(ROW_COLUMNS):
+        raise DataError(
+            f"{where} must have the columns {', '.join(ROW_COLUMNS)}; it has {facts.num_columns} in "
+            f"{facts.num_row_groups} groups of rows"
+        )
+    groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
+    claimed = sum(group.total_byte_size for group in groups)
+    size = stream.seek(0, 2)
+    stream.seek(0)
+    if max(claimed, size) > LARGEST_ROWS or min([claimed, *(g.num_rows for g in groups)]) < 0:
+        raise IntegrityError(f"{where} claims {claimed} bytes of rows; refused")
+
+
+def _check_words(table: Any, where: str) -> None:
+    """Refuse texts that are too long while each stands there once: as entries of a dictionary."""
+    import pyarrow as pa
+
+    for name in TEXT_COLUMNS:
+        column = table.column(name)
+        if not pa.types.is_dictionary(column.type):
+            raise DataError(f"{where}: {name} is {column.type}, not text")
+        for piece in column.chunks:
+            if piece.dictionary.nbytes > LARGEST_ROWS // 16:
+                raise DataError(f"{where}: {name} holds texts that are too long")
+            if not all(
+                sound_text(text) for text in piece.dictionary.to_pylist() if text is not None
+            ):
+                raise DataError(f"{where}: {name} holds text that is too long or no plain text")
 
 
 def check_prediction_of(folder: Path, record: CellRecord) -> None:
@@ -95,7 +138,23 @@ def check_prediction_of(folder: Path, record: CellRecord) -> None:
 
 def sound_text(text: object, most: int = LONGEST_TEXT) -> bool:
     """Whether something is text without control characters, and not too long."""
-    return isinstance(text, str) and len(text) <= most and not CONTROL_CHARACTERS.search(text)
+    return isinstance(text, str) and len(text) <= most and not HARMFUL.search(text)
+
+
+def _sound_document(part: Mapping[str, Any]) -> bool:
+    """Whether every text in a nested document may be stored and shown; nothing is nested too deep."""
+    waiting: list[tuple[Any, int]] = [(part, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > 32:
+            return False
+        if isinstance(value, dict):
+            waiting += [(item, depth + 1) for pair in value.items() for item in pair]
+        elif isinstance(value, list | tuple):
+            waiting += [(item, depth + 1) for item in value]
+        elif isinstance(value, str) and not sound_text(value, 1 << 20):
+            return False
+    return True
 
 
 def _check_types(record: CellRecord, where: str) -> None:
@@ -120,7 +179,8 @@ def _check_types(record: CellRecord, where: str) -> None:
         "scores": isinstance(record.scores, dict)
         and all(sound_text(name, 300) and _digest(v) for name, v in record.scores.items()),
         "truth digest": record.truth_digest == "" or _digest(record.truth_digest),
-        "documents": all(isinstance(part, dict) for part in maps),
+        "documents": all(isinstance(part, dict) and _sound_document(part) for part in maps),
+        "size": len(record.mz) <= MOST_CHANNELS and len(record.notes) <= 1000,
         "method facts": isinstance(record.method_facts, dict)
         and sound_text(record.method_facts.get("task", ""), 100)
         and type(record.method_facts.get("control", False)) is bool,

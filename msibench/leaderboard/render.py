@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from msibench.contracts.plain_text import in_markdown, visible
 from msibench.errors import StoreError
 from msibench.leaderboard.rows import Collected, cells, collect, distinct, measured
 from msibench.leaderboard.table import leaderboard_table, scheme_of
@@ -70,14 +71,15 @@ def safe_csv(table: pd.DataFrame) -> pd.DataFrame:
     safe = table.copy()
     for name in safe.columns:
         if not pd.api.types.is_numeric_dtype(safe[name]):
-            safe[name] = safe[name].map(
-                lambda text: (
-                    f"'{text}"
-                    if isinstance(text, str) and text[:1] in {"=", "+", "-", "@", "\t", "\r"}
-                    else text
-                )
-            )
+            safe[name] = safe[name].map(_harmless)
     return safe
+
+
+def _harmless(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = visible(value)  # a bare carriage return would begin a row that no writer quotes
+    return f"'{text}" if value[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 def markdown_page(
@@ -88,8 +90,8 @@ def markdown_page(
     parts = [f"# {track.title or track.name}", track.description]
     for facts in index.facts.get("datasets", {}).values():
         origin = "synthetic: made by a generator, measured by nobody" if facts["synthetic"] else ""
-        notes = "; ".join(note for note in (origin, facts["description"]) if note)
-        parts.append(f"**{facts['title']}.** {notes}")
+        notes = "; ".join(note for note in (origin, _line(facts["description"])) if note)
+        parts.append(f"**{_line(facts['title'])}.** {notes}")
     for protocol, part in table.groupby("protocol", sort=True):
         parts += [f"## {protocol}", _protocol_line(index, str(protocol))]
         parts.append(_table(part, track, _without_weights(collected.rows)))
@@ -122,6 +124,12 @@ def _protocol_line(index: TrackIndex, protocol: str) -> str:
     return f"_{facts['description']}_" if facts else ""
 
 
+def _line(text: object) -> str:
+    """Return a description that may hold links of its author, but no HTML, image or second block."""
+    line = " ".join(visible(str(text)).split())
+    return line.replace("<", "&lt;").replace(">", "&gt;").replace("![", "!\\[")
+
+
 def _without_weights(rows: pd.DataFrame) -> set[str]:
     """Return the metrics that were not computed because a pretrained file is missing."""
     lacking = rows[rows["reason"].str.startswith("weights-missing")]
@@ -138,7 +146,7 @@ def _table(part: pd.DataFrame, track: Track, without_weights: set[str]) -> str:
     lines = []
     for row in part.to_dict("records"):
         label = f"{row['method']} (control)" if row["control"] else str(row["method"])
-        line = [whole(row.get("rank")), whole(row.get("rank_group")), _escaped(label)]
+        line = [whole(row.get("rank")), whole(row.get("rank_group")), in_markdown(label)]
         for name in names:
             digits = PRINTED.get(name, (name, 3))[1]
             text = plus_minus(row, f"{name}.image", digits)
@@ -149,7 +157,7 @@ def _table(part: pd.DataFrame, track: Track, without_weights: set[str]) -> str:
             whole(row.get("images")),
             significant(row["seconds_per_image"]),
             whole(row["rss_mib"]),
-            row["statuses"],
+            in_markdown(str(row["statuses"])),
         ]
         lines.append(line)
     return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
@@ -181,17 +189,22 @@ def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
     for _, row in table.iterrows():
         reason = row.get("rank_reason")
         if isinstance(reason, str) and reason:
-            lines.append(f"- `{row['method']}` ({row['protocol']}) has no rank: {_escaped(reason)}")
+            lines.append(
+                f"- `{in_markdown(row['method'])}` ({row['protocol']}) has no rank: {in_markdown(reason)}"
+            )
         if row["status_reasons"]:
             lines.append(
-                f"- `{row['method']}` ({row['protocol']}): {_escaped(row['status_reasons'])}"
+                f"- `{in_markdown(row['method'])}` ({row['protocol']}): {in_markdown(row['status_reasons'])}"
             )
     rows = measured(collected.rows)
     holes = rows[rows["reason"] != ""]
     for (metric, reason), part in holes.groupby(["metric", "reason"], sort=True):
         count = len(part)
-        lines.append(f"- {metric}: {count} values undefined ({_escaped(str(reason))})")
-    lines += [f"- cell {key[:12]}… is damaged: {why}" for key, why in collected.damaged.items()]
+        lines.append(f"- {metric}: {count} values undefined ({in_markdown(str(reason))})")
+    lines += [
+        f"- cell {key[:12]}… is damaged: {in_markdown(why)}"
+        for key, why in collected.damaged.items()
+    ]
     return ["## What is missing, and why\n\n" + "\n".join(distinct(lines))] if lines else []
 
 
@@ -229,9 +242,3 @@ def significant(value: float, digits: int = 3) -> str:
         return "0"
     decimals = max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))
     return f"{value:.{decimals}f}"
-
-
-def _escaped(text: str) -> str:
-    """Make text safe inside a Markdown table."""
-    table = {"|": "\\|", "<": "&lt;", ">": "&gt;", "`": "'", "\n": " ", "\r": " "}
-    return "".join(table.get(letter, letter) for letter in text)

@@ -23,6 +23,7 @@ from typing import IO, Any
 import psutil
 
 from msibench.contracts.method import Resources
+from msibench.contracts.plain_text import visible
 from msibench.results.schema import Status
 from msibench.runner import guard
 from msibench.runner.disk_use import LOOK_S, MOST_BYTES, too_much
@@ -142,7 +143,7 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     status, reason = verdict or classify(code, result, log.last_lines())
     return Outcome(
         status=status,
-        reason=reason,
+        reason=visible(reason),
         timings={**numbers(result.get("timings"), at_most=wall), "wall": wall},
         peaks=peaks,
         report=result["report"] if isinstance(result.get("report"), dict) else {},

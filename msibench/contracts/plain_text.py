@@ -1,0 +1,22 @@
+"""Text from strangers, made safe to show: on a terminal, in Markdown, in a file of JSON."""
+
+from __future__ import annotations
+
+import re
+
+HARMFUL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+"""Control characters but for tab and newline (an ANSI sequence begins with one), characters that turn the
+direction of text or are not seen, and halves of characters, which no file can hold."""
+
+
+def visible(text: str) -> str:
+    r"""Return text with every harmful character shown as ``\x1b`` and the like."""
+    return HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def in_markdown(text: str) -> str:
+    """Return text that stays text in a Markdown table or line: no markup, link or image comes of it."""
+    table = {"|": "\\|", "<": "&lt;", ">": "&gt;", "`": "'", "[": "\\[", "\n": " ", "\r": " "}
+    return "".join(table.get(letter, letter) for letter in visible(text))
