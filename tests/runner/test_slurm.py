@@ -161,7 +161,7 @@ def test_the_store_is_that_of_a_local_run_whatever_the_cells_do(lab, site):
             method("Hangs"),
             method("Segfaults"),
         ],
-        timeout_s=6.0,
+        timeout_s=15.0,
     )
     rules = (
         MethodRule(match="*", memory_gb=0.75, minutes=5.0),
@@ -338,7 +338,8 @@ def test_sixty_cells_through_every_trouble_at_once(lab, site, mark):
     store, _, summary = lab.cluster(plan, machine(retries=6), events=notes.append)
     trouble.join()
     assert summary.counts == {"ok": 36, "oom": 12, "timeout": 12}
-    assert sum(number > 1 for number in attempts(mark)) >= 3
+    again = [record.provenance["slurm_restarts"] for record in store.records()]
+    assert sum(number > 0 for number in again) >= 2
     assert_same_store(store, lab.local(plan))
     assert nothing_left(store)
 

@@ -55,8 +55,8 @@ class Task:
         done = 0
         for job in self.jobs:
             if not (job.folder / OUTCOME).exists():
-                if self._restarts() > self.retries:
-                    publish(job, given_up(self._restarts()), "")
+                if restarts() > self.retries:
+                    publish(job, given_up(restarts()), "")
                 else:
                     run_one(job, warned)
             done += (job.folder / OUTCOME).exists()
@@ -65,10 +65,11 @@ class Task:
                 raise SystemExit(f"ended by SLURM ({warned.by}) after {done} cells")
         return done
 
-    @staticmethod
-    def _restarts() -> int:
-        text = os.environ.get("SLURM_RESTART_COUNT", "0")
-        return int(text) if text.isdigit() else 0
+
+def restarts() -> int:
+    """Return how often SLURM has started this task again."""
+    text = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return int(text) if text.isdigit() else 0
 
 
 class Warned:
@@ -157,6 +158,7 @@ def publish(job: Job, outcome: Outcome, attempt: str) -> bool:
             **environment(),
             "threads": job.threads,
             "slurm_job": os.environ.get("SLURM_JOB_ID", ""),
+            "slurm_restarts": restarts(),
             "node": os.environ.get("SLURMD_NODENAME", socket.gethostname()),
         },
     }
