@@ -30,7 +30,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from msibench.contracts.method import Resources
 from msibench.contracts.tables import check_keys
 from msibench.errors import ConfigurationError
 from msibench.runner.child import Job
@@ -291,9 +290,3 @@ def _number(key: str, value: Any, where: str, *, whole: bool = False, least: flo
         kind = "a whole number" if whole else "a number"
         raise ConfigurationError(f"{where}: {key} is {kind}, {least:g} or more; got {value!r}")
     return float(value)
-
-
-def describe(resources: Resources) -> str:
-    """Return a method's needs as words, for a plan."""
-    gpu = f", {resources.vram_gb:g} GiB of a GPU" if resources.vram_gb else ""
-    return f"{resources.cpus} CPU, {resources.memory_gb:g} GiB{gpu}, {resources.minutes:g} min"
