@@ -92,14 +92,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="side of the coarse image")
     parser.add_argument("--ions", type=int, default=0, help="per section; 0: 2 on cpu, 16 on cuda")
     parser.add_argument("--precision", default="float32")
-    parser.add_argument("--only", default="", help="part of the names to measure")
+    parser.add_argument("--only", default="", help="parts of the names to measure, commas between")
     parser.add_argument("--json", type=Path, help="write the table here as well")
     options = parser.parse_args()
     options.ions = options.ions or (2 if options.device == "cpu" else 16)
     find_plugins()
     work = [*metric_jobs(options), *method_jobs(options)]
     if options.only:
-        work = [job for job in work if options.only in job[1]]
+        wanted = options.only.split(",")
+        work = [job for job in work if any(part in job[1] for part in wanted)]
     costs, end = [], time.monotonic() + options.seconds_budget
     print(about_machine(options), flush=True)
     for number, (kind, name, measure) in enumerate(work):

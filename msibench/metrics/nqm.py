@@ -43,6 +43,9 @@ def nqm(
     The measure has no scale, but it depends on the image size: frequencies count in cycles per image,
     and nothing above 64 cycles per image is seen. Evaluate whole images and compare like with like.
 
+    A large image is transformed as a whole too, as a tile would have other frequencies: images are taken
+    one after the other, with twelve bands of the image's own float64 size in memory.
+
     Parameters
     ----------
     test, reference

@@ -62,6 +62,11 @@ def vif(
     constant test. NaN for a constant reference, one that varies along one direction only, and for
     images with NaN.
 
+    Notes
+    -----
+    Global: the covariance of a band's neighbourhoods is that of the whole band, however large the image. Images are taken one after the other, each with
+    about 20 times its own float64 size; nothing is tiled.
+
     References
     ----------
     .. [1] Sheikh and Bovik, IEEE Trans. Image Process. 15 (2006) 430-444; ``vifvec.m``.

@@ -57,6 +57,11 @@ def vifp(
     constant test. NaN for a constant reference, a side (of the mask's bounding box) below 41 pixels,
     and images with NaN.
 
+    Notes
+    -----
+    Global: the sums over windows run over the whole image, however large. Images are taken one after the other, each with
+    about 13 times its own float64 size; nothing is tiled.
+
     References
     ----------
     .. [1] Sheikh and Bovik, IEEE Trans. Image Process. 15 (2006) 430-444; ``vifp_mscale.m``.
