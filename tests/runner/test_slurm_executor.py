@@ -24,8 +24,9 @@ from msibench.results.schema import Status
 from msibench.results.store import Store
 from msibench.runner.child import Job, Outcome
 from msibench.runner.executors import slurm, slurm_task
-from msibench.runner.executors.slurm import SlurmExecutor, SubmissionError, parameters
+from msibench.runner.executors.slurm import SlurmExecutor
 from msibench.runner.executors.slurm_queue import Seen, SlurmQueue, parse_squeue
+from msibench.runner.executors.slurm_submit import SubmissionError, job_name, parameters
 from msibench.runner.executors.slurm_task import (
     OUT_OF_TIME,
     OUTCOME,
@@ -268,7 +269,7 @@ def test_a_job_whose_number_was_never_written_down_is_found_by_its_name(store):
     ticket = {"key": "a", "batch": "beef", "task": "", "place": 3, "tries": 0, "shortened": False}
     (folder / TICKET).write_text(json.dumps(ticket))
     cluster.queue.states["77_3"] = cluster.queue.states["77_4"] = Seen("RUNNING")
-    cluster.queue.names[slurm.job_name("beef")] = ["77_4", "77_3"]
+    cluster.queue.names[job_name("beef")] = ["77_4", "77_3"]
     executor = cluster.executor()
     threading.Timer(
         0.1, lambda: cluster.finish(Job(key="a", folder=folder, timeout_s=1), 1)
@@ -305,28 +306,49 @@ def test_a_stopped_run_cancels_its_jobs_and_keeps_what_has_ended(store):
     assert cluster.queue.cancelled == ["1_1", "1_2"]
 
 
-def test_a_full_queue_is_waited_for_and_a_wrong_partition_is_not(store, monkeypatch):
-    cluster = Cluster(store)
-    refusals = iter(["sbatch refused the jobs: QOSMaxSubmitJobPerUserLimit"])
-    submit = cluster.submit
+def refusing(submit, *refusals):
+    """Return an sbatch that accepts one array, then refuses with some words, then accepts all."""
+    words = iter([None, *refusals])
 
-    def refuse(*arguments):
-        for words in refusals:
-            raise SubmissionError(words)
+    def send(*arguments):
+        said = next(words, None)
+        if said is not None:
+            raise SubmissionError(f"sbatch refused the jobs: {said}")
         return submit(*arguments)
 
-    cluster.submit = refuse
-    executor = cluster.executor()
+    return send
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+        "QOSMaxSubmitJobPerUserLimit",
+        "Unable to contact slurm controller (connect failure)",
+    ],
+)
+def test_a_full_queue_is_waited_for(store, monkeypatch, words):
     monkeypatch.setattr(slurm, "BACK_OFF_S", 0.05)
-    assert run(executor, job(store, "a"))["a"][1].status is Status.OK
-    assert any("QOSMaxSubmit" in note for note in cluster.notes)
+    cluster = Cluster(store)
+    cluster.submit = refusing(cluster.submit, words)
+    jobs = [job(store, "a", threads=1), job(store, "b", threads=2)]  # two arrays
+    assert {outcome.status for _, outcome in run(cluster.executor(), *jobs).values()} == {"ok"}
+    assert sum(words in note for note in cluster.notes) == 1
 
-    def wrong(*arguments):
-        raise SubmissionError("sbatch refused the jobs: invalid partition specified: gpuu")
 
-    cluster.submit = wrong
-    with pytest.raises(ConfigurationError, match="gpuu"):
-        run(cluster.executor(), job(store, "b"))
+@pytest.mark.parametrize(
+    "words",
+    [
+        "invalid partition specified: gpuu",
+        "Requested time limit is invalid (missing or exceeds some limit)",
+        "Requested node configuration is not available",
+    ],
+)
+def test_what_time_does_not_mend_is_an_error_at_once(store, words):
+    cluster = Cluster(store)
+    cluster.submit = refusing(cluster.submit, words)
+    with pytest.raises(ConfigurationError, match="sbatch refused"):
+        run(cluster.executor(), job(store, "a", threads=1), job(store, "b", threads=2))
 
 
 def test_a_job_that_waits_for_an_administrator_is_taken_back(store):
@@ -455,6 +477,17 @@ def test_a_task_that_was_begun_again_goes_on_where_it_stood(store, monkeypatch, 
     assert task(done, open_)() == 2
     assert seen == [("b", True)]
     assert read_outcome(done.folder, "a")[0].reason == "earlier"
+
+
+def test_a_task_begun_again_after_its_cells_were_taken_over_does_nothing(
+    store, monkeypatch, quiet_signals
+):
+    """SLURM may requeue a job between its last result and its end; that work is not done twice."""
+    cell = job(store, "a")
+    shutil.rmtree(cell.folder)
+    monkeypatch.setattr(slurm_task, "run_child", lambda job, stop: pytest.fail("it was run"))
+    assert task(cell)() == 0
+    assert not cell.folder.exists()
 
 
 def test_a_task_that_slurm_started_too_often_gives_up(store, monkeypatch, quiet_signals):

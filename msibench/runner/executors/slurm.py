@@ -17,9 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from msibench.errors import ConfigurationError
 from msibench.results.files import write_atomically
 from msibench.results.queue import (
     TICKET,
@@ -33,6 +32,12 @@ from msibench.results.schema import Status
 from msibench.results.store import Store
 from msibench.runner.child import Job, Outcome
 from msibench.runner.executors.slurm_queue import Seen, SlurmQueue
+from msibench.runner.executors.slurm_submit import (
+    SubmissionError,
+    import_submitit,
+    job_name,
+    submit_with_submitit,
+)
 from msibench.runner.executors.slurm_task import (
     OUT_OF_TIME,
     OUTCOME,
@@ -48,8 +53,10 @@ DRAW_S = 20.0
 """Seconds after which drawing cells pauses, so that what was drawn is submitted."""
 BACK_OFF_S = 30.0
 """Seconds until a refusal that may pass is tried again."""
-FULL = ("MaxSubmit", "Limit", "timed out", "Unable to contact", "temporarily", "try again")
-"""Words in sbatch's refusals that time may mend."""
+PASSING = ("timed out", "unable to contact", "temporarily", "try again")
+"""Words in sbatch's refusals that time mends."""
+CROWDED = ("maxsubmit", "maxjobs", "submit limit", "accounting/qos policy")
+"""Words that time mends while jobs of this run are in the queue."""
 
 
 @dataclass(slots=True)
@@ -87,7 +94,7 @@ class SlurmExecutor:
         self._queue = queue or SlurmQueue()
         self._submit = submit or submit_with_submitit
         if submit is None:
-            _submitit()
+            import_submitit()
         self._held: dict[str, Queued] = {}
         self._waiting: dict[Request, list[Queued]] = {}
         self._earlier: dict[str, Seen] | None = {}
@@ -218,8 +225,9 @@ class SlurmExecutor:
                     return
 
     def _may_pass(self, error: SubmissionError) -> bool:
-        text = str(error)
-        return any(word.lower() in text.lower() for word in FULL)
+        text = str(error).lower()
+        words = (*PASSING, *CROWDED) if self._held else PASSING
+        return any(word in text for word in words)
 
     def _send(self, request: Request, bundles: list[list[Queued]]) -> None:
         batch = uuid.uuid4().hex[:12]
@@ -373,78 +381,6 @@ class SlurmExecutor:
 
 
 STOPPED = Outcome(status=Status.CANCELLED, reason="the run was stopped")
-
-
-class SubmissionError(ConfigurationError):
-    """Sbatch refused a job."""
-
-
-def submit_with_submitit(
-    folder: Path, tasks: list[Task], request: Request, machine: Machine, minutes: int
-) -> list[str]:
-    """Submit tasks as one array and return their numbers, ``"12_0"``, in order.
-
-    Raises
-    ------
-    SubmissionError
-        If sbatch refuses, with its words.
-    """
-    submitit = _submitit()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        executor = submitit.SlurmExecutor(
-            folder=folder, max_num_timeout=0, python=machine.python or None
-        )
-        executor.update_parameters(**parameters(request, machine, minutes, folder.name, len(tasks)))
-        return [str(job.job_id) for job in executor.map_array(_call, tasks)]
-    except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
-        words = " ".join(str(error).split())
-        raise SubmissionError(f"sbatch refused the jobs: {words}; see machine.toml") from error
-    except RuntimeError as error:
-        raise SubmissionError(f"{error} Give --executor local where there is no SLURM.") from error
-
-
-def parameters(
-    request: Request, machine: Machine, minutes: int, batch: str, tasks: int
-) -> dict[str, Any]:
-    """Return what submitit is told of one array."""
-    extra: dict[str, Any] = {"requeue": True, "mem": f"{request.memory_mb}M", **dict(request.where)}
-    if request.gres:
-        extra["gres"] = request.gres
-    extra.update({name: value for name, value in machine.extra.items() if value is not False})
-    return {
-        "job_name": job_name(batch),
-        "time": minutes,
-        "cpus_per_task": request.cpus,
-        "ntasks_per_node": 1,
-        "nodes": 1,
-        "array_parallelism": min(machine.array_parallelism, tasks),
-        "signal_delay_s": machine.signal_s,
-        "setup": list(machine.setup),
-        # srun does not take the number over from sbatch since SLURM 22.05
-        "srun_args": [f"--cpus-per-task={request.cpus}"],
-        "additional_parameters": extra,
-    }
-
-
-def job_name(batch: str) -> str:
-    """Return the name of a batch's jobs, by which they are found when their number was lost."""
-    return f"msibench-{batch}"
-
-
-def _call(task: Task) -> int:
-    return task()
-
-
-def _submitit() -> Any:
-    try:
-        import submitit
-    except ImportError as error:
-        raise ConfigurationError(
-            "--executor slurm needs submitit: pip install 'msibench[slurm]'; or, without it, "
-            "msibench plan TRACK --sbatch prints scripts for sbatch"
-        ) from error
-    return submitit
 
 
 def _path(value: object) -> Path | None:

@@ -54,6 +54,8 @@ class Task:
         warned = Warned(self.seconds - self.signal_s)
         done = 0
         for job in self.jobs:
+            if not (job.folder / "cell.json").exists():
+                continue  # its supervisor has taken it over: SLURM began an ended task again
             if not (job.folder / OUTCOME).exists():
                 if restarts() > self.retries:
                     publish(job, given_up(restarts()), "")
@@ -99,7 +101,7 @@ def run_one(job: Job, warned: Warned) -> None:
     """Run one cell in a folder of its own and publish how it went, unless SLURM ended it."""
     name = attempt_name()
     folder = job.folder / name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir()
     for entry in job.folder.iterdir():
         if entry.is_file() and entry.name not in OURS and not entry.name.startswith("."):
             _link(entry, folder / entry.name)
