@@ -70,12 +70,13 @@ UPGRADES = {
 def test_a_plugin_that_is_upgraded_after_planning_is_not_recorded_under_the_old_key(
     bench, upgradable, upgrade
 ):
-    plan = bench.plan("grows", "Sound")
+    others = ["Sound"] if upgrade == "an upgrade" else []
+    plan = bench.plan("grows", *others)
     upgradable.write_text(UPGRADES[upgrade])
     summary, dropped = carry_out(bench, plan)
     old = plan.cells[0]
     assert summary.changed == [old.key]
-    assert summary.counts == {"cancelled": 1, "ok": 1}
+    assert summary.counts == {"cancelled": 1, **dict.fromkeys(["ok"] if others else [], 1)}
     assert not bench.store.has(old.key)
     assert "upgradable_plugin/method.py" in dropped[0].reason
     assert "run again" in dropped[0].reason
@@ -204,7 +205,10 @@ DAMAGES = {
 
 
 def test_damaged_cells_are_set_aside_and_made_again_with_the_same_bytes(bench):
-    chosen = [(name, how) for name in ("record.json", METRICS, PREDICTION) for how in DAMAGES]
+    chosen = [
+        ("record.json", "truncated"), ("record.json", "removed"), ("record.json", "other"),
+        (METRICS, "empty"), (METRICS, "removed"), (PREDICTION, "truncated"), (PREDICTION, "empty"),
+    ]  # fmt: skip
     entries = [bench.entry("Sound", f"{name} {how}") for name, how in chosen]
     entries.append(bench.entry("Sound", "untouched"))
     options = RunOptions(jobs=4, threads=1)

@@ -99,7 +99,7 @@ def everything(bench, plan):
     bench.run("Sound", "bicubic")
 
 
-@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow, id="each")])
+@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow, id="each")])
 @pytest.mark.parametrize("write", sorted(WRITES))
 def test_any_single_write_may_be_the_one_that_fails(
     instant, make_bench, tmp_path, monkeypatch, write, step

@@ -157,7 +157,7 @@ def leftovers(results):
 
 
 @pytest.mark.parametrize(
-    ("seed", "rounds"), [(1, 8), pytest.param(2, 200, marks=pytest.mark.slow, id="200 rounds")]
+    ("seed", "rounds"), [(1, 6), pytest.param(2, 200, marks=pytest.mark.slow, id="200 rounds")]
 )
 def test_kill_9_at_any_moment_loses_nothing(nursery, undisturbed, tmp_path, seed, rounds):
     expected, seconds = undisturbed
@@ -179,7 +179,7 @@ def test_kill_9_at_any_moment_loses_nothing(nursery, undisturbed, tmp_path, seed
         assert stored_bytes(results) == expected, where
         assert leftovers(results) == [], where
         check_whole(results)
-    assert min(hit[target] for target in TARGETS) >= rounds // 10, hit
+    assert min(hit[target] for target in TARGETS) >= rounds // 10, hit  # every kind was hit
 
 
 @pytest.mark.parametrize("killed", [False, True])
