@@ -44,7 +44,7 @@ def nqm(
     and nothing above 64 cycles per image is seen. Evaluate whole images and compare like with like.
 
     A large image is transformed as a whole too, as a tile would have other frequencies: images are taken
-    one after the other, with twelve bands of the image's own float64 size in memory.
+    one after the other, each with about 22 times its own float64 size in memory.
 
     Parameters
     ----------
