@@ -179,7 +179,7 @@ def test_kill_9_at_any_moment_loses_nothing(nursery, undisturbed, tmp_path, seed
         assert stored_bytes(results) == expected, where
         assert leftovers(results) == [], where
         check_whole(results)
-    assert min(hit[target] for target in TARGETS) >= rounds // 10, hit  # every kind was hit
+    assert min(hit[target] for target in TARGETS) >= max(1, rounds // 10), hit
 
 
 @pytest.mark.parametrize("killed", [False, True])
