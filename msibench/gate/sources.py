@@ -85,7 +85,7 @@ def read_rows(raw: bytes, where: str) -> pd.DataFrame:
     try:
         table: Any = pq.read_table(pa.BufferReader(raw))
         found: pd.DataFrame = table.to_pandas()
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError) as error:
         raise IntegrityError(f"{where} cannot be read as rows: {error}") from error
     lacking = [name for name in COLUMNS if name not in found]
     if lacking:
@@ -95,7 +95,7 @@ def read_rows(raw: bytes, where: str) -> pd.DataFrame:
         )
     try:
         return tidy(found)
-    except (ValueError, TypeError) as error:
+    except (pa.ArrowException, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise IntegrityError(f"{where} is no table of rows: {error}") from error
 
 

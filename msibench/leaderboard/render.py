@@ -93,7 +93,7 @@ def markdown_page(
         notes = "; ".join(note for note in (origin, _line(facts["description"])) if note)
         parts.append(f"**{_line(facts['title'])}.** {notes}")
     for protocol, part in table.groupby("protocol", sort=True):
-        parts += [f"## {protocol}", _protocol_line(index, str(protocol))]
+        parts += [f"## {in_markdown(str(protocol))}", _protocol_line(index, str(protocol))]
         parts.append(_table(part, track, _without_weights(collected.rows)))
         parts += trust_sections(collected.rows, str(protocol), track)
     parts.append(
@@ -190,11 +190,11 @@ def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
         reason = row.get("rank_reason")
         if isinstance(reason, str) and reason:
             lines.append(
-                f"- `{in_markdown(row['method'])}` ({row['protocol']}) has no rank: {in_markdown(reason)}"
+                f"- `{in_markdown(row['method'])}` ({in_markdown(row['protocol'])}) has no rank: {in_markdown(reason)}"
             )
         if row["status_reasons"]:
             lines.append(
-                f"- `{in_markdown(row['method'])}` ({row['protocol']}): {in_markdown(row['status_reasons'])}"
+                f"- `{in_markdown(row['method'])}` ({in_markdown(row['protocol'])}): {in_markdown(row['status_reasons'])}"
             )
     rows = measured(collected.rows)
     holes = rows[rows["reason"] != ""]
@@ -224,7 +224,8 @@ def _provenance(collected: Collected) -> str:
     found = cells(collected.rows)
     devices = ", ".join(sorted(set(found["device"])))
     origin = ", ".join(sorted(set(found["origin"])))
-    return f"{len(found)} cells on {devices}, {origin}; every number's record is in the store."
+    where = in_markdown(f"{devices}, {origin}")
+    return f"{len(found)} cells on {where}; every number's record is in the store."
 
 
 def whole(value: object) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from msibench.contracts.plain_text import in_markdown
 from msibench.leaderboard.rows import measured
 from msibench.metrics.trust_specs import TRUST_METRICS
 from msibench.scoring.reachable import reachable_gain
@@ -45,7 +46,10 @@ def _measures(real: pd.DataFrame) -> str:
         return ""
     means = chosen.pivot_table(index="method", columns="metric", values="value", aggfunc="mean")
     names = [name for name in HEADERS if name in means.columns]
-    lines = [[method, *(_short(means.loc[method, n]) for n in names)] for method in means.index]
+    lines = [
+        [in_markdown(str(method)), *(_short(means.loc[method, n]) for n in names)]
+        for method in means.index
+    ]
     table = tabulate(
         lines,
         headers=["method", *(HEADERS[name] for name in names)],
@@ -75,7 +79,12 @@ def _reachable(real: pd.DataFrame, track: Track) -> str:
         else ""
     )
     lines = [
-        [row["method"], f"{row['score']:.2f}", f"{row['gain']:+.2f}", _percent(row["share"])]
+        [
+            in_markdown(str(row["method"])),
+            f"{row['score']:.2f}",
+            f"{row['gain']:+.2f}",
+            _percent(row["share"]),
+        ]
         for row in gain.to_dict("records")
     ]
     table = tabulate(
@@ -114,11 +123,14 @@ def _wrong_guides(part: pd.DataFrame) -> str:
             index="method", columns="control", values="value", aggfunc="mean"
         )
         lines = [
-            [m, *(_short(means.loc[m, c]) if c in means.columns else "" for c in controls)]
+            [
+                in_markdown(m),
+                *(_short(means.loc[m, c]) if c in means.columns else "" for c in controls),
+            ]
             for m in methods
             if m in means.index
         ]
-        headers = [title, *(control or "true guide" for control in controls)]
+        headers = [title, *(in_markdown(control) or "true guide" for control in controls)]
         parts.append(tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True))
     return "\n\n".join(parts)
 

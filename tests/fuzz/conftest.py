@@ -9,7 +9,7 @@ MANY = os.environ.get("MSIBENCH_SLOW_TESTS") == "1"
 
 settings.register_profile(
     "msibench-fuzz",
-    max_examples=CASES if MANY else 100,
+    max_examples=CASES if MANY else 25,
     deadline=None,
     derandomize=True,
     database=None,

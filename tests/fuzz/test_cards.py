@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msibench.contracts.tables import parse_table
+from msibench.contracts.tables import LARGEST_TABLE, parse_table, read_table
 from msibench.datasets import Card, card_from_table, dataset_digest
 from msibench.errors import ConfigurationError, MSIBenchError
 from msibench.tracks import Track, track_as_text, track_from_text
@@ -60,7 +61,9 @@ def as_toml(value):
     if isinstance(value, list):
         return "[" + ", ".join(as_toml(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(str(k))} = {as_toml(v)}" for k, v in value.items()) + "}"
+        return (
+            "{" + ", ".join(f"{json.dumps(str(k))} = {as_toml(v)}" for k, v in value.items()) + "}"
+        )
     return '"none"'
 
 
@@ -91,14 +94,19 @@ def test_any_text_is_toml_or_is_refused(text):
 
 
 def test_toml_that_is_nested_or_long_without_end_is_refused(tmp_path):
-    import pytest
-
-    from msibench.contracts.tables import LARGEST_TABLE, read_table
-
-    for text in ("a = " + "[" * 100_000, "a = " + "{a = " * 50_000, "a." * 50_000 + "a = 1", "a=" + "9" * 9999):
+    texts = [
+        "a = " + "[" * 100_000,
+        "a = " + "{a = " * 50_000,
+        "a." * 50_000 + "a = 1",
+        "[" + "a . " * 50_000 + "a]",
+        '"a".' * 50_000 + "a = 1",
+        "a=" + "9" * 9999,
+    ]
+    for text in texts:
         with pytest.raises(ConfigurationError):
             parse_table(text, "x")
-            raise ConfigurationError("a long key is fine")
+    numbers = ", ".join(f"{n}.5" for n in range(5000))
+    assert len(parse_table(f"mz = [{numbers}]", "x")["mz"]) == 5000
     path = tmp_path / "card.toml"
     path.write_bytes(b"# " + b"x" * LARGEST_TABLE)
     with pytest.raises(ConfigurationError, match="larger than"):

@@ -79,14 +79,17 @@ def test_a_strangers_record_is_sound_or_refused(folder, document):
 
 
 @fuzz
-@given(st.one_of(st.text(max_size=40), st.text(alphabet='{}[]":,1e9-', max_size=60), SCALARS.map(str)))
+@given(
+    st.one_of(st.text(max_size=40), st.text(alphabet='{}[]":,1e9-', max_size=60), SCALARS.map(str))
+)
 def test_any_text_is_a_record_or_is_refused(text):
     with pytest.raises(MSIBenchError, match="fuzz"):
         record_from_json(text, "fuzz")
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 100_000, '{"a":' * 100_000, '{"schema_version": ' + "9" * 5000 + "}", "\ud800", ""]
+    "text",
+    ["[" * 100_000, '{"a":' * 100_000, '{"schema_version": ' + "9" * 5000 + "}", "\ud800", ""],
 )
 def test_records_nested_or_long_without_end_are_refused(text):
     with pytest.raises(MSIBenchError, match="fuzz"):

@@ -53,7 +53,9 @@ def mutated(draw, sound, most=4):
 
 
 def _places(document):
-    yield from _inside({"": document}) if not isinstance(document, dict | list) else _inside(document)
+    yield from (
+        _inside({"": document}) if not isinstance(document, dict | list) else _inside(document)
+    )
 
 
 def _inside(holder):

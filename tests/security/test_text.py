@@ -29,7 +29,9 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE)
 def test_nothing_that_moves_a_terminal_is_printed(text):
     shown = visible(text)
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown)
+    assert not re.search(
+        r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown
+    )
     shown.encode("utf-8")
     assert visible(shown) == shown
 
@@ -46,8 +48,10 @@ def test_text_in_a_markdown_table_is_one_cell_without_markup(text):
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_cell_of_a_csv_file_is_a_formula(text):
-    table = pd.DataFrame({"method": [text], "value": [-1.5]})
-    out = safe_csv(table).to_csv(index=False, lineterminator="\n").encode("utf-8", "replace").decode()
+    table = pd.DataFrame({"method": pd.Series([text], dtype=object), "value": [-1.5]})
+    out = (
+        safe_csv(table).to_csv(index=False, lineterminator="\n").encode("utf-8", "replace").decode()
+    )
     row = next(iter(csv.DictReader(io.StringIO(out, newline=""))))
     assert row["method"][:1] not in {"=", "+", "-", "@", "\t", "\r"}
     assert float(row["value"]) == -1.5
@@ -81,7 +85,10 @@ def test_a_page_made_of_hostile_texts_has_the_tags_of_a_harmless_one():
         cell = TableCell(text, text, text, head=True)
         view = TableView(text, text, [Column(text, False, text)], [[cell]], [text])
         track = Track(
-            name=text, title=text, description=text, problems=(ProblemSet(dataset="d", protocols=("p",)),)
+            name=text,
+            title=text,
+            description=text,
+            problems=(ProblemSet(dataset="d", protocols=("p",)),),
         )
         content = {
             "split": False,
@@ -99,7 +106,9 @@ def test_a_page_made_of_hostile_texts_has_the_tags_of_a_harmless_one():
                 }
             },
             "cells": [
-                dict.fromkeys(("method", "status", "reason", "cell", "truth", "dataset", "origin"), text)
+                dict.fromkeys(
+                    ("method", "status", "reason", "cell", "truth", "dataset", "origin"), text
+                )
             ],
             "citations": [dict.fromkeys(("kind", "name", "text", "bibtex"), text)],
         }
@@ -115,9 +124,7 @@ def test_a_page_made_of_hostile_texts_has_the_tags_of_a_harmless_one():
         parser = Tags()
         parser.feed(page)
         names = [tag for tag, _ in parser.found]
-        listeners = [
-            name for _, found in parser.found for name in found if name.startswith("on")
-        ]
+        listeners = [name for _, found in parser.found for name in found if name.startswith("on")]
         links = [found.get("href", "") for _, found in parser.found if "href" in found]
         return names, listeners, links
 
