@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -15,6 +16,9 @@ from msibench.errors import ConfigurationError
 
 LARGEST_TABLE = 16 << 20
 """Bytes of a TOML file that is read."""
+MOST_DOTS = 64
+"""Parts of a dotted key; the parser's time grows with their square."""
+_DOTTED = re.compile(r"""\.(?=[ \t]*+[\w"'-]++[ \t]*+\.)""")
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -49,6 +53,11 @@ def parse_table(text: str, where: str, *, fault: str = "is no TOML") -> dict[str
     """Parse TOML text; see `read_table`."""
     import tomllib
 
+    for number, line in enumerate(text.split("\n"), start=1):
+        if len(line) > MOST_DOTS and len(_DOTTED.findall(line)) > MOST_DOTS:
+            raise ConfigurationError(
+                f"{where} {fault}: line {number} has a key of more than {MOST_DOTS} parts"
+            )
     try:
         return tomllib.loads(text)
     except (
