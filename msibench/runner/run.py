@@ -22,7 +22,6 @@ from msibench.errors import (
     IntegrityError,
     MissingWeightsError,
     MSIBenchError,
-    NewerSchemaError,
     SchemaError,
     UnknownNameError,
 )
@@ -37,13 +36,14 @@ from msibench.results.store import METRICS, PREDICTION, Store, rows_as_parquet
 from msibench.runner.child import Job, Outcome
 from msibench.runner.executors import BUILT_IN, Executor
 from msibench.runner.jobs import Asked, job_of
+from msibench.runner.mending import mend_problems, sound_record
 from msibench.runner.plan import Cell, Plan
 from msibench.runner.problem_file import write_pairs
 from msibench.runner.sandbox import NONE
 from msibench.runner.scorer import score, score_keys
 from msibench.runner.soundness import check_prediction
 from msibench.runner.stage import PROBLEM, SECTION, Staged, load_staged, stage, training_pairs
-from msibench.runner.staged_files import REMEDY, set_problem_aside, staged_fault
+from msibench.runner.staged_files import REMEDY
 from msibench.training.seen import refusal
 from msibench.weights import require
 from msibench.weights.digests import sha256_of as sha256_of_weights
@@ -150,7 +150,9 @@ class Supervisor:
         summary = RunSummary(keys=[cell.key for cell in plan.cells])
         with explained(self.store.root):
             self.store.sweep()
-            self._mend_problems(plan)
+            mend_problems(
+                self.store, plan, lambda text: self._emit(Event(kind="note", reason=text))
+            )
             metrics = [self.catalogue.metric(name) for name in plan.track.metrics]
             waiting = [cell for cell in plan.cells if not self._settled(cell, summary)]
             total = len(plan.cells)
@@ -169,7 +171,12 @@ class Supervisor:
 
     def _settled(self, cell: Cell, summary: RunSummary) -> bool:
         """Whether the store, or the plan itself, already knows how a cell ends."""
-        record = self._sound_record(cell.key, summary)
+
+        def aside(fault: str, place: Path) -> None:
+            summary.set_aside.append(cell.key)
+            self._emit(Event(kind="note", key=cell.key, reason=f"{fault}; set aside in {place}"))
+
+        record = sound_record(self.store, cell.key, aside)
         if cell.verdict is None:
             if record is None or record.status in self.options.retry | ALWAYS_AGAIN:
                 return False
@@ -182,46 +189,6 @@ class Supervisor:
         _count(summary, cell.verdict)
         self._emit(_event("finished", cell, cell.verdict, cell.reason))
         return True
-
-    def _sound_record(self, key: str, summary: RunSummary) -> CellRecord | None:
-        """Return a stored cell's record; None when there is none, or it was damaged and set aside.
-
-        Raises
-        ------
-        NewerSchemaError
-            If a newer msibench wrote it: it is sound, and not ours to put away.
-        """
-        for last_look in (False, True):
-            if not self.store.has(key):
-                return None
-            try:
-                record = self.store.record(key)
-                self.store.check_files(record)
-            except NewerSchemaError:
-                raise
-            except (IntegrityError, SchemaError, FileNotFoundError) as error:
-                if not last_look:  # another run may be replacing it at this moment
-                    time.sleep(0.05)
-                    continue
-                aside = self.store.set_aside(key)
-                summary.set_aside.append(key)
-                self._emit(Event(kind="note", key=key, reason=f"{error}; set aside in {aside}"))
-            else:
-                return record
-        return None
-
-    def _mend_problems(self, plan: Plan) -> None:
-        """Set damaged staged problems aside and stage them anew; the data give the same bytes."""
-        for problem in {cell.problem.key: cell.problem for cell in plan.cells}.values():
-            fault = staged_fault(self.store.problem_folder(problem.key))
-            if not fault:
-                continue
-            aside = set_problem_aside(self.store, problem.key)
-            self._emit(Event(kind="note", reason=f"{fault}; set aside in {aside}, staged anew"))
-            try:
-                stage(problem, self.store)
-            except (DataError, IntegrityError) as error:
-                self._emit(Event(kind="note", reason=f"it cannot be staged anew: {error}"))
 
     def _store_verdict(self, cell: Cell) -> None:
         work = self.store.new_work(cell.key)
