@@ -59,18 +59,27 @@ def check_rows_of(
     where = f"cells/{record.key}/{METRICS}"
     try:
         with (folder / METRICS).open("rb") as stream:
-            file: Any = pq.ParquetFile(stream, read_dictionary=TEXT_COLUMNS)
-            _check_table(file.metadata, record, metrics, stream, where)
+            file: Any = pq.ParquetFile(stream)
             if set(file.schema_arrow.names) != set(ROW_COLUMNS):
                 raise DataError(
                     f"{where} must have the columns {', '.join(ROW_COLUMNS)}; it has "
                     f"{', '.join(file.schema_arrow.names)}"[:500]
                 )
+            _check_table(file.metadata, record, metrics, stream, where)
+            file = pq.ParquetFile(stream, read_dictionary=TEXT_COLUMNS)
             table = file.read()
             _check_words(table, where)
             found: pd.DataFrame = table.to_pandas()
         rows = found[list(ROW_COLUMNS)].astype(ROW_COLUMNS)
-    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError) as error:
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        MemoryError,
+    ) as error:
         if isinstance(error, MSIBenchError):
             raise
         raise DataError(f"{where} is no table of metric rows: {error}") from error
@@ -116,7 +125,9 @@ def _check_words(table: Any, where: str) -> None:
             if not all(
                 sound_text(text) for text in piece.dictionary.to_pylist() if text is not None
             ):
-                raise DataError(f"{where}: {name} holds text that is too long or no plain text")
+                raise DataError(
+                    f"{where}: {name} holds control characters, or a text that is too long"
+                )
 
 
 def check_prediction_of(folder: Path, record: CellRecord) -> None:
