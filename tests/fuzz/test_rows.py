@@ -57,6 +57,7 @@ def few_draws():
     patch.undo()
 
 
+@pytest.mark.slow
 @fuzz
 @given(st.lists(CELL, min_size=1, max_size=2))
 def test_any_rows_become_a_leaderboard_or_are_refused(cells):
