@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -40,7 +41,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz")
     for name in ("odd.h5", "odd.npz", "odd.zip", "odd.toml"):
         (folder / name).write_bytes(b"\x89HDF\r\n\x1a\nPK\x03\x04" * 5)
-    before = os.getcwd()
+    before = Path.cwd()
     os.chdir(folder)
     yield folder
     os.chdir(before)
