@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from msibench.errors import DataError
 from msibench.leaderboard.figure_source import Source, require_known
 from msibench.leaderboard.images import structure
-from msibench.leaderboard.page import stored_sections
 from msibench.leaderboard.page_data import cell_data, label_of
+from msibench.leaderboard.page_images import stored_sections
 from msibench.results.index import read_index
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from msibench.leaderboard import page_parts
-from msibench.leaderboard.page import stored_sections, write_page
+from msibench.leaderboard.page import write_page
 from msibench.leaderboard.page_data import cell_data, protocol_data
+from msibench.leaderboard.page_images import stored_sections
 from msibench.leaderboard.page_parts import split_protocols
 from msibench.leaderboard.rows import collect
 from msibench.results.index import read_index

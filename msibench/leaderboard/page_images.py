@@ -1,0 +1,262 @@
+"""The ion images of a page: which sections and ions are shown, and their encoded pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msibench.errors import IntegrityError
+from msibench.leaderboard.images import (
+    SectionImages,
+    data_url,
+    guide_png,
+    png,
+    spread_order,
+    structure,
+)
+from msibench.leaderboard.page_data import embedded_json, label_of, number, numbers
+from msibench.results.files import write_atomically
+from msibench.results.schema import CellRecord, Status
+from msibench.results.store import Store
+
+IMAGE_BUDGET = 9_000_000
+"""Bytes of embedded images when nobody says how many; keeps the page below 15 MB."""
+RING_IONS = 12
+"""Ion images of a section, evenly spread, that its ring correlation is the mean of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One ion image that the page can show."""
+
+    problem: int
+    channel: int
+
+    @property
+    def name(self) -> str:
+        """Its name in the page's data: section and ion by number."""
+        return f"{self.problem}-{self.channel}"
+
+
+def stored_sections(
+    store: Store, records: list[CellRecord], *, most: int | None = None
+) -> list[SectionImages]:
+    """Return the staged problems of real cells, in the order of protocol, data set and section.
+
+    Where there are more than `most`, that many, evenly spread.
+    """
+    found: dict[str, dict[str, CellRecord]] = {}
+    for record in sorted(records, key=lambda r: (_place(r), r.method, r.seed, r.device)):
+        if record.control or not record.problem_key:
+            continue
+        methods = found.setdefault(record.problem_key, {})
+        if record.status is Status.OK:
+            methods.setdefault(record.method, record)
+    if most is not None and len(found) > most:
+        kept = np.linspace(0, len(found) - 1, most).round().astype(int).tolist()
+        found = {key: found[key] for key in [list(found)[place] for place in kept]}
+    sections = []
+    for key, methods in found.items():
+        section = SectionImages(store=store, problem_key=key, records=methods)
+        if methods and _readable(section):
+            sections.append(section)
+    return sections
+
+
+def _place(record: CellRecord) -> tuple[str, str, str, str]:
+    return (record.protocol, record.dataset, record.section, record.mz_set)
+
+
+def _readable(section: SectionImages) -> bool:
+    try:
+        return section.low.ndim == 3
+    except IntegrityError:
+        return False
+
+
+def problem_data(place: int, section: SectionImages) -> dict[str, Any]:
+    """Return what the page says of one section under one protocol."""
+    record = next(iter(section.records.values()))
+    facts = section.facts
+    fine = facts.get("truth") or {}
+    ppm = facts["low"].get("ppm")
+    ppm = None if ppm is None else float(ppm)
+    guide = section.guide
+    factor = (
+        section.truth.shape[1] / section.low.shape[1]
+        if section.truth is not None
+        else number(record.key_document.get("problem", {}).get("protocol", {}).get("factor", 1))
+    )
+    channels = []
+    for channel in range(len(section.low)):
+        scale = section.scale(channel)
+        mz = record.mz[channel] if channel < len(record.mz) else None
+        name = record.channel_names[channel] if channel < len(record.channel_names) else ""
+        channels.append(
+            {
+                "label": label_of(mz, name, ppm),
+                "top": number(scale.top),
+                "intensity": number(scale.intensity),
+                "clipped": number(scale.clipped),
+            }
+        )
+    return {
+        "place": place,
+        "protocol": record.protocol,
+        "dataset": record.dataset,
+        "section": record.section,
+        "mz_set": record.mz_set,
+        "key": section.problem_key,
+        "factor": factor,
+        "pixel_um": number(fine.get("pixel_size_um")),
+        "low_pixel_um": number(facts["low"].get("pixel_size_um")),
+        "shape": list((section.low if section.truth is None else section.truth).shape[1:]),
+        "low_shape": list(section.low.shape[1:]),
+        "truth": section.truth is not None,
+        "notes": list(facts.get("notes", [])),
+        "guide": None if guide is None else data_url(guide_png(guide)),
+        "guide_kind": str(facts.get("guide", {}).get("kind", "")),
+        "channels": channels,
+        "methods": sorted(section.records),
+        "seeds": sorted({record.seed for record in section.records.values()}),
+        "shown": [],
+        "first": 0,
+    }
+
+
+def choose_images(
+    sections: list[SectionImages],
+    problems: list[dict[str, Any]],
+    protocols: list[dict[str, Any]],
+    max_images: int | None,
+    *,
+    split: bool,
+) -> list[Chosen]:
+    """Choose the ion images to show: of every section in turn the worst, the best, the middle."""
+    orders = [
+        spread_order(_ranked(problem, len(section.low), protocols))
+        for problem, section in zip(problems, sections, strict=True)
+    ]
+    longest = max(map(len, orders), default=0)
+    every = [
+        Chosen(place, order[turn])
+        for turn in range(longest)
+        for place, order in enumerate(orders)
+        if turn < len(order)
+    ]
+    if max_images is not None:
+        kept = every[:max_images]
+    elif split:
+        kept = every
+    else:
+        kept, used = [], 0
+        for chosen in every:
+            section = sections[chosen.problem]
+            base = section.low if section.truth is None else section.truth
+            levels = section.scale(chosen.channel).levels(base[chosen.channel])
+            used += len(png(levels)) * 4 // 3 * (1 + len(section.records))
+            if used > IMAGE_BUDGET and kept:
+                break
+            kept.append(chosen)
+    kept.sort(key=lambda c: (c.problem, c.channel))
+    for chosen in kept:
+        problems[chosen.problem]["shown"].append(chosen.channel)
+    for problem, section in zip(problems, sections, strict=True):
+        if problem["shown"]:  # the page opens on the ion with the clearest structure
+            clear = [(-structure(section, channel), channel) for channel in problem["shown"]]
+            problem["first"] = min(clear)[1]
+    return kept
+
+
+def _ranked(
+    problem: Mapping[str, Any], count: int, protocols: list[dict[str, Any]]
+) -> list[int]:  # fmt: skip
+    """Order the channels of a section by the mean of the first metric over the methods."""
+    mean = np.full(count, np.nan)
+    for data in protocols:
+        if data["name"] != problem["protocol"] or not data["values"]:
+            continue
+        values = np.array(data["values"][0], dtype=np.float64)
+        for position, image in enumerate(data["images"]):
+            same = all(image[key] == problem[key] for key in ("dataset", "section", "mz_set"))
+            if same and image["channel"] < count and np.isfinite(values[:, position]).any():
+                mean[image["channel"]] = np.nanmean(values[:, position])
+    return [int(c) for c in np.lexsort((np.arange(count), np.nan_to_num(mean, nan=np.inf)))]
+
+
+def encode_images(
+    sections: list[SectionImages], chosen: list[Chosen]
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """Return the images of every chosen ion, and the ring correlations of every section."""
+    pictures: dict[str, dict[str, Any]] = {}
+    curves = []
+    for place, section in enumerate(sections):
+        channels = [c.channel for c in chosen if c.problem == place]
+        if not channels:
+            continue
+        names = {channel: Chosen(place, channel).name for channel in channels}
+        for channel in channels:
+            level = section.scale(channel).levels
+            truth = section.truth
+            pictures[names[channel]] = {
+                "low": data_url(png(level(section.low[channel]))),
+                "truth": None if truth is None else data_url(png(level(truth[channel]))),
+                "methods": {},
+            }
+        for method in sorted(section.records):
+            prediction = section.prediction(method)
+            if prediction is None:
+                continue
+            for channel in channels:
+                levels = section.scale(channel).levels(prediction[channel])
+                pictures[names[channel]]["methods"][method] = data_url(png(levels))
+            curves += _ring_curve(place, section, method, prediction, channels)
+    return pictures, curves
+
+
+def _ring_curve(
+    place: int, section: SectionImages, method: str, prediction: Any, channels: list[int]
+) -> list[dict[str, Any]]:
+    """Return the mean ring correlation with the truth over the ions shown, and the resolution."""
+    from msibench.metrics.frc import frc, ring_correlation
+
+    truth = section.truth
+    if truth is None or prediction.shape != truth.shape or min(truth.shape[1:]) < 4:
+        return []
+    channels = channels[:: -(-len(channels) // RING_IONS)]
+    test = prediction[channels].astype(np.float64)
+    reference = truth[channels].astype(np.float64)
+    defined = np.isfinite(test).all((1, 2)) & (np.ptp(reference, axis=(1, 2)) > 0)
+    if not defined.any():
+        return []
+    correlation, frequency = ring_correlation(test[defined], reference[defined])
+    size = float(section.facts["truth"].get("pixel_size_um", "nan"))
+    resolution = np.nan
+    if size > 0:
+        resolution = np.median(frc(test[defined], reference[defined], pixel_size_um=size))
+    return [
+        {
+            "problem": place,
+            "method": method,
+            "frequency": numbers(frequency / (size if size > 0 else 1.0)),
+            "correlation": numbers(correlation.mean(axis=0)),
+            "resolution_um": number(resolution),
+            "ions": int(defined.sum()),
+        }
+    ]
+
+
+def write_beside(folder: Path, pictures: Mapping[str, Any]) -> None:
+    """Write one script per ion image, and remove those of ions that are no longer shown."""
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.js"):
+        if re.fullmatch(r"\d+-\d+", old.stem) and old.stem not in pictures:
+            old.unlink()
+    for name, content in pictures.items():
+        text = f'msibenchImages("{name}",{embedded_json(content)});\n'
+        write_atomically(folder / f"{name}.js", text)
