@@ -14,7 +14,8 @@ from msibench.results.schema import Status
 from msibench.results.store import Store
 from msibench.runner.executors.local import usable_cores
 from msibench.runner.plan import make_plan
-from msibench.runner.run import RunOptions, Supervisor
+from msibench.runner.run import Supervisor
+from msibench.runner.run_options import RunOptions
 from msibench.tracks import Entry, ProblemSet, Track
 
 CELLS, SECONDS = 8, 3.0

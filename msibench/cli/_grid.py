@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from msibench.plugin_manager import Catalogue
     from msibench.results.store import Store
     from msibench.runner.plan import Plan
-    from msibench.runner.run import Event, RunSummary
+    from msibench.runner.run_events import Event, RunSummary
     from msibench.tracks import Track
 
 CONTROL = "bicubic"
@@ -112,7 +112,8 @@ def evaluate_grid(
     """
     from msibench.results.store import Store
     from msibench.runner.plan import make_plan
-    from msibench.runner.run import RunOptions, Supervisor
+    from msibench.runner.run import Supervisor
+    from msibench.runner.run_options import RunOptions
     from msibench.training.variants import method_from_training
 
     records = finished_trainings(out, spec.name)

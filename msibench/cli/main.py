@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -104,10 +106,23 @@ def cli(ctx: click.Context, show: bool) -> None:
     ctx.obj = {"traceback": show}
 
 
+def _refuse_unwritable(arguments: list[str]) -> None:
+    """Refuse words that no file system and no file can hold."""
+    for word in arguments:
+        try:
+            os.fsencode(word).index(0)
+        except UnicodeEncodeError:
+            raise click.UsageError(f"{word!r} holds half a character; write it in UTF-8") from None
+        except ValueError:
+            continue
+        raise click.UsageError(f"{word!r} holds a NUL character")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors made on purpose become one message and their exit code."""
     show = "--traceback" in (arguments if arguments is not None else sys.argv)
     try:
+        _refuse_unwritable(sys.argv[1:] if arguments is None else arguments)
         status = cli.main(args=arguments, prog_name="msibench", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -115,16 +130,18 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("stopped; finished cells are kept", err=True)
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(visible(said.getvalue()), err=True, nl=False)
         sys.exit(2)
     except MSIBenchError as error:
         if show:
-            traceback.print_exc()
+            click.echo(visible(traceback.format_exc()), err=True)
         click.echo(visible(f"msibench: {error}"), err=True)
         sys.exit(error.exit_code)
     except Exception as error:
         if show:
-            traceback.print_exc()
+            click.echo(visible(traceback.format_exc()), err=True)
         click.echo(
             f"msibench: internal error: {type(error).__name__}: {visible(str(error))}\n"
             "This is a fault of msibench. Run again with `msibench --traceback …` and report it.",

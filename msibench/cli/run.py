@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from msibench.plugin_manager import Catalogue
     from msibench.results.store import Store
     from msibench.runner.plan import Plan
-    from msibench.runner.run import RunSummary, Supervisor
+    from msibench.runner.run import Supervisor
+    from msibench.runner.run_events import RunSummary
 
 DATA_EPILOG = """
 Example: msibench run                       (the quickstart track on a synthetic section)
@@ -72,7 +73,8 @@ def command(**options: Any) -> int:
     from msibench.results.files import explained, write_atomically
     from msibench.results.index import set_index_aside, update_index
     from msibench.runner.facts import index_cells, track_facts
-    from msibench.runner.run import RunOptions, Supervisor
+    from msibench.runner.run import Supervisor
+    from msibench.runner.run_options import RunOptions
     from msibench.runner.sandbox import NONE, choose_sandbox
     from msibench.tracks import track_as_text
 

@@ -22,7 +22,7 @@ from msibench.results.verification import (
     keep_verification,
 )
 from msibench.runner.plan import key_of
-from msibench.runner.run import load_staged_once
+from msibench.runner.recording import load_staged_once
 from msibench.runner.scorer import score, score_keys
 from msibench.runner.stage import SECTION, Staged
 from msibench.runner.staged_files import REMEDY as STAGE_REMEDY

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,19 @@ def array_file(path: Path, attributes: Mapping[str, Any] | None = None) -> Itera
     import h5py
 
     try:
-        with h5py.File(path, "w", libver="v110", track_order=False) as file:
+        file = h5py.File(path, "w", libver="v110", track_order=False)
+        descriptor = int(file.id.get_vfd_handle())
+        try:
             for key, value in sorted((attributes or {}).items()):
                 file.attrs[key] = value
-            yield ArrayFile(file)
+            yield ArrayFile(file, descriptor)
+            file.flush()
+            file.close()
+        except BaseException:
+            _let_go(descriptor)
+            with suppress(Exception):
+                file.close()
+            raise
     except (RuntimeError, OSError) as error:  # HDF5 wraps the system's word in several kinds
         number = None if isinstance(error, MSIBenchError) else hdf5_errno(str(error))
         if number is None:
@@ -49,11 +58,23 @@ def array_file(path: Path, attributes: Mapping[str, Any] | None = None) -> Itera
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
+def _let_go(descriptor: int) -> None:
+    """Let HDF5 write to memory what it still holds of a file whose writing has failed.
+
+    It would go on trying, on a full disk in vain, and would not be sound after: the next file, or the
+    end of the process, may crash.
+    """
+    with suppress(OSError, AttributeError):  # systems without memfd keep HDF5's own ways
+        sink = os.memfd_create("unwritten")
+        os.dup2(sink, descriptor)
+        os.close(sink)
+
+
 class ArrayFile:
     """An HDF5 file while it is written; see `array_file`."""
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
+    def __init__(self, file: Any, descriptor: int) -> None:
+        self._file, self._descriptor = file, descriptor
 
     def write(self, name: str, values: NDArray[Any]) -> None:
         """Write a whole array."""
@@ -76,7 +97,15 @@ class ArrayFile:
                 "compression_opts": 1,
                 "shuffle": True,
             }
-        return self._file.create_dataset(name, shape=shape, track_times=False, **content, **options)
+        try:
+            created = self._file.create_dataset(
+                name, shape=shape, track_times=False, **content, **options
+            )
+            created.flush()  # a full disk is to be heard of here, not while the array is let go
+        except (OSError, RuntimeError):
+            _let_go(self._descriptor)
+            raise
+        return created
 
 
 def read_arrays(

@@ -13,7 +13,7 @@ from msibench.results.arrays import read_arrays
 from msibench.results.files import sha256_of
 from msibench.results.schema import REMEDY, CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION, Store, rows_as_parquet
-from msibench.runner.run import load_staged_once
+from msibench.runner.recording import load_staged_once
 from msibench.runner.scorer import score, score_key, score_keys
 from msibench.runner.stage import SECTION
 from msibench.runner.staged_files import REMEDY as STAGE_REMEDY

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from msibench.contracts.metric import MetricSpec
 from msibench.errors import (
@@ -26,24 +22,23 @@ from msibench.errors import (
     UnknownNameError,
 )
 from msibench.plugin_manager import Catalogue, resolve_target
-from msibench.results.files import explained, sha256_of, write_atomically
-from msibench.results.keys import canonical_json, changed_code, plain
+from msibench.results.files import explained, write_atomically
+from msibench.results.keys import canonical_json, changed_code
 from msibench.results.leases import BEAT_S, Lease, holder
-from msibench.results.provenance import environment, plugin_version
+from msibench.results.provenance import environment
 from msibench.results.removal import remove
 from msibench.results.schema import CellRecord, Status
-from msibench.results.store import METRICS, PREDICTION, Store, rows_as_parquet
+from msibench.results.store import Store
 from msibench.runner.child import Job, Outcome
 from msibench.runner.executors import BUILT_IN, Executor
-from msibench.runner.jobs import Asked, job_of
+from msibench.runner.jobs import job_of
 from msibench.runner.mending import mend_problems, sound_record
 from msibench.runner.plan import Cell, Plan
 from msibench.runner.problem_file import write_pairs
-from msibench.runner.sandbox import NONE
-from msibench.runner.scorer import score, score_keys
-from msibench.runner.soundness import check_prediction
-from msibench.runner.stage import PROBLEM, SECTION, Staged, load_staged, stage, training_pairs
-from msibench.runner.staged_files import REMEDY
+from msibench.runner.recording import judged, load_staged_once, record_of
+from msibench.runner.run_events import Event, RunSummary, event_of
+from msibench.runner.run_options import RunOptions
+from msibench.runner.stage import PROBLEM, stage, training_pairs
 from msibench.training.seen import refusal
 from msibench.weights import require
 from msibench.weights.digests import sha256_of as sha256_of_weights
@@ -54,66 +49,6 @@ ALWAYS_AGAIN = frozenset({Status.CANCELLED, Status.WEIGHTS_MISSING, Status.NOT_A
 _CHANGED = (
     "{} changed since the run was planned: what the method gave belongs to another key; run again"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One step of a run, for progress bars and machines."""
-
-    kind: str
-    """``planned``, ``cached``, ``started``, ``finished``, ``dropped``, ``busy``, ``note``."""
-    cell: str = ""
-    key: str = ""
-    status: str = ""
-    reason: str = ""
-    done: int = 0
-    total: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class RunSummary:
-    """What came of a run."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-    """Status → cells, cached ones included."""
-    ran: int = 0
-    cached: int = 0
-    busy: int = 0
-    """Cells that another run had leased."""
-    keys: list[str] = field(default_factory=list)
-    set_aside: list[str] = field(default_factory=list)
-    """Damaged cells that were moved away and run again."""
-    changed: list[str] = field(default_factory=list)
-    """Cells that were not recorded: code or data changed after they were planned."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """How a run is carried out; nothing of it enters a key."""
-
-    jobs: int = 1
-    timeout_s: float | None = None
-    memory_gb: float | None = None
-    disk_gb: float | None = None
-    retry: frozenset[str] = frozenset()
-    executor: str = "local"
-    executor_options: Mapping[str, Any] = field(default_factory=dict)
-    threads: int | None = None
-    given_weights: tuple[Path, ...] = ()
-    """Files or folders in which to look for pretrained files first."""
-    sandbox: str = NONE
-    """What `msibench.runner.sandbox.choose_sandbox` found, or ``"none"``."""
-
-    @property
-    def asked(self) -> Asked:
-        """What it says of every cell's limits."""
-        return Asked(
-            timeout_s=self.timeout_s,
-            memory_gb=self.memory_gb,
-            threads=self.threads,
-            disk_gb=self.disk_gb,
-        )
 
 
 class Supervisor:
@@ -181,13 +116,13 @@ class Supervisor:
             if record is None or record.status in self.options.retry | ALWAYS_AGAIN:
                 return False
             summary.cached += 1
-            _count(summary, record.status)
-            self._emit(_event("cached", cell, record.status, record.reason))
+            summary.count(record.status)
+            self._emit(event_of("cached", cell, record.status, record.reason))
             return True
         if record is None or (record.status, record.reason) != (cell.verdict, cell.reason):
             self._store_verdict(cell)
-        _count(summary, cell.verdict)
-        self._emit(_event("finished", cell, cell.verdict, cell.reason))
+        summary.count(cell.verdict)
+        self._emit(event_of("finished", cell, cell.verdict, cell.reason))
         return True
 
     def _store_verdict(self, cell: Cell) -> None:
@@ -217,10 +152,10 @@ class Supervisor:
             record = self._finish(cell, job.folder, outcome, metrics)
             with self._lock:
                 summary.ran += 1
-                _count(summary, record.status)
+                summary.count(record.status)
                 done = sum(summary.counts.values())
                 self._held.pop(cell.key).release()
-            event = _event("finished", cell, record.status, record.reason)
+            event = event_of("finished", cell, record.status, record.reason)
             elapsed = time.monotonic() - started
             self._emit(replace(event, done=done, total=total, seconds=elapsed))
 
@@ -268,7 +203,7 @@ class Supervisor:
             if lease is None:
                 summary.busy += 1
                 reason = f"another run has it ({holder(self.store.lease_path(cell.key))})"
-                self._emit(_event("busy", cell, "", reason))
+                self._emit(event_of("busy", cell, "", reason))
                 continue
             with self._lock:
                 self._held[cell.key] = lease
@@ -296,7 +231,7 @@ class Supervisor:
                 reason = f"the problem cannot be made: {type(error).__name__}: {error}"
                 self._end(cell, Status.FAILED, reason[:1000], summary)
                 continue
-            self._emit(_event("started", cell, "", ""))
+            self._emit(event_of("started", cell, "", ""))
             yield job
 
     def _drop(
@@ -308,9 +243,9 @@ class Supervisor:
         with self._lock:
             if changed:
                 summary.changed.append(cell.key)
-            _count(summary, Status.CANCELLED)
+            summary.count(Status.CANCELLED)
             self._held.pop(cell.key).release()
-        self._emit(_event("dropped", cell, Status.CANCELLED, reason))
+        self._emit(event_of("dropped", cell, Status.CANCELLED, reason))
 
     def _done_elsewhere(self, cell: Cell, summary: RunSummary) -> bool:
         """Whether another run finished a cell between planning and leasing it."""
@@ -321,8 +256,8 @@ class Supervisor:
         if record.status in self.options.retry or record.status in ALWAYS_AGAIN:
             return False
         summary.cached += 1
-        _count(summary, record.status)
-        self._emit(_event("cached", cell, record.status, record.reason))
+        summary.count(record.status)
+        self._emit(event_of("cached", cell, record.status, record.reason))
         return True
 
     def _has_learned_from(self, cell: Cell) -> str:
@@ -337,10 +272,10 @@ class Supervisor:
         """Store a leased cell that ends without a process."""
         work = self.store.new_work(cell.key)
         self.store.commit(work, self._record(cell, Outcome(status=status, reason=reason)))
-        _count(summary, status)
+        summary.count(status)
         with self._lock:
             self._held.pop(cell.key).release()
-        self._emit(_event("finished", cell, status, reason))
+        self._emit(event_of("finished", cell, status, reason))
 
     def _prepare(self, cell: Cell, plan: Plan) -> Job:
         """Fill a work folder with what the child reads."""
@@ -380,99 +315,20 @@ class Supervisor:
         """Check and score what a child left, and store the cell."""
         self.store.check_here()
         staged_folder = self.store.problem_folder(cell.problem.key)
-        staged = load_staged_once(staged_folder)
-        record = self._record(cell, outcome)
-        record = replace(
-            record,
-            truth_digest=staged.digest,
-            mz=tuple(None if np.isnan(mz) else float(mz) for mz in staged.low.mz),
-            channel_names=staged.low.channel_names(),
-            pixel_size_um=_known(staged.low.pixel_size_um / staged.protocol.factor),
-            notes=(*record.notes, *staged.notes),
-        )
-        if outcome.status is Status.OK:
-            prediction, fault = check_prediction(folder / PREDICTION, staged, cell.spec)
-            if prediction is None:
-                record = replace(record, status=Status.INVALID_OUTPUT, reason=fault)
-                (folder / PREDICTION).unlink(missing_ok=True)
-            else:
-                rows = score(prediction, staged, metrics, seed=cell.seed)
-                (folder / METRICS).write_bytes(rows_as_parquet(rows))
-                digest = sha256_of(folder / PREDICTION)
-                record = replace(record, scores=score_keys(metrics, staged, digest))
-        else:
-            (folder / PREDICTION).unlink(missing_ok=True)
+        record = judged(self._record(cell, outcome), cell, folder, outcome, staged_folder, metrics)
         return self.store.commit(folder, record)
 
     def _record(self, cell: Cell, outcome: Outcome) -> CellRecord:
-        spec, problem = cell.spec, cell.problem
-        report = plain(dict(outcome.report))
-        assert isinstance(report, dict)
-        return CellRecord(
-            key=cell.key,
-            key_document=cell.document,
-            status=outcome.status,
-            reason=outcome.reason,
-            method=cell.label,
-            dataset=problem.card.name,
-            section=problem.section,
-            protocol=problem.protocol.name,
-            mz_set=problem.mz_set.name,
-            seed=cell.seed,
-            control=problem.control,
-            device=cell.device.partition(":")[0],
-            precision=cell.competitor.precision,
-            problem_key=problem.key,
-            timings=dict(outcome.timings),
-            peaks=dict(outcome.peaks),
-            report=report if len(json.dumps(report)) < 4 << 20 else {"left out": "over 4 MiB"},
-            method_facts={
-                "name": spec.name,
-                "task": spec.task.value,
-                "title": spec.title,
-                "citation": spec.citation,
-                "licence": spec.licence,
-                "training_data": list(spec.training_data),
-                "control": spec.control,
-                "budget": spec.budget,
-                "provided_by": plugin_version(spec.target),
-            },
-            notes=("synthetic section",) if problem.card.synthetic else (),
-            provenance={
-                **self._environment,
-                "executor": self.options.executor,
-                **outcome.provenance,
-                "sandbox": self.options.sandbox,
-                "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            },
-        )
+        """Return the record of a cell; what a node says of itself goes before what is known here."""
+        here = {**self._environment, "executor": self.options.executor}
+        record = record_of(cell, outcome, here)
+        return replace(record, provenance={**record.provenance, "sandbox": self.options.sandbox})
 
     def _beat(self) -> None:
         """Say that the cells in hand are still being worked on."""
         while not self._stop.wait(BEAT_S):
             for lease in list(self._held.values()):
                 lease.beat()
-
-
-@lru_cache(maxsize=4)
-def load_staged_once(folder: Path) -> Staged:
-    """Load a staged problem, kept for the next methods on the same section.
-
-    Raises
-    ------
-    IntegrityError
-        If it is damaged or missing.
-    """
-    try:
-        return load_staged(folder, sha256_of(folder / SECTION))
-    except IntegrityError as error:
-        raise IntegrityError(f"{error}; {REMEDY}") from error
-    except MSIBenchError:
-        raise
-    except FileNotFoundError as error:
-        raise IntegrityError(f"{folder / SECTION} is missing; {REMEDY}") from error
-    except (KeyError, ValueError, TypeError, AttributeError, AssertionError) as error:
-        raise IntegrityError(f"{folder / SECTION} is damaged ({error}); {REMEDY}") from error
 
 
 def check_weights(paths: Mapping[str, Path], planned: Mapping[str, str]) -> None:
@@ -482,15 +338,3 @@ def check_weights(paths: Mapping[str, Path], planned: Mapping[str, str]) -> None
             raise IntegrityError(
                 f"{path} changed since the run was planned: nothing is recorded; run again"
             )
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def _count(summary: RunSummary, status: str) -> None:
-    summary.counts[str(status)] = summary.counts.get(str(status), 0) + 1
-
-
-def _event(kind: str, cell: Cell, status: str, reason: str) -> Event:
-    return Event(kind=kind, cell=cell.name, key=cell.key, status=str(status), reason=reason)

@@ -9,7 +9,8 @@ from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager import discover
 from msibench.results.store import Store
 from msibench.runner.plan import make_plan
-from msibench.runner.run import RunOptions, Supervisor
+from msibench.runner.run import Supervisor
+from msibench.runner.run_options import RunOptions
 from msibench.tracks import Entry, Limits, ProblemSet, Track
 
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")

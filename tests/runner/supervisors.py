@@ -21,7 +21,8 @@ from msibench.results.index import update_index
 from msibench.results.store import Store
 from msibench.runner.facts import index_cells, track_facts
 from msibench.runner.plan import make_plan
-from msibench.runner.run import RunOptions, Supervisor
+from msibench.runner.run import Supervisor
+from msibench.runner.run_options import RunOptions
 from msibench.tracks import Entry, Limits, ProblemSet, Track
 
 LOG = os.O_CREAT | os.O_APPEND | os.O_WRONLY

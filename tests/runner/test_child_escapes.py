@@ -11,7 +11,7 @@ import pytest
 
 from msibench.results.schema import Status
 from msibench.runner import guard
-from msibench.runner.run import RunOptions
+from msibench.runner.run_options import RunOptions
 
 WAITS = {"timeout_s": 5.0}
 

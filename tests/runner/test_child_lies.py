@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msibench.results.schema import Status
 from msibench.runner import disk_use
 from msibench.runner.child import LOG_HEAD, LOG_TAIL
-from msibench.runner.run import RunOptions
+from msibench.runner.run_options import RunOptions
 from msibench.runner.verdicts import (
     MOST_NUMBERS,
     SAYABLE,

@@ -7,7 +7,7 @@ import pytest
 
 from msibench.results.schema import Status
 from msibench.runner.child import LOG_HEAD, LOG_TAIL
-from msibench.runner.run import RunOptions
+from msibench.runner.run_options import RunOptions
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from msibench.results.store import METRICS, PREDICTION, Store
 from msibench.runner import staged_files
 from msibench.runner.own_section import card_for_file
 from msibench.runner.plan import make_plan
-from msibench.runner.run import RunOptions, Supervisor
+from msibench.runner.run import Supervisor
+from msibench.runner.run_options import RunOptions
 from msibench.tracks import Entry, Limits, ProblemSet, Track
 
 METHOD = """

@@ -21,7 +21,7 @@ from msibench.results.schema import Status
 from msibench.results.store import PREDICTION, Store
 from msibench.runner.plan import Filters, key_of, make_plan
 from msibench.runner.rescore import rescore
-from msibench.runner.run import RunOptions
+from msibench.runner.run_options import RunOptions
 from msibench.tracks import Entry, ProblemSet, Track
 
 

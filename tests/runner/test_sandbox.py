@@ -14,7 +14,8 @@ from msibench.results.schema import Status
 from msibench.runner import sandbox
 from msibench.runner.child import Job, command_of
 from msibench.runner.plan import make_plan
-from msibench.runner.run import RunOptions, Supervisor
+from msibench.runner.run import Supervisor
+from msibench.runner.run_options import RunOptions
 from msibench.tracks import Entry, Limits, ProblemSet, Track
 
 SNEAKY = Path(__file__).with_name("sneaky.py")

@@ -18,7 +18,8 @@ from msibench.results.schema import Status
 from msibench.results.store import METRICS, PREDICTION, Store
 from msibench.runner.machine import Machine, MethodRule
 from msibench.runner.plan import make_plan
-from msibench.runner.run import RunOptions, Supervisor
+from msibench.runner.run import Supervisor
+from msibench.runner.run_options import RunOptions
 from msibench.tracks import Entry, Limits, ProblemSet, Track
 
 pytest.importorskip("submitit", reason="submitit is not installed")
