@@ -110,12 +110,11 @@ def _refuse_unwritable(arguments: list[str]) -> None:
     """Refuse words that no file system and no file can hold."""
     for word in arguments:
         try:
-            os.fsencode(word).index(0)
+            raw = os.fsencode(word)
         except UnicodeEncodeError:
             raise click.UsageError(f"{word!r} holds half a character; write it in UTF-8") from None
-        except ValueError:
-            continue
-        raise click.UsageError(f"{word!r} holds a NUL character")
+        if b"\0" in raw:
+            raise click.UsageError(f"{word!r} holds a NUL character")
 
 
 def main(arguments: list[str] | None = None) -> None:

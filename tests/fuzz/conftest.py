@@ -1,4 +1,7 @@
-"""How many cases: a few always, ten thousand where MSIBENCH_SLOW_TESTS=1."""
+"""How many cases: a few always, the same ones; ten thousand others where MSIBENCH_SLOW_TESTS=1.
+
+``--hypothesis-seed=N`` repeats a long run; the seed of one that fails is printed.
+"""
 
 import os
 
@@ -11,7 +14,8 @@ settings.register_profile(
     "msibench-fuzz",
     max_examples=CASES if MANY else 25,
     deadline=None,
-    derandomize=True,
+    derandomize=not MANY,
     database=None,
+    print_blob=True,
     suppress_health_check=list(HealthCheck),
 )

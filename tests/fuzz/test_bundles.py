@@ -62,7 +62,9 @@ def zipped(members, compress=zipfile.ZIP_STORED):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", compress) as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            member = zipfile.ZipInfo("x")
+            member.filename, member.compress_type = name, compress  # as it is, a NUL too
+            archive.writestr(member, content)
     return out.getvalue()
 
 
