@@ -38,7 +38,14 @@ def repacked(path, change=lambda name, content: content, compress=zipfile.ZIP_ST
     return out
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".pth", ".pkl", ".ckpt", ".bin", ""])
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        ".pth",
+        "",
+        *(pytest.param(s, marks=pytest.mark.slow) for s in (".pt", ".pkl", ".ckpt", ".bin")),
+    ],
+)
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("reader", [READ, SPANDREL])
 def test_a_pickle_that_calls_something_is_refused_and_calls_nothing(
