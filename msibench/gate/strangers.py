@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -271,8 +272,12 @@ def _digest(value: object) -> bool:
 
 
 def _number(value: object) -> bool:
-    sound = isinstance(value, int | float) and not isinstance(value, bool)
-    return sound and math.isfinite(float(value))  # type: ignore[arg-type]
+    """Whether it is a number that a float can hold; a whole number of JSON may be longer."""
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) <= sys.float_info.max
+    )
 
 
 def _numbers(table: object) -> bool:
