@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msibench.leaderboard.figure_source import Source, require_known, require_some
 from msibench.leaderboard.figure_style import (
@@ -21,6 +22,7 @@ from msibench.leaderboard.table import scheme_of
 from msibench.scoring import comparisons
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.collections import PolyCollection
     from matplotlib.figure import Figure
 
@@ -29,32 +31,18 @@ DRAWS = 2000
 
 def box(source: Source) -> Figure:
     """Draw one box per method, with every ion image as a dot."""
-    name, direction, values = source.values()
-    require_some(values, name)
-    figure, axes = new_axes(6.5, 1.0 + INCH_PER_METHOD * len(values))
-    shown = [each[np.isfinite(each)] for each in values.values()]
-    places = np.arange(len(shown), 0, -1)
+    figure, axes, shown, places = _one_line_a_method(source, dot=3)
     axes.boxplot(
         shown, positions=places, orientation="horizontal", widths=0.6, showfliers=False,
         medianprops={"color": "black"}, boxprops={"color": GREY}, whiskerprops={"color": GREY},
-        capprops={"color": GREY},
+        capprops={"color": GREY}, manage_ticks=False,
     )  # fmt: skip
-    for place, each in zip(places, shown, strict=True):
-        jitter = (np.arange(len(each)) * 0.618 % 1 - 0.5) * 0.5
-        axes.plot(each, place + jitter, ".", color=BLUE, alpha=0.5, markersize=3)
-    axes.set_yticks(places, list(values))
-    axes.set_xlabel(axis_label(name, direction))
-    axes.grid(axis="x", color="0.9")
     return figure
 
 
 def violin(source: Source) -> Figure:
     """Draw the density of every method's values, with quartiles and every ion image as a dot."""
-    name, direction, values = source.values()
-    require_some(values, name)
-    figure, axes = new_axes(6.5, 1.0 + INCH_PER_METHOD * len(values))
-    shown = [each[np.isfinite(each)] for each in values.values()]
-    places = np.arange(len(shown), 0, -1)
+    figure, axes, shown, places = _one_line_a_method(source, dot=2)
     spread = [at for at, each in enumerate(shown) if np.ptp(each) > 0]  # a density needs a spread
     if spread:
         drawn = axes.violinplot(
@@ -67,12 +55,26 @@ def violin(source: Source) -> Figure:
         low, middle, high = np.quantile(each, (0.25, 0.5, 0.75))
         axes.plot([low, high], [place, place], color=GREY, linewidth=2)
         axes.plot([middle], [place], "|", color="black", markersize=8)
-        jitter = (np.arange(len(each)) * 0.618 % 1 - 0.5) * 0.3
-        axes.plot(each, place + jitter, ".", color=BLUE, alpha=0.4, markersize=2)
+    return figure
+
+
+def _one_line_a_method(
+    source: Source, *, dot: float
+) -> tuple[Figure, Axes, list[NDArray[np.float64]], NDArray[np.int64]]:
+    """Return axes with a line for each method, every ion image as a dot, and the values and places."""
+    name, direction, values = source.values()
+    require_some(values, name)
+    figure, axes = new_axes(6.5, 1.0 + INCH_PER_METHOD * len(values))
+    shown = [each[np.isfinite(each)] for each in values.values()]
+    places = np.arange(len(shown), 0, -1)
+    for place, each in zip(places, shown, strict=True):
+        jitter = (np.arange(len(each)) * 0.618 % 1 - 0.5) * 0.5
+        axes.plot(each, place + jitter, ".", color=BLUE, alpha=0.5, markersize=dot)
     axes.set_yticks(places, list(values))
+    axes.set_ylim(0.4, len(shown) + 0.6)
     axes.set_xlabel(axis_label(name, direction))
     axes.grid(axis="x", color="0.9")
-    return figure
+    return figure, axes, shown, places
 
 
 def paired(source: Source) -> Figure:
