@@ -37,8 +37,10 @@ class BSpline(Transform):
             raise DataError(
                 "a B-spline net needs an origin and a positive spacing, two numbers each"
             )
-        if not np.isfinite(self.coefficients).all():
-            raise DataError("a B-spline net with NaN or infinite displacements cannot be meant")
+        if not all(
+            np.isfinite(part).all() for part in (self.coefficients, self.origin, self.spacing)
+        ):
+            raise DataError("a B-spline net with NaN or infinite entries cannot be meant")
 
     def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
         """Return the moving points of fixed points; beyond the net the border's displacement holds."""

@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from msibench.errors import DataError, MissingDataError, RegistrationError
+from msibench.errors import DataError, RegistrationError
+from msibench.registration.file_guard import (
+    LARGEST_LANDMARKS,
+    LARGEST_NUMBER,
+    MOST_LANDMARKS,
+    read_text,
+)
 from msibench.registration.transform import Transform
 
 
@@ -75,16 +81,18 @@ def read_bigwarp(
         If a line does not read as a pair of points.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingDataError(f"there is no landmark file {path}")
     for size in (moving_pixel_size, fixed_pixel_size):
         if not 0 < size < np.inf:
             raise DataError(f"a pixel size must be a positive number, got {size}")
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        text = file.read()
+    text = read_text(path, "landmark", LARGEST_LANDMARKS, errors="replace")
     if text.lstrip().startswith("{"):
         raise DataError(f"{path} is a JSON project of BigWarp; export the landmarks as CSV")
-    rows = [row for row in csv.reader(text.splitlines()) if any(cell.strip() for cell in row)]
+    try:
+        rows = [row for row in csv.reader(text.splitlines()) if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise DataError(f"{path} is no table of landmarks: {error}") from error
+    if len(rows) > MOST_LANDMARKS:
+        raise DataError(f"{path} holds {len(rows)} landmarks; at most {MOST_LANDMARKS} are read")
     if not rows:
         raise DataError(f"{path} holds no landmark")
     dimensions = _dimensions(path, rows[0])
@@ -127,16 +135,19 @@ def _truth(path: Path, number: int, cell: str) -> bool:
     word = cell.strip().lower()
     if word not in ("true", "false"):
         raise DataError(
-            f"{path}, line {number}: expected true or false, got {cell!r}; is it a header?"
+            f"{path}, line {number}: expected true or false, got {cell[:40]!r}; is it a header?"
         )
     return word == "true"
 
 
 def _number(path: Path, number: int, cell: str) -> float:
     try:
-        return float(cell)  # reads "Infinity", too
+        value = float(cell)  # reads "Infinity", too
     except ValueError:
-        raise DataError(f"{path}, line {number}: expected a coordinate, got {cell!r}") from None
+        value = LARGEST_NUMBER * 2
+    if LARGEST_NUMBER < abs(value) < np.inf:
+        raise DataError(f"{path}, line {number}: expected a coordinate, got {cell[:40]!r}")
+    return value
 
 
 def paired(
@@ -189,6 +200,10 @@ class ThinPlate(Transform):
         from scipy.interpolate import RBFInterpolator
 
         self.moving, self.fixed = paired(moving, fixed)
+        if len(self.fixed) > MOST_LANDMARKS:
+            raise RegistrationError(
+                f"a thin plate through {len(self.fixed)} landmarks; at most {MOST_LANDMARKS}: thin them out"
+            )
         check_spread(self.fixed, 3, plane=True, model="thin-plate")
         _, first = np.unique(self.fixed, axis=0, return_index=True)
         if len(first) < len(self.fixed):

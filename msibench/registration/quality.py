@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from msibench.errors import RegistrationError
+from msibench.errors import DataError, RegistrationError
 from msibench.image import GuideImage, MSImage
 from msibench.registration.landmarks import Landmarks, paired
 from msibench.registration.projection import (
@@ -252,6 +252,8 @@ class _Shift(Transform):
 
     def __init__(self, shift: ArrayLike) -> None:
         self.shift = np.asarray(shift, dtype=np.float64)
+        if self.shift.shape != (2,):
+            raise DataError(f"a shift is two numbers, got shape {self.shift.shape}")
 
     def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
         return np.asarray(points, dtype=np.float64) + self.shift

@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from msibench.errors import DataError, MissingDataError
+from msibench.errors import DataError, MSIBenchError
+from msibench.registration.file_guard import check_parameters, parse_json, read_text
 
 SCHEMA_VERSION = 1
 CONVENTION = "maps fixed (row, column) to moving (row, column), pixels, first pixel centre at 0, 0"
@@ -79,14 +80,8 @@ class Transform(ABC):
         DataError
             If the file is no transform, or one of a newer version.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise MissingDataError(f"there is no transform file {path}")
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise DataError(f"{path} is no transform file: {error}") from error
-        return from_document(document, str(path))
+        text = read_text(Path(path), "transform")
+        return from_document(parse_json(text, str(path)), str(path))
 
 
 def from_document(document: object, source: str) -> Transform:
@@ -106,18 +101,19 @@ def from_document(document: object, source: str) -> Transform:
         if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise DataError(
                 f"{source}: expected a transform of schema version {SCHEMA_VERSION} or older, got "
-                f"{version!r}; was it written by a newer msibench?"
+                f"{str(version)[:40]!r}; was it written by a newer msibench?"
             )
         kind, parameters = document.get("kind", ""), document.get("parameters", {})
-    if kind not in _KINDS:
-        raise DataError(f"{source}: no transform of kind {kind!r}; known: {', '.join(_KINDS)}")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        known = ", ".join(_KINDS)
+        raise DataError(f"{source}: no transform of kind {str(kind)[:100]!r}; known: {known}")
     try:
-        return _KINDS[kind].from_parameters(parameters)
-    except DataError:
+        return _KINDS[kind].from_parameters(check_parameters(parameters, source))
+    except MSIBenchError:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(
-            f"{source}: a {kind} transform with wrong parameters ({error!r})"
+            f"{source}: a {kind} transform with wrong parameters ({str(error)[:200]!r})"
         ) from error
 
 

@@ -31,7 +31,14 @@ LAZY = {
     "msibench.io.tissue": ("PIL.Image", "imagecodecs"),
     "msibench.results.arrays": ("h5py",),
     "msibench.gate.receive": ("pyarrow.parquet", "pandas", "h5py", "msibench.degradation"),
-    "bounded": ("torch", "msibench.io", "msibench.io.imzml_kernels", "msibench.io.imzml_scan"),
+    "msibench.registration": ("msibench.registration.landmarks", "scipy.interpolate"),
+    "bounded": (
+        "torch",
+        "msibench.io",
+        "msibench.io.imzml_kernels",
+        "msibench.io.imzml_scan",
+        "msibench.registration",
+    ),
 }
 """What readers import when they are first called: loaded beforehand, so as not to count as theirs."""
 
@@ -115,6 +122,22 @@ def ion_images(path, mz=(500.0,), **options):
     from msibench.io import open_imzml
 
     return open_imzml(path, cache=False, threads=1, **options).ion_images(list(mz)).values.shape
+
+
+def read_transform(path):
+    """Read a transform and use it once."""
+    import numpy as np
+
+    from msibench.registration.transform import Transform
+
+    return Transform.from_file(path)(np.zeros((2, 2))).shape
+
+
+def usable_landmarks(path):
+    """Read landmarks and count those that may be used."""
+    from msibench.registration import read_bigwarp
+
+    return len(read_bigwarp(path).usable())
 
 
 def _memory(field):
