@@ -229,10 +229,10 @@ def _provenance(collected: Collected) -> str:
 
 
 def whole(value: object) -> str:
-    """Return a whole number, or nothing."""
-    if value is None or pd.isna(value):  # type: ignore[call-overload]
+    """Return a whole number, or nothing where it is undefined or infinite."""
+    if value is None or pd.isna(value) or not np.isfinite(number := float(value)):  # type: ignore[call-overload,arg-type]
         return ""
-    return str(round(float(value)))  # type: ignore[arg-type]
+    return str(round(number))
 
 
 def significant(value: float, digits: int = 3) -> str:

@@ -10,16 +10,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msibench.contracts.plain_text import HARMFUL
 from msibench.errors import MSIBenchError
 from msibench.gate.sources import read_rows
-from msibench.leaderboard import render
 from msibench.leaderboard import table as leaderboard
 from msibench.leaderboard.page_table import table_view
-from msibench.leaderboard.render import leaderboard_files
+from msibench.leaderboard.render import markdown_page, safe_csv
 from msibench.leaderboard.rows import Collected, tidy
 from msibench.leaderboard.table import leaderboard_table
 from msibench.results.index import TrackIndex
@@ -49,40 +48,80 @@ CELL = st.builds(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module", autouse=True)
-def monkey():
-    """Return a patch; intervals of the fewest draws: what is looked for is not in their number."""
+@pytest.fixture(scope="module")
+def few_draws():
+    """Intervals of the fewest draws: what is looked for is not in their number."""
     patch = pytest.MonkeyPatch()
     patch.setattr(leaderboard, "DRAWS", 100)
-    yield patch
+    yield
     patch.undo()
+
+
+def frame(cells):
+    return tidy(pd.DataFrame([row for rows in cells for row in rows]))
 
 
 @fuzz
 @given(st.lists(CELL, min_size=1, max_size=2))
-def test_any_rows_become_a_leaderboard_or_are_refused(monkey, cells):
-    rows = pd.DataFrame([row for rows in cells for row in rows])
-    index = TrackIndex()
+def test_any_rows_read_back_as_they_were_written(cells):
+    rows = frame(cells)
+    pd.testing.assert_frame_equal(read_rows(rows_as_parquet(rows), "rows.parquet"), rows)
+
+
+@settings(fuzz, max_examples=max(25, fuzz.max_examples // 10))
+@given(st.lists(CELL, min_size=1, max_size=2))
+def test_any_rows_become_a_leaderboard_or_are_refused(few_draws, cells):
+    """The whole way, some 0.1 s a case: a tenth of the cases."""
     try:
         with np.errstate(all="ignore"):
-            collected = Collected(tidy(rows), {"k" * 64: "a | <b> \x1b[1m"})
+            collected = Collected(frame(cells), {"k" * 64: "a | <b> \x1b[1m"})
             table = leaderboard_table(collected.rows, TRACK)
-            monkey.setattr(render, "leaderboard_table", lambda rows, track: table)
-            files = leaderboard_files(collected, TRACK, index)
-            table_view(table, TRACK, index)
+            assert_harmless(table, collected)
     except MSIBenchError as error:
         assert str(error)
-        return
-    back = read_rows(files["rows.parquet"], "rows.parquet")
-    pd.testing.assert_frame_equal(back, collected.rows)
-    page = files["README.md"].decode()
+
+
+@pytest.fixture(scope="module")
+def board(few_draws):
+    """The table of a sound board, whose texts and numbers strangers then replace."""
+    cells = [
+        cell("bicubic", "s0", [(30.0, 0.9), (31.0, 0.8)]),
+        cell("b", "s1", [(32.0, 0.9)]),
+        cell("c", "s0", [], "failed", status_reason="no"),
+    ]
+    rows = frame(cells)
+    return leaderboard_table(rows, TRACK), rows
+
+
+@fuzz
+@given(data=st.data())
+def test_any_texts_and_numbers_of_a_board_stay_what_they_are(board, data):
+    table, rows = (part.copy() for part in board)
+    for part in (table, rows):
+        for name in data.draw(st.lists(st.sampled_from(list(part.columns)), max_size=4)):
+            column, place = part[name], data.draw(st.integers(0, len(part) - 1))
+            if pd.api.types.is_float_dtype(column):
+                part.loc[place, name] = data.draw(VALUE)
+            elif not pd.api.types.is_numeric_dtype(column):
+                part[name] = column.astype(object)
+                part.loc[place, name] = data.draw(NAMES)
+    with np.errstate(all="ignore"):
+        assert_harmless(table, Collected(rows, {}))
+
+
+def assert_harmless(table, collected):
+    """Assert that what is printed of a board holds no markup, formula or control character of its own."""
+    page = markdown_page(table, collected, TRACK, TrackIndex())
+    page.encode()
     assert not HARMFUL.search(page)
     assert "<b>" not in page
-    printed = list(csv.reader(io.StringIO(files["leaderboard.csv"].decode(), newline="")))
+    text = safe_csv(table).to_csv(index=False, float_format="%.10g", lineterminator="\n")
+    printed = list(csv.reader(io.StringIO(text, newline="")))
     assert {len(row) for row in printed} == {len(printed[0])}
     for name, *column in zip(*printed, strict=True):
         if name in {"method", "protocol", "status_reasons"}:
             assert all(text[:1] not in {"=", "+", "-", "@", "\t", "\r"} for text in column)
+    table_view(table, TRACK, TrackIndex())
 
 
 @pytest.fixture(scope="module")
