@@ -6,11 +6,11 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from msibench.errors import ConfigurationError, IntegrityError, SchemaError
+from msibench.gate.rows_file import unpack_rows
 from msibench.gate.samples import Samples, read_pytest_benchmark
 from msibench.leaderboard.rows import COLUMNS, collect, tidy
 from msibench.results.index import read_index
@@ -80,19 +80,8 @@ def read_rows(raw: bytes, where: str) -> pd.DataFrame:
         If they are no table of rows.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        table: Any = pq.read_table(pa.BufferReader(raw))
-        found: pd.DataFrame = table.to_pandas()
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError) as error:
-        raise IntegrityError(f"{where} cannot be read as rows: {error}") from error
-    lacking = [name for name in COLUMNS if name not in found]
-    if lacking:
-        raise IntegrityError(
-            f"{where} is no table of rows: columns missing: {', '.join(lacking)}; "
-            "rows.parquet is written by `msibench run` and `msibench leaderboard`"
-        )
+    found = unpack_rows(raw, COLUMNS, where)
     try:
         return tidy(found)
     except (pa.ArrowException, ValueError, TypeError, OverflowError, MemoryError) as error:

@@ -30,6 +30,7 @@ LAZY = {
     "msibench.io.guide": ("tifffile", "imagecodecs", "PIL.Image"),
     "msibench.io.tissue": ("PIL.Image", "imagecodecs"),
     "msibench.results.arrays": ("h5py",),
+    "msibench.gate.sources": ("pyarrow.parquet", "pyarrow.compute", "pandas"),
     "msibench.gate.receive": ("pyarrow.parquet", "pandas", "h5py", "msibench.degradation"),
     "msibench.registration": ("msibench.registration.landmarks", "scipy.interpolate"),
     "bounded": (
