@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -38,6 +39,12 @@ HELP = {
     "import": "Add somebody else's bundle.",
 }
 """One line a command, in the order in which ``--help`` shows them."""
+
+PLACE = {
+    errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT,
+    errno.EISDIR, errno.ENOTDIR, errno.ELOOP,
+}  # fmt: skip
+"""Errors of the system that say something about a place that was named, and nothing about msibench."""
 
 
 class Commands(click.Group):
@@ -138,16 +145,29 @@ def main(arguments: list[str] | None = None) -> None:
             click.echo(visible(traceback.format_exc()), err=True)
         click.echo(visible(f"msibench: {error}"), err=True)
         sys.exit(error.exit_code)
-    except Exception as error:
-        if show:
-            click.echo(visible(traceback.format_exc()), err=True)
+    except OSError as error:
+        if error.errno not in PLACE or error.filename is None:
+            _internal(error, show)
         click.echo(
-            f"msibench: internal error: {type(error).__name__}: {visible(str(error))}\n"
-            "This is a fault of msibench. Run again with `msibench --traceback …` and report it.",
+            visible(f"msibench: {str(error.filename)[:300]}: {error.strerror}; name another place"),
             err=True,
         )
-        sys.exit(1)
+        sys.exit(2)
+    except Exception as error:
+        _internal(error, show)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _internal(error: Exception, show: bool) -> NoReturn:
+    """Say that msibench is at fault, and end."""
+    if show:
+        click.echo(visible(traceback.format_exc()), err=True)
+    click.echo(
+        f"msibench: internal error: {type(error).__name__}: {visible(str(error))}\n"
+        "This is a fault of msibench. Run again with `msibench --traceback …` and report it.",
+        err=True,
+    )
+    sys.exit(1)
 
 
 if __name__ == "__main__":
