@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from msibench.errors import IntegrityError, SchemaError
+from msibench.leaderboard.sound_records import check_shown
 from msibench.results.index import TrackIndex
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import Store
@@ -46,6 +47,7 @@ def collect(store: Store, index: TrackIndex) -> Collected:
             continue
         try:
             record = store.record(key)
+            check_shown(record)
             values = store.metric_rows(record)
         except (IntegrityError, SchemaError) as error:
             damaged[key] = str(error)

@@ -1,0 +1,48 @@
+"""Whether a record holds what a leaderboard shows of it: a results folder may come from elsewhere, too."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from msibench.errors import IntegrityError
+from msibench.results.schema import REMEDY, CellRecord
+
+TEXTS = (
+    "method", "dataset", "section", "protocol", "mz_set", "control", "device", "precision", "reason", "origin",
+)  # fmt: skip
+
+
+def check_shown(record: CellRecord) -> None:
+    """Refuse a record whose values are of other types than those of a record.
+
+    Raises
+    ------
+    IntegrityError
+        If a value that a leaderboard shows is none.
+    """
+    facts = record.method_facts
+    sound = {name: _text(getattr(record, name)) for name in TEXTS}
+    sound["seed"] = type(record.seed) is int and abs(record.seed) < 2**63
+    sound["timings"] = _numbers(record.timings, ("upscale", "fit"))
+    sound["peaks"] = _numbers(record.peaks, ("rss", "vram"))
+    sound["method_facts"] = isinstance(facts, Mapping) and _text(facts.get("task", ""))
+    wrong = [name for name, fine in sound.items() if not fine]
+    if wrong:
+        raise IntegrityError(
+            f"cell {record.key!s:.12}…: {', '.join(wrong)} of its record cannot be meant; {REMEDY}"
+        )
+
+
+def _text(value: object) -> bool:
+    """Whether it is text that a file can hold."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _numbers(table: object, names: tuple[str, ...]) -> bool:
+    """Whether these entries, where they are there, are numbers that a float can hold; NaN is one."""
+    return isinstance(table, Mapping) and all(
+        type(value) in (int, float) and not abs(value) > sys.float_info.max
+        for name, value in table.items()
+        if name in names
+    )
