@@ -170,7 +170,7 @@ def plus_minus(row: Mapping[Any, Any], measure: str, digits: int) -> str:
         return "–"
     spread = "" if sem is None or pd.isna(sem) else f" ± {sem:.{digits}f}"
     undefined = row.get(f"{measure}.undefined", 0)
-    holes = f" ({int(undefined)} undefined)" if undefined and not pd.isna(undefined) else ""
+    holes = f" ({whole(undefined)} undefined)" if undefined and whole(undefined) else ""
     return f"{mean:.{digits}f}{spread}{holes}"
 
 
@@ -179,7 +179,7 @@ def _score(row: Mapping[Any, Any]) -> str:
     if score is None or pd.isna(score):
         return "–"
     missing = row.get("missing")
-    mark = f" (without {missing})" if isinstance(missing, str) and missing else ""
+    mark = f" (without {in_markdown(missing)})" if isinstance(missing, str) and missing else ""
     return f"{score:.3f}{mark}"
 
 
