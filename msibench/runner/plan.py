@@ -265,6 +265,7 @@ def _competitors(
                 spec = _spec_of(pattern, catalogue)
                 chosen[pattern] = (Entry(method=pattern), spec)
         chosen = {n: v for n, v in chosen.items() if _matches(n, filters.methods)}
+        notes = [text for text in notes if _matches(text.partition(":")[0], filters.methods)]
     return list(chosen.values()), notes
 
 

@@ -46,6 +46,12 @@ def test_before_the_first_run_all_is_to_do_and_nothing_is_made(results):
     assert "≤" in plan(results).stdout
 
 
+def test_methods_that_were_not_asked_for_are_not_explained(results):
+    assert "left out" not in plan(results).output
+    whole = ["quickstart", "--results", str(results)]
+    assert "left out" in CliRunner().invoke(plan_command, whole).output
+
+
 def test_what_is_stored_is_told_and_its_time_is_used_for_the_others(results):
     assert run(results, "--shard", "1/2").return_value == 0
     found = facts(results, "--seed", "0", "--seed", "1")
