@@ -9,7 +9,7 @@ from msibench.errors import IntegrityError
 from msibench.results.schema import REMEDY, CellRecord
 
 TEXTS = (
-    "method", "dataset", "section", "protocol", "mz_set", "control", "device", "precision", "reason", "origin",
+    "key", "method", "dataset", "section", "protocol", "mz_set", "control", "device", "precision", "reason", "origin",
 )  # fmt: skip
 
 

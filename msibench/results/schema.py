@@ -101,16 +101,16 @@ def record_from_json(text: str, where: str) -> CellRecord:
         digest = str(facts.pop("record_digest", ""))
         found = digest_of(facts)
     except (ValueError, AttributeError, RecursionError) as error:
-        raise IntegrityError(f"{where} is damaged: {error}; {REMEDY}") from error
+        raise IntegrityError(f"{where} is damaged: {_brief(error)}; {REMEDY}") from error
     newer = isinstance(schema, int) and schema > SCHEMA_VERSION
     if newer and digest in {"", found}:  # it vouches for itself, or does so in another way
         raise NewerSchemaError(
-            f"{where} has schema {schema}, this msibench reads {SCHEMA_VERSION}; "
+            f"{where} has schema {_brief(schema)}, this msibench reads {SCHEMA_VERSION}; "
             "install a newer msibench, or choose another folder with --results"
         )
     if schema != SCHEMA_VERSION and digest in {"", found}:
         raise SchemaError(
-            f"{where} has schema {schema!r}, this msibench reads {SCHEMA_VERSION}; {REMEDY}"
+            f"{where} has schema {_brief(schema)}, this msibench reads {SCHEMA_VERSION}; {REMEDY}"
         )
     if digest != found:
         raise IntegrityError(f"{where} was changed after it was written (digest differs); {REMEDY}")
@@ -122,4 +122,10 @@ def record_from_json(text: str, where: str) -> CellRecord:
             values[name] = tuple(values[name])
         return CellRecord(**values)
     except (KeyError, TypeError, ValueError) as error:
-        raise IntegrityError(f"{where} is no record of a cell: {error}") from error
+        raise IntegrityError(f"{where} is no record of a cell: {_brief(error)}") from error
+
+
+def _brief(value: object) -> str:
+    """Return what is said of a value that came from outside, in one short line."""
+    text = str(value) if isinstance(value, Exception) else repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -78,6 +78,13 @@ def test_a_record_of_another_results_folder_becomes_rows_or_is_refused(document)
     rows_as_parquet(rows)
 
 
+@pytest.mark.parametrize(("name", "value"), [("status", "x" * 5000), ("key", []), ("seed", "1")])
+def test_what_other_values_a_record_holds_is_told_in_short(name, value):
+    with pytest.raises(MSIBenchError) as caught:
+        check_shown(record_from_json(signed({**SOUND, name: value}), "fuzz/record.json"))
+    assert len(str(caught.value)) < 1000
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("cell")
