@@ -13,9 +13,9 @@ from msibench.plugin_manager import discover
 from msibench.results.schema import Status
 from msibench.results.store import Store
 from msibench.runner.executors.local import usable_cores
+from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
-from msibench.runner.run import Supervisor
-from msibench.runner.run_options import RunOptions
+from msibench.runner.supervisor import Supervisor
 from msibench.tracks import Entry, ProblemSet, Track
 
 CELLS, SECONDS = 8, 3.0

@@ -109,7 +109,7 @@ def test_the_overhead_of_a_run(benchmark, tmp_path, capsys):
         sys.executable, "-m", "msibench.cli.main", "run", "--results", str(tmp_path / "results"),
         "--methods", "slow", "--method", f"{source}:Slow", "--metrics", "psnr", "--json",
     ]  # fmt: skip
-    bare = [sys.executable, "-c", "import msibench.runner.cell"]
+    bare = [sys.executable, "-c", "import msibench.runner.child.main"]
     start = time.perf_counter()
     subprocess.run(bare, check=True)
     one_start = time.perf_counter() - start

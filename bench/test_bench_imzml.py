@@ -16,7 +16,7 @@ import pytest
 from pyimzml.ImzMLParser import ImzMLParser, getionimage
 
 from msibench.io import open_imzml
-from msibench.io.imzml_writer import ImzMLWriter
+from msibench.io.imzml.writer import ImzMLWriter
 from msibench.mirror import find_in_mirror
 
 SPECTRA = int(os.environ.get("MSIBENCH_BENCH_SPECTRA", "40000"))

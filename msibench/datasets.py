@@ -25,6 +25,7 @@ from msibench.contracts.tables import (
     fields_of,
     read_table,
 )
+from msibench.downloads import cache_root
 from msibench.errors import (
     ConfigurationError,
     IntegrityError,
@@ -34,7 +35,6 @@ from msibench.errors import (
 from msibench.image import GuideImage, MSImage
 from msibench.mirror import find_in_mirror
 from msibench.plugin_manager import resolve_target
-from msibench.weights import cache_root
 
 CARD_SCHEMA = 1
 
@@ -401,7 +401,7 @@ def guide_on_grid(
     ConfigurationError
         If there is no transform and the proportions differ by more than 2 %.
     """
-    from msibench.io.guide import read_guide
+    from msibench.io.guide.open import read_guide
     from msibench.registration import Affine, Composite, Transform, resample
 
     guide = read_guide(path)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from msibench.datasets import Card
     from msibench.plugin_manager import Catalogue
     from msibench.results.store import Store
+    from msibench.runner.events import Event, RunSummary
     from msibench.runner.plan import Plan
-    from msibench.runner.run_events import Event, RunSummary
     from msibench.tracks import Track
 
 CONTROL = "bicubic"
@@ -111,9 +111,9 @@ def evaluate_grid(
         If there is no finished training, or no data set has a test section.
     """
     from msibench.results.store import Store
+    from msibench.runner.options import RunOptions
     from msibench.runner.plan import make_plan
-    from msibench.runner.run import Supervisor
-    from msibench.runner.run_options import RunOptions
+    from msibench.runner.supervisor import Supervisor
     from msibench.training.variants import method_from_training
 
     records = finished_trainings(out, spec.name)
@@ -169,8 +169,8 @@ def _write(
     from msibench.leaderboard.rows import collect
     from msibench.results.files import write_atomically
     from msibench.results.index import TrackIndex, update_index
-    from msibench.runner.facts import index_cells, track_facts
-    from msibench.runner.rescore import rescore
+    from msibench.runner.scores.rescore import rescore
+    from msibench.runner.track_facts import index_cells, track_facts
     from msibench.tracks import track_as_text
 
     metrics = [catalogue.metric(name) for name in plan.track.metrics]

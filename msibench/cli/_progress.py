@@ -15,7 +15,7 @@ import click
 from msibench.contracts.plain_text import visible
 
 if TYPE_CHECKING:
-    from msibench.runner.run_events import Event
+    from msibench.runner.events import Event
 
 
 class Listener(Protocol):

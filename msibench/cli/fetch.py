@@ -65,8 +65,8 @@ def _from_card(name: str, sections: tuple[str, ...], allow_local: bool) -> int:
 
 
 def _from_metaspace(name: str, output: Path | None) -> int:
+    from msibench.downloads import cache_root
     from msibench.io.metaspace import dataset_files
-    from msibench.weights import cache_root
 
     dataset_id = name.removeprefix("metaspace:")
     found = dataset_files(dataset_id)
@@ -81,8 +81,8 @@ def _download(
     url: str, target: Path, sha256: str = "", size: int | None = None, **options: bool
 ) -> bool:
     """Fetch one file and say how it went."""
+    from msibench.downloads import download
     from msibench.errors import MSIBenchError
-    from msibench.weights import download
 
     if target.is_file() and not sha256:
         click.echo(f"here      {target.name}  ({target})")

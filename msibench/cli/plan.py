@@ -164,10 +164,10 @@ def duration(summary: Summary) -> str:
 
 def _scripts(plan: Plan, forecasts: Sequence[Forecast], options: dict[str, Any]) -> int:
     from msibench.results.files import write_atomically
+    from msibench.runner.executors.slurm.machine import load_machine
+    from msibench.runner.executors.slurm.sbatch import scripts
     from msibench.runner.jobs import Asked
-    from msibench.runner.machine import load_machine
     from msibench.runner.preview import BUSY, RUN
-    from msibench.runner.sbatch import scripts
 
     root = ["--results", str(_root(options["results"]).resolve())]
     arguments = as_arguments(options)

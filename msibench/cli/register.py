@@ -69,7 +69,7 @@ def command(
     """
     from msibench.cli._shared import number_list
     from msibench.errors import RegistrationError
-    from msibench.io.guide import read_guide
+    from msibench.io.guide.open import read_guide
     from msibench.io.read import read_section
     from msibench.registration import read_affine, read_bigwarp
     from msibench.registration.quality import MAX_TARGET_ERROR

@@ -18,9 +18,9 @@ from msibench.cli._shared import catalogue, comma_list, open_store, output_folde
 if TYPE_CHECKING:
     from msibench.plugin_manager import Catalogue
     from msibench.results.store import Store
+    from msibench.runner.events import RunSummary
     from msibench.runner.plan import Plan
-    from msibench.runner.run import Supervisor
-    from msibench.runner.run_events import RunSummary
+    from msibench.runner.supervisor import Supervisor
 
 DATA_EPILOG = """
 Example: msibench run                       (the quickstart track on a synthetic section)
@@ -72,10 +72,10 @@ def command(**options: Any) -> int:
     from msibench.leaderboard.render import write_leaderboard
     from msibench.results.files import explained, write_atomically
     from msibench.results.index import set_index_aside, update_index
-    from msibench.runner.facts import index_cells, track_facts
-    from msibench.runner.run import Supervisor
-    from msibench.runner.run_options import RunOptions
-    from msibench.runner.sandbox import NONE, choose_sandbox
+    from msibench.runner.child.sandbox.command import NONE, choose_sandbox
+    from msibench.runner.options import RunOptions
+    from msibench.runner.supervisor import Supervisor
+    from msibench.runner.track_facts import index_cells, track_facts
     from msibench.tracks import track_as_text
 
     sandbox = choose_sandbox() if options["sandbox"] else NONE
@@ -169,7 +169,7 @@ def _part_of(plan: Plan, options: dict[str, Any]) -> Plan | None:
 
 
 def _executor_options(options: dict[str, Any]) -> dict[str, Any]:
-    from msibench.runner.machine import load_machine
+    from msibench.runner.executors.slurm.machine import load_machine
 
     if options["machine"] is not None and options["executor"] != "slurm":
         raise click.UsageError("--machine goes with --executor slurm")
@@ -181,7 +181,7 @@ def _executor_options(options: dict[str, Any]) -> dict[str, Any]:
 
 def _score_what_was_cached(store: Store, plan: Plan, found: Catalogue) -> list[str]:
     """Bring the scores of cells from earlier runs up to the track's metrics; return what is damaged."""
-    from msibench.runner.rescore import rescore
+    from msibench.runner.scores.rescore import rescore
 
     metrics = [found.metric(name) for name in plan.track.metrics]
     return list(rescore(store, [cell.key for cell in plan.cells], metrics).damaged.values())

@@ -26,8 +26,8 @@ def command(track: str, metrics: str | None, force: bool, results: Path | None) 
 
     from msibench.leaderboard.render import write_leaderboard
     from msibench.results.index import read_index, update_index
-    from msibench.runner.facts import metric_facts
-    from msibench.runner.rescore import rescore
+    from msibench.runner.scores.rescore import rescore
+    from msibench.runner.track_facts import metric_facts
     from msibench.tracks import load_track
 
     chosen = load_track(track)

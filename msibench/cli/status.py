@@ -38,9 +38,9 @@ def command(
     The files of every stored cell are read and held against their digests, as a run does.
     """
     from msibench.results.index import read_index
-    from msibench.runner.executors.slurm_status import in_the_queue
-    from msibench.runner.facts import index_cells
+    from msibench.runner.executors.slurm.status import in_the_queue
     from msibench.runner.plan import Filters, make_plan
+    from msibench.runner.track_facts import index_cells
     from msibench.tracks import load_track
 
     chosen = load_track(track)

@@ -72,7 +72,7 @@ def command(
     from msibench.image import Problem, Skip
     from msibench.io.export import format_of
     from msibench.io.read import read_section
-    from msibench.runner.parts import goes_in_parts
+    from msibench.runner.child.in_groups import goes_in_parts
     from msibench.runner.plan import resolve_config
 
     for output in outputs:
@@ -116,7 +116,7 @@ def command(
 def _in_parts(made: Method, problem: Problem, path: Path) -> NDArray[np.float32] | Skip:
     """Bring a large section onto the finer grid a few ion images at a time; they stay in a file."""
     from msibench.results.arrays import array_file, read_arrays
-    from msibench.runner.parts import upscale_in_parts
+    from msibench.runner.child.in_groups import upscale_in_parts
 
     with array_file(path) as file:
         stack = file.stack("fine", (problem.low.channels, *problem.fine_shape))

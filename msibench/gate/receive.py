@@ -13,7 +13,7 @@ from msibench.contracts.metric import MetricSpec
 from msibench.errors import DataError, IntegrityError, SchemaError
 from msibench.gate.archive import Limits, Manifest, unpack
 from msibench.gate.bundle import SHARED_FACTS
-from msibench.gate.strangers import (
+from msibench.gate.untrusted_cells import (
     check_prediction_of,
     check_record,
     check_rows_of,

@@ -18,9 +18,9 @@ from msibench.results.keys import difference
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import PREDICTION, Store
 from msibench.results.verification import REPRODUCED, keep_verification
+from msibench.runner.options import RunOptions
 from msibench.runner.plan import Cell, Filters, make_plan
-from msibench.runner.run import Supervisor
-from msibench.runner.run_options import RunOptions
+from msibench.runner.supervisor import Supervisor
 from msibench.scoring.seeds import seed_from
 from msibench.tracks import Entry, ProblemSet, Track
 

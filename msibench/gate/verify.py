@@ -22,11 +22,11 @@ from msibench.results.verification import (
     keep_verification,
 )
 from msibench.runner.plan import key_of
-from msibench.runner.recording import load_staged_once
-from msibench.runner.scorer import score, score_keys
-from msibench.runner.stage import SECTION, Staged
-from msibench.runner.staged_files import REMEDY as STAGE_REMEDY
-from msibench.runner.staged_files import staged_fault
+from msibench.runner.problems.stage import SECTION, Staged
+from msibench.runner.problems.staged_files import REMEDY as STAGE_REMEDY
+from msibench.runner.problems.staged_files import staged_fault
+from msibench.runner.scores.record import load_staged_once
+from msibench.runner.scores.score import score, score_keys
 
 SHORTEST_KEY = 6
 """Letters of a key that are needed to name a cell."""

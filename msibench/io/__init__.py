@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from msibench.io.data_warning import DataWarning
     from msibench.io.export import write_image
     from msibench.io.hdf5 import read_hdf5, validate_hdf5, write_hdf5
-    from msibench.io.imzml import open_imzml
-    from msibench.io.imzml_section import ImzMLSection
-    from msibench.io.imzml_writer import write_imzml
+    from msibench.io.imzml.open import open_imzml
+    from msibench.io.imzml.section import ImzMLSection
+    from msibench.io.imzml.writer import write_imzml
     from msibench.io.ome_tiff import write_ome_tiff
     from msibench.io.read import read_section
     from msibench.io.stacks import read_npz, read_tiff

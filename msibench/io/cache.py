@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from msibench.downloads import cache_root
 from msibench.errors import MSIBenchError
 from msibench.image import MSImage
 from msibench.io.hdf5 import read_hdf5, write_hdf5
-from msibench.io.imzml_section import ImzMLSection
-from msibench.weights.places import cache_root
+from msibench.io.imzml.section import ImzMLSection
 
 VERSION = 1
 WORTH_IT = 64 << 20

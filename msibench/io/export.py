@@ -112,7 +112,7 @@ def _write(
 
         return (write_ome_tiff(target, image, provenance=facts),)
     if kind == "imzml":
-        from msibench.io.imzml_writer import write_imzml
+        from msibench.io.imzml.writer import write_imzml
 
         main = write_imzml(
             target, image, mode=mode, polarity=polarity, predicted=predicted, provenance=facts

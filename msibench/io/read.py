@@ -17,8 +17,8 @@ from msibench.errors import ConfigurationError, DataError, MissingDataError
 from msibench.image import MSImage
 
 if TYPE_CHECKING:
-    from msibench.io.imzml import ReaderName
-    from msibench.io.imzml_grid import Duplicates
+    from msibench.io.imzml.grid import Duplicates
+    from msibench.io.imzml.open import ReaderName
 
 MOST_CHANNELS = 4096
 """Up to this many m/z a shared axis is read as channels when no m/z are asked for."""
@@ -152,7 +152,7 @@ def _read_imzml(
     cache: bool,
 ) -> MSImage:
     from msibench.io.cache import cached_ion_images
-    from msibench.io.imzml import open_imzml
+    from msibench.io.imzml.open import open_imzml
 
     section = open_imzml(
         path, reader=reader, z=z, duplicates=duplicates, verify=verify, cache=cache

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from msibench.errors import DataError, MissingDataError
 from msibench.image import MSImage, as_stack
-from msibench.io.imzml_header import MICROMETRES_OF_UNIT_NAME
+from msibench.io.imzml.header import MICROMETRES_OF_UNIT_NAME
 from msibench.io.npz_guard import check_npz
 from msibench.io.ome_tiff import ome_facts, unpack_mask
 from msibench.io.tiff_guard import check_page, check_tiff

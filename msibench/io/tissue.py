@@ -63,7 +63,7 @@ def read_mask(path: str | Path, *, threshold: float = 0.5) -> TissueMask:
     DataError
         If it holds no mask.
     """
-    from msibench.io.guide import read_guide
+    from msibench.io.guide.open import read_guide
     from msibench.io.npz_guard import check_npy
 
     path = Path(path)

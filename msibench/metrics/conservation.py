@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from msibench.contracts.metric import Evaluation, Scored
-from msibench.metrics.host import NOT_FINITE, factor_between, finite_images, first_reason, to_host
+from msibench.metrics.arrays import NOT_FINITE, factor_between, finite_images, first_reason, to_host
 
 EMPTY = "the low image holds no intensity"
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from msibench.contracts.metric import Evaluation, Scored
-from msibench.metrics.host import (
+from msibench.metrics.arrays import (
     NOT_FINITE,
     Floats,
     check_pair,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from msibench.contracts.metric import Evaluation, Scored
-from msibench.metrics.host import NOT_FINITE, finite_images, first_reason, to_host
+from msibench.metrics.arrays import NOT_FINITE, finite_images, first_reason, to_host
 
 EMPTY = "the prediction is zero everywhere"
 NO_MASK = "no tissue mask is on record"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.metrics.host import Floats
+from msibench.metrics.arrays import Floats
 
 
 def spectrum(images: Floats) -> NDArray[np.complex128]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from msibench.metrics.host import Floats
+from msibench.metrics.arrays import Floats
 
 KEYS_A = -0.75
 

@@ -30,6 +30,7 @@ NEUTRAL = frozenset(
         "msibench.cli",
         "msibench.contracts",
         "msibench.datasets",
+        "msibench.downloads",
         "msibench.errors",
         "msibench.image",
         "msibench.mirror",

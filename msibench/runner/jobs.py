@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msibench.errors import ConfigurationError
-from msibench.runner.child import Job
-from msibench.runner.disk_use import MOST_BYTES
+from msibench.runner.child.disk_use import MOST_BYTES
+from msibench.runner.child.watch import Job
 from msibench.runner.plan import Cell
 from msibench.tracks import Limits
 

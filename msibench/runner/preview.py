@@ -12,7 +12,7 @@ from msibench.results.queue import queue_folder, read_ticket
 from msibench.results.schema import FAILURES, CellRecord, Status
 from msibench.results.store import Store
 from msibench.runner.plan import Cell, Plan
-from msibench.runner.run import ALWAYS_AGAIN
+from msibench.runner.supervisor import ALWAYS_AGAIN
 
 RUN, STORED, NOT_APPLICABLE, BUSY = "run", "stored", "not applicable", "elsewhere"
 

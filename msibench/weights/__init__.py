@@ -5,21 +5,15 @@ The module imports no torch; `read_state_dict` does, when it is called.
 """
 
 from msibench.weights.container import UnsafeWeightsError, refuse_torchscript
-from msibench.weights.download import download
 from msibench.weights.load import bare_state_dict, read_state_dict
 from msibench.weights.locate import add, fetch, find, require, resolve, sha256_of, verify
-from msibench.weights.places import cache_root
-from msibench.weights.public_addresses import DownloadError
 from msibench.weights.registry import CORE_WEIGHTS, known, lookup
 
 __all__ = [
     "CORE_WEIGHTS",
-    "DownloadError",
     "UnsafeWeightsError",
     "add",
     "bare_state_dict",
-    "cache_root",
-    "download",
     "fetch",
     "find",
     "known",

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from msibench.contracts.method import WeightFile
+from msibench.downloads import cache_root
 from msibench.errors import ConfigurationError, IntegrityError
-from msibench.weights.places import cache_root
 
 _READ = 1 << 20
 _seen: dict[tuple[str, int, int], str] = {}

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msibench.contracts.method import WeightFile
+from msibench.downloads.download import Progress, download
 from msibench.errors import ConfigurationError, IntegrityError, MissingWeightsError
 from msibench.weights import digests
 from msibench.weights.digests import sha256_of
-from msibench.weights.download import Progress, download
-from msibench.weights.places import cached_path, packaged_path, shared_paths
 from msibench.weights.registry import lookup, short_name
+from msibench.weights.search_paths import cached_path, packaged_path, shared_paths
 
 __all__ = ["add", "fetch", "find", "require", "resolve", "sha256_of", "verify"]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msibench.errors import MSIBenchError
-from msibench.gate.strangers import check_record
+from msibench.gate.untrusted_cells import check_record
 from msibench.leaderboard.rows import _with_cell, tidy
 from msibench.leaderboard.sound_records import check_shown
 from msibench.results.keys import digest_of, plain

@@ -7,7 +7,7 @@ import pytest
 from msibench.leaderboard.render import write_leaderboard
 from msibench.results.index import read_index, update_index
 from msibench.results.store import Store
-from msibench.runner.facts import index_cells, track_facts
+from msibench.runner.track_facts import index_cells, track_facts
 from tests.runner.conftest import Bench, catalogue, small_card
 
 __all__ = ["catalogue", "small_card"]

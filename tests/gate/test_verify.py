@@ -130,7 +130,7 @@ def test_a_forged_prediction_is_found_by_running_it_again(board, catalogue, smal
     import shutil
 
     from msibench.metrics.specs import builtin_metrics
-    from msibench.runner.rescore import rescore
+    from msibench.runner.scores.rescore import rescore
 
     key = board.keys["bicubic"]
     record = board.store.record(key)

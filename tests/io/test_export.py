@@ -32,7 +32,7 @@ from msibench.io import (
 )
 from msibench.io.figure import hotspot_limit, scale_bar_um
 from msibench.io.hdf5 import read_provenance
-from msibench.io.imzml_writer import ImzMLWriter
+from msibench.io.imzml.writer import ImzMLWriter
 from msibench.io.ome_tiff import pack_mask, unpack_mask
 
 

@@ -160,7 +160,7 @@ class TestImzML:
         path = write_odd_imzml(tmp_path / "a.imzML")
         first = read_section(path, mz=[300.25, 150.0], ppm=9)
         assert len(list((tmp_path / "cache" / "stacks").iterdir())) == 1
-        monkeypatch.setattr("msibench.io.imzml_section.ImzMLSection.ion_images", None)
+        monkeypatch.setattr("msibench.io.imzml.section.ImzMLSection.ion_images", None)
         again = read_section(path, mz=[300.25, 150.0], ppm=9)
         np.testing.assert_array_equal(again.values, first.values)
         np.testing.assert_array_equal(again.mask, first.mask)

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from msibench.errors import ConfigurationError, RegistrationError
 from msibench.image import GuideImage, as_stack
-from msibench.io.guide import read_guide
+from msibench.io.guide.open import read_guide
 from msibench.registration import (
     Affine,
     Composite,

@@ -16,7 +16,7 @@ from msibench.results.index import index_path, read_index, set_index_aside
 from msibench.results.keys import digest_of
 from msibench.results.schema import SCHEMA_VERSION, record_from_json
 from msibench.results.store import METRICS, PREDICTION, RECORD, Store, check_store_schema
-from msibench.runner.staged_files import staged_fault
+from msibench.runner.problems.staged_files import staged_fault
 
 TRACK = """
 schema_version = 1

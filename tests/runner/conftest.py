@@ -8,9 +8,9 @@ from msibench.datasets import card_from_table
 from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager import discover
 from msibench.results.store import Store
+from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
-from msibench.runner.run import Supervisor
-from msibench.runner.run_options import RunOptions
+from msibench.runner.supervisor import Supervisor
 from msibench.tracks import Entry, Limits, ProblemSet, Track
 
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")

@@ -19,10 +19,10 @@ from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager import discover
 from msibench.results.index import update_index
 from msibench.results.store import Store
-from msibench.runner.facts import index_cells, track_facts
+from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
-from msibench.runner.run import Supervisor
-from msibench.runner.run_options import RunOptions
+from msibench.runner.supervisor import Supervisor
+from msibench.runner.track_facts import index_cells, track_facts
 from msibench.tracks import Entry, Limits, ProblemSet, Track
 
 LOG = os.O_CREAT | os.O_APPEND | os.O_WRONLY

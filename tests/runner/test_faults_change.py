@@ -14,11 +14,11 @@ from msibench.errors import IntegrityError
 from msibench.results.keys import changed_code, code_digests, difference
 from msibench.results.schema import Status
 from msibench.results.store import METRICS, PREDICTION, Store
-from msibench.runner import staged_files
+from msibench.runner.options import RunOptions
 from msibench.runner.own_section import card_for_file
 from msibench.runner.plan import make_plan
-from msibench.runner.run import Supervisor
-from msibench.runner.run_options import RunOptions
+from msibench.runner.problems import staged_files
+from msibench.runner.supervisor import Supervisor
 from msibench.tracks import Entry, Limits, ProblemSet, Track
 
 METHOD = """

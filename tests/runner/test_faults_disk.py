@@ -22,10 +22,10 @@ from msibench.results.index import index_path, update_index
 from msibench.results.schema import Status
 from msibench.results.store import METRICS, PREDICTION, Store
 from msibench.runner import executors
-from msibench.runner.child import Outcome
-from msibench.runner.facts import index_cells, track_facts
-from msibench.runner.problem_file import read_problem
-from msibench.runner.rescore import rescore
+from msibench.runner.child.watch import Outcome
+from msibench.runner.problems.problem_file import read_problem
+from msibench.runner.scores.rescore import rescore
+from msibench.runner.track_facts import index_cells, track_facts
 
 WRITES = {
     "fsync": (os, "fsync"),
@@ -59,7 +59,7 @@ def instant(monkeypatch, tmp_path):
     place.write_text(f"import sys\nInstant = sys.modules[{__name__!r}].Instant\n")
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
     monkeypatch.setattr(executors, "BUILT_IN", {"local": f"{place}:Instant"})
-    monkeypatch.setattr("msibench.runner.run.BUILT_IN", {"local": f"{place}:Instant"})
+    monkeypatch.setattr("msibench.runner.supervisor.BUILT_IN", {"local": f"{place}:Instant"})
 
 
 @contextmanager

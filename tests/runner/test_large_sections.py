@@ -22,9 +22,9 @@ from msibench.metrics.specs import builtin_metrics
 from msibench.results.arrays import array_file, read_arrays, write_arrays
 from msibench.results.schema import Status
 from msibench.results.store import PREDICTION, Store
-from msibench.runner.recording import load_staged_once
-from msibench.runner.scorer import score
-from msibench.runner.stage import load_staged, make_problem, stage
+from msibench.runner.problems.stage import load_staged, make_problem, stage
+from msibench.runner.scores.record import load_staged_once
+from msibench.runner.scores.score import score
 
 METRICS = tuple(spec.name for spec in builtin_metrics() if not spec.weights)
 ROUNDED = {"colocalisation"}
@@ -308,8 +308,8 @@ from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager import discover
 from msibench.results.store import Store
 from msibench.runner.plan import make_plan
-from msibench.runner.run import Supervisor
-from msibench.runner.run_options import RunOptions
+from msibench.runner.supervisor import Supervisor
+from msibench.runner.options import RunOptions
 from msibench.tracks import Entry, Limits, ProblemSet, Track
 
 folder, methods, metrics = Path(sys.argv[1]), sys.argv[2].split(","), sys.argv[3].split(",")

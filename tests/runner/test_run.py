@@ -19,9 +19,9 @@ from msibench.errors import ConfigurationError, UnknownNameError
 from msibench.results.arrays import read_arrays
 from msibench.results.schema import Status
 from msibench.results.store import PREDICTION, Store
+from msibench.runner.options import RunOptions
 from msibench.runner.plan import Filters, key_of, make_plan
-from msibench.runner.rescore import rescore
-from msibench.runner.run_options import RunOptions
+from msibench.runner.scores.rescore import rescore
 from msibench.tracks import Entry, ProblemSet, Track
 
 
@@ -97,7 +97,7 @@ def test_a_cell_leased_by_another_run_is_left_to_it(bench):
     path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "t"}))
     events = []
     supervisor_summary, _ = (None, None)
-    from msibench.runner.run import Supervisor
+    from msibench.runner.supervisor import Supervisor
 
     supervisor_summary = Supervisor(bench.store, bench.catalogue, on_event=events.append).run(plan)
     assert supervisor_summary.busy == 1

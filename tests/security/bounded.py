@@ -27,7 +27,7 @@ LAZY = {
     "msibench.weights": ("torch", "safetensors.torch"),
     "msibench_spandrel.method": ("spandrel", "safetensors.torch"),
     "msibench.io.read": ("h5py", "tifffile", "imagecodecs", "PIL.Image", "numpy.lib.format"),
-    "msibench.io.guide": ("tifffile", "imagecodecs", "PIL.Image"),
+    "msibench.io.guide.open": ("tifffile", "imagecodecs", "PIL.Image"),
     "msibench.io.tissue": ("PIL.Image", "imagecodecs"),
     "msibench.results.arrays": ("h5py",),
     "msibench.gate.sources": ("pyarrow.parquet", "pyarrow.compute", "pandas"),
@@ -36,8 +36,8 @@ LAZY = {
     "bounded": (
         "torch",
         "msibench.io",
-        "msibench.io.imzml_kernels",
-        "msibench.io.imzml_scan",
+        "msibench.io.imzml.kernels",
+        "msibench.io.imzml.scan",
         "msibench.registration",
     ),
 }

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from msibench.downloads import DownloadError, download, public_addresses
 from msibench.errors import ConfigurationError
-from msibench.weights import DownloadError, download, public_addresses
 
 
 class Redirects(BaseHTTPRequestHandler):

@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 
 SECTION = "msibench.io.read:read_section"
-GUIDE = "msibench.io.guide:read_guide"
+GUIDE = "msibench.io.guide.open:read_guide"
 BOTH = pytest.mark.parametrize("reader", [SECTION, GUIDE])
 
 

@@ -202,7 +202,7 @@ def test_elements_nested_without_end_are_refused(refused, tmp_path):
 
 
 def test_what_declares_entities_is_told_without_reading_on(tmp_path):
-    from msibench.io.imzml_xml import refuse_entities
+    from msibench.io.imzml.xml import refuse_entities
 
     for name, declaration in DECLARATIONS.items():
         path = tmp_path / f"{name}.imzML"

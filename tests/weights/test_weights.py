@@ -20,7 +20,7 @@ from msibench.errors import (
 )
 from msibench.testing.mirror import mirrored
 from msibench.weights import CORE_WEIGHTS, add, fetch, find, require, resolve, verify
-from msibench.weights.places import cached_path
+from msibench.weights.search_paths import cached_path
 
 BYTES = b"weights of a network"
 DIGEST = hashlib.sha256(BYTES).hexdigest()

@@ -6,7 +6,7 @@ import numpy as np
 
 from msibench.datasets import Card, MZSet, Section, find_file
 from msibench.image import MSImage
-from msibench.io.guide import read_guide
+from msibench.io.guide.open import read_guide
 from msibench.registration import read_affine, resample
 
 

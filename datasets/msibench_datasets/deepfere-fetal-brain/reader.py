@@ -4,7 +4,7 @@ import numpy as np
 
 from msibench.datasets import Card, MZSet, Section, find_file
 from msibench.image import GuideImage, as_stack
-from msibench.io.guide import read_guide
+from msibench.io.guide.open import read_guide
 
 ROWS, COLUMNS = 40, 36
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from msibench.runner.child import Job, Outcome
+from msibench.runner.child.watch import Job, Outcome
 
 
 class Executor(Protocol):
@@ -25,5 +25,5 @@ class Executor(Protocol):
 
 BUILT_IN: Mapping[str, str] = {
     "local": "msibench.runner.executors.local:LocalExecutor",
-    "slurm": "msibench.runner.executors.slurm:SlurmExecutor",
+    "slurm": "msibench.runner.executors.slurm.executor:SlurmExecutor",
 }

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from msibench.runner.child import Job, Outcome, run_child
-from msibench.runner.executors.cards import Cards, visible_cards
+from msibench.runner.child.watch import Job, Outcome, run_child
+from msibench.runner.executors.gpus import Cards, visible_cards
 
 
 class LocalExecutor:

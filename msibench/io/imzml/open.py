@@ -1,0 +1,163 @@
+"""Open imzML pairs: the door to everything in ``imzml_*.py``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from msibench.errors import ConfigurationError, DataError
+from msibench.io.data_warning import warn_about_data
+from msibench.io.imzml.cache import IndexCache
+from msibench.io.imzml.file import MappedFile, find_ibd, find_xml, uuid_problem, verify_checksum
+from msibench.io.imzml.grid import Duplicates, GridPolicy, make_grid
+from msibench.io.imzml.header import Header
+from msibench.io.imzml.layout import check_layout
+from msibench.io.imzml.section import ImzMLSection
+from msibench.io.imzml.spectra import SpectrumTable
+
+if TYPE_CHECKING:
+    pass
+
+ReaderName = Literal["auto", "scan", "xml", "pyimzml"]
+SCAN_FROM = 4 << 20
+"""Size of an XML half from which the byte scan pays for the time it takes to load."""
+
+
+def open_imzml(
+    path: str | os.PathLike[str],
+    *,
+    ibd: str | os.PathLike[str] | None = None,
+    reader: ReaderName = "auto",
+    z: int | None = None,
+    duplicates: Duplicates | None = None,
+    grid: GridPolicy = "auto",
+    verify: bool = False,
+    cache: bool = True,
+    threads: int | None = None,
+) -> ImzMLSection:
+    """Open an imzML pair for reading.
+
+    Everything that the XML half claims is checked against the .ibd file before anything is read.
+
+    Parameters
+    ----------
+    path
+        The .imzML file (or its .ibd half).
+    ibd
+        The binary half, where it does not lie beside `path` under the same name.
+    reader
+        ``"scan"`` reads the XML by its bytes, ``"xml"`` with a real parser, ``"auto"`` scans large
+        files and falls back to the parser where the scan meets anything unusual. ``"pyimzml"``
+        leaves the XML to pyimzML, the reader of last resort.
+    z
+        Which slice of a file with several; as the file counts.
+    duplicates
+        What holds where several spectra have one position: their ``"sum"`` (as in METASPACE), the
+        ``"first"`` or the ``"last"`` of them (as in pyimzML), or ``"error"``. None: the sum, with a
+        DataWarning.
+    grid
+        ``"tight"``: the smallest rectangle around all coordinates; ``"declared"``: the maximum
+        pixel counts of the header, counted from 1; ``"auto"``: tight, but as declared in files
+        that msibench wrote.
+    verify
+        Compare the .ibd file with the checksum in the header: reads it once.
+    cache
+        Keep the table of spectra of a large file in the user's cache folder (``MSIBENCH_CACHE``).
+    threads
+        Threads of a pass over the file; None: one per processor, at most 8. The result does not
+        depend on it.
+
+    Raises
+    ------
+    MissingDataError
+        One of the two files is not there.
+    DataError
+        The file cannot be read right; the message names file, spectrum and remedy.
+    IntegrityError
+        `verify`, and the checksum differs.
+
+    Warns
+    -----
+    DataWarning
+        The two halves have different UUIDs, or something else may make an image wrong.
+    """
+    if reader not in ("auto", "scan", "xml", "pyimzml"):
+        raise ConfigurationError(f"reader must be auto, scan, xml or pyimzml, got {reader!r}")
+    xml = find_xml(Path(path))
+    binary = find_ibd(xml) if ibd is None else Path(ibd)
+    mapped = MappedFile.open(binary)
+    index = IndexCache(xml, binary, reader) if cache and xml.stat().st_size >= SCAN_FROM else None
+    stored = index.load() if index is not None else None
+    if stored is None:
+        header, table = _read(xml, reader)
+        if index is not None:
+            index.save(header, table)
+    else:
+        header, table = stored
+    if len(table) == 0:
+        raise DataError(
+            f"{xml.name}: holds no spectra (<spectrum> elements); it is no imzML file, or its "
+            "export was interrupted. Export it again."
+        )
+    pixels = make_grid(xml, header, table, z=z, duplicates=duplicates or "sum", policy=grid)
+    layout = check_layout(xml, table, binary, mapped.size)
+    warnings, notes = list(layout.warnings), [*layout.notes, *pixels.notes]
+    problem = uuid_problem(header, binary)
+    if problem:
+        warnings.append(problem)
+    if verify:
+        notes.append(f"{verify_checksum(header, binary)} of the .ibd file verified")
+    if pixels.repeated and duplicates is None:
+        warnings.append(
+            f"{pixels.repeated} spectra repeat a pixel; they are summed. Choose duplicates='sum', "
+            "'first', 'last' or 'error'"
+        )
+    if header.declared_spectra not in (None, len(table)):
+        warnings.append(
+            f"spectrumList declares {header.declared_spectra} spectra, the file has {len(table)}"
+        )
+    if header.encoding_fallback:
+        notes.append("text is not in the declared encoding and was read as ISO-8859-1")
+    if pixels.kept is not None:
+        layout = layout.take(pixels.kept)
+    section = ImzMLSection(
+        xml,
+        mapped,
+        header,
+        layout,
+        pixels,
+        terms=table.terms | _file_terms(header),
+        duplicates=duplicates if duplicates == "first" or duplicates == "last" else "sum",
+        remember=index.save_survey if index is not None and pixels.kept is None else None,
+        survey=index.load_survey(len(table)) if index is not None and pixels.kept is None else None,
+        threads=threads,
+    )
+    if header.declared_mode not in (None, section.mode):
+        notes.append(f"the header says {header.declared_mode}, the arrays are {section.mode}")
+    section.notes = tuple(notes)
+    for message in warnings:
+        warn_about_data(f"{xml.name}: {message}.")
+    return section
+
+
+def _read(xml: Path, reader: ReaderName) -> tuple[Header, SpectrumTable]:
+    if reader == "pyimzml":
+        from msibench.io.imzml.pyimzml_reader import read_with_pyimzml
+
+        return read_with_pyimzml(xml)
+    from msibench.io.imzml.xml import parse_imzml
+
+    if reader == "scan" or (reader == "auto" and xml.stat().st_size >= SCAN_FROM):
+        from msibench.io.imzml.scan import scan_imzml
+
+        found = scan_imzml(xml)
+        if found is not None:
+            return found
+    return parse_imzml(xml)
+
+
+def _file_terms(header: Header) -> set[str]:
+    from msibench.io.imzml.header import meaning
+
+    return {meaning(param) for param in header.file_content}

@@ -1,0 +1,161 @@
+"""The child process: one method, one problem, one prediction. ``python -m msibench.runner.child.main DIR``.
+
+Reads ``cell.json`` and ``problem.h5`` in DIR, writes ``prediction.h5`` and last ``result.json``. It
+never sees the truth. Whatever it prints goes to the log that its supervisor keeps.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from msibench.contracts.method import Reporting, Trainable
+from msibench.errors import StoreError
+from msibench.image import Budget, Skip
+from msibench.plugin_manager import resolve_target
+from msibench.results.arrays import array_file, write_arrays
+from msibench.results.files import write_atomically
+from msibench.results.keys import changed_code, plain
+from msibench.runner.child.in_groups import goes_in_parts, parts_of, upscale_in_parts
+from msibench.runner.child.outcome import reason_of, status_of
+from msibench.runner.problems.problem_file import read_pairs, read_problem
+
+PREDICTION_SCHEMA = 1
+
+
+def main(folder: Path) -> int:
+    """Run the cell in `folder` and return the process's exit status."""
+    _die_with_parent()
+    _show_where_it_stands()
+    facts = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+    timings: dict[str, float] = {}
+    outcome: dict[str, Any] = {"status": "failed", "reason": "", "timings": timings}
+    try:
+        outcome.update(_work(folder, facts, timings))
+    except Exception as error:
+        outcome.update(status=str(status_of(error)), reason=reason_of(error))
+        traceback.print_exc()
+    if changed := changed_code(facts["target"], facts.get("code", {})):
+        outcome.update(
+            changed=changed,
+            reason=f"the code of the method changed since the run was planned ({changed[0]}): "
+            "what it gives belongs to another key; run again",
+        )
+    outcome["peaks"] = _peaks()
+    with suppress(OSError, ValueError):  # a method may have closed them
+        sys.stdout.flush()
+        sys.stderr.flush()
+    try:
+        write_atomically(folder / "result.json", json.dumps(plain(outcome), sort_keys=True))
+    except StoreError as error:
+        print(f"{outcome['status']}: {outcome['reason']}\n{error}", file=sys.__stderr__, flush=True)
+        return 1
+    return 0 if outcome["status"] in {"ok", "not-applicable"} else 1
+
+
+def _work(folder: Path, facts: dict[str, Any], timings: dict[str, float]) -> dict[str, Any]:
+    problem = read_problem(folder / "problem.h5", facts, scratch=folder / "scratch")
+    with _clock(timings, "import"):
+        make = resolve_target(facts["target"])
+    weights = {name: Path(path) for name, path in facts["weights"].items()}
+    with _clock(timings, "build"):
+        method = make(**facts["config"], **({"weights": weights} if weights else {}))
+    pairs_file = folder / "training.h5"
+    if isinstance(method, Trainable) and pairs_file.is_file():
+        with _clock(timings, "fit"):
+            method.fit(read_pairs(pairs_file), seed=facts["seed"], budget=Budget())
+    warm_up = getattr(method, "warm_up", None)
+    if callable(warm_up):
+        first = problem
+        if goes_in_parts(facts.get("each_ion_alone", False), problem):
+            _, first = next(parts_of(problem))
+        with _clock(timings, "warm_up"):
+            warm_up(first)
+    about = {
+        "schema_version": PREDICTION_SCHEMA,
+        "factor": problem.factor,
+        "unit": problem.low.unit,
+        "pixel_size_um": problem.low.pixel_size_um / problem.factor,
+    }
+    path = folder / "prediction.h5"
+    if goes_in_parts(facts.get("each_ion_alone", False), problem):
+        with array_file(path, about) as file:
+            file.write("mz", problem.low.mz)
+            stack = file.stack("prediction", (problem.low.channels, *problem.fine_shape))
+            done = upscale_in_parts(method, problem, stack)
+        timings["upscale"] = done.seconds
+        if done.skip is not None:
+            path.unlink()
+            return {"status": "not-applicable", "reason": done.skip.reason}
+        return {"status": "ok", "report": done.report}
+    with _clock(timings, "upscale"):
+        prediction = method.upscale(problem)
+        _synchronise(problem.device)
+    report = dict(method.report()) if isinstance(method, Reporting) else {}
+    if isinstance(prediction, Skip):
+        return {"status": "not-applicable", "reason": prediction.reason, "report": report}
+    values = np.asarray(prediction)
+    write_arrays(path, {"prediction": values, "mz": problem.low.mz}, about)
+    return {"status": "ok", "report": report}
+
+
+@contextmanager
+def _clock(timings: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        timings[name] = time.perf_counter() - start
+
+
+def _synchronise(device: str) -> None:
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def _peaks() -> dict[str, float]:
+    """Return the peak memory in MiB: resident, and on the device where torch used one."""
+    peaks = {"rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    torch = sys.modules.get("torch")
+    with suppress(Exception):
+        if torch is not None and torch.cuda.is_available():
+            peaks["vram"] = torch.cuda.max_memory_allocated() / 2**20
+    return peaks
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process when its supervisor dies."""
+    parent_death_signal = 1
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _show_where_it_stands() -> None:
+    """Write every thread's stack to the log when the time is over, in a deadlock inside C, too."""
+    with suppress(RuntimeError, ValueError, OSError):
+        faulthandler.register(signal.SIGTERM, all_threads=True, chain=True)
+
+
+if __name__ == "__main__":
+    status = main(Path(sys.argv[1]))
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    # Without the interpreter's tidying-up: a thread that a method left behind may not hold the cell.
+    os._exit(status)

@@ -1,0 +1,156 @@
+"""What a method may see of this machine: a short list of places, everything else is not there.
+
+The list is made of what a Python process needs to run (the system's libraries, the Python
+environment, the code of plugins), the pretrained files of the cell, and the cell's own folder, which
+alone can be written. Data, results, other cells, the user's home and sockets of services are on no
+list and therefore not there; where a listed place holds one of them (a results folder inside a
+checkout), it is covered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import site
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+SYSTEM = (
+    "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/sys", "/nix/store", "/gnu/store",
+    "/opt/rocm", "/opt/nvidia",
+)  # fmt: skip
+"""Programs, libraries and the description of the hardware."""
+ETC = (
+    "OpenCL", "alternatives", "fonts", "group", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
+    "localtime", "magic", "mime.types", "nsswitch.conf", "nvidia", "passwd", "pki", "ssl/certs",
+    "ssl/openssl.cnf", "timezone", "vulkan",
+)  # fmt: skip
+"""What libraries look up in ``/etc``; keys and passwords are not among it."""
+PLAIN_DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
+GPU_DEVICES = ("nvidia*", "dri", "kfd", "dxg")
+TMP_BYTES = 1 << 30
+"""Size of the sandbox's own ``/tmp``, which is memory; large files belong into ``$TMPDIR``."""
+
+MountKind = Literal["read", "write", "cover", "hide", "link", "device"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One place inside the sandbox."""
+
+    kind: MountKind
+    """``read``, ``write``: a place of this machine; ``cover``: an empty folder; ``hide``: an empty
+    file; ``link``: a symbolic link; ``device``: a device or a folder of devices."""
+    target: str
+    source: str = ""
+    """Of ``read``, ``write`` and ``device`` the real path; of ``link`` where it points."""
+
+
+def mounts(folder: Path, readable: Iterable[str], hidden: Iterable[str]) -> list[Mount]:
+    """Return what one cell sees, parents before children.
+
+    Parameters
+    ----------
+    folder
+        The cell's folder: the one place that can be written.
+    readable
+        Files and folders of this cell: pretrained files, the file of a method.
+    hidden
+        Files and folders that must not be seen even where a listed place holds them; something
+        readable inside of them stays readable.
+    """
+    found: dict[str, Mount] = {}
+    for path in _listed(readable):
+        for mount in _trace(path):
+            found.setdefault(mount.target, mount)
+    kept = _without_repeats(found)
+    secret = [os.path.realpath(path) for path in hidden]
+    inner = [mount for mount in kept if mount.kind == "read"]
+    for path in secret:
+        if any(_within(path, mount.target) for mount in inner):
+            kind: MountKind = "cover" if os.path.isdir(path) else "hide"  # noqa: PTH112
+            kept = [mount for mount in kept if mount.target != path] + [Mount(kind, path)]
+    for place in _listed_inside(found, secret):
+        if not any(mount.target == place.target for mount in kept):
+            kept.append(place)
+    own = os.path.realpath(folder)
+    kept.append(Mount("write", own, own))
+    return sorted(kept, key=lambda mount: (mount.target.count("/"), mount.target))
+
+
+def gpu_devices() -> list[Mount]:
+    """Return the devices of graphics cards that this machine has."""
+    found = [path for pattern in GPU_DEVICES for path in sorted(Path("/dev").glob(pattern))]
+    return [Mount("device", str(path), str(path)) for path in found]
+
+
+def _listed(readable: Iterable[str]) -> Iterator[str]:
+    yield from SYSTEM
+    yield from (f"/etc/{name}" for name in ETC)
+    yield from python_places()
+    yield from os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    yield from readable
+
+
+def python_places() -> Iterator[str]:
+    """Yield the folders that this Python imports from, editable checkouts included."""
+    yield from (sys.executable, sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)
+    yield os.path.realpath(sys.executable)
+    here = {os.getcwd(), str(Path.home()), "/", "/tmp"}  # noqa: PTH109
+    named = [*site.getsitepackages(), site.getusersitepackages(), *sys.path]
+    yield from (path for path in named if os.path.isabs(path) and path not in here)  # noqa: PTH117
+    yield str(Path(__file__).resolve().parents[3])  # this package, however it was found
+    for distribution in distributions():
+        text = distribution.read_text("direct_url.json")
+        try:
+            facts = json.loads(text) if text else {}
+            if facts.get("dir_info", {}).get("editable"):
+                yield unquote(urlsplit(facts["url"]).path)
+        except (ValueError, KeyError, AttributeError):
+            continue
+
+
+def _trace(path: str) -> Iterator[Mount]:
+    """Yield the links on the way to `path`, then the place itself; nothing for what is not there."""
+    if not os.path.isabs(path) or not os.path.exists(path):  # noqa: PTH110, PTH117
+        return
+    current, rest, steps = "", [part for part in os.path.normpath(path).split("/") if part], 0
+    while rest:
+        step = f"{current}/{rest.pop(0)}"
+        if os.path.islink(step) and steps < 40:  # noqa: PTH114
+            steps += 1
+            points_to = os.readlink(step)  # noqa: PTH115
+            yield Mount("link", step, points_to)
+            whole = os.path.normpath(os.path.join(current or "/", points_to))  # noqa: PTH118
+            rest = [part for part in whole.split("/") if part] + rest
+            current = ""
+        else:
+            current = step
+    if current:
+        yield Mount("read", current, current)
+
+
+def _without_repeats(found: dict[str, Mount]) -> list[Mount]:
+    """Leave out what lies inside a listed place and is there already."""
+    folders = {mount.target for mount in found.values() if mount.kind == "read"}
+    return [
+        mount
+        for mount in found.values()
+        if not any(_within(mount.target, other) for other in folders if other != mount.target)
+    ]
+
+
+def _listed_inside(found: dict[str, Mount], secret: list[str]) -> Iterator[Mount]:
+    """Yield listed places inside a covered one: they are laid over the cover."""
+    for mount in found.values():
+        if any(_within(mount.target, path) and mount.target != path for path in secret):
+            yield mount
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")

@@ -1,0 +1,322 @@
+"""Watch one child process from outside: its time, its memory, its output, its end.
+
+Whatever a method does, it costs its own cell: the child and all its descendants are ended at the wall
+limit or the memory limit, its output is kept up to a bound, and how it ended becomes a status with a
+reason.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from msibench.contracts.method import Resources
+from msibench.contracts.plain_text import visible
+from msibench.results.schema import Status
+from msibench.runner.child import guard
+from msibench.runner.child.child_folder import clear_impostors, restore_folder
+from msibench.runner.child.disk_use import LOOK_S, MOST_BYTES, too_much
+from msibench.runner.child.guard import guarded
+from msibench.runner.child.outcome import classify, numbers, read_result, telling_lines
+from msibench.runner.child.processes import below
+from msibench.runner.child.sandbox.command import NONE, enclosed, exit_status, inner_environment
+
+LOG_HEAD = 256 * 1024
+LOG_TAIL = 256 * 1024
+"""Bytes kept of the start and of the end of a child's output."""
+LARGEST_PEAK = 64 << 20
+"""MiB; a child's own word on its memory is not believed beyond."""
+MOST_PROCESSES = 256
+"""Descendants beyond which a cell is ended."""
+POLL_S = 0.05
+TAG = "MSIBENCH_CELL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One cell, ready to run."""
+
+    key: str
+    folder: Path
+    timeout_s: float
+    memory_bytes: int | None = None
+    """What its processes may use; None: its place decides, and in `run_child` there is no bound."""
+    disk_bytes: int = MOST_BYTES
+    """What it may write into its folder; looked at once a second."""
+    grace_s: float = 5.0
+    threads: int = 0
+    """Threads of its libraries; 0: its place decides."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    vram_gb: float = 0.0
+    """Memory of a GPU that it needs; 0: it runs without one."""
+    name: str = ""
+    method: str = ""
+    """The method's label."""
+    resources: Resources = field(default_factory=Resources)
+    """What its method declares."""
+    attempt: str = ""
+    """Tells two attempts at one cell on one machine apart."""
+
+    @property
+    def tag(self) -> str:
+        """What every process of the cell carries in its environment.
+
+        Unlike the key it is of this run alone: another run on this machine may be at the same cell
+        for another results folder, and its processes are not ours to end.
+        """
+        return f"{self.key}:{self.attempt or self.folder.name}"
+
+    sandbox: str = NONE
+    readable: tuple[str, ...] = ()
+    """Files that the cell needs inside a sandbox."""
+    hidden: tuple[str, ...] = ()
+    """Files and folders that must not be seen inside a sandbox."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a cell's process ended; whether its prediction is sound is for the supervisor to say."""
+
+    status: Status
+    reason: str = ""
+    timings: Mapping[str, float] = field(default_factory=dict)
+    peaks: Mapping[str, float] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Where and how it ran, as far as that differs from the supervisor's own place."""
+
+
+def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
+    """Run one cell to its end and tell how it went.
+
+    Parameters
+    ----------
+    job
+        The cell; its folder holds ``cell.json`` and ``problem.h5``.
+    stop
+        Set by the supervisor to cancel.
+    """
+    start = time.monotonic()
+    process = subprocess.Popen(
+        guarded(command_of(job)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=job.folder,
+        env=child_environment(job),
+        start_new_session=True,
+    )
+    log = BoundedLog(process.stdout)
+    watch = _Watch(process.pid, job)
+    verdict: tuple[Status, str] | None = None
+    while process.poll() is None:
+        verdict = watch.look(time.monotonic() - start)
+        if verdict is None and stop is not None and stop.is_set():
+            verdict = (Status.CANCELLED, "the run was stopped")
+        if verdict is not None:
+            break
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_S)
+    end_everything(process, job, watch.known)
+    lost = restore_folder(job.folder)
+    clear_impostors(job.folder)
+    log.close(job.folder / "log.txt")
+    wall = time.monotonic() - start
+    result = read_result(job.folder / "result.json")
+    peaks = {"rss": watch.peak_rss / 2**20, **numbers(result.get("peaks"), at_most=LARGEST_PEAK)}
+    peaks["rss"] = max(peaks["rss"], watch.peak_rss / 2**20)
+    code = process.returncode if job.sandbox == NONE else exit_status(process.returncode)
+    if lost:
+        verdict = verdict or (Status.FAILED, lost)
+    status, reason = verdict or classify(code, result, log.last_lines())
+    return Outcome(
+        status=status,
+        reason=visible(reason),
+        timings={**numbers(result.get("timings"), at_most=wall), "wall": wall},
+        peaks=peaks,
+        report=result["report"] if isinstance(result.get("report"), dict) else {},
+    )
+
+
+def command_of(job: Job) -> list[str]:
+    """Return the command line of a cell, inside a sandbox where its job asks for one."""
+    command = [sys.executable, "-m", "msibench.runner.child.main", str(job.folder.resolve())]
+    if job.sandbox == NONE:
+        return command
+    return enclosed(command, job.folder, job.sandbox, readable=job.readable, hidden=job.hidden)
+
+
+def child_environment(job: Job) -> dict[str, str]:
+    """Return the environment of a child: ours, quiet, offline, and with its share of the cores."""
+    threads = str(max(1, job.threads))
+    scratch = job.folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "NUMBA_NUM_THREADS": threads,
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TMPDIR": str(scratch.resolve()),
+        TAG: job.tag,
+        **({} if job.sandbox == NONE else inner_environment(scratch)),
+        **job.environment,
+    }
+
+
+class BoundedLog:
+    """The start and the end of what a child prints; the middle of a flood is let go."""
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        self._stream = stream
+        self._head = bytearray()
+        self._tail: deque[bytes] = deque()
+        self._tail_size = 0
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._drain, daemon=True)
+        self._thread.start()
+
+    def _drain(self) -> None:
+        if self._stream is None:
+            return
+        descriptor = self._stream.fileno()
+        while True:
+            try:
+                block = os.read(descriptor, 65536)
+            except OSError:
+                return
+            if not block:
+                return
+            room = LOG_HEAD - len(self._head)
+            self._head += block[:room]
+            if rest := block[max(room, 0) :]:
+                self._tail.append(rest)
+                self._tail_size += len(rest)
+                while self._tail_size - len(self._tail[0]) >= LOG_TAIL:
+                    gone = len(self._tail.popleft())
+                    self._tail_size -= gone
+                    self._dropped += gone
+
+    def close(self, path: Path) -> None:
+        """Write what was kept; a descendant that holds the pipe open is not waited for."""
+        self._thread.join(timeout=2.0)
+        if self._stream is not None and not self._thread.is_alive():
+            self._stream.close()
+        with suppress(OSError):
+            path.write_bytes(self.text().encode())
+
+    def text(self) -> str:
+        """Return what was kept, saying what was not."""
+        middle = f"\n… {self._dropped} bytes left out …\n".encode() if self._dropped else b""
+        return (bytes(self._head) + middle + b"".join(self._tail)).decode(errors="replace")
+
+    def last_lines(self, number: int = 3) -> str:
+        """Return the last lines that tell something, see `verdicts.telling_lines`."""
+        return telling_lines(self.text(), number)
+
+
+class _Watch:
+    """Looks at a process tree's memory and size."""
+
+    def __init__(self, pid: int, job: Job) -> None:
+        self._job = job
+        self.peak_rss = 0
+        self._next_disk_look = LOOK_S
+        self.known: dict[int, psutil.Process] = {}
+        with suppress(psutil.Error):
+            self.known[pid] = psutil.Process(pid)
+        self._root = self.known.get(pid)
+
+    def look(self, elapsed: float) -> tuple[Status, str] | None:
+        """Return why the cell must end now, or None."""
+        job = self._job
+        if elapsed > job.timeout_s:
+            return Status.TIMEOUT, (
+                f"ran longer than {job.timeout_s:g} s; the end of log.txt says where it stood"
+            )
+        tree = [] if self._root is None else below(self._root.pid, self.known)
+        resident = 0
+        for process in tree:
+            with suppress(psutil.Error):
+                resident += process.memory_info().rss
+        self.peak_rss = max(self.peak_rss, resident)
+        if job.memory_bytes is not None and resident > job.memory_bytes:
+            return Status.OOM, (
+                f"used {resident / 2**30:.2f} GiB, more than the {job.memory_bytes / 2**30:.2f} GiB "
+                "it may; raise it with --memory"
+            )
+        if len(tree) > MOST_PROCESSES:
+            return Status.KILLED, f"started more than {MOST_PROCESSES} processes"
+        if elapsed >= self._next_disk_look:
+            self._next_disk_look = elapsed + LOOK_S
+            if reason := too_much(job.folder, job.disk_bytes):
+                return Status.KILLED, reason
+        return None
+
+
+def end_everything(
+    process: subprocess.Popen[bytes], job: Job, known: Mapping[int, psutil.Process]
+) -> None:
+    """End a child and all it started: politely, then for good; nothing is left behind.
+
+    Its guard ends what escaped from its group and its environment; should the guard itself be gone,
+    what was seen of the tree and what carries the cell's tag is found and ended here.
+    """
+    with suppress(ProcessLookupError, PermissionError):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(job.grace_s)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGCONT)
+            os.kill(process.pid, guard.END_NOW)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(guard.PATIENCE_S)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    end = time.monotonic() + guard.PATIENCE_S
+    while (left := _still_running(job, known, process.pid)) and time.monotonic() < end:
+        for descendant in left:
+            with suppress(psutil.Error):
+                descendant.kill()
+        time.sleep(0.01)
+    process.wait()
+
+
+def _still_running(
+    job: Job, known: Mapping[int, psutil.Process], root: int
+) -> list[psutil.Process]:
+    """Find descendants by what was seen of the tree, and by the tag that they inherit."""
+    found = {pid: p for pid, p in known.items() if pid != root and p.is_running()}
+    tag = f"{TAG}={job.tag}".encode()
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError, psutil.Error):
+            if tag in entry.read_bytes().split(b"\0"):
+                pid = int(entry.parent.name)
+                if pid != root:
+                    found.setdefault(pid, psutil.Process(pid))
+    return [process for process in found.values() if not _is_zombie(process)]
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return True

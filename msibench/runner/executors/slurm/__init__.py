@@ -1,0 +1,1 @@
+"""Cells on a SLURM cluster, through submitit or as plain ``sbatch`` scripts."""

@@ -1,0 +1,1 @@
+"""Make a problem once, and keep what methods may see apart from the truth."""

@@ -1,0 +1,1 @@
+"""From what a child left behind to a checked, scored and stored cell."""

@@ -1,0 +1,63 @@
+"""Whether what a method's process left behind is a prediction at all."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msibench.contracts.method import MethodSpec
+from msibench.errors import IntegrityError
+from msibench.io.stored_stack import groups
+from msibench.results.arrays import read_arrays
+from msibench.results.store import PREDICTION
+from msibench.runner.problems.stage import Staged
+
+
+def check_prediction(
+    path: Path, staged: Staged, spec: MethodSpec
+) -> tuple[NDArray[np.float32] | None, str]:
+    """Return a sound prediction, or None and what is wrong with it.
+
+    A large one stays in its file (`msibench.io.stored_stack`) and is looked at a few ion images at a
+    time.
+    """
+    expected = (
+        staged.low.channels,
+        staged.low.shape[0] * staged.protocol.factor,
+        staged.low.shape[1] * staged.protocol.factor,
+    )
+    if not path.is_file() or path.is_symlink():
+        return None, "the method returned, but left no prediction"
+    try:
+        arrays, _ = read_arrays(
+            path,
+            ("prediction",),
+            max_bytes=8 * math.prod(expected) + 4096,
+            lazily=("prediction",),
+        )
+        values = arrays["prediction"]
+        if values.shape != expected:
+            return None, (
+                f"expected (channel, row, column) = {expected}, low times factor "
+                f"{staged.protocol.factor}; got {values.shape}"
+            )
+        if values.dtype != np.float32:
+            return None, f"expected float32, got {values.dtype}"
+        unsound, lowest = 0, math.inf
+        for group in groups(expected):
+            part = values[group]
+            unsound += int(np.count_nonzero(~np.isfinite(part)))
+            lowest = min(lowest, float(part.min(initial=math.inf)))
+    except IntegrityError as error:
+        return None, str(error).replace(str(path), PREDICTION)
+    if unsound:
+        return None, f"{unsound} of {values.size} values are NaN or infinite"
+    if spec.never_negative and lowest < 0:
+        return None, (
+            f"negative intensities down to {lowest:.3g}, though the method promises none "
+            "(MethodSpec.never_negative)"
+        )
+    return values, ""

@@ -1,0 +1,205 @@
+"""From a prediction and the truth to metric rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msibench.contracts.metric import Evaluation, MetricSpec, Scored
+from msibench.errors import MissingWeightsError
+from msibench.io.stored_stack import is_large
+from msibench.plugin_manager import resolve_target
+from msibench.results.keys import digest_of
+from msibench.results.store import ROW_COLUMNS, empty_rows
+from msibench.runner.problems.stage import Staged
+from msibench.weights import find as find_weight
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WHOLE_SECTION = -1
+"""Channel of a value that belongs to the section rather than to one ion image."""
+
+Values = NDArray[np.float64]
+
+
+def score(
+    prediction: NDArray[np.float32], staged: Staged, metrics: Iterable[MetricSpec], *, seed: int = 0
+) -> pd.DataFrame:
+    """Compute every metric of one prediction.
+
+    A large section is scored a few ion images at a time, with the same values
+    (`msibench.runner.scores.large_score`). A metric that fails costs its own rows: they are NaN and say why. A metric that does not apply
+    (no truth, no guide) has no rows.
+
+    Returns
+    -------
+    Columns of ``metrics.parquet``, one row per ion image, metric and region.
+    """
+    import pandas as pd
+
+    if is_large(prediction.shape):
+        from msibench.runner.scores.large_score import score_in_parts
+
+        return score_in_parts(prediction, staged, metrics, seed=seed)
+    frames = []
+    border = staged.protocol.border
+    for spec in metrics:
+        if not applies(spec, staged):
+            continue
+        for region, mask in regions_of(spec, staged, border):
+            values, reasons = compute(spec, prediction, staged, mask, border, seed)
+            frames.append(frame(spec, region, values, reasons, staged.low.mz))
+    return pd.concat(frames, ignore_index=True) if frames else empty_rows()
+
+
+def score_key(spec: MetricSpec, region: str, prediction_digest: str, truth_digest: str) -> str:
+    """Return the key of one metric of one prediction: mended metrics have another."""
+    return digest_of(
+        {
+            "metric": spec.name,
+            "version": spec.version,
+            "params": dict(spec.params),
+            "region": region,
+            "prediction": prediction_digest,
+            "truth": truth_digest,
+        }
+    )
+
+
+def score_keys(
+    metrics: Iterable[MetricSpec], staged: Staged, prediction_digest: str
+) -> dict[str, str]:
+    """Return the score key of every metric and region that applies to a problem."""
+    return {
+        f"{spec.name}@{region}": score_key(spec, region, prediction_digest, staged.digest)
+        for spec in metrics
+        if applies(spec, staged)
+        for region, _ in regions_of(spec, staged, staged.protocol.border)
+    }
+
+
+def evaluation_of(prediction: NDArray[np.float32], staged: Staged, *, seed: int = 0) -> Evaluation:
+    """Return all that a contextual metric may look at."""
+    return Evaluation(
+        prediction=prediction,
+        truth=staged.truth,
+        low=staged.low,
+        factor=staged.protocol.factor,
+        degrade=staged.protocol.degrade,
+        guide=staged.guide,
+        counts_per_unit=staged.counts_per_unit,
+        noise_free=staged.noise_free,
+        uncharted=staged.uncharted,
+        seed=seed,
+    )
+
+
+def applies(spec: MetricSpec, staged: Staged) -> bool:
+    """Whether everything is there that a metric needs."""
+    there: Mapping[str, object] = {
+        "truth": staged.truth,
+        "low": staged.low,
+        "guide": staged.guide,
+        "counts": staged.counts_per_unit,
+        "noise_free": staged.noise_free,
+        "uncharted": staged.uncharted,
+        "mask": _mask(staged),
+    }
+    return all(there.get(need) is not None for need in spec.needs)
+
+
+def _mask(staged: Staged) -> NDArray[np.bool_] | None:
+    return None if staged.truth is None else staged.truth.mask
+
+
+def regions_of(
+    spec: MetricSpec, staged: Staged, border: int
+) -> list[tuple[str, NDArray[np.bool_] | None]]:
+    """Return where a metric is computed: a name and the pixels, None for all."""
+    mask = _mask(staged)
+    regions: list[tuple[str, NDArray[np.bool_] | None]] = []
+    for region in spec.regions:
+        if region in {"image", "section"}:
+            regions.append((region, None))
+        elif mask is not None:
+            regions.append((region, _without_border(mask, border)))
+    return regions
+
+
+def compute(
+    spec: MetricSpec,
+    prediction: NDArray[np.float32],
+    staged: Staged,
+    mask: NDArray[np.bool_] | None,
+    border: int,
+    seed: int,
+) -> tuple[Values, list[str]]:
+    """Compute one metric in one region: a value and a reason (empty where it stands) per ion image."""
+    channels = prediction.shape[0]
+    pixels = prediction.shape[1] * prediction.shape[2]
+    if spec.largest_image is not None and pixels > spec.largest_image:
+        reason = (
+            f"not computed: an image of {prediction.shape[1]} x {prediction.shape[2]} pixels; this "
+            f"metric can look at {spec.largest_image} at most within a few GB"
+        )
+        return np.full(channels, np.nan), [reason] * channels
+    lacking = [name for name in spec.weights if find_weight(name) is None]
+    if lacking:
+        how = " ".join(f"msibench weights fetch {name}" for name in lacking)
+        return np.full(channels, np.nan), [f"weights-missing: {how}"] * channels
+    try:
+        function = resolve_target(spec.target)
+        if spec.kind == "contextual":
+            scored: Scored = function(evaluation_of(prediction, staged, seed=seed), **spec.params)
+            return np.asarray(scored.values, dtype=np.float64), list(scored.reasons)
+        assert staged.truth is not None
+        test = _without_border(prediction, border)
+        reference = _without_border(staged.truth.values, border)
+        values = np.asarray(
+            function(test, reference, data_range=1.0, mask=mask, **spec.params), dtype=np.float64
+        )
+        reasons = [""] * channels
+        if not np.isfinite(values).all():
+            explain = resolve_target(f"{spec.target.rpartition(':')[0]}:why_undefined")
+            given: list[str] = list(explain(test, reference, mask=mask, **spec.params))
+            reasons = [
+                "" if np.isfinite(value) else reason or "undefined"
+                for value, reason in zip(values, given, strict=True)
+            ]
+            values = np.where(np.isfinite(values), values, np.nan)
+        return values, reasons
+    except MissingWeightsError as error:
+        return np.full(channels, np.nan), [f"weights-missing: {error}"[:300]] * channels
+    except Exception as error:
+        message = f"metric failed: {type(error).__name__}: {error}"[:300]
+        return np.full(channels, np.nan), [message] * channels
+
+
+def frame(
+    spec: MetricSpec, region: str, values: Values, reasons: list[str], mz: Values
+) -> pd.DataFrame:
+    """Return the rows of one metric and region."""
+    import pandas as pd
+
+    per_channel = values.shape[0] == mz.shape[0] and spec.regions != ("section",)
+    frame = pd.DataFrame(
+        {
+            "channel": np.arange(values.shape[0]) if per_channel else WHOLE_SECTION,
+            "mz": mz if per_channel else np.nan,
+            "metric": spec.name,
+            "metric_version": spec.version,
+            "region": region,
+            "direction": spec.direction,
+            "value": values,
+            "reason": reasons,
+        }
+    )
+    return frame.astype(ROW_COLUMNS)
+
+
+def _without_border(values: NDArray[Any], border: int) -> NDArray[Any]:
+    return values[..., border:-border, border:-border] if border else values

@@ -1,0 +1,340 @@
+"""The supervisor: lease, stage, run, check, score and store every cell of a plan."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from msibench.contracts.metric import MetricSpec
+from msibench.errors import (
+    DataError,
+    IntegrityError,
+    MissingWeightsError,
+    MSIBenchError,
+    SchemaError,
+    UnknownNameError,
+)
+from msibench.plugin_manager import Catalogue, resolve_target
+from msibench.results.files import explained, write_atomically
+from msibench.results.keys import canonical_json, changed_code
+from msibench.results.leases import BEAT_S, Lease, holder
+from msibench.results.provenance import environment
+from msibench.results.removal import remove
+from msibench.results.schema import CellRecord, Status
+from msibench.results.store import Store
+from msibench.runner.child.watch import Job, Outcome
+from msibench.runner.events import Event, RunSummary, event_of
+from msibench.runner.executors import BUILT_IN, Executor
+from msibench.runner.jobs import job_of
+from msibench.runner.options import RunOptions
+from msibench.runner.plan import Cell, Plan
+from msibench.runner.problems.problem_file import write_pairs
+from msibench.runner.problems.stage import PROBLEM, stage, training_pairs
+from msibench.runner.recovery import mend_problems, sound_record
+from msibench.runner.scores.record import judged, load_staged_once, record_of
+from msibench.training.seen import refusal
+from msibench.weights import require
+from msibench.weights.digests import sha256_of as sha256_of_weights
+
+RETRIABLE = frozenset(Status) - {Status.OK}
+ALWAYS_AGAIN = frozenset({Status.CANCELLED, Status.WEIGHTS_MISSING, Status.NOT_APPLICABLE})
+"""Statuses that are worked out anew in every run: they say nothing about the method's code."""
+_CHANGED = (
+    "{} changed since the run was planned: what the method gave belongs to another key; run again"
+)
+
+
+class Supervisor:
+    """Carries out a plan into a store."""
+
+    def __init__(
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        options: RunOptions | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.catalogue = catalogue
+        self.options = options or RunOptions()
+        self._emit = on_event or (lambda event: None)
+        self._stop = threading.Event()
+        self._held: dict[str, Lease] = {}
+        self._environment = environment()
+        self._lock = threading.Lock()
+
+    def stop(self) -> None:
+        """End all children and finish; what is stored stays."""
+        self._stop.set()
+
+    def run(self, plan: Plan) -> RunSummary:
+        """Run every cell that the store lacks.
+
+        Raises
+        ------
+        StoreError
+            If the results folder cannot be written; finished cells are kept.
+        """
+        summary = RunSummary(keys=[cell.key for cell in plan.cells])
+        with explained(self.store.root):
+            self.store.sweep()
+            mend_problems(
+                self.store, plan, lambda text: self._emit(Event(kind="note", reason=text))
+            )
+            metrics = [self.catalogue.metric(name) for name in plan.track.metrics]
+            waiting = [cell for cell in plan.cells if not self._settled(cell, summary)]
+            total = len(plan.cells)
+            self._emit(Event(kind="planned", total=total, done=total - len(waiting)))
+            beat = threading.Thread(target=self._beat, daemon=True)
+            beat.start()
+            try:
+                self._carry_out(waiting, plan, metrics, summary, total)
+            finally:
+                self._stop.set()
+                for lease in list(self._held.values()):
+                    lease.release()
+        return summary
+
+    # -- what is already known -----------------------------------------------------------------
+
+    def _settled(self, cell: Cell, summary: RunSummary) -> bool:
+        """Whether the store, or the plan itself, already knows how a cell ends."""
+
+        def aside(fault: str, place: Path) -> None:
+            summary.set_aside.append(cell.key)
+            self._emit(Event(kind="note", key=cell.key, reason=f"{fault}; set aside in {place}"))
+
+        record = sound_record(self.store, cell.key, aside)
+        if cell.verdict is None:
+            if record is None or record.status in self.options.retry | ALWAYS_AGAIN:
+                return False
+            summary.cached += 1
+            summary.count(record.status)
+            self._emit(event_of("cached", cell, record.status, record.reason))
+            return True
+        if record is None or (record.status, record.reason) != (cell.verdict, cell.reason):
+            self._store_verdict(cell)
+        summary.count(cell.verdict)
+        self._emit(event_of("finished", cell, cell.verdict, cell.reason))
+        return True
+
+    def _store_verdict(self, cell: Cell) -> None:
+        work = self.store.new_work(cell.key)
+        outcome = Outcome(status=cell.verdict or Status.FAILED, reason=cell.reason)
+        self.store.commit(work, self._record(cell, outcome))
+
+    # -- the work ------------------------------------------------------------------------------
+
+    def _carry_out(
+        self,
+        waiting: list[Cell],
+        plan: Plan,
+        metrics: list[MetricSpec],
+        summary: RunSummary,
+        total: int,
+    ) -> None:
+        by_key = {cell.key: cell for cell in waiting}
+        executor = self._executor()
+        started = time.monotonic()
+        finishing: list[Future[None]] = []
+
+        def finish(cell: Cell, job: Job, outcome: Outcome) -> None:
+            if changed := changed_code(cell.spec.target, cell.competitor.document["code"]):
+                self._drop(cell, job.folder, _CHANGED.format(changed[0]), summary, changed=True)
+                return
+            record = self._finish(cell, job.folder, outcome, metrics)
+            with self._lock:
+                summary.ran += 1
+                summary.count(record.status)
+                done = sum(summary.counts.values())
+                self._held.pop(cell.key).release()
+            event = event_of("finished", cell, record.status, record.reason)
+            elapsed = time.monotonic() - started
+            self._emit(replace(event, done=done, total=total, seconds=elapsed))
+
+        with ThreadPoolExecutor(max_workers=self._scorers()) as pool:
+            for job, outcome in executor.run(self._jobs(waiting, plan, summary)):
+                if outcome.status is Status.CANCELLED:
+                    stopped = self._stop.is_set() or "cancelled_by" in outcome.provenance
+                    cell = by_key[job.key]
+                    self._drop(cell, job.folder, outcome.reason, summary, changed=not stopped)
+                    continue
+                finishing.append(pool.submit(finish, by_key[job.key], job, outcome))
+                for future in [future for future in finishing if future.done()]:
+                    finishing.remove(future)
+                    future.result()
+            for future in finishing:
+                future.result()
+
+    def _executor(self) -> Executor:
+        name = self.options.executor
+        if name not in BUILT_IN and name not in self.catalogue.executors:
+            offered = ", ".join(sorted({*BUILT_IN, *self.catalogue.executors}))
+            raise UnknownNameError(f"there is no executor {name!r}; there are: {offered}")
+        target = BUILT_IN.get(name) or self.catalogue.executors[name].target
+        made: Executor = resolve_target(target)(
+            slots=self.options.jobs,
+            stop=self._stop,
+            options={
+                **self.options.executor_options,
+                "store": self.store,
+                "note": lambda text: self._emit(Event(kind="note", reason=text)),
+            },
+        )
+        return made
+
+    def _scorers(self) -> int:
+        """Return how many cells are scored at a time: as many as run here, or else half the cores."""
+        if self.options.executor == "local":
+            return max(1, self.options.jobs)
+        return max(1, self.options.jobs, (os.cpu_count() or 1) // 2)
+
+    def _jobs(self, cells: Iterable[Cell], plan: Plan, summary: RunSummary) -> Iterator[Job]:
+        """Prepare cells one by one, as the executor has room for them."""
+        for cell in cells:
+            lease = self.store.lease(cell.key)
+            if lease is None:
+                summary.busy += 1
+                reason = f"another run has it ({holder(self.store.lease_path(cell.key))})"
+                self._emit(event_of("busy", cell, "", reason))
+                continue
+            with self._lock:
+                self._held[cell.key] = lease
+            if self.store.has(cell.key) and self._done_elsewhere(cell, summary):
+                with self._lock:
+                    self._held.pop(cell.key).release()
+                continue
+            try:
+                if reason := self._has_learned_from(cell):
+                    self._end(cell, Status.NOT_APPLICABLE, reason, summary)
+                    continue
+                job = self._prepare(cell, plan)
+            except MissingWeightsError as error:
+                self._end(cell, Status.WEIGHTS_MISSING, str(error), summary)
+                continue
+            except IntegrityError as error:  # data, weights or code are not what the key stands for
+                self._drop(cell, None, str(error), summary, changed=True)
+                continue
+            except DataError as error:
+                self._end(cell, Status.FAILED, f"the problem cannot be made: {error}", summary)
+                continue
+            except (MSIBenchError, OSError):
+                raise
+            except Exception as error:  # a reader is a plugin: its faults cost its own cells
+                reason = f"the problem cannot be made: {type(error).__name__}: {error}"
+                self._end(cell, Status.FAILED, reason[:1000], summary)
+                continue
+            self._emit(event_of("started", cell, "", ""))
+            yield job
+
+    def _drop(
+        self, cell: Cell, folder: Path | None, reason: str, summary: RunSummary, *, changed: bool
+    ) -> None:
+        """Leave a cell unrecorded: the run was stopped, or what its key stands for has changed."""
+        if folder is not None:
+            remove(folder)
+        with self._lock:
+            if changed:
+                summary.changed.append(cell.key)
+            summary.count(Status.CANCELLED)
+            self._held.pop(cell.key).release()
+        self._emit(event_of("dropped", cell, Status.CANCELLED, reason))
+
+    def _done_elsewhere(self, cell: Cell, summary: RunSummary) -> bool:
+        """Whether another run finished a cell between planning and leasing it."""
+        try:
+            record = self.store.record(cell.key)
+        except (IntegrityError, SchemaError):
+            return False
+        if record.status in self.options.retry or record.status in ALWAYS_AGAIN:
+            return False
+        summary.cached += 1
+        summary.count(record.status)
+        self._emit(event_of("cached", cell, record.status, record.reason))
+        return True
+
+    def _has_learned_from(self, cell: Cell) -> str:
+        """Return why a method must not be judged on a section whose copy it was trained on."""
+        if not cell.spec.weights:
+            return ""
+        staged = load_staged_once(stage(cell.problem, self.store))
+        name = f"{cell.problem.card.name}/{cell.problem.section}"
+        return refusal(cell.spec, name, staged.truth, 1.0)
+
+    def _end(self, cell: Cell, status: Status, reason: str, summary: RunSummary) -> None:
+        """Store a leased cell that ends without a process."""
+        work = self.store.new_work(cell.key)
+        self.store.commit(work, self._record(cell, Outcome(status=status, reason=reason)))
+        summary.count(status)
+        with self._lock:
+            self._held.pop(cell.key).release()
+        self._emit(event_of("finished", cell, status, reason))
+
+    def _prepare(self, cell: Cell, plan: Plan) -> Job:
+        """Fill a work folder with what the child reads."""
+        staged = stage(cell.problem, self.store)
+        folder = self.store.new_work(cell.key)
+        shutil.copyfile(staged / PROBLEM, folder / PROBLEM)
+        spec = cell.spec
+        if spec.trainable:
+            write_pairs(folder / "training.h5", training_pairs(cell.problem))
+        weights = {
+            weight.name: require(weight, given=self.options.given_weights)
+            for weight in spec.weights
+        }
+        check_weights(weights, cell.competitor.document["weights"])
+        facts: dict[str, Any] = {
+            "target": spec.target,
+            "config": dict(cell.competitor.config),
+            "weights": {name: str(path) for name, path in weights.items()},
+            "device": cell.device,
+            "precision": cell.competitor.precision,
+            "seed": cell.seed,
+            "code": cell.competitor.document["code"],
+            "each_ion_alone": spec.each_ion_alone,
+        }
+        write_atomically(folder / "cell.json", canonical_json(facts))
+        code = spec.target.rpartition(":")[0]
+        return replace(
+            job_of(cell, folder, plan.track.limits, self.options.asked),
+            sandbox=self.options.sandbox,
+            readable=(*facts["weights"].values(), *([code] if code.endswith(".py") else ())),
+            hidden=(str(self.store.root), *map(str, cell.problem.card.local_files.values())),
+        )
+
+    def _finish(
+        self, cell: Cell, folder: Path, outcome: Outcome, metrics: list[MetricSpec]
+    ) -> CellRecord:
+        """Check and score what a child left, and store the cell."""
+        self.store.check_here()
+        staged_folder = self.store.problem_folder(cell.problem.key)
+        record = judged(self._record(cell, outcome), cell, folder, outcome, staged_folder, metrics)
+        return self.store.commit(folder, record)
+
+    def _record(self, cell: Cell, outcome: Outcome) -> CellRecord:
+        """Return the record of a cell; what a node says of itself goes before what is known here."""
+        here = {**self._environment, "executor": self.options.executor}
+        record = record_of(cell, outcome, here)
+        return replace(record, provenance={**record.provenance, "sandbox": self.options.sandbox})
+
+    def _beat(self) -> None:
+        """Say that the cells in hand are still being worked on."""
+        while not self._stop.wait(BEAT_S):
+            for lease in list(self._held.values()):
+                lease.beat()
+
+
+def check_weights(paths: Mapping[str, Path], planned: Mapping[str, str]) -> None:
+    """Raise if a pretrained file is not the one that its cell's key stands for."""
+    for name, path in paths.items():
+        if not sha256_of_weights(path).startswith(planned[name].lower()):
+            raise IntegrityError(
+                f"{path} changed since the run was planned: nothing is recorded; run again"
+            )
