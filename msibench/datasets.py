@@ -221,7 +221,7 @@ def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "")
 def find_file(card: Card, file: CardFile, *, verify: bool = True) -> Path:
     """Return where a file of a data set lies, its sha256 verified.
 
-    Looked for in ``MSIBENCH_MIRROR``, then among the downloaded files.
+    Looked for beside the card, in ``MSIBENCH_MIRROR``, then among the downloaded files.
 
     Raises
     ------
@@ -232,6 +232,7 @@ def find_file(card: Card, file: CardFile, *, verify: bool = True) -> Path:
     """
     candidates = (
         card.local_files.get(file.name),
+        _beside_card(card, file),
         find_in_mirror(Path(card.name) / file.name),
         download_folder(card) / file.name,
     )
@@ -239,8 +240,8 @@ def find_file(card: Card, file: CardFile, *, verify: bool = True) -> Path:
     if path is None:
         how = file.how or f"fetch it with: msibench fetch {card.name}"
         raise MissingDataError(
-            f"Data set {card.name!r} needs {file.name!r}, which is neither in MSIBENCH_MIRROR "
-            f"(<mirror>/{card.name}/{file.name}) nor downloaded; {how}"
+            f"Data set {card.name!r} needs {file.name!r}, which is neither beside its card, nor in "
+            f"MSIBENCH_MIRROR (<mirror>/{card.name}/{file.name}), nor downloaded; {how}"
         )
     if verify and file.sha256:
         found_digest = file_digest(path)
@@ -250,6 +251,12 @@ def find_file(card: Card, file: CardFile, *, verify: bool = True) -> Path:
                 "the file is damaged or of another version. Delete it and fetch it again."
             )
     return path
+
+
+def _beside_card(card: Card, file: CardFile) -> Path | None:
+    """Return the file in the card's own folder; no link is followed out of it."""
+    path = card.folder / file.name
+    return path if path.resolve().is_relative_to(card.folder.resolve()) else None
 
 
 def download_folder(card: Card) -> Path:
