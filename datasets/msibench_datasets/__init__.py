@@ -9,6 +9,8 @@ HERE = Path(__file__).parent
 READERS = {
     "bladder": "reader.py:read",
     "deepfere-fetal-brain": "reader.py:read",
+    "her2-tumour": "reader.py:read",
+    "laicpms-prostate": "reader.py:read",
     "phantom": "reader.py:read",
 }
 
