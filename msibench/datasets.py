@@ -249,8 +249,9 @@ def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "")
 def find_file(card: Card, file: CardFile, *, verify: bool = True) -> Path:
     """Return where a file of a data set lies, its sha256 verified.
 
-    Looked for in ``MSIBENCH_MIRROR``, then among the downloaded files, and after that as ``<name>.gz``
-    in the same places: of a gzipped copy the sha256 of its contents counts. `open_unpacked` reads either.
+    Looked for beside the card, in ``MSIBENCH_MIRROR``, then among the downloaded files, and after that as
+    ``<name>.gz`` in the same places: of a gzipped copy the sha256 of its contents counts. `open_unpacked`
+    reads either.
 
     Raises
     ------
@@ -259,24 +260,18 @@ def find_file(card: Card, file: CardFile, *, verify: bool = True) -> Path:
     IntegrityError
         If its sha256 is not the card's.
     """
-    candidates = (
-        card.local_files.get(file.name),
-        find_in_mirror(Path(card.name) / file.name),
-        download_folder(card) / file.name,
-    )
-    path = next((found for found in candidates if found is not None and found.is_file()), None)
-    if path is None:
-        path = _gzipped(card, file)
+    path = card.local_files.get(file.name)
+    if path is None or not path.is_file():
+        path = _place_of(card, file.name) or _place_of(card, f"{file.name}.gz")
     if path is None:
         how = file.how or f"fetch it with: msibench fetch {card.name}"
         raise MissingDataError(
-            f"Data set {card.name!r} needs {file.name!r}, which is neither in MSIBENCH_MIRROR "
-            f"(<mirror>/{card.name}/{file.name}) nor downloaded; {how}"
+            f"Data set {card.name!r} needs {file.name!r}, which is neither beside its card, nor in "
+            f"MSIBENCH_MIRROR (<mirror>/{card.name}/{file.name}), nor downloaded; {how}"
         )
     if verify and file.sha256:
-        found_digest = (
-            file_digest(path) if path.name == Path(file.name).name else _digest_inside(path, file)
-        )
+        packed = path.suffix == ".gz" and not file.name.endswith(".gz")
+        found_digest = _digest_inside(path, file) if packed else file_digest(path)
         if found_digest != file.sha256:
             raise IntegrityError(
                 f"{path} has sha256 {found_digest}, the card of {card.name!r} says {file.sha256}: "
@@ -292,10 +287,14 @@ def open_unpacked(path: Path) -> TextIO:
     return path.open(encoding="utf-8", newline="")
 
 
-def _gzipped(card: Card, file: CardFile) -> Path | None:
-    """Return where a gzipped copy of a file lies."""
-    packed = f"{file.name}.gz"
-    candidates = (find_in_mirror(Path(card.name) / packed), download_folder(card) / packed)
+def _place_of(card: Card, name: str) -> Path | None:
+    """Return where a file of this name lies; no link is followed out of the card's own folder."""
+    beside = card.folder / name
+    candidates = (
+        beside if beside.resolve().is_relative_to(card.folder.resolve()) else None,
+        find_in_mirror(Path(card.name) / name),
+        download_folder(card) / name,
+    )
     return next((found for found in candidates if found is not None and found.is_file()), None)
 
 
