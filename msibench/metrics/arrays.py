@@ -38,7 +38,7 @@ def to_host(images: Any, name: str = "images") -> tuple[Floats, Callable[[Floats
             return torch.as_tensor(values, device=device)
 
     if isinstance(images, np.ma.MaskedArray):
-        images = images.astype(np.float64).filled(np.nan)
+        images = np.ma.filled(images.astype(np.float64), np.nan)
     array = np.asarray(images, dtype=np.float64)
     if array.ndim < 2:
         raise ValueError(f"{name} must be images (..., row, column), got shape {array.shape}")

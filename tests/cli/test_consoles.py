@@ -68,9 +68,9 @@ def test_signs_become_plainer_ones(console, section):
 
 
 def test_json_is_whole_on_every_console(console, section):
-    expected = json.loads(console("utf-8", "list", "methods", "--json")[1])
+    expected = json.loads(console("utf-8", "list", "datasets", "--json")[1])
     assert any(not json.dumps(row, ensure_ascii=False).isascii() for row in expected)
-    assert json.loads(console("cp437", "list", "methods", "--json")[1]) == expected
+    assert json.loads(console("cp437", "list", "datasets", "--json")[1]) == expected
 
 
 def test_an_error_is_told_in_plainer_signs(console, tmp_path):
