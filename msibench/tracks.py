@@ -120,9 +120,7 @@ class Track:
     """Where ``track.toml`` lies and the board is published; None for a track without such a folder."""
 
 
-def load_track(
-    name: str, *, places: tuple[Path, ...] = (), results: Path | None = None
-) -> Track:
+def load_track(name: str, *, places: tuple[Path, ...] = (), results: Path | None = None) -> Track:
     """Read a track by name, by folder or by the path of its file.
 
     Parameters
