@@ -144,8 +144,9 @@ def load_track(name: str, *, places: tuple[Path, ...] = (), results: Path | None
         return track_from_text(read_text(path), path.parent, str(path))
     if (path / "track.toml").is_file():
         kept = board_file(path.resolve().parent.parent, path.resolve().name)
-        file = kept if kept.is_file() else path / "track.toml"
-        return track_from_text(read_text(file), path, str(file))
+        if not kept.is_file():
+            kept = path / "track.toml"
+        return track_from_text(read_text(kept), path, str(kept))
     found = available_tracks(places=places, results=results)
     if name not in found:
         near = get_close_matches(name, found, n=1)
