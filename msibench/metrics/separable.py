@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,16 +38,7 @@ def correlate_valid(images: Any, weights: tuple[float, ...], xp: Any) -> Any:
     -------
     ``(..., row - n + 1, column - n + 1)``.
     """
-    # Two threads of a linear-algebra library cut a product elsewhere than one, and round otherwise.
-    with _pools().limit(limits=1, user_api="blas") if xp is np else nullcontext():
-        return _along_rows(_along_columns(images, weights, xp), weights, xp)
-
-
-@cache
-def _pools() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
+    return _along_rows(_along_columns(images, weights, xp), weights, xp)
 
 
 BLOCK = 64
