@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msibench.cli._stop import told
 from msibench.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def evaluate_grid(
             ),
             listen,
         )
-        with _stopped_by_signals(supervisor.stop):
+        with told(supervisor.stop):
             summary = supervisor.run(plan)
     labels = tuple(variant.name for variant in variants)
     again = f"msibench finetune {spec.name} --out {out.resolve().name} --evaluate-only"
@@ -249,15 +249,3 @@ def _starting_weights(
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path.resolve())
         yield bool(found) and not missing, (Path(place),)
-
-
-@contextmanager
-def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """End the children politely on Ctrl-C and on a request to terminate."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: stop()) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

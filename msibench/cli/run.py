@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +13,7 @@ import click
 from msibench.cli._planning import planned, planning_options
 from msibench.cli._progress import listener
 from msibench.cli._shared import catalogue, comma_list, open_store, output_folder, results_option
+from msibench.cli._stop import WITHIN_S, told
 
 if TYPE_CHECKING:
     from msibench.plugin_manager import Catalogue
@@ -31,6 +31,8 @@ Example: msibench run --data section.imzML --factor 4 --mz 798.54,741.53 --ppm 5
 
 Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 """
+BATCH_S = 60.0
+"""Seconds in which a run ends that has to take its cells back from a batch system."""
 AGAIN_S = 20.0
 """Between two looks at cells that another run has, for a part of a run."""
 
@@ -58,9 +60,10 @@ AGAIN_S = 20.0
     "--cells", help="Run these cells only (keys, or how they begin), and write no leaderboard."
 )
 @click.option(
-    "--sandbox",
-    is_flag=True,
-    help="Run methods without network, with nothing to write but their own folder.",
+    "--sandbox/--no-sandbox",
+    default=None,
+    help="Methods see no truth, no network and no file but their own: insist on it, or do without. "
+    "(Default: wherever the system allows it.)",
 )
 @click.option("--strict-plugins", is_flag=True, help="Fail when a plugin is broken.")
 @click.option("--events", is_flag=True, help="Print one JSON event a line.")
@@ -72,13 +75,13 @@ def command(**options: Any) -> int:
     from msibench.leaderboard.render import write_leaderboard
     from msibench.results.files import explained, write_atomically
     from msibench.results.index import set_index_aside, update_index
-    from msibench.runner.child.sandbox.command import NONE, choose_sandbox
+    from msibench.runner.child.sandbox.command import AUTO, NONE, choose_sandbox
     from msibench.runner.options import RunOptions
     from msibench.runner.supervisor import Supervisor
     from msibench.runner.track_facts import index_cells, track_facts
     from msibench.tracks import track_as_text
 
-    sandbox = choose_sandbox() if options["sandbox"] else NONE
+    sandbox = {None: AUTO, False: NONE}.get(options["sandbox"]) or choose_sandbox()
     found = catalogue(strict=options["strict_plugins"])
     plan = planned(options, found)
     track = plan.track
@@ -106,8 +109,13 @@ def command(**options: Any) -> int:
         summary = _carry_out(
             lambda: Supervisor(store, found, run_options, listen),
             plan if part is None else part,
+            stopped := threading.Event(),
+            within_s=WITHIN_S if options["executor"] == "local" else BATCH_S,
             wait=part is not None or options["executor"] == "slurm",
         )
+    if stopped.is_set():
+        _tell_part(summary, as_json=quiet or options["events"])
+        raise click.Abort
     if part is not None:
         _tell_part(summary, as_json=quiet or options["events"])
         return _exit_code(summary)
@@ -125,7 +133,14 @@ def command(**options: Any) -> int:
     return 7 if damaged else _exit_code(summary)
 
 
-def _carry_out(make: Callable[[], Supervisor], plan: Plan, *, wait: bool) -> RunSummary:
+def _carry_out(
+    make: Callable[[], Supervisor],
+    plan: Plan,
+    stopped: threading.Event,
+    *,
+    within_s: float,
+    wait: bool,
+) -> RunSummary:
     """Run a plan; with `wait`, until no other run has any of its cells, or for as long as that helps.
 
     A run that was begun again on another host (by SLURM, or after its login node went down) finds the
@@ -135,24 +150,22 @@ def _carry_out(make: Callable[[], Supervisor], plan: Plan, *, wait: bool) -> Run
 
     from msibench.results.leases import STALE_S
 
-    stopped = threading.Event()
     current: list[Supervisor] = []
 
-    def stop(*_: object) -> None:
+    def stop() -> None:
         stopped.set()
         for supervisor in current:
             supervisor.stop()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
     end = monotonic() + 2 * STALE_S
-    while True:
-        current[:] = [make()]
-        if stopped.is_set():
-            current[0].stop()
-        summary = current[0].run(plan)
-        if not (wait and summary.busy) or monotonic() > end or stopped.wait(AGAIN_S):
-            return summary
+    with told(stop, within_s):
+        while True:
+            current[:] = [make()]
+            if stopped.is_set():
+                current[0].stop()
+            summary = current[0].run(plan)
+            if not (wait and summary.busy) or monotonic() > end or stopped.wait(AGAIN_S):
+                return summary
 
 
 def _part_of(plan: Plan, options: dict[str, Any]) -> Plan | None:
