@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from msibench.cli._stop import WITHIN_S, told
 from msibench.contracts.plain_text import visible
 
 if TYPE_CHECKING:
@@ -38,6 +39,17 @@ def listener(*, events: bool, quiet: bool) -> Iterator[Listener]:
             yield bar
     else:
         yield Lines()
+
+
+@contextmanager
+def stopped_by_signals(within_s: float = WITHIN_S) -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C, or a request to terminate, sets: children are ended politely.
+
+    Whoever has not come to an end in `within_s` seconds is ended.
+    """
+    stop = threading.Event()
+    with told(stop.set, within_s):
+        yield stop
 
 
 class JsonLines:

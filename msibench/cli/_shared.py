@@ -12,7 +12,6 @@ import click
 if TYPE_CHECKING:
     from msibench.plugin_manager import Catalogue
     from msibench.results.store import Store
-    from msibench.tracks import Track
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -46,21 +45,6 @@ def catalogue(*, strict: bool = False, with_metrics: bool = True) -> Catalogue:
     return discover(strict=strict, builtin_metrics=builtin_metrics())
 
 
-def output_folder(track: Track, store: Store) -> Path:
-    """Return where a track's leaderboard goes: beside its file, or into the results folder."""
-    return track.folder or store.root / "leaderboards" / track.name
-
-
 def comma_list(text: str | None) -> tuple[str, ...]:
     """Split ``"a,b"``; nothing for None."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
-
-
-def number_list(text: str | None, option: str) -> tuple[float, ...]:
-    """Split ``"798.54,741.53"`` into numbers, or say what is wrong with it."""
-    try:
-        return tuple(float(part) for part in comma_list(text))
-    except ValueError as error:
-        raise click.BadParameter(
-            f"expected numbers with commas between, as in {option} 798.54,741.53; got {text!r}"
-        ) from error

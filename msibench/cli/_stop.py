@@ -18,6 +18,8 @@ STOPPED = 130
 """Exit status of a command that was told to end."""
 WITHIN_S = 1.8
 """Seconds in which a command ends after the first signal."""
+BATCH_S = 60.0
+"""The same, where cells have to be taken back from a batch system."""
 _SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 _told: list[tuple[Callable[[], None], float]] = []
 

@@ -135,7 +135,9 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped; finished cells are kept: the same command goes on from there", err=True)
+        click.echo(
+            "stopped; finished cells are kept: the same command goes on from there", err=True
+        )
         sys.exit(STOPPED)
     except click.ClickException as error:
         said = io.StringIO()

@@ -80,9 +80,7 @@ def test_one_signal_ends_a_run_soon_and_keeps_what_is_finished(tmp_path, place, 
 def test_the_next_run_scores_what_a_stopped_one_kept(bench_of_main, tmp_path):
     results = tmp_path / "results"
     mark = tmp_path / "mark"
-    text = SCRIPT.format(
-        mark=str(mark), slow=SLOW_S, results=str(results), patch=PLACES["scoring"]
-    )
+    text = SCRIPT.format(mark=str(mark), slow=SLOW_S, results=str(results), patch=PLACES["scoring"])
     process = subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE, text=True)
     wait_for(mark, process)
     process.send_signal(signal.SIGINT)

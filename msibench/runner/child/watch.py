@@ -174,7 +174,10 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
         timings={**numbers(result.get("timings"), at_most=wall), "wall": wall},
         peaks=peaks,
         report=result["report"] if isinstance(result.get("report"), dict) else {},
-        provenance={"sandbox": job.sandbox},
+        provenance={
+            "sandbox": job.sandbox,
+            **({} if has_begun or status is not Status.CANCELLED else {"cancelled_by": "system"}),
+        },
     )
 
 

@@ -266,4 +266,3 @@ def _enter(facts: dict[str, Any], command: list[str]) -> int:
         return in_child(run)
 
     return in_child(init)
-
