@@ -35,7 +35,7 @@ PLACES = {
     "the board": "import msibench.leaderboard.render as r; r.write_leaderboard = slow",
     "a computation that holds no interpreter lock": (
         "import ctypes, msibench.leaderboard.render as r\n"
-        "def deep(*a): mark.touch(); ctypes.CDLL(None).usleep(100_000_000)\n"
+        "def deep(*a, **k): mark.touch(); ctypes.CDLL(None).usleep(100_000_000)\n"
         "r.write_leaderboard = deep"
     ),
 }
@@ -127,8 +127,7 @@ def test_handlers_are_restored():
     with _stop.orderly():
         assert [signal.getsignal(number) for number in numbers] != before
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(5)
+            signal.raise_signal(signal.SIGINT)
     assert [signal.getsignal(number) for number in numbers] == before
     assert signal.set_wakeup_fd(-1) == -1
 

@@ -184,7 +184,7 @@ class HoardsMemory:
             descriptor = os.open("/", os.O_RDONLY)
         else:
             descriptor = os.open(f"{self.where}/hoard", os.O_RDWR | os.O_CREAT)
-            os.unlink(f"{self.where}/hoard")
+            Path(f"{self.where}/hoard").unlink()
         for _ in range(self.mib):
             os.write(descriptor, block)
         time.sleep(30)
