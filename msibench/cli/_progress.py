@@ -57,7 +57,7 @@ class JsonLines:
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
-        click.echo(json.dumps(asdict(event), sort_keys=True, ensure_ascii=False))
+        click.echo(json.dumps(asdict(event), sort_keys=True))
 
 
 class Lines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import importlib
 import io
@@ -46,6 +47,13 @@ PLACE = {
     errno.EISDIR, errno.ENOTDIR, errno.ELOOP,
 }  # fmt: skip
 """Errors of the system that say something about a place that was named, and nothing about msibench."""
+
+
+PLAINER = {
+    "µ": "u", "μ": "u", "±": "+-", "×": "x", "–": "-", "—": "-", "…": "...", "↓": "v", "↑": "^",
+    "→": "->", "≤": "<=", "≥": ">=", "²": "2", "σ": "s", "“": '"', "”": '"', "’": "'",
+}  # fmt: skip
+"""What is written where a console has no such sign; a question mark for any other."""
 
 
 class Commands(click.Group):
@@ -125,8 +133,25 @@ def _refuse_unwritable(arguments: list[str]) -> None:
             raise click.UsageError(f"{word!r} holds a NUL character")
 
 
+def plainer(error: UnicodeError) -> tuple[str, int]:
+    """Put signs that a console's encoding has not into plainer ones; an error handler of codecs."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    unknown = error.object[error.start : error.end]
+    return "".join(PLAINER.get(sign, "?") for sign in unknown), error.end
+
+
+def _never_fail_to_print() -> None:
+    """Let output lose signs rather than a run its result where the console is not Unicode."""
+    codecs.register_error("msibench.plainer", plainer)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="msibench.plainer")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors made on purpose become one message and their exit code."""
+    _never_fail_to_print()
     show = "--traceback" in (arguments if arguments is not None else sys.argv)
     try:
         _refuse_unwritable(sys.argv[1:] if arguments is None else arguments)
