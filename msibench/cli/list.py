@@ -99,6 +99,7 @@ def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
             {
                 "metric": spec.name,
                 "version": spec.version,
+                "asks": spec.question,
                 "better": {"higher": "higher", "lower": "lower", "one": "nearer 1"}[spec.direction],
                 "needs": ", ".join(sorted({*spec.needs, *spec.weights})),
                 "title": spec.title,

@@ -10,6 +10,7 @@ import click
 from msibench.cli._planning import planned, planning_options, statuses
 from msibench.cli._progress import listener, stopped_by_signals
 from msibench.cli._shared import catalogue, comma_list, open_store, results_option
+from msibench.cli._values import size_in_gib, time_in_s
 
 if TYPE_CHECKING:
     from msibench.runner.events import RunSummary
@@ -34,9 +35,21 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads of each cell (default: its share)."
 )
-@click.option("--timeout", type=float, help="Seconds that one cell may take.")
-@click.option("--memory", type=float, help="GiB that one cell may use.")
-@click.option("--disk", type=float, help="GiB that one cell may write into its folder.")
+@click.option(
+    "--timeout",
+    type=time_in_s,
+    metavar="TIME",
+    help="Time that one cell may take: 600 (s), 10m, 2h.",
+)
+@click.option(
+    "--memory", type=size_in_gib, metavar="SIZE", help="Memory that one cell may use: 4 (GiB), 2GB."
+)
+@click.option(
+    "--disk",
+    type=size_in_gib,
+    metavar="SIZE",
+    help="What one cell may write into its folder: 4 (GiB), 5GB.",
+)
 @click.option("--retry", help="Statuses to run again, e.g. failed,timeout.")
 @click.option(
     "--executor", default="local", show_default=True, help="Where cells run: local, slurm."

@@ -15,6 +15,11 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         regions=("image",),
         needs=frozenset({"low"}),
         title="Error of the prediction degraded again, relative to the low image",
+        label="consistency",
+        digits=4,
+        question="trust",
+        explanation="Does the prediction, made coarse again, give back what was measured?",
+        undefined=("the low image is zero: there is nothing to be consistent with",),
     ),
     MetricSpec(
         name="consistency_noise",
@@ -28,6 +33,10 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         unit="σ",
         needs=frozenset({"low", "counts"}),
         title="Error of the prediction degraded again, in units of counting noise",
+        label="consistency (noise units)",
+        question="trust",
+        explanation="The same in units of counting noise: about 1 is as good as the data.",
+        undefined=("the low image is zero: there is nothing to be consistent with",),
     ),
     MetricSpec(
         name="off_tissue",
@@ -39,6 +48,13 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         regions=("image",),
         needs=frozenset({"truth", "mask"}),
         title="Share of the predicted intensity off the tissue",
+        label="off tissue",
+        question="trust",
+        explanation="How much of the predicted intensity lies off the tissue?",
+        undefined=(
+            "the prediction is zero everywhere",
+            "no tissue mask is on record",
+        ),
     ),
     MetricSpec(
         name="conservation",
@@ -50,6 +66,10 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         regions=("image",),
         needs=frozenset({"low"}),
         title="Total intensity over that of the low image",
+        label="conservation",
+        question="trust",
+        explanation="Is the total intensity kept? 1 is kept.",
+        undefined=("the low image holds no intensity",),
     ),
     MetricSpec(
         name="frc",
@@ -63,6 +83,14 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         unit="µm",
         title="Effective resolution: Fourier ring correlation with the truth at 1/7",
         citation="Saxton and Baumeister, J. Microsc. 127 (1982) 127-138",
+        label="resolution (µm)",
+        question="trust",
+        explanation="Effective resolution: the period at which it stops agreeing with the truth.",
+        undefined=(
+            "the truth is constant: it has no structure to resolve",
+            "the pixel size is not on record",
+            "an edge is shorter than 4 pixels",
+        ),
     ),
     MetricSpec(
         name="band_power",
@@ -73,6 +101,13 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         each_ion_alone=True,
         regions=("image",),
         title="Power above the low image's Nyquist frequency over that of the truth",
+        label="band power",
+        question="trust",
+        explanation="Detail finer than the coarse pixels, over that of the truth; above 1: too much.",
+        undefined=(
+            "the truth has no power above the low image's Nyquist frequency",
+            "the grid is not finer than the low image's",
+        ),
     ),
     MetricSpec(
         name="guide_leakage",
@@ -84,6 +119,10 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         regions=("image",),
         needs=frozenset({"truth", "low", "guide"}),
         title="Share of the added detail that follows the guide where the truth does not",
+        label="guide leakage",
+        question="trust",
+        explanation="How much of the added detail follows the guide where the truth does not?",
+        undefined=("neither prediction nor truth has detail beyond the interpolated low image",),
     ),
     MetricSpec(
         name="uncharted_leakage",
@@ -96,6 +135,10 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         regions=("image",),
         needs=frozenset({"truth", "low", "guide", "uncharted"}),
         title="Share of the added detail that follows structures known to have no counterpart",
+        label="uncharted leakage",
+        question="trust",
+        explanation="How much follows structures that are known to have no counterpart?",
+        undefined=("neither prediction nor truth has detail beyond the interpolated low image",),
     ),
     MetricSpec(
         name="spectral_angle",
@@ -107,6 +150,13 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         unit="°",
         title="Mean angle between predicted and measured spectra",
         citation="Kruse et al., Remote Sens. Environ. 44 (1993) 145-163",
+        label="spectral angle (°)",
+        question="trust",
+        explanation="Angle between predicted and measured spectra.",
+        undefined=(
+            "an angle needs at least two ion images",
+            "no pixel of the truth holds any intensity",
+        ),
     ),
     MetricSpec(
         name="colocalisation",
@@ -117,6 +167,13 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         regions=("image",),
         title="Mean change of an ion's colocalisation with the others",
         citation="Ovchinnikova et al., Bioinformatics 36 (2020) 3215-3224",
+        label="colocalisation change",
+        question="trust",
+        explanation="How much are relations between ions changed?",
+        undefined=(
+            "colocalisation needs at least two ion images",
+            "the truth keeps no pixel above its median after the median filter",
+        ),
     ),
     MetricSpec(
         name="noise_ceiling_psnr",
@@ -128,6 +185,13 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         regions=("image",),
         unit="dB",
         title="PSNR that the noise-free signal would get against this truth",
+        label="noise ceiling, PSNR (dB)",
+        question="ceiling",
+        explanation="PSNR of the noise-free signal: nobody can be expected to beat it.",
+        undefined=(
+            "no noise could be estimated: the finest wavelet coefficients are 0",
+            "psnr of the signal against this truth is undefined",
+        ),
     ),
     MetricSpec(
         name="noise_ceiling_ssim",
@@ -138,6 +202,13 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         params={"metric": "ssim"},
         regions=("image",),
         title="SSIM that the noise-free signal would get against this truth",
+        label="noise ceiling, SSIM",
+        question="ceiling",
+        explanation="SSIM of the noise-free signal.",
+        undefined=(
+            "no noise could be estimated: the finest wavelet coefficients are 0",
+            "ssim of the signal against this truth is undefined",
+        ),
     ),
     MetricSpec(
         name="neighbour_psnr",
@@ -149,6 +220,10 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         regions=("image",),
         unit="dB",
         title="PSNR of a predictor that sees the eight true neighbours of each pixel",
+        label="neighbour, PSNR (dB)",
+        question="ceiling",
+        explanation="PSNR of a predictor that sees the eight true neighbours of each pixel.",
+        undefined=("every pixel equals its neighbours: the ratio is infinite",),
     ),
 )
 """Measures of trust, in the order in which pages list them."""
