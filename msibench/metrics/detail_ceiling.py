@@ -14,18 +14,12 @@ from numpy.typing import NDArray
 
 from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.arrays import NOT_FINITE, Floats, finite_images, first_reason
-from msibench.metrics.detail import NO_DETAIL, NO_SPLIT, Splitter, split_error
+from msibench.metrics.detail import Splitter, split_error
+from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT
 from msibench.metrics.noise_ceiling import noise_map
 
-SOURCES = (
-    "exact: the noise-free signal, scaled by the coarse counts",
-    "measured: a repeat with noise of its own",
-    "measured: a repeat that shares some noise, an upper bound",
-    "count thinning: binomial halves",
-    "estimates: spatial nugget and wavelet MAD",
-)
-"""What the numbers of `detail_ceiling_source` stand for."""
 EXACT, REPEATED, BOUNDED, THINNED, ESTIMATED = range(5)
+"""Places in `CEILING_SOURCES`."""
 DRAWS = 4
 LARGEST_RATIO = 1.25
 """Of two repeats' difference in what the low image fixes over that in what it does not, per degree of
@@ -168,7 +162,9 @@ def detail_ceiling(evaluation: Evaluation) -> list[Ceiling]:
     truth, split = evaluation.truth.values.astype(np.float64), evaluation.split
     found = []
     for channel, image in enumerate(truth):
-        if not np.isfinite(image).all():
+        if (
+            not split_error(image, image, protocol=split).wanted > 0
+        ):  # NaN where a pixel is not finite
             found.append(Ceiling(float("nan"), float("nan"), ESTIMATED))
             continue
         if evaluation.noise_free is not None:
@@ -198,15 +194,11 @@ def evaluate(evaluation: Evaluation, *, end: End = "low") -> Scored:
     count = evaluation.truth.channels
     if evaluation.split is None:
         return Scored(np.full(count, np.nan), (NO_SPLIT,) * count)
-    truth = evaluation.truth.values.astype(np.float64)
-    wanted = split_error(truth, truth, protocol=evaluation.split).wanted
-    values = np.array(
-        [float(getattr(one, end)) for one in detail_ceiling(evaluation)], dtype=np.float64
-    )
-    nothing = ~(wanted > 0)
-    reasons = first_reason(
-        count, (~finite_images(truth), NOT_FINITE), (nothing | np.isnan(values), NO_DETAIL)
-    )
+    found = detail_ceiling(evaluation)
+    values = np.array([float(getattr(one, end)) for one in found], dtype=np.float64)
+    nothing = np.array([np.isnan(one.low) for one in found])
+    finite = finite_images(evaluation.truth.values.astype(np.float64))
+    reasons = first_reason(count, (~finite, NOT_FINITE), (nothing, NO_DETAIL))
     return Scored(np.where(nothing, np.nan, values), reasons)
 
 
@@ -215,11 +207,11 @@ def _measured(
 ) -> tuple[float, int]:
     """Return what a repeat or the counts tell, and which; NaN where neither does."""
     if evaluation.repeat is not None and np.isfinite(evaluation.repeat[channel]).all():
-        value = ceiling_of_repeat(
-            image, evaluation.repeat[channel].astype(np.float64), split=split
-        )
+        value = ceiling_of_repeat(image, evaluation.repeat[channel].astype(np.float64), split=split)
         if np.isfinite(value):
-            return value, BOUNDED if evaluation.repeat_shares else REPEATED
+            return value, BOUNDED if "".join(
+                evaluation.repeat_shares[channel : channel + 1]
+            ) else REPEATED
     counts = evaluation.counts_per_unit
     ions = float("nan") if counts is None else float(counts[channel])
     if np.isfinite(ions) and ions > 0:
