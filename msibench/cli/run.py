@@ -76,7 +76,7 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 @results_option
 def command(**options: Any) -> int:
     """Run TRACK (default: quickstart), or your own section, and write its leaderboard."""
-    from msibench.run import run_track
+    from msibench.run_track import run_track
     from msibench.runner.child.sandbox.command import AUTO, NONE, choose_sandbox
     from msibench.runner.options import RunOptions
 
