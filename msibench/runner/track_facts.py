@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from msibench.contracts.method import CONSISTENT
 from msibench.datasets import Card
 from msibench.plugin_manager import Catalogue
 from msibench.results.index import identity
@@ -60,7 +61,9 @@ def track_facts(plan: Plan, catalogue: Catalogue) -> dict[str, Any]:
                 "control": cell.spec.control,
                 "config": dict(cell.competitor.config),
                 "sources": dict(cell.spec.sources),
-                "plugin": catalogue.owner.get(("method", cell.spec.name), "single file"),
+                "plugin": catalogue.owner.get(
+                    ("method", cell.spec.name.removesuffix(CONSISTENT)), "single file"
+                ),
             }
             for cell in plan.cells
         },
