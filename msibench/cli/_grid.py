@@ -157,6 +157,8 @@ def evaluate_grid(
             stop=stop,
             listen=listen,
         )
+    if summary.stopped:
+        raise KeyboardInterrupt
     assert summary.rows is not None
     labels = tuple(variant.name for variant in variants)
     scheme, missing = scheme_for(summary.rows)

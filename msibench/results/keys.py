@@ -170,6 +170,13 @@ def difference(old: object, new: object) -> list[str]:
     ]
 
 
+def package_folders(target: str) -> list[Path]:
+    """Return the folders of the package that a target lies in; none for a single file."""
+    module = target.rpartition(":")[0]
+    package = module.partition(".")[0]
+    return [] if module.endswith(".py") else [folder / package for folder in _folders(package)]
+
+
 def _folders(package: str) -> list[Path]:
     """Return the folders that a top-level package or module is found in."""
     importlib.invalidate_caches()

@@ -55,6 +55,15 @@ def test_a_checkpoint_becomes_a_method_and_its_record_says_what_it_is(tmp_path, 
     assert method.report()["weights_sha256"] == spec.weights[0].sha256
 
 
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "model.", "netG."]
+)
+def test_prefixes_of_training_do_not_hide_the_architecture(tmp_path, prefix):
+    path = tmp_path / "NET.SAFETENSORS"
+    save_file({f"{prefix}{name}": tensor for name, tensor in rrdb_state().items()}, path)
+    assert method_of(path).upscale(problem()).shape == (2, 80, 68)
+
+
 def test_the_result_is_spandrels_own(tmp_path):
     path = tmp_path / "net.safetensors"
     save_file(rrdb_state(), path)
