@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from msibench.errors import ConfigurationError, DataError, MissingDataError
 from msibench.image import MSImage
+from msibench.stand_ins import stand_in
 
 if TYPE_CHECKING:
     from msibench.io.imzml.grid import Duplicates
@@ -131,6 +132,8 @@ def kind_of(path: Path) -> str:
         raise MissingDataError(f"{path} does not exist; check the path of the section.")
     if path.is_dir():
         raise DataError(f"{path} is a folder; expected one file: {', '.join(sorted(SUFFIXES))}.")
+    if instead := stand_in(path):
+        raise DataError(f"{path.name} {instead}.")
     if known is not None:
         return known
     with path.open("rb") as file:

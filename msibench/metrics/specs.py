@@ -19,7 +19,7 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="ssim",
-        version=1,
+        version=2,
         target="msibench.metrics.ssim:ssim",
         direction="higher",
         title="Structural similarity (Wang 2004)",

@@ -195,7 +195,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="noise_ceiling_ssim",
-        version=2,
+        version=3,
         target="msibench.metrics.noise_ceiling:evaluate",
         direction="higher",
         kind="contextual",
