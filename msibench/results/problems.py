@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,10 @@ class Staged:
     notes: tuple[str, ...]
     digest: str
     """sha256 of ``section.h5``; empty where it was not asked for."""
+    repeats: Mapping[int, tuple[int, str]] = field(default_factory=dict)
+    """Channel → the channel that measures the same again, and the noise that the two share."""
+    again: NDArray[np.float32] | None = None
+    """Those second measurements, ``(channel, row, column)``, where they are not in `truth`."""
 
     @property
     def protocol(self) -> DegradationProtocol:
@@ -71,7 +75,29 @@ class Staged:
             scale=self.scale[group],
             counts_per_unit=cut(self.counts_per_unit),
             noise_free=cut(self.noise_free),
+            again=self.second_measurement(group),
+            repeats={
+                place: self.repeats[channel]
+                for place, channel in enumerate(range(len(self.scale))[group])
+                if channel in self.repeats
+            },
         )
+
+    def second_measurement(self, group: slice) -> NDArray[np.float32] | None:
+        """Return some channels as they were measured again, NaN where they were not.
+
+        None where the section has no second measurement at all.
+        """
+        if self.again is not None:
+            return self.again[group]
+        if not self.repeats or self.truth is None:
+            return None
+        chosen = range(self.truth.channels)[group]
+        values = np.full((len(chosen), *self.truth.shape), np.nan, dtype=np.float32)
+        for place, channel in enumerate(chosen):
+            if channel in self.repeats:
+                values[place] = self.truth.values[self.repeats[channel][0]]
+        return values
 
 
 class SectionFile:
@@ -150,6 +176,9 @@ def load_staged(folder: Path, digest: str | None = None) -> Staged:
             uncharted=arrays.get("uncharted"),
             notes=tuple(map(str, facts["notes"])),
             digest=sha256_of(path) if digest is None else digest,
+            repeats={
+                int(one): (int(two), str(what)) for one, two, what in facts.get("repeats", ())
+            },
         )
     except MSIBenchError:
         raise

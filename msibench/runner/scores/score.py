@@ -164,6 +164,10 @@ def evaluation_of(prediction: NDArray[np.float32], staged: Staged, *, seed: int 
         counts_per_unit=staged.counts_per_unit,
         noise_free=staged.noise_free,
         uncharted=staged.uncharted,
+        repeat=staged.second_measurement(slice(None)),
+        repeat_shares=tuple(
+            staged.repeats.get(channel, (channel, ""))[1] for channel in range(len(prediction))
+        ),
         seed=seed,
     )
 
