@@ -19,10 +19,10 @@ from msibench.degradation import protocol
 from msibench.errors import MSIBenchError
 from msibench.results.index import identity
 from msibench.results.keys import digest_of, plain
+from msibench.results.problems import Staged
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION
 from msibench.runner.plan import KEY_SCHEMA, key_of
-from msibench.runner.problems.stage import Staged
 from msibench.runner.scores.score import score_keys
 
 

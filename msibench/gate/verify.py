@@ -22,6 +22,7 @@ from msibench.gate.labels import (
 from msibench.results.arrays import read_arrays
 from msibench.results.files import sha256_of
 from msibench.results.index import TrackIndex
+from msibench.results.problems import SECTION, Staged
 from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import REMEDY, CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION, RECORD, Store
@@ -30,7 +31,6 @@ from msibench.results.verification import (
     drop_verification,
     keep_verification,
 )
-from msibench.runner.problems.stage import SECTION, Staged
 from msibench.runner.problems.staged_files import REMEDY as STAGE_REMEDY
 from msibench.runner.problems.staged_files import staged_fault
 from msibench.runner.scores.record import load_staged_once

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from msibench.contracts.method import CONSISTENT
 from msibench.errors import PluginError
 
 ARITHMETIC = ("numpy", "scipy", "torch")
@@ -116,6 +117,8 @@ def code_digests(target: str) -> Mapping[str, str]:
         own = _package_sources(module.partition(".")[0])
     needed = dict(own)
     waiting = {name for source in own.values() for name in _core_imports(source)}
+    if target.endswith(CONSISTENT):
+        waiting.add("msibench.training.consistent_twin")
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()
