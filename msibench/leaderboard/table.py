@@ -47,8 +47,8 @@ def leaderboard_table(
         (
             merged["method"],
             -merged.get("composite", pd.Series(np.nan, merged.index)).fillna(-np.inf),
-            merged["rank"].astype("float64").fillna(np.inf)
-            if "rank" in merged
+            (merged["rank_reason"] != "").to_numpy()
+            if "rank_reason" in merged
             else np.zeros(len(merged)),
             merged["protocol"],
         )
