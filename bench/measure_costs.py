@@ -288,6 +288,7 @@ def in_context(spec: Any, options: argparse.Namespace) -> Cost:
         low=MSImage(low, mz, pixel_size_um=10.0 * FACTOR),
         factor=FACTOR,
         degrade=protocol("area-x4@1").degrade,
+        split=protocol("area-x4@1").split,
         guide=GuideImage(guide, pixel_size_um=10.0),
         counts_per_unit=np.full(ions, 1000.0),
         noise_free=truth,

@@ -101,6 +101,7 @@ def inputs(side: int) -> Any:
         low=MSImage(low, np.array([500.0])),
         factor=4,
         degrade=protocol("area-x4@1").degrade,
+        split=protocol("area-x4@1").split,
         guide=GuideImage(np.broadcast_to(truth, (3, *shape)).copy()),
         counts_per_unit=np.array([1000.0]),
         uncharted=truth[0],

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from msibench.leaderboard.board import Board
 from msibench.leaderboard.page import make_page
 from msibench.leaderboard.page_parts import FOLDER, write_parts
 from msibench.leaderboard.render import leaderboard_files
@@ -65,7 +66,7 @@ def simulated_rows(sections=SECTIONS, ions=IONS, methods=METHODS, seed=0):
 def board():
     track = Track(name="simulated", entries=(), problems=(), metrics=tuple(METRICS))
     rows = simulated_rows()
-    return Collected(rows, {}), track, TrackIndex()
+    return Board(Collected(rows, {}), track, TrackIndex())
 
 
 def timed(benchmark, function):
@@ -80,21 +81,22 @@ def timed(benchmark, function):
 
 
 def test_table_of_450000_images(benchmark, board):
-    collected, track, _ = board
-    table = timed(benchmark, lambda: leaderboard_table(collected.rows, track))
+    table = timed(benchmark, lambda: leaderboard_table(board.rows, board.track))
     benchmark.extra_info["methods"] = len(table)
     print(f"\ntable: {benchmark.extra_info}")
 
 
 def test_files_of_450000_images(benchmark, board):
-    files = timed(benchmark, lambda: leaderboard_files(*board))
+    files = timed(
+        benchmark, lambda: leaderboard_files(Board(board.collected, board.track, board.index))
+    )
     benchmark.extra_info["bytes"] = {name: len(content) for name, content in files.items()}
     print(f"\nfiles: {benchmark.extra_info}")
 
 
 def test_page_of_450000_images(benchmark, board, tmp_path):
-    cells = [{"cell": name, "status": "ok"} for name in board[0].rows["cell"].unique()]
-    text, parts, _ = timed(benchmark, lambda: make_page(*board, cells, [], []))
+    cells = [{"cell": name, "status": "ok"} for name in board.rows["cell"].unique()]
+    text, parts, _ = timed(benchmark, lambda: make_page(board, cells, []))
     write_parts(tmp_path / FOLDER, parts, cells)
     (tmp_path / "index.html").write_text(text, encoding="utf-8")
     files = list((tmp_path / FOLDER).iterdir())

@@ -6,12 +6,14 @@ what the runner works on: the fine ion images and whatever is known beside them.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +68,20 @@ class MZSet:
     source: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """Two ion images of one substance, each measured with its own noise."""
+
+    mz: tuple[float, ...]
+    """The two, in Da."""
+    what: str = ""
+    """Why they show the same, e.g. ``"two isotopes of zinc"``."""
+    shared_noise: str = ""
+    """What the two measurements share beside the signal; a ceiling from them is then an upper bound."""
+    sections: tuple[str, ...] = ()
+    """Where it holds; empty: every section, to be tested before it is used."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Card:
     """What is known of a data set before any pixel is read."""
@@ -97,6 +113,7 @@ class Card:
     """The one factor of a data set without ground truth."""
     files: tuple[CardFile, ...] = ()
     mz_sets: Mapping[str, MZSet] = field(default_factory=dict)
+    repeats: tuple[Repeat, ...] = ()
     default_mz_set: str = "all"
     train: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
@@ -183,10 +200,11 @@ def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "")
             facts.pop("mz_sets", {"all": {}}), f"{where}, [mz_sets]"
         ).items()
     }
-    listed = facts.pop("files", [])
-    if not isinstance(listed, list | tuple):
-        raise ConfigurationError(f"{where}: files must be tables [[files]]")
-    files = tuple(CardFile(**_checked(value, CardFile, f"{where}, [[files]]")) for value in listed)
+    files = tuple(
+        CardFile(**_checked(value, CardFile, f"{where}, [[files]]"))
+        for value in _tables(facts, "files", where)
+    )
+    repeats = tuple(_repeat(value, where) for value in _tables(facts, "repeats", where))
     for file in files:
         check_plain_name(
             file.name, f"{where}: file name", folders=True, home="the data set's folder"
@@ -204,12 +222,22 @@ def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "")
         facts,
         Card,
         where,
-        skip={"folder", "files", "mz_sets", "train", "test", "reader", "local_files"},
+        skip={
+            "folder",
+            "files",
+            "repeats",
+            "mz_sets",
+            "train",
+            "test",
+            "reader",
+            "local_files",
+        },
     )
     return Card(
         **values,
         folder=folder,
         files=files,
+        repeats=repeats,
         mz_sets=mz_sets,
         train=named.get("train", ()),
         test=named.get("test", ()),
@@ -221,7 +249,9 @@ def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "")
 def find_file(card: Card, file: CardFile, *, verify: bool = True) -> Path:
     """Return where a file of a data set lies, its sha256 verified.
 
-    Looked for in ``MSIBENCH_MIRROR``, then among the downloaded files.
+    Looked for beside the card, in ``MSIBENCH_MIRROR``, then among the downloaded files, and after that as
+    ``<name>.gz`` in the same places: of a gzipped copy the sha256 of its contents counts. `open_unpacked`
+    reads either.
 
     Raises
     ------
@@ -230,26 +260,59 @@ def find_file(card: Card, file: CardFile, *, verify: bool = True) -> Path:
     IntegrityError
         If its sha256 is not the card's.
     """
-    candidates = (
-        card.local_files.get(file.name),
-        find_in_mirror(Path(card.name) / file.name),
-        download_folder(card) / file.name,
-    )
-    path = next((found for found in candidates if found is not None and found.is_file()), None)
+    path = card.local_files.get(file.name)
+    if path is None or not path.is_file():
+        path = _place_of(card, file.name) or _place_of(card, f"{file.name}.gz")
     if path is None:
         how = file.how or f"fetch it with: msibench fetch {card.name}"
         raise MissingDataError(
-            f"Data set {card.name!r} needs {file.name!r}, which is neither in MSIBENCH_MIRROR "
-            f"(<mirror>/{card.name}/{file.name}) nor downloaded; {how}"
+            f"Data set {card.name!r} needs {file.name!r}, which is neither beside its card, nor in "
+            f"MSIBENCH_MIRROR (<mirror>/{card.name}/{file.name}), nor downloaded; {how}"
         )
     if verify and file.sha256:
-        found_digest = file_digest(path)
+        packed = path.suffix == ".gz" and not file.name.endswith(".gz")
+        found_digest = _digest_inside(path, file) if packed else file_digest(path)
         if found_digest != file.sha256:
             raise IntegrityError(
                 f"{path} has sha256 {found_digest}, the card of {card.name!r} says {file.sha256}: "
                 "the file is damaged or of another version. Delete it and fetch it again."
             )
     return path
+
+
+def open_unpacked(path: Path) -> TextIO:
+    """Open a text file (UTF-8), gzipped if its name ends in ``.gz``; line ends stay as they are."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="")
+    return path.open(encoding="utf-8", newline="")
+
+
+def _place_of(card: Card, name: str) -> Path | None:
+    """Return where a file of this name lies; no link is followed out of the card's own folder."""
+    beside = card.folder / name
+    candidates = (
+        beside if beside.resolve().is_relative_to(card.folder.resolve()) else None,
+        find_in_mirror(Path(card.name) / name),
+        download_folder(card) / name,
+    )
+    return next((found for found in candidates if found is not None and found.is_file()), None)
+
+
+def _digest_inside(path: Path, file: CardFile) -> str:
+    """Return the sha256 of what a gzipped copy holds, read no further than the card's size."""
+    digest, length = hashlib.sha256(), 0
+    try:
+        with gzip.open(path) as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+                length += len(block)
+                if file.size is not None and length > file.size:
+                    break
+    except (OSError, EOFError, zlib.error) as error:
+        raise IntegrityError(
+            f"{path} is a damaged gzip file ({error}): delete it and fetch it again"
+        ) from error
+    return digest.hexdigest()
 
 
 def download_folder(card: Card) -> Path:
@@ -343,6 +406,22 @@ def _checked(
     if missing := required - table.keys():
         raise ConfigurationError(f"{where}: missing {', '.join(sorted(missing))}")
     return check_types(table, kind, where)
+
+
+def _tables(facts: dict[str, Any], key: str, where: str) -> list[Any] | tuple[Any, ...]:
+    """Take a list of tables out of a card."""
+    listed = facts.pop(key, [])
+    if not isinstance(listed, list | tuple):
+        raise ConfigurationError(f"{where}: {key} must be tables [[{key}]]")
+    return listed
+
+
+def _repeat(table: Mapping[str, Any], where: str) -> Repeat:
+    where = f"{where}, [[repeats]]"
+    repeat = Repeat(**_checked(table, Repeat, where))
+    if len(repeat.mz) != 2 or repeat.mz[0] == repeat.mz[1]:
+        raise ConfigurationError(f"{where}: mz must be two different m/z, got {list(repeat.mz)}")
+    return repeat
 
 
 def _read_plain(card: Card, section: str, mz_set: MZSet, lazily: bool) -> Section:

@@ -1,8 +1,8 @@
 """A local copy of public data and weights, so that nothing has to be downloaded twice.
 
 ``MSIBENCH_MIRROR`` names a folder laid out as ``<mirror>/<data set>/<file>``, or one that holds such
-folders under ``data/``, ``weights/`` and so on. Without it, ``../shared`` beside the checkout is
-taken when it is there.
+folders under ``data/``, ``weights/`` and so on; several, best first, as in ``PATH``. Without it,
+``../shared`` beside the checkout is taken when it is there.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ def mirror_roots() -> tuple[Path, ...]:
     """Return the folders in which mirrored files may lie, best first; empty without a mirror."""
     named = os.environ.get("MSIBENCH_MIRROR")
     if named is not None:
-        root = Path(named).expanduser()
+        roots = [Path(part).expanduser() for part in named.split(os.pathsep) if part.strip()]
     else:
         checkout = Path(__file__).resolve().parents[1]
         beside = (checkout.parent / "shared", Path.cwd().parent / "shared")
-        root = next((path for path in beside if (path / "data").is_dir()), beside[0])
-    if not named and not root.is_dir():
-        return ()
+        roots = [next((path for path in beside if (path / "data").is_dir()), beside[0])]
     return tuple(
-        path for path in (root, root / "data", root / "weights", root / "oracles") if path.is_dir()
+        path
+        for root in roots
+        for path in (root, root / "data", root / "weights", root / "oracles")
+        if path.is_dir()
     )
 
 

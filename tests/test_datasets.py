@@ -1,4 +1,5 @@
 import hashlib
+import os
 
 import numpy as np
 import pytest
@@ -171,3 +172,33 @@ def test_choosing_mz_keeps_their_order(toy):
     image = read_section(card, "a", "two").image
     np.testing.assert_array_equal(image.mz, [500.0, 400.0])
     assert image.values[0, 0, 0] == 30
+
+
+def test_several_mirrors_are_searched_in_their_order(toy, tmp_path, monkeypatch):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for mirror in (first, second):
+        (mirror / "data" / "toy").mkdir(parents=True)
+    (tmp_path / "toy" / "a.npz").rename(second / "data" / "toy" / "a.npz")
+    monkeypatch.setenv("MSIBENCH_MIRROR", os.pathsep.join([str(first), str(second)]))
+    assert find_file(toy, toy.files[0]) == second / "data" / "toy" / "a.npz"
+    (first / "toy").mkdir()
+    (first / "toy" / "a.npz").write_bytes((second / "data" / "toy" / "a.npz").read_bytes())
+    assert find_file(toy, toy.files[0]) == first / "toy" / "a.npz"
+
+
+def test_a_file_beside_its_card_is_found_before_any_mirror(toy, tmp_path, monkeypatch):
+    (tmp_path / "a.npz").write_bytes((tmp_path / "toy" / "a.npz").read_bytes())
+    assert find_file(toy, toy.files[0]) == tmp_path / "a.npz"
+    monkeypatch.setenv("MSIBENCH_MIRROR", "")
+    assert read_section(toy, "a").image.channels == 2
+
+
+def test_a_link_beside_a_card_leads_nowhere_else(toy, tmp_path):
+    card = card_from_table(
+        table(files=[{"name": "a.npz", "role": "section", "section": "a"}]),
+        folder=tmp_path / "cards",
+    )
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "secret.npz").write_bytes(b"of another")
+    (tmp_path / "cards" / "a.npz").symlink_to(tmp_path / "secret.npz")
+    assert find_file(card, card.files[0]) == tmp_path / "toy" / "a.npz"

@@ -1,8 +1,12 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from msibench.errors import ConfigurationError, UnknownNameError
 from msibench.tracks import available_tracks, load_track, track_from_text
 
+ROOT = Path(__file__).parents[1]
 MINIMAL = """
 schema_version = 1
 name = "t"
@@ -29,7 +33,14 @@ def test_a_track_beside_the_working_folder_is_found(tmp_path, monkeypatch):
 def test_an_unknown_track_names_the_nearest(tmp_path):
     with pytest.raises(UnknownNameError, match="Did you mean 'quickstart'"):
         load_track("quickstat", places=(tmp_path,))
-    assert list(available_tracks(places=(tmp_path,))) == ["quickstart"]
+    assert set(available_tracks(places=(tmp_path,)).values()) == {None}
+
+
+def test_every_committed_track_ships_with_the_package(tmp_path):
+    committed = {path.parent.name: path for path in ROOT.glob("leaderboards/*/track.toml")}
+    assert set(available_tracks(places=(tmp_path,))) == {"quickstart", *committed}
+    for name, path in committed.items():
+        assert load_track(name, places=(tmp_path,)) == replace(load_track(str(path)), folder=None)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ HERE = Path(__file__).parent
 READERS = {
     "bladder": "reader.py:read",
     "deepfere-fetal-brain": "reader.py:read",
+    "her2-tumour": "spot_tables.py:read",
+    "laicpms-prostate": "laser_tables.py:read",
     "phantom": "reader.py:read",
 }
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from msibench.contracts.method import MethodSpec
     from msibench.datasets import Card
     from msibench.plugin_manager import Catalogue
-    from msibench.results.store import Store
     from msibench.runner.events import Event, RunSummary
-    from msibench.runner.plan import Plan
     from msibench.tracks import Track
 
 CONTROL = "bicubic"
@@ -74,6 +72,7 @@ def evaluate_grid(
     given_weights: tuple[Path, ...] = (),
     device: str = "cpu",
     jobs: int = 1,
+    stop: threading.Event | None = None,
     listen: Callable[[Event], None] | None = None,
 ) -> Evaluation:
     """Run all finished trainings in `out` on held-out sections and write their leaderboard.
@@ -102,6 +101,8 @@ def evaluate_grid(
         Files or folders in which to look for the method's own weights first.
     device, jobs
         As of ``msibench run``.
+    stop
+        When set, the evaluation ends; what is stored stays.
     listen
         Told of every cell.
 
@@ -110,10 +111,12 @@ def evaluate_grid(
     ConfigurationError
         If there is no finished training, or no data set has a test section.
     """
+    from msibench.leaderboard.overview import scheme_for, write_overview
+    from msibench.results.index import index_path
     from msibench.results.store import Store
+    from msibench.run import run_track
     from msibench.runner.options import RunOptions
     from msibench.runner.plan import make_plan
-    from msibench.runner.supervisor import Supervisor
     from msibench.training.variants import method_from_training
 
     records = finished_trainings(out, spec.name)
@@ -135,60 +138,39 @@ def evaluate_grid(
             raise ConfigurationError(
                 f"none of {', '.join(cards)} has a test section; name another --dataset"
             )
-        supervisor = Supervisor(
-            store,
+        # Trainings that were deleted since the last evaluation must not come back out of the index.
+        index_path(store, track.name).unlink(missing_ok=True)
+        summary = run_track(
+            track,
             catalogue,
+            store,
             RunOptions(
                 jobs=jobs,
                 executor_options={"cuda": device.startswith("cuda")},
                 given_weights=places,
             ),
-            listen,
+            plan=plan,
+            folder=out / LEADERBOARD,
+            choose_scheme=lambda rows: scheme_for(rows)[0],
+            rebuild=f"msibench finetune {spec.name} --out {out.resolve().name} --evaluate-only",
+            page=False,
+            stop=stop,
+            listen=listen,
         )
-        with _stopped_by_signals(supervisor.stop):
-            summary = supervisor.run(plan)
+    assert summary.rows is not None
     labels = tuple(variant.name for variant in variants)
-    again = f"msibench finetune {spec.name} --out {out.resolve().name} --evaluate-only"
-    start = spec.name if ready else ""
-    track = _write(plan, store, catalogue, out / LEADERBOARD, labels, start, again)
-    return Evaluation(summary=summary, track=track, variants=labels, folder=out / LEADERBOARD)
-
-
-def _write(
-    plan: Plan,
-    store: Store,
-    catalogue: Catalogue,
-    folder: Path,
-    variants: tuple[str, ...],
-    start: str,
-    rebuild: str,
-) -> Track:
-    """Write everything that the store says of the grid, and return the track with its scheme."""
-    from msibench.leaderboard.overview import scheme_for, write_overview
-    from msibench.leaderboard.render import write_leaderboard
-    from msibench.leaderboard.rows import collect
-    from msibench.results.files import write_atomically
-    from msibench.results.index import TrackIndex, update_index
-    from msibench.runner.scores.rescore import rescore
-    from msibench.runner.track_facts import index_cells, track_facts
-    from msibench.tracks import track_as_text
-
-    metrics = [catalogue.metric(name) for name in plan.track.metrics]
-    rescore(store, [cell.key for cell in plan.cells], metrics)
-    cells = index_cells(plan.cells)
-    scheme, missing = scheme_for(collect(store, TrackIndex(cells)).rows)
-    track = replace(plan.track, scheme=scheme)
-    # Trainings that were deleted since the last evaluation must not come back out of the index.
-    (store.root / "tracks" / f"{track.name}.json").unlink(missing_ok=True)
-    facts = {**track_facts(replace(plan, track=track), catalogue), "rebuild": rebuild}
-    update_index(store, track.name, cells, facts)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "track.toml", track_as_text(track))
-    collected = write_leaderboard(store, track, folder)
+    scheme, missing = scheme_for(summary.rows)
+    track = replace(track, scheme=scheme)
     write_overview(
-        collected.rows, track, store, folder, variants=variants, start=start, missing=missing
+        summary.rows,
+        track,
+        store,
+        out / LEADERBOARD,
+        variants=labels,
+        start=spec.name if ready else "",
+        missing=missing,
     )
-    return track
+    return Evaluation(summary=summary, track=track, variants=labels, folder=out / LEADERBOARD)
 
 
 def _track(
@@ -249,15 +231,3 @@ def _starting_weights(
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(path.resolve())
         yield bool(found) and not missing, (Path(place),)
-
-
-@contextmanager
-def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """End the children politely on Ctrl-C and on a request to terminate."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: stop()) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

@@ -102,6 +102,17 @@ def planned(options: dict[str, Any], found: Catalogue) -> Plan:
     return plan
 
 
+def statuses(text: str | None) -> frozenset[str]:
+    """Read ``--retry``: statuses, with commas between."""
+    from msibench.results.schema import Status
+
+    wanted = comma_list(text)
+    for name in wanted:
+        if name not in set(Status):
+            raise click.BadParameter(f"--retry takes statuses, {', '.join(Status)}; got {name!r}")
+    return frozenset(wanted)
+
+
 def as_arguments(options: Mapping[str, Any]) -> list[str]:
     """Return the planning options as arguments again, every path in full."""
     arguments = [] if options["track"] is None else [_track(options["track"])]

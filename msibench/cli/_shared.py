@@ -12,7 +12,6 @@ import click
 if TYPE_CHECKING:
     from msibench.plugin_manager import Catalogue
     from msibench.results.store import Store
-    from msibench.tracks import Track
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -44,11 +43,6 @@ def catalogue(*, strict: bool = False, with_metrics: bool = True) -> Catalogue:
     from msibench.metrics.specs import builtin_metrics
 
     return discover(strict=strict, builtin_metrics=builtin_metrics())
-
-
-def output_folder(track: Track, store: Store) -> Path:
-    """Return where a track's leaderboard goes: beside its file, or into the results folder."""
-    return track.folder or store.root / "leaderboards" / track.name
 
 
 def comma_list(text: str | None) -> tuple[str, ...]:

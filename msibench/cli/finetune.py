@@ -149,11 +149,10 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
 def _evaluate(spec: MethodSpec, out: Path, reader: _Reader, options: Mapping[str, Any]) -> int:
     """Run the finished trainings in `out` on held-out sections and say where the ranking is."""
     from msibench.cli._grid import evaluate_grid
-    from msibench.cli._progress import listener
+    from msibench.cli._progress import listener, stopped_by_signals
     from msibench.cli._shared import catalogue
-    from msibench.cli.run import _exit_code
 
-    with listener(events=False, quiet=False) as listen:
+    with listener(events=False, quiet=False) as listen, stopped_by_signals() as stop:
         done = evaluate_grid(
             spec,
             out,
@@ -165,6 +164,7 @@ def _evaluate(spec: MethodSpec, out: Path, reader: _Reader, options: Mapping[str
             given_weights=options["given"],
             device=options["device"],
             jobs=options["jobs"],
+            stop=stop,
             listen=listen,
         )
     counts = ", ".join(f"{count} {status}" for status, count in sorted(done.summary.counts.items()))
@@ -173,7 +173,7 @@ def _evaluate(spec: MethodSpec, out: Path, reader: _Reader, options: Mapping[str
         f"{done.summary.ran} run now, {done.summary.cached} were stored already"
     )
     click.echo(f"leaderboard: {done.folder / 'README.md'} (score: {done.track.scheme})")
-    return _exit_code(done.summary)
+    return done.summary.exit_code
 
 
 class _Reader:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from msibench.cli._shared import open_store, output_folder, results_option
+from msibench.cli._shared import open_store, results_option
 
 
 @click.command(
@@ -25,12 +25,13 @@ def command(
     track: str, results: Path | None, output: Path | None, pair: tuple[str, str] | None
 ) -> None:
     """Rebuild the leaderboard of TRACK; no plugin is asked and nothing is run."""
+    from msibench.leaderboard.board import board_folder
     from msibench.leaderboard.render import write_leaderboard
     from msibench.tracks import load_track
 
     chosen = load_track(track)
     store = open_store(results, create=False)
-    folder = output or output_folder(chosen, store)
+    folder = output or board_folder(chosen, store)
     collected = write_leaderboard(store, chosen, folder)
     if pair:
         from msibench.leaderboard.pair import pair_page

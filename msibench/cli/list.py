@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from msibench.cli._shared import catalogue
+from msibench.errors import MSIBenchError
+
+if TYPE_CHECKING:
+    from msibench.contracts.dataset import DatasetSpec
 
 KINDS = ("methods", "datasets", "metrics", "plugins", "tracks", "protocols", "schemes")
 
@@ -37,6 +42,24 @@ def command(kind: str, as_json: bool, strict_plugins: bool) -> None:
     if not console.is_terminal:
         console.width = 200  # a pipe has no width of its own
     console.print(table)
+
+
+def _dataset(spec: DatasetSpec) -> dict[str, object]:
+    """Return the line of one data set; a broken card costs its own line alone."""
+    from msibench.datasets import load_card
+
+    try:
+        card = load_card(spec)
+    except (MSIBenchError, OSError) as error:
+        why = f"broken card: {error}"
+        return {"data set": spec.name, "sections": 0, "tasks": "", "licence": "", "title": why}
+    return {
+        "data set": card.name,
+        "sections": len(card.sections),
+        "tasks": ", ".join(card.tasks),
+        "licence": card.licence,
+        "title": card.title,
+    }
 
 
 def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
@@ -70,19 +93,7 @@ def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
             for _, spec in sorted(found.methods.items())
         ]  # fmt: skip
     if kind == "datasets":
-        from msibench.datasets import load_card
-
-        cards = [load_card(spec) for _, spec in sorted(found.datasets.items())]
-        return [
-            {
-                "data set": card.name,
-                "sections": len(card.sections),
-                "tasks": ", ".join(card.tasks),
-                "licence": card.licence,
-                "title": card.title,
-            }
-            for card in cards
-        ]
+        return [_dataset(spec) for _, spec in sorted(found.datasets.items())]
     if kind == "metrics":
         return [
             {

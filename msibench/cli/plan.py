@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msibench.cli._planning import as_arguments, planned, planning_options
+from msibench.cli._planning import as_arguments, planned, planning_options, statuses
 from msibench.cli._shared import catalogue, results_option
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ SHOWN_NOTES = 8
 @results_option
 def command(**options: Any) -> int:
     """Show which cells of TRACK a run would run, which are stored, and how long it would take."""
-    from msibench.cli.run import _statuses
     from msibench.runner.preview import preview
 
     for name in ("machine", "out"):
@@ -57,7 +56,7 @@ def command(**options: Any) -> int:
         raise click.UsageError("--sbatch prints scripts, --json the cells: give one")
     plan = planned(options, catalogue())
     store = _store(options["results"])
-    forecasts = preview(plan, store, _statuses(options["retry"]))
+    forecasts = preview(plan, store, statuses(options["retry"]))
     if options["sbatch"]:
         return _scripts(plan, forecasts, options)
     if options["as_json"]:

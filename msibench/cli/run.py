@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from msibench.cli._planning import planned, planning_options
-from msibench.cli._progress import listener
-from msibench.cli._shared import catalogue, comma_list, open_store, output_folder, results_option
+from msibench.cli._planning import planned, planning_options, statuses
+from msibench.cli._progress import listener, stopped_by_signals
+from msibench.cli._shared import catalogue, comma_list, open_store, results_option
 
 if TYPE_CHECKING:
-    from msibench.plugin_manager import Catalogue
-    from msibench.results.store import Store
     from msibench.runner.events import RunSummary
-    from msibench.runner.plan import Plan
-    from msibench.runner.supervisor import Supervisor
+    from msibench.runner.plan import Cell, Plan
 
 DATA_EPILOG = """
 Example: msibench run                       (the quickstart track on a synthetic section)
@@ -31,8 +24,6 @@ Example: msibench run --data section.imzML --factor 4 --mz 798.54,741.53 --ppm 5
 
 Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 """
-AGAIN_S = 20.0
-"""Between two looks at cells that another run has, for a part of a run."""
 
 
 @click.command(epilog=DATA_EPILOG)
@@ -68,24 +59,17 @@ AGAIN_S = 20.0
 @results_option
 def command(**options: Any) -> int:
     """Run TRACK (default: quickstart), or your own section, and write its leaderboard."""
-    from msibench.leaderboard.page import write_page
-    from msibench.leaderboard.render import write_leaderboard
-    from msibench.results.files import explained, write_atomically
-    from msibench.results.index import set_index_aside, update_index
+    from msibench.run import run_track
     from msibench.runner.child.sandbox.command import NONE, choose_sandbox
     from msibench.runner.options import RunOptions
-    from msibench.runner.supervisor import Supervisor
-    from msibench.runner.track_facts import index_cells, track_facts
-    from msibench.tracks import track_as_text
 
     sandbox = choose_sandbox() if options["sandbox"] else NONE
     found = catalogue(strict=options["strict_plugins"])
     plan = planned(options, found)
-    track = plan.track
     part = _part_of(plan, options)
     store = open_store(options["results"], create=True)
     quiet = options["as_json"]
-    with listener(events=options["events"], quiet=quiet) as listen:
+    with listener(events=options["events"], quiet=quiet) as listen, stopped_by_signals() as stop:
         for note in (f"plugin {n!r} is broken: {why}" for n, why in found.broken.items()):
             click.echo(note, err=True)
         run_options = RunOptions(
@@ -93,78 +77,35 @@ def command(**options: Any) -> int:
             timeout_s=options["timeout"],
             memory_gb=options["memory"],
             disk_gb=options["disk"],
-            retry=_statuses(options["retry"]),
+            retry=statuses(options["retry"]),
             executor=options["executor"],
             executor_options=_executor_options(options),
             threads=options["threads"],
             given_weights=options["weights"],
             sandbox=sandbox,
         )
-        if aside := set_index_aside(store, track.name):
-            click.echo(f"the track's index was damaged: set aside in {aside}, made anew", err=True)
-        update_index(store, track.name, index_cells(plan.cells), track_facts(plan, found))
-        summary = _carry_out(
-            lambda: Supervisor(store, found, run_options, listen),
-            plan if part is None else part,
-            wait=part is not None or options["executor"] == "slurm",
+        summary = run_track(
+            plan.track, found, store, run_options, plan=plan, part=part, stop=stop, listen=listen
         )
     if part is not None:
         _tell_part(summary, as_json=quiet or options["events"])
-        return _exit_code(summary)
-    damaged = _score_what_was_cached(store, plan, found)
-    folder = output_folder(track, store)
-    if options["data"] is not None:  # a section of one's own has no track file: leave one
-        with explained(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "track.toml", track_as_text(track))
-    write_leaderboard(store, track, folder)
-    page = write_page(store, track, folder)
-    _tell(summary, folder, page, as_json=quiet, events=options["events"])
-    for reason in damaged:
+        return summary.exit_code
+    _tell(summary, as_json=quiet, events=options["events"])
+    for reason in summary.damaged.values():
         click.echo(f"damaged: {reason}", err=True)
-    return 7 if damaged else _exit_code(summary)
+    return summary.exit_code
 
 
-def _carry_out(make: Callable[[], Supervisor], plan: Plan, *, wait: bool) -> RunSummary:
-    """Run a plan; with `wait`, until no other run has any of its cells, or for as long as that helps.
-
-    A run that was begun again on another host (by SLURM, or after its login node went down) finds the
-    leases of its earlier life, which are given up only after a silence.
-    """
-    from time import monotonic
-
-    from msibench.results.leases import STALE_S
-
-    stopped = threading.Event()
-    current: list[Supervisor] = []
-
-    def stop(*_: object) -> None:
-        stopped.set()
-        for supervisor in current:
-            supervisor.stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    end = monotonic() + 2 * STALE_S
-    while True:
-        current[:] = [make()]
-        if stopped.is_set():
-            current[0].stop()
-        summary = current[0].run(plan)
-        if not (wait and summary.busy) or monotonic() > end or stopped.wait(AGAIN_S):
-            return summary
-
-
-def _part_of(plan: Plan, options: dict[str, Any]) -> Plan | None:
-    """Return the part of a plan that was asked for; None for all of it."""
+def _part_of(plan: Plan, options: dict[str, Any]) -> list[Cell] | None:
+    """Return the cells of a plan that were asked for; None for all of them."""
     from msibench.runner.jobs import one_of, with_keys
 
     if options["shard"] and options["cells"]:
         raise click.UsageError("--shard and --cells both name a part of the run: give one")
     if options["shard"]:
-        return replace(plan, cells=tuple(one_of(plan.cells, options["shard"])))
+        return one_of(plan.cells, options["shard"])
     if options["cells"]:
-        return replace(plan, cells=tuple(with_keys(plan.cells, comma_list(options["cells"]))))
+        return with_keys(plan.cells, comma_list(options["cells"]))
     return None
 
 
@@ -179,27 +120,11 @@ def _executor_options(options: dict[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def _score_what_was_cached(store: Store, plan: Plan, found: Catalogue) -> list[str]:
-    """Bring the scores of cells from earlier runs up to the track's metrics; return what is damaged."""
-    from msibench.runner.scores.rescore import rescore
-
-    metrics = [found.metric(name) for name in plan.track.metrics]
-    return list(rescore(store, [cell.key for cell in plan.cells], metrics).damaged.values())
-
-
-def _statuses(text: str | None) -> frozenset[str]:
-    from msibench.results.schema import Status
-
-    wanted = comma_list(text)
-    for name in wanted:
-        if name not in set(Status):
-            raise click.BadParameter(f"--retry takes statuses, {', '.join(Status)}; got {name!r}")
-    return frozenset(wanted)
-
-
-def _tell(summary: RunSummary, folder: Path, page: Path, *, as_json: bool, events: bool) -> None:
+def _tell(summary: RunSummary, *, as_json: bool, events: bool) -> None:
     import json
 
+    folder, page = summary.folder, summary.page
+    assert folder is not None
     facts = {
         "ran": summary.ran,
         "cached": summary.cached,
@@ -238,15 +163,3 @@ def _tell_part(summary: RunSummary, *, as_json: bool) -> None:
             f"{counts}; {summary.ran} run now, {summary.cached} were stored already, "
             f"{summary.busy} are left to another run"
         )
-
-
-def _exit_code(summary: RunSummary) -> int:
-    from msibench.results.schema import FAILURES
-
-    if summary.changed:
-        return 7
-    if any(summary.counts.get(str(status), 0) for status in FAILURES):
-        return 3
-    if not summary.counts.get("ok", 0):
-        return 6
-    return 130 if summary.counts.get("cancelled", 0) else 0

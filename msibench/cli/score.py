@@ -10,7 +10,6 @@ from msibench.cli._shared import (
     catalogue,
     comma_list,
     open_store,
-    output_folder,
     results_option,
 )
 
@@ -24,6 +23,7 @@ def command(track: str, metrics: str | None, force: bool, results: Path | None) 
     """Score the stored predictions of TRACK again; nothing is predicted."""
     from dataclasses import replace
 
+    from msibench.leaderboard.board import board_folder
     from msibench.leaderboard.render import write_leaderboard
     from msibench.results.index import read_index, update_index
     from msibench.runner.scores.rescore import rescore
@@ -50,7 +50,7 @@ def command(track: str, metrics: str | None, force: bool, results: Path | None) 
     facts = {**index.facts.get("metrics", {}), **metric_facts(found, names)}
     update_index(store, chosen.name, {}, {"metrics": facts})
     shown = replace(chosen, metrics=tuple(dict.fromkeys((*chosen.metrics, *names))))
-    folder = output_folder(chosen, store)
+    folder = board_folder(chosen, store)
     write_leaderboard(store, shown, folder)
     click.echo(
         f"{total.cells} cells: {total.computed} scores computed, {total.kept} were up to date; "

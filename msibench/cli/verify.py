@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from msibench.cli._shared import catalogue, open_store, output_folder, results_option
+from msibench.cli._shared import catalogue, open_store, results_option
 
 if TYPE_CHECKING:
     from msibench.gate.verify import Checked
@@ -69,6 +69,7 @@ def _track(track: Track, store: Store | None, count: int, seed: int) -> list[Che
     from msibench.gate.rerun import choose, rerun
     from msibench.gate.verify import Checked, verify_cell
     from msibench.gate.verify_board import verify_leaderboard
+    from msibench.leaderboard.board import board_folder
     from msibench.results.index import read_index
 
     index = None if store is None else read_index(store, track.name)
@@ -85,7 +86,7 @@ def _track(track: Track, store: Store | None, count: int, seed: int) -> list[Che
         checked += [Checked(name=key, notes=[note]) for key in absent]
     folder = track.folder
     if store is not None and (folder is None or not (folder / "rows.parquet").is_file()):
-        folder = output_folder(track, store)
+        folder = board_folder(track, store)
     if folder is not None and folder.is_dir():
         checked.append(verify_leaderboard(folder, track, store, index))
     return checked

@@ -28,6 +28,9 @@ class Evaluation:
     factor: int
     degrade: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     """The protocol's noise-free degradation, ``(channel, row, column)`` fine to coarse."""
+    split: Callable[[NDArray[Any]], tuple[NDArray[np.float64], NDArray[np.float64]]] | None = None
+    """The protocol's `split`: images ``(..., row, column)`` into what the low image fixes and what it
+    cannot see."""
     guide: GuideImage | None = None
     counts_per_unit: NDArray[np.float64] | None = None
     """Ion counts per intensity unit on the protocol's scale, ``(channel,)``, where they are known."""

@@ -10,12 +10,14 @@ lobes: the result can be slightly below zero beside a bright edge, and is not cl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msibench.degradation.binning import check_divides
-from msibench.degradation.resampling import Edges, resample_separably, taps
+from msibench.degradation.line_projector import line_projector, project_separably
+from msibench.degradation.resampling import Edges, Line, resample_separably, taps
 from msibench.degradation.step import NoiseSource
 
 
@@ -54,11 +56,8 @@ def bicubic_reduce(
     rows, columns = values.shape[-2:]
     check_divides((rows, columns), factor)
     stack = np.asarray(values, dtype=np.float64).reshape(-1, rows, columns)
-    out = resample_separably(
-        stack,
-        taps(rows, factor, keys_kernel, 2.0, edges),
-        taps(columns, factor, keys_kernel, 2.0, edges),
-    )
+    line = Bicubic(factor, edges).line
+    out = resample_separably(stack, line(rows), line(columns))
     return out.reshape(*values.shape[:-2], rows // factor, columns // factor)
 
 
@@ -88,3 +87,12 @@ class Bicubic:
     def apply(self, values: NDArray[np.float64], noise: NoiseSource) -> NDArray[np.float64]:
         """Return the reduced stack."""
         return bicubic_reduce(values, self.factor, edges=self.edges)
+
+    def line(self, fine: int) -> Line:
+        """Return the taps of a line of `fine` pixels."""
+        return taps(fine, self.factor, keys_kernel, 2.0, self.edges)
+
+    def seen(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what the reduced stack fixes."""
+        check_divides((values.shape[1], values.shape[2]), self.factor)
+        return project_separably(values, partial(line_projector, self.line))

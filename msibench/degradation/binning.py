@@ -59,6 +59,11 @@ def area_mean(values: NDArray[np.floating], factor: int) -> NDArray[np.float64]:
     return np.asarray(np.add.reduce(across_rows, axis=-1) / (factor * factor))
 
 
+def repeat_pixels(values: NDArray[np.float64], factor: int) -> NDArray[np.float64]:
+    """Repeat each pixel of ``(..., row, column)`` in a block of ``factor x factor``."""
+    return np.repeat(np.repeat(values, factor, axis=-2), factor, axis=-1)
+
+
 @dataclass(frozen=True, slots=True)
 class AreaMean:
     """The step of a chain that bins pixels."""
@@ -78,3 +83,7 @@ class AreaMean:
     def apply(self, values: NDArray[np.float64], noise: NoiseSource) -> NDArray[np.float64]:
         """Return the block means."""
         return area_mean(values, self.factor)
+
+    def seen(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return each block's mean in all of its pixels."""
+        return repeat_pixels(area_mean(values, self.factor), self.factor)

@@ -21,7 +21,7 @@ from msibench.degradation.families import FAMILIES
 from msibench.degradation.grid import crop_to_multiple, reduce_mask
 from msibench.degradation.quantise import quantise8
 from msibench.degradation.scaling import Scaling
-from msibench.degradation.step import NoiseSource, Step
+from msibench.degradation.step import LinearStep, NoiseSource, Step
 from msibench.errors import ConfigurationError, DataError, UnknownNameError
 from msibench.image import MSImage
 
@@ -128,6 +128,68 @@ class DegradationProtocol:
             If there are not three axes, or a side is no multiple of `factor`.
         """
         return self._run(fine, [step for step in self.steps if step.linear], None)
+
+    def split(
+        self, images: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Split images into what the low image fixes and what it cannot see.
+
+        With A the noise-free linear step of the chain, ``A⁺A`` is an orthogonal projector: `seen` is
+        the image of least norm with the same low image, `unseen` has a low image of zero, and the
+        squared norm of an image is the sum of theirs. A itself is meant, also where the protocol puts
+        noise or rounding on its result (`split_note`).
+
+        Parameters
+        ----------
+        images
+            ``(..., row, column)``, sides multiples of `factor`.
+
+        Returns
+        -------
+        ``(seen, unseen)``, float64, the shape of `images`, ``seen + unseen == images``. An image with a
+        NaN or infinite pixel is NaN in both.
+
+        Raises
+        ------
+        ConfigurationError
+            If a side is no multiple of `factor`, or the chain's linear part is not one operator whose
+            pseudo-inverse is known.
+        """
+        step = self._linear_step()
+        wide = np.asarray(images, dtype=np.float64)
+        if wide.ndim < 2:
+            raise ConfigurationError(f"expected images (..., row, column), got shape {wide.shape}")
+        stack = wide.reshape(-1, *wide.shape[-2:])
+        finite = np.isfinite(stack).all(axis=(-2, -1), keepdims=True)
+        clean = np.where(finite, stack, 0.0)
+        seen = step.seen(clean)
+        parts = (np.where(finite, part, np.nan) for part in (seen, clean - seen))
+        first, second = (part.reshape(wide.shape) for part in parts)
+        return first, second
+
+    @property
+    def split_note(self) -> str:
+        """What of the chain `split` leaves out, a sentence; empty where it leaves out nothing."""
+        left = ["normalisation"] if self.normalisation != "none" else []
+        left += [str(step.definition()["step"]) for step in self.steps if not step.linear]
+        left += ["rounding to 8 bits"] if self.quantise8 else []
+        if not left:
+            return ""
+        operator = self._linear_step().definition()["step"]
+        return (
+            f"{self.name}: what the low image fixes is that of its {operator} alone, "
+            f"without {' and '.join(left)}"
+        )
+
+    def _linear_step(self) -> LinearStep:
+        linear = [step for step in self.steps if step.linear]
+        if len(linear) != 1 or not isinstance(linear[0], LinearStep):
+            names = [str(step.definition()["step"]) for step in linear]
+            raise ConfigurationError(
+                f"{self.name} cannot be split: expected one linear step that has a method `seen`, "
+                f"got {', '.join(names) or 'none'}"
+            )
+        return linear[0]
 
     def prepare(
         self,

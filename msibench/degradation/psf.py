@@ -8,12 +8,14 @@ counts alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.degradation.binning import check_divides
-from msibench.degradation.resampling import resample_separably, taps
+from msibench.degradation.binning import area_mean, check_divides, repeat_pixels
+from msibench.degradation.line_projector import line_projector, project_separably
+from msibench.degradation.resampling import Line, resample_separably, taps
 from msibench.degradation.step import NoiseSource
 from msibench.errors import ConfigurationError
 
@@ -45,6 +47,11 @@ def gaussian_beam(
         raise ConfigurationError(f"fwhm must be a positive number of coarse pixels, got {fwhm}")
     rows, columns = values.shape[-2:]
     check_divides((rows, columns), factor)
+    line = GaussianBeam(factor, fwhm).line
+    return resample_separably(np.asarray(values, dtype=np.float64), line(rows), line(columns))
+
+
+def _gaussian_taps(fine: int, factor: int, fwhm: float) -> Line:
     sigma = fwhm / FWHM_PER_SIGMA
 
     def profile(distance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -56,11 +63,7 @@ def gaussian_beam(
         return np.where(np.abs(distance) <= reach, weight, 0.0)
 
     support = max(TRUNCATE_SIGMA * sigma, 1.0 / factor)
-    return resample_separably(
-        np.asarray(values, dtype=np.float64),
-        taps(rows, factor, profile, support, "renormalise"),
-        taps(columns, factor, profile, support, "renormalise"),
-    )
+    return taps(fine, factor, profile, support, "renormalise")
 
 
 def round_spot(
@@ -151,6 +154,15 @@ class GaussianBeam:
         """Return the sampled stack."""
         return gaussian_beam(values, self.factor, fwhm=self.fwhm)
 
+    def line(self, fine: int) -> Line:
+        """Return the taps of a line of `fine` pixels."""
+        return _gaussian_taps(fine, self.factor, self.fwhm)
+
+    def seen(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what the sampled stack fixes."""
+        check_divides((values.shape[1], values.shape[2]), self.factor)
+        return project_separably(values, partial(line_projector, self.line))
+
 
 @dataclass(frozen=True, slots=True)
 class RoundSpot:
@@ -178,3 +190,26 @@ class RoundSpot:
     def apply(self, values: NDArray[np.float64], noise: NoiseSource) -> NDArray[np.float64]:
         """Return the sampled stack."""
         return round_spot(values, self.factor, diameter=self.diameter)
+
+    def seen(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what the sampled stack fixes, where spots do not overlap.
+
+        Then the rows of A are disjoint, and each spot fixes one number of its own pixels:
+        ``w (w · x) / (w · w)`` with its weights w.
+
+        Raises
+        ------
+        ConfigurationError
+            If neighbouring spots overlap.
+        """
+        if self.diameter > 1:
+            raise ConfigurationError(
+                f"spots of {self.diameter:g} coarse pixels overlap, and what they fix together is "
+                "known to no closed form; expected a diameter of at most 1"
+            )
+        check_divides((values.shape[1], values.shape[2]), self.factor)
+        spot, _ = _spot_coverage(self.factor, self.diameter)
+        rows, columns = values.shape[1] // self.factor, values.shape[2] // self.factor
+        tiled = np.tile(spot, (rows, columns))
+        through = area_mean(values * tiled, self.factor) / (spot * spot).mean()
+        return repeat_pixels(through, self.factor) * tiled

@@ -13,6 +13,9 @@ Edges = Literal["renormalise", "symmetric"]
 """What lies beyond the image: nothing, with the rest of the kernel scaled up to 1 (PIL, torch),
 or its mirror image with the edge pixel repeated (MATLAB ``imresize``)."""
 
+Line = tuple[NDArray[np.intp], NDArray[np.float64]]
+"""Taps of a line: indices and weights, ``(coarse, tap)`` each."""
+
 
 def taps(
     fine: int,
@@ -20,7 +23,7 @@ def taps(
     kernel: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     support: float,
     edges: Edges,
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+) -> Line:
     """Return indices and weights with which `fine` pixels give ``fine / factor`` coarse ones.
 
     Parameters
@@ -58,22 +61,23 @@ def taps(
 
 def resample_separably(
     values: NDArray[np.float64],
-    rows: tuple[NDArray[np.intp], NDArray[np.float64]],
-    columns: tuple[NDArray[np.intp], NDArray[np.float64]],
+    rows: Line,
+    columns: Line,
 ) -> NDArray[np.float64]:
     """Apply taps along both axes of ``(channel, row, column)``.
 
     As sparse matrices: their products add tap after tap, so the bytes are the same whatever the
     number of threads of the linear-algebra library.
     """
-    down, across = _matrix(rows, values.shape[1]), _matrix(columns, values.shape[2])
+    down, across = matrix_of(rows, values.shape[1]), matrix_of(columns, values.shape[2])
     out = np.empty((values.shape[0], down.shape[0], across.shape[0]))
     for channel, image in enumerate(values):
         out[channel] = (across @ np.ascontiguousarray((down @ image).T)).T
     return out
 
 
-def _matrix(line: tuple[NDArray[np.intp], NDArray[np.float64]], fine: int) -> sparse.csr_array:
+def matrix_of(line: Line, fine: int) -> sparse.csr_array:
+    """Return taps into a line of `fine` pixels as a sparse matrix ``(coarse, fine)``."""
     index, weight = line
     starts = np.arange(index.shape[0] + 1) * index.shape[1]
     return sparse.csr_array((weight.ravel(), index.ravel(), starts), shape=(index.shape[0], fine))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,4 +56,13 @@ class Step(Protocol):
 
     def apply(self, values: NDArray[np.float64], noise: NoiseSource) -> NDArray[np.float64]:
         """Return ``(channel, row, column)`` after the operator."""
+        ...
+
+
+@runtime_checkable
+class LinearStep(Step, Protocol):
+    """A linear operator A that knows what it fixes of an image."""
+
+    def seen(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return ``A⁺A`` of finite ``(channel, row, column)``: what the operator's result fixes."""
         ...

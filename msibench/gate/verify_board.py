@@ -10,7 +10,8 @@ import pandas as pd
 from msibench.errors import IntegrityError
 from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify import Checked
-from msibench.leaderboard.render import leaderboard_files, safe_csv
+from msibench.leaderboard.board import Board
+from msibench.leaderboard.render import leaderboard_files, table_csv
 from msibench.leaderboard.rows import COLUMNS, Collected, collect
 from msibench.leaderboard.table import leaderboard_table
 from msibench.results.index import TrackIndex
@@ -49,14 +50,13 @@ def verify_leaderboard(
         if rows_as_parquet(rows) != raw:
             checked.notes.append(f"{folder / ROWS} was written by another version of pyarrow")
         table = leaderboard_table(rows, track)
-        csv = safe_csv(table).to_csv(index=False, float_format="%.10g", lineterminator="\n")
-        _same_bytes(folder / CSV, csv.encode(), checked)
+        _same_bytes(folder / CSV, table_csv(table).encode(), checked)
         return checked
     made = collect(store, index)
     own = Collected(_with_origin_of(made.rows, rows), made.damaged)
     found = row_differences(rows, own.rows)
     checked.faults += [f"{folder / ROWS}: {text}" for text in found]
-    for name, content in leaderboard_files(own, track, index).items():
+    for name, content in leaderboard_files(Board(own, track, index)).items():
         if name != ROWS or not found:
             _same_bytes(folder / name, content, checked)
     return checked

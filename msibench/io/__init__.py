@@ -36,8 +36,8 @@ __all__ = [
 
 _HOME = {
     "DataWarning": "data_warning",
-    "ImzMLSection": "imzml_section",
-    "open_imzml": "imzml",
+    "ImzMLSection": "imzml.section",
+    "open_imzml": "imzml.open",
     "read_hdf5": "hdf5",
     "read_npz": "stacks",
     "read_section": "read",
@@ -45,7 +45,7 @@ _HOME = {
     "validate_hdf5": "hdf5",
     "write_hdf5": "hdf5",
     "write_image": "export",
-    "write_imzml": "imzml_writer",
+    "write_imzml": "imzml.writer",
     "write_ome_tiff": "ome_tiff",
 }
 

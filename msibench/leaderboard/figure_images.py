@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from msibench.errors import DataError
 from msibench.leaderboard.figure_source import Source, require_known
 from msibench.leaderboard.images import structure
-from msibench.leaderboard.page_data import cell_data, label_of
+from msibench.leaderboard.page_data import label_of
 from msibench.leaderboard.page_images import stored_sections
-from msibench.results.index import read_index
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,9 +25,8 @@ def images(source: Source) -> Figure:
     from matplotlib.figure import Figure
 
     require_known((source.choice.colours,), ["viridis", "inferno", "gray", "grey"], "colour table")
-    index = read_index(source.store, source.track.name)
-    _, records = cell_data(source.store, index)
-    sections = [(next(iter(s.records.values())), s) for s in stored_sections(source.store, records)]
+    found = stored_sections(source.store, source.records)
+    sections = [(next(iter(s.records.values())), s) for s in found]
     here = {r.section: (r, s) for r, s in reversed(sections) if r.protocol == source.protocol}
     if not here:
         raise DataError(f"the store holds no images of protocol {source.protocol!r}")

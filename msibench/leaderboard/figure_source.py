@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from msibench.errors import DataError, UnknownNameError
 from msibench.leaderboard.rows import measured
 from msibench.leaderboard.table import scheme_of
+from msibench.results.schema import CellRecord
 from msibench.results.store import Store
 from msibench.scoring import composite
 from msibench.scoring.cube import cubes
@@ -43,6 +44,7 @@ class Source:
     track: Track
     choice: Choice
     rows: pd.DataFrame
+    records: tuple[CellRecord, ...] = ()
     protocol: str
     table: pd.DataFrame
     """The leaderboard of the protocol, best first, of the chosen methods."""

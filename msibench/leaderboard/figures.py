@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from msibench.errors import ConfigurationError, StoreError
+from msibench.leaderboard.board import read_board
 from msibench.leaderboard.figure_charts import box, paired, pareto, violin
 from msibench.leaderboard.figure_images import images
 from msibench.leaderboard.figure_source import Choice, Source, require_known
 from msibench.leaderboard.figure_style import fixed_style, saved
 from msibench.leaderboard.figure_table import table_text
-from msibench.leaderboard.rows import collect
 from msibench.leaderboard.table import leaderboard_table
 from msibench.results.files import write_atomically
-from msibench.results.index import read_index
 from msibench.results.store import Store
 from msibench.tracks import Track
 
@@ -59,8 +58,8 @@ def write_figure(
         raise ConfigurationError(
             f"figure {kind!r} is written as {', '.join(endings)}; got {path.name!r}"
         )
-    index = read_index(store, track.name)
-    rows = collect(store, index).rows
+    board = read_board(store, track)
+    rows = board.rows
     protocols = sorted(set(rows["protocol"]))
     if not protocols:
         raise StoreError(
@@ -75,6 +74,7 @@ def write_figure(
         track=track,
         choice=choice,
         rows=rows,
+        records=board.collected.records,
         protocol=protocol,
         table=_board(rows, track, protocol, choice.methods),
     )

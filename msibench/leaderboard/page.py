@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from msibench.errors import ConfigurationError, StoreError
-from msibench.leaderboard.images import (
-    SectionImages,
-)
+from msibench.errors import ConfigurationError
+from msibench.leaderboard.board import Board, read_board
+from msibench.leaderboard.images import SectionImages
 from msibench.leaderboard.page_data import (
     cell_data,
     citations,
@@ -22,8 +21,8 @@ from msibench.leaderboard.page_data import (
     number,
     protocol_data,
     rows_csv,
-    table_csv,
     trust_data,
+    without_path,
 )
 from msibench.leaderboard.page_images import (
     choose_images,
@@ -42,11 +41,10 @@ from msibench.leaderboard.page_parts import (
     write_parts,
 )
 from msibench.leaderboard.page_table import table_view
-from msibench.leaderboard.rows import Collected, collect
-from msibench.leaderboard.table import leaderboard_table, scheme_of
+from msibench.leaderboard.render import table_csv
+from msibench.leaderboard.table import scheme_of
 from msibench.results.files import explained, write_atomically
-from msibench.results.index import TrackIndex, read_index
-from msibench.results.schema import CellRecord
+from msibench.results.index import TrackIndex
 from msibench.results.store import Store
 from msibench.tracks import Track
 
@@ -66,6 +64,7 @@ def write_page(
     *,
     max_images: int | None = None,
     split: bool = False,
+    board: Board | None = None,
 ) -> Path:
     """Write ``index.html`` of a track; the same store gives the same bytes.
 
@@ -80,6 +79,8 @@ def write_page(
         many as fit into about 9 MB, the worst, best and middle ones first; all of them with `split`.
     split
         Write images into ``images/*.js`` beside the page, which loads them when they are asked for.
+    board
+        What `read_board` gave, where it was read already.
 
     A board of more than a million values has one number per section in the page, those of ion images in
     ``data/*.js`` beside it, loaded when they are asked for (`msibench.leaderboard.page_parts`).
@@ -97,20 +98,16 @@ def write_page(
     """
     if max_images is not None and max_images < 0:
         raise ConfigurationError(f"max_images must be 0 or more, got {max_images}")
-    index = read_index(store, track.name)
-    if not index.cells:
-        raise StoreError(
-            f"nothing of track {track.name!r} is in {store.root}; "
-            f"run it first: msibench run {track.name}"
-        )
-    collected = collect(store, index)
-    cells, records = cell_data(store, index)
-    large = is_large_board(collected.rows)
-    sections = stored_sections(store, records, most=MOST_SECTIONS if large else None)
+    board = board or read_board(store, track)
+    root = str(store.root)
+    cells = cell_data(board.collected, board.index, root)
+    large = is_large_board(board.rows)
+    sections = stored_sections(
+        store, board.collected.records, most=MOST_SECTIONS if large else None
+    )
     page, parts, pictures = make_page(
-        collected, track, index, cells, records, sections, max_images=max_images, split=split,
-        root=str(store.root),
-    )  # fmt: skip
+        board, cells, sections, max_images=max_images, split=split, root=root
+    )
     path = folder / "index.html"
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -125,11 +122,8 @@ def write_page(
 
 
 def make_page(
-    collected: Collected,
-    track: Track,
-    index: TrackIndex,
+    board: Board,
     cells: list[dict[str, Any]],
-    records: list[CellRecord],
     sections: list[SectionImages],
     *,
     max_images: int | None = None,
@@ -140,9 +134,9 @@ def make_page(
 
     Parameters
     ----------
-    collected, track, index
-        The board.
-    cells, records
+    board
+        Rows, table and index of the track.
+    cells
         What `msibench.leaderboard.page_data.cell_data` gave.
     sections
         Staged problems whose images are shown.
@@ -151,7 +145,7 @@ def make_page(
     root
         Path of the store, which no message may show.
     """
-    table = leaderboard_table(collected.rows, track)
+    collected, track, index, table = board.collected, board.track, board.index, board.table
     parts: dict[str, Any] = {}
     if is_large_board(collected.rows):
         protocols, parts = split_protocols(collected.rows, track)
@@ -173,7 +167,7 @@ def make_page(
         "cost": _cost(table),
         "trust": trust_data(collected.rows, track),
         "frc": curves,
-        "losses": loss_curves(records)[: MOST_LOSSES if parts else None],
+        "losses": loss_curves(collected.records)[: MOST_LOSSES if parts else None],
         "citations": citations(index),
         "split": split,
         "csv": table_csv(table),
@@ -184,10 +178,7 @@ def make_page(
         "definitions": index.facts.get("protocols", {}),
         "methods": index.facts.get("methods", {}),
     }
-    damaged = {
-        key: why.replace(root, "the store") if root else why
-        for key, why in sorted(collected.damaged.items())
-    }
+    damaged = {key: without_path(why, root) for key, why in sorted(collected.damaged.items())}
     page = _render(content, {} if split else pictures, table, track, index, damaged)
     return page, parts, pictures
 

@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from msibench.errors import DataError, IntegrityError, SchemaError
-from msibench.leaderboard.render import safe_csv
+from msibench.errors import DataError
+from msibench.leaderboard.render import table_csv
 from msibench.leaderboard.rows import Collected, measured
 from msibench.leaderboard.table import scheme_of
 from msibench.leaderboard.trust import REFERENCE_LEVELS
 from msibench.results.index import TrackIndex
 from msibench.results.schema import CellRecord
-from msibench.results.store import Store
 from msibench.scoring import reachable_gain
 from msibench.scoring.bootstrap import two_level_bootstrap
 from msibench.scoring.composite import score_images
@@ -300,19 +299,23 @@ def _same(value: Any, other: list[Any]) -> bool:
     return _numeric(value) and len(value) == len(other)
 
 
-def cell_data(store: Store, index: TrackIndex) -> tuple[list[dict[str, Any]], list[CellRecord]]:
-    """Return where every number comes from, cell by cell; no time of day and no machine's name."""
+def cell_data(collected: Collected, index: TrackIndex, root: str = "") -> list[dict[str, Any]]:
+    """Return where every number comes from, cell by cell; no time of day and no machine's name.
+
+    Parameters
+    ----------
+    root
+        Path of the store, which no message may show: a page goes to other people.
+    """
     lines: list[dict[str, Any]] = []
-    records: list[CellRecord] = []
+    records = {record.key: record for record in collected.records}
     for _, key in sorted(index.cells.items()):
-        if not store.has(key):
+        if key not in records:
+            if key in collected.damaged:
+                reason = without_path(collected.damaged[key], root)
+                lines.append({"cell": key, "status": "damaged", "reason": reason})
             continue
-        try:
-            record = store.record(key)
-        except (IntegrityError, SchemaError) as error:
-            lines.append({"cell": key, "status": "damaged", "reason": _without_path(error, store)})
-            continue
-        records.append(record)
+        record = records[key]
         facts = record.provenance
         libraries = facts.get("libraries", {})
         lines.append(
@@ -344,12 +347,12 @@ def cell_data(store: Store, index: TrackIndex) -> tuple[list[dict[str, Any]], li
                 "notes": list(record.notes),
             }
         )
-    return lines, records
+    return lines
 
 
-def _without_path(error: Exception, store: Store) -> str:
-    """Return a message without the place of the store: a page goes to other people."""
-    return str(error).replace(str(store.root), "the store")
+def without_path(message: str, root: str) -> str:
+    """Return a message without the place of the store."""
+    return message.replace(root, "the store") if root else message
 
 
 def citations(index: TrackIndex) -> list[dict[str, str]]:
@@ -381,8 +384,3 @@ def rows_csv(collected: Collected) -> str:
         "channel", "mz", "metric", "metric_version", "region", "value", "reason", "cell",
     ]  # fmt: skip
     return table_csv(measured(collected.rows, controls=True)[columns])
-
-
-def table_csv(table: pd.DataFrame) -> str:
-    """Return a table as CSV that is safe to open in a spreadsheet."""
-    return safe_csv(table).to_csv(index=False, float_format="%.10g", lineterminator="\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Chosen:
 
 
 def stored_sections(
-    store: Store, records: list[CellRecord], *, most: int | None = None
+    store: Store, records: Iterable[CellRecord], *, most: int | None = None
 ) -> list[SectionImages]:
     """Return the staged problems of real cells, in the order of protocol, data set and section.
 

@@ -11,12 +11,12 @@ import pandas as pd
 from tabulate import tabulate
 
 from msibench.contracts.plain_text import in_markdown, visible
-from msibench.errors import StoreError
-from msibench.leaderboard.rows import Collected, cells, collect, distinct, measured
-from msibench.leaderboard.table import leaderboard_table, scheme_of
+from msibench.leaderboard.board import Board, read_board
+from msibench.leaderboard.rows import Collected, cells, distinct, measured
+from msibench.leaderboard.table import scheme_of
 from msibench.leaderboard.trust import TRUST, trust_sections
 from msibench.results.files import explained, write_together
-from msibench.results.index import TrackIndex, read_index
+from msibench.results.index import TrackIndex
 from msibench.results.store import Store, rows_as_parquet
 from msibench.tracks import Track
 
@@ -28,42 +28,47 @@ PRINTED = {
 """How the usual metrics are headed, and their decimals."""
 
 
-def write_leaderboard(store: Store, track: Track, folder: Path) -> Collected:
+def write_leaderboard(
+    store: Store, track: Track, folder: Path, *, board: Board | None = None
+) -> Collected:
     """Write a track's leaderboard from the store alone; the same store gives the same bytes.
+
+    Parameters
+    ----------
+    board
+        What `read_board` gave, where it was read already.
 
     Raises
     ------
     StoreError
         If the track was never run into this store.
     """
-    index = read_index(store, track.name)
-    if not index.cells:
-        raise StoreError(
-            f"nothing of track {track.name!r} is in {store.root}; "
-            f"run it first: msibench run {track.name}"
-        )
-    collected = collect(store, index)
-    contents = leaderboard_files(collected, track, index)
+    board = board or read_board(store, track)
+    contents = leaderboard_files(board)
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         new = {folder / name: content for name, content in contents.items()}
         write_together({path: new[path] for path in new if not _holds(path, new[path])})
-    return collected
+    return board.collected
 
 
 def _holds(path: Path, content: bytes) -> bool:
     return path.is_file() and path.read_bytes() == content
 
 
-def leaderboard_files(collected: Collected, track: Track, index: TrackIndex) -> dict[str, bytes]:
+def leaderboard_files(board: Board) -> dict[str, bytes]:
     """Return the content of every file of a leaderboard, by name."""
-    table = leaderboard_table(collected.rows, track)
-    csv = safe_csv(table).to_csv(index=False, float_format="%.10g", lineterminator="\n")
+    page = markdown_page(board.table, board.collected, board.track, board.index)
     return {
-        "rows.parquet": rows_as_parquet(collected.rows),
-        "leaderboard.csv": csv.encode(),
-        "README.md": markdown_page(table, collected, track, index).encode(),
+        "rows.parquet": rows_as_parquet(board.rows),
+        "leaderboard.csv": table_csv(board.table).encode(),
+        "README.md": page.encode(),
     }
+
+
+def table_csv(table: pd.DataFrame) -> str:
+    """Return a table as CSV that is safe to open in a spreadsheet."""
+    return safe_csv(table).to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 
 def safe_csv(table: pd.DataFrame) -> pd.DataFrame:

@@ -35,12 +35,15 @@ class Collected:
     """Columns `COLUMNS`; a cell without scores has one row with an empty ``metric``."""
     damaged: dict[str, str]
     """Key → what is wrong."""
+    records: tuple[CellRecord, ...] = ()
+    """Every record that could be read, in the order of its cell's identity."""
 
 
 def collect(store: Store, index: TrackIndex) -> Collected:
     """Read every current cell of a track, in the order of its identity."""
     frames: list[pd.DataFrame] = []
     damaged: dict[str, str] = {}
+    records: list[CellRecord] = []
     verified = read_verifications(store)
     for _, key in sorted(index.cells.items()):
         if not store.has(key):
@@ -48,13 +51,14 @@ def collect(store: Store, index: TrackIndex) -> Collected:
         try:
             record = store.record(key)
             check_shown(record)
+            records.append(record)
             values = store.metric_rows(record)
         except (IntegrityError, SchemaError) as error:
             damaged[key] = str(error)
             continue
         frames.append(_with_cell(record, values, shown_origin(store, record, verified)))
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
-    return Collected(tidy(rows), damaged)
+    return Collected(tidy(rows), damaged, tuple(records))
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,17 @@ from msibench.metrics.band_power import band_power
 from msibench.metrics.colocalisation import colocalisation
 from msibench.metrics.conservation import conservation
 from msibench.metrics.consistency import consistency
+from msibench.metrics.detail import (
+    bounded,
+    detail_gain,
+    detail_match,
+    detail_precision,
+    detail_recall,
+    input_error,
+    pooled,
+    skill,
+    split_error,
+)
 from msibench.metrics.dists import dists
 from msibench.metrics.edge_perceptual_loss import edge_perceptual_loss
 from msibench.metrics.frc import frc
@@ -29,13 +40,19 @@ from msibench.metrics.vifp import vifp
 
 __all__ = [
     "band_power",
+    "bounded",
     "colocalisation",
     "conservation",
     "consistency",
+    "detail_gain",
+    "detail_match",
+    "detail_precision",
+    "detail_recall",
     "dists",
     "edge_perceptual_loss",
     "frc",
     "guide_leakage",
+    "input_error",
     "lpips",
     "mse",
     "neighbour",
@@ -43,11 +60,14 @@ __all__ = [
     "nqm",
     "off_tissue",
     "perceptual_loss",
+    "pooled",
     "psnr",
     "r2",
     "rmse",
     "sd_ratio",
+    "skill",
     "spectral_angle",
+    "split_error",
     "ssim",
     "vif",
     "vifp",

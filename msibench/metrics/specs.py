@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msibench.contracts.metric import MetricSpec
+from msibench.metrics.detail_specs import DETAIL_METRICS
 from msibench.metrics.trust_specs import TRUST_METRICS
 
 REFERENCE_METRICS: tuple[MetricSpec, ...] = (
@@ -126,5 +127,5 @@ Networks run in float32, the precision of their weights; everything else in floa
 
 
 def builtin_metrics() -> tuple[MetricSpec, ...]:
-    """Return every metric of the core: comparisons with a reference, then measures of trust."""
-    return REFERENCE_METRICS + TRUST_METRICS
+    """Return every metric of the core: comparisons with a reference, of unseen detail, of trust."""
+    return REFERENCE_METRICS + DETAIL_METRICS + TRUST_METRICS

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from msibench.results.schema import FAILURES
 from msibench.runner.plan import Cell
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +31,7 @@ class Event:
 
 @dataclass(slots=True)
 class RunSummary:
-    """What came of a run."""
+    """What came of a run; threads count into it, each count under its one lock."""
 
     counts: dict[str, int] = field(default_factory=dict)
     """Status → cells, cached ones included."""
@@ -37,10 +44,55 @@ class RunSummary:
     """Damaged cells that were moved away and run again."""
     changed: list[str] = field(default_factory=list)
     """Cells that were not recorded: code or data changed after they were planned."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """Key → what is wrong with a stored cell that could not be brought up to the track's metrics."""
+    folder: Path | None = None
+    """Where the board was written; None where only a part was run."""
+    page: Path | None = None
+    rows: pd.DataFrame | None = None
+    """The board's rows (`msibench.leaderboard.rows.COLUMNS`)."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    def count(self, status: str) -> None:
-        """Count one cell."""
-        self.counts[str(status)] = self.counts.get(str(status), 0) + 1
+    def count(
+        self, status: str, *, ran: bool = False, cached: bool = False, changed: str = ""
+    ) -> int:
+        """Count one cell, and return how many have been counted.
+
+        Parameters
+        ----------
+        ran, cached
+            It ran now, or was stored already.
+        changed
+            Its key, where what the key stands for changed during the run.
+        """
+        with self._lock:
+            self.counts[str(status)] = self.counts.get(str(status), 0) + 1
+            self.ran += ran
+            self.cached += cached
+            if changed:
+                self.changed.append(changed)
+            return sum(self.counts.values())
+
+    def leave(self) -> None:
+        """Count one cell that is left to another run."""
+        with self._lock:
+            self.busy += 1
+
+    def put_aside(self, key: str) -> None:
+        """Remember a damaged cell."""
+        with self._lock:
+            self.set_aside.append(key)
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with: 0 sound, 3 failures, 6 nothing, 7 damage, 130 stopped."""
+        if self.damaged or self.changed:
+            return 7
+        if any(self.counts.get(str(status), 0) for status in FAILURES):
+            return 3
+        if not self.counts.get("ok", 0):
+            return 6
+        return 130 if self.counts.get("cancelled", 0) else 0
 
 
 def event_of(kind: str, cell: Cell, status: str, reason: str) -> Event:

@@ -60,12 +60,14 @@ class Supervisor:
         catalogue: Catalogue,
         options: RunOptions | None = None,
         on_event: Callable[[Event], None] | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         self.store = store
         self.catalogue = catalogue
         self.options = options or RunOptions()
         self._emit = on_event or (lambda event: None)
-        self._stop = threading.Event()
+        self._stop = stop or threading.Event()
+        self._over = threading.Event()
         self._held: dict[str, Lease] = {}
         self._environment = environment()
         self._lock = threading.Lock()
@@ -96,8 +98,11 @@ class Supervisor:
             beat.start()
             try:
                 self._carry_out(waiting, plan, metrics, summary, total)
-            finally:
+            except BaseException:
                 self._stop.set()
+                raise
+            finally:
+                self._over.set()
                 for lease in list(self._held.values()):
                     lease.release()
         return summary
@@ -108,15 +113,14 @@ class Supervisor:
         """Whether the store, or the plan itself, already knows how a cell ends."""
 
         def aside(fault: str, place: Path) -> None:
-            summary.set_aside.append(cell.key)
+            summary.put_aside(cell.key)
             self._emit(Event(kind="note", key=cell.key, reason=f"{fault}; set aside in {place}"))
 
         record = sound_record(self.store, cell.key, aside)
         if cell.verdict is None:
             if record is None or record.status in self.options.retry | ALWAYS_AGAIN:
                 return False
-            summary.cached += 1
-            summary.count(record.status)
+            summary.count(record.status, cached=True)
             self._emit(event_of("cached", cell, record.status, record.reason))
             return True
         if record is None or (record.status, record.reason) != (cell.verdict, cell.reason):
@@ -150,11 +154,8 @@ class Supervisor:
                 self._drop(cell, job.folder, _CHANGED.format(changed[0]), summary, changed=True)
                 return
             record = self._finish(cell, job.folder, outcome, metrics)
-            with self._lock:
-                summary.ran += 1
-                summary.count(record.status)
-                done = sum(summary.counts.values())
-                self._held.pop(cell.key).release()
+            done = summary.count(record.status, ran=True)
+            self._release(cell)
             event = event_of("finished", cell, record.status, record.reason)
             elapsed = time.monotonic() - started
             self._emit(replace(event, done=done, total=total, seconds=elapsed))
@@ -201,15 +202,14 @@ class Supervisor:
         for cell in cells:
             lease = self.store.lease(cell.key)
             if lease is None:
-                summary.busy += 1
+                summary.leave()
                 reason = f"another run has it ({holder(self.store.lease_path(cell.key))})"
                 self._emit(event_of("busy", cell, "", reason))
                 continue
             with self._lock:
                 self._held[cell.key] = lease
             if self.store.has(cell.key) and self._done_elsewhere(cell, summary):
-                with self._lock:
-                    self._held.pop(cell.key).release()
+                self._release(cell)
                 continue
             try:
                 if reason := self._has_learned_from(cell):
@@ -240,12 +240,13 @@ class Supervisor:
         """Leave a cell unrecorded: the run was stopped, or what its key stands for has changed."""
         if folder is not None:
             remove(folder)
-        with self._lock:
-            if changed:
-                summary.changed.append(cell.key)
-            summary.count(Status.CANCELLED)
-            self._held.pop(cell.key).release()
+        summary.count(Status.CANCELLED, changed=cell.key if changed else "")
+        self._release(cell)
         self._emit(event_of("dropped", cell, Status.CANCELLED, reason))
+
+    def _release(self, cell: Cell) -> None:
+        with self._lock:
+            self._held.pop(cell.key).release()
 
     def _done_elsewhere(self, cell: Cell, summary: RunSummary) -> bool:
         """Whether another run finished a cell between planning and leasing it."""
@@ -255,8 +256,7 @@ class Supervisor:
             return False
         if record.status in self.options.retry or record.status in ALWAYS_AGAIN:
             return False
-        summary.cached += 1
-        summary.count(record.status)
+        summary.count(record.status, cached=True)
         self._emit(event_of("cached", cell, record.status, record.reason))
         return True
 
@@ -273,8 +273,7 @@ class Supervisor:
         work = self.store.new_work(cell.key)
         self.store.commit(work, self._record(cell, Outcome(status=status, reason=reason)))
         summary.count(status)
-        with self._lock:
-            self._held.pop(cell.key).release()
+        self._release(cell)
         self._emit(event_of("finished", cell, status, reason))
 
     def _prepare(self, cell: Cell, plan: Plan) -> Job:
@@ -326,7 +325,7 @@ class Supervisor:
 
     def _beat(self) -> None:
         """Say that the cells in hand are still being worked on."""
-        while not self._stop.wait(BEAT_S):
+        while not self._over.wait(BEAT_S):
             for lease in list(self._held.values()):
                 lease.beat()
 

@@ -275,3 +275,33 @@ def test_fetch_says_what_is_here(run):
     status, out, _ = run("fetch", "lbae-mouse-brain", "--section", "slice_1")
     assert status == 0
     assert "here      slice_1.tiff" in out
+
+
+def test_a_broken_card_costs_its_own_line_alone(run, monkeypatch, tmp_path):
+    from msibench.contracts.dataset import DatasetSpec
+    from msibench.plugin_manager import discover
+
+    (tmp_path / "card.toml").write_text('schema_version = 1\ntitel = "?"\n')
+    found = discover()
+    broken = DatasetSpec(name="of-a-stranger", card=tmp_path / "card.toml")
+    gone = DatasetSpec(name="gone", card=tmp_path / "gone" / "card.toml")
+    found.datasets.update({spec.name: spec for spec in (broken, gone)})
+    monkeypatch.setattr("msibench.cli.list.catalogue", lambda **_: found)
+
+    status, out, _ = run("list", "datasets", "--json")
+    titles = {row["data set"]: row["title"] for row in json.loads(out)}
+    assert status == 0
+    assert "broken card" in titles["of-a-stranger"]
+    assert "'titel'" in titles["of-a-stranger"]
+    assert "broken card" in titles["gone"]
+    assert "broken" not in titles["phantom"]
+
+
+@pytest.mark.parametrize("name", ["bladder-x4", "bladder-fusion-x4", "phantom", "quickstart"])
+def test_the_committed_tracks_are_planned_in_any_folder(run, monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run("plan", name)
+    assert status == 0, err
+    assert "bicubic" in out
+    status, out, _ = run("list", "tracks")
+    assert name in out

@@ -5,6 +5,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+import msibench.io
 from msibench.errors import ConfigurationError, DataError, MissingDataError
 from msibench.io import open_imzml, read_section
 from msibench.testing.imzml_files import write_odd_imzml
@@ -191,3 +192,8 @@ def test_the_mirrored_sections_are_read():
     assert bladder.values.shape == (79, 134, 260)
     assert np.isfinite(bladder.mz).all()
     assert read_section(mirrored("lbae-mouse-brain/slice_5.tiff")).channels == 1
+
+
+def test_every_public_name_of_io_is_where_it_is_said_to_be():
+    for name in msibench.io.__all__:
+        assert getattr(msibench.io, name).__module__.startswith("msibench.io.")

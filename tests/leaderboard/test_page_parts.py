@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from msibench.leaderboard import page_parts
+from msibench.leaderboard.board import read_board
 from msibench.leaderboard.page import write_page
 from msibench.leaderboard.page_data import cell_data, protocol_data
 from msibench.leaderboard.page_images import stored_sections
 from msibench.leaderboard.page_parts import split_protocols
-from msibench.leaderboard.rows import collect
-from msibench.results.index import read_index
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def large(monkeypatch):
 
 
 def rows_of(toy):
-    return collect(toy.store, read_index(toy.store, toy.track.name)).rows
+    return read_board(toy.store, toy.track).rows
 
 
 def loaded(path):
@@ -76,9 +75,9 @@ def test_a_large_board_is_written_to_the_same_bytes_twice_and_tidies_up(toy, tmp
     second = {path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert second.pop("mine.txt") == b"keep"
     assert first == second
-    index = read_index(toy.store, toy.track.name)
+    board = read_board(toy.store, toy.track)
     assert loaded(tmp_path / "data" / "cells.js") == json.loads(
-        json.dumps(cell_data(toy.store, index)[0])
+        json.dumps(cell_data(board.collected, board.index))
     )
 
 
@@ -97,7 +96,7 @@ def test_no_text_can_end_the_script_it_stands_in(toy, tmp_path, large):
 
 
 def test_sections_with_images_are_spread_evenly(toy):
-    _, records = cell_data(toy.store, read_index(toy.store, toy.track.name))
+    records = read_board(toy.store, toy.track).collected.records
     every = [section.problem_key for section in stored_sections(toy.store, records)]
     assert len(every) == 2
     assert [s.problem_key for s in stored_sections(toy.store, records, most=1)] == every[:1]

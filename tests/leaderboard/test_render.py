@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from msibench.errors import ConfigurationError, StoreError
+from msibench.leaderboard.board import Board
 from msibench.leaderboard.pair import pair_page
 from msibench.leaderboard.render import (
     leaderboard_files,
@@ -90,13 +91,13 @@ def test_the_best_stands_first_and_the_control_at_zero(found):
 
 def test_any_order_of_rows_gives_the_same_bytes(found):
     again = Collected(tidy(found.rows.sample(frac=1, random_state=9)), {})
-    assert leaderboard_files(found, TRACK, TrackIndex()) == leaderboard_files(
-        again, TRACK, TrackIndex()
+    assert leaderboard_files(Board(found, TRACK, TrackIndex())) == leaderboard_files(
+        Board(again, TRACK, TrackIndex())
     )
 
 
 def test_a_method_that_failed_is_listed_with_its_reason(found):
-    page = leaderboard_files(found, TRACK, TrackIndex())["README.md"].decode()
+    page = leaderboard_files(Board(found, TRACK, TrackIndex()))["README.md"].decode()
     assert "`broken` (area-x4@1): no \\| &lt;b&gt;card&lt;/b&gt;" in page
     assert "<b>" not in page
 
@@ -112,7 +113,7 @@ def test_undefined_values_are_counted_beside_the_mean():
         cell("bicubic", "s0", [(20.0, 0.5), (22.0, 0.6)]),
         cell("oracle", "s0", [(np.nan, 1.0), (30.0, 0.9)]),
     )
-    page = leaderboard_files(found, TRACK, TrackIndex())["README.md"].decode()
+    page = leaderboard_files(Board(found, TRACK, TrackIndex()))["README.md"].decode()
     assert "(1 undefined)" in page
     assert "psnr: 1 values undefined (identical images)" in page
 
@@ -157,7 +158,7 @@ def test_text_that_a_spreadsheet_would_run_is_harmless():
 
 
 def test_the_rows_file_holds_every_documented_column(found):
-    files = leaderboard_files(found, TRACK, TrackIndex())
+    files = leaderboard_files(Board(found, TRACK, TrackIndex()))
     rows = pd.read_parquet(io.BytesIO(files["rows.parquet"]))
     assert tuple(rows.columns) == COLUMNS
     assert len(rows) == len(found.rows)

@@ -4,7 +4,8 @@
 records those whose version was raised, and refuses a metric whose code changed under its old version.
 
 The digest covers the metric's function and every definition of ``msibench.metrics`` that it reaches,
-as syntax trees: comments, docstrings, annotations, formatting and the wording of errors do not count.
+as syntax trees: comments, docstrings, annotations, formatting, the wording of errors and the names of
+modules do not count.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def digest_of(spec: MetricSpec) -> str:
     reached = _reach(module, function)
     assert reached, f"{spec.target} is defined nowhere"
     code = "\n".join(
-        f"{place} {_canonical(_definitions(place[0])[place[1]])}" for place in sorted(reached)
+        sorted(f"{name} {_canonical(_definitions(where)[name])}" for where, name in reached)
     )
     parameters = json.dumps(dict(spec.params), sort_keys=True, default=str)
     return hashlib.sha256(f"{code}\n{parameters}".encode()).hexdigest()

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msibench.contracts.metric import Evaluation
+from msibench.degradation import protocol
 from msibench.image import as_stack
 from msibench.metrics import conservation, consistency, off_tissue
 from msibench.metrics import consistency as consistency_value
@@ -30,6 +31,7 @@ def evaluation(prediction, truth, **facts):
         low=as_stack(mean3(truth.values)),
         factor=3,
         degrade=mean3,
+        split=protocol("area-x3@1").split,
         **facts,
     )
 

@@ -14,15 +14,12 @@ from pathlib import Path
 
 from msibench.datasets import card_from_table
 from msibench.errors import MSIBenchError
-from msibench.leaderboard.render import write_leaderboard
 from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager import discover
-from msibench.results.index import update_index
 from msibench.results.store import Store
+from msibench.run import run_track
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
-from msibench.runner.supervisor import Supervisor
-from msibench.runner.track_facts import index_cells, track_facts
 from msibench.tracks import Entry, Limits, ProblemSet, Track
 
 LOG = os.O_CREAT | os.O_APPEND | os.O_WRONLY
@@ -63,10 +60,8 @@ def carry_out(catalogue, speck, results, methods, retry):
     try:
         store = Store.open(Path(results))
         plan = make_plan(track, catalogue, cards={"speck": speck})
-        update_index(store, track.name, index_cells(plan.cells), track_facts(plan, catalogue))
         options = RunOptions(jobs=2, threads=1, retry=frozenset(retry))
-        summary = Supervisor(store, catalogue, options).run(plan)
-        write_leaderboard(store, track, store.root / "leaderboards" / track.name)
+        summary = run_track(track, catalogue, store, options, plan=plan, page=False)
     except MSIBenchError as error:
         print(error, file=sys.stderr, flush=True)
         return error.exit_code

@@ -90,6 +90,7 @@ def evaluation_of(prediction: NDArray[np.float32], staged: Staged, *, seed: int 
         low=staged.low,
         factor=staged.protocol.factor,
         degrade=staged.protocol.degrade,
+        split=staged.protocol.split,
         guide=staged.guide,
         counts_per_unit=staged.counts_per_unit,
         noise_free=staged.noise_free,

@@ -1,0 +1,94 @@
+"""What a linear operator along one line of pixels fixes: ``A⁺A``, without ever forming it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from msibench.degradation.resampling import Line, matrix_of
+
+UNSEEN_BELOW = 0.01
+"""Share of the largest singular value of a line's operator below which a direction counts as unseen.
+
+A low image is known to about 1 % at best (8 bits, counting): what an operator passes with less than
+that of its strength cannot be read back. No family of today has such a direction."""
+
+
+class LineProjector:
+    """Orthogonal projector ``A⁺A`` onto what ``A`` passes of a line of pixels.
+
+    ``A⁺A x = Aᵀ (A Aᵀ)⁻¹ A x``: ``A`` is sparse and ``A Aᵀ`` banded, so a line of n pixels costs
+    O(n). Where ``A`` passes some direction with less than `UNSEEN_BELOW` of its strength, its singular
+    vectors are taken instead, and those directions left out.
+
+    Parameters
+    ----------
+    line
+        Taps of the operator.
+    fine
+        Pixels of the line.
+    """
+
+    def __init__(self, line: Line, fine: int) -> None:
+        self._operator = matrix_of(line, fine)
+        self._back = self._operator.T.tocsr()
+        gram = (self._operator @ self._back).todia()
+        size = int(gram.shape[0])
+        band = np.zeros((int(np.abs(gram.offsets).max(initial=0)) + 1, size))
+        for offset in range(len(band)):  # lower form: row k is the k-th subdiagonal
+            band[offset, : size - offset] = gram.diagonal(-offset)
+        weakest, strongest = (
+            linalg.eigvals_banded(band, lower=True, select="i", select_range=(place, place))[0]
+            for place in (0, size - 1)
+        )
+        self._basis: NDArray[np.float64] | None = None
+        if weakest < UNSEEN_BELOW**2 * strongest:
+            _, strength, right = linalg.svd(self._operator.toarray(), full_matrices=False)
+            self._basis = right[strength >= UNSEEN_BELOW * strength[0]]
+        else:
+            self._factor = linalg.cholesky_banded(band, lower=True)
+
+    def __call__(self, lines: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Project every column of ``(fine, line)``."""
+        if self._basis is not None:
+            return np.asarray(self._basis.T @ (self._basis @ lines))
+        coarse = np.asarray(self._operator @ lines)
+        return np.asarray(self._back @ linalg.cho_solve_banded((self._factor, True), coarse))
+
+
+def project_separably(
+    values: NDArray[np.float64], line: Callable[[int], LineProjector]
+) -> NDArray[np.float64]:
+    """Project ``(channel, row, column)`` along both axes.
+
+    The pseudo-inverse of a Kronecker product is that of its factors, so ``A⁺A`` of a separable
+    operator is the projector along the rows after that along the columns.
+
+    Parameters
+    ----------
+    values
+        Finite.
+    line
+        Gives the projector of a line of so many pixels.
+    """
+    down, across = line(values.shape[1]), line(values.shape[2])
+    out = np.empty(values.shape)
+    for channel, image in enumerate(values):
+        out[channel] = across(np.ascontiguousarray(down(image).T)).T
+    return out
+
+
+@lru_cache(maxsize=16)
+def line_projector(taps_of: Callable[[int], Line], fine: int) -> LineProjector:
+    """Return the projector of a line of `fine` pixels, kept for the next image.
+
+    Parameters
+    ----------
+    taps_of
+        Hashable; gives the taps of a line of so many pixels.
+    """
+    return LineProjector(taps_of(fine), fine)

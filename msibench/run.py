@@ -1,0 +1,167 @@
+"""Run a track: plan it, run the cells that are missing, score them, and write the board.
+
+The command line, the grid of ``msibench finetune`` and a user's own script go this way; nothing else
+puts a run together.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from msibench.errors import ConfigurationError
+from msibench.leaderboard.board import Board, board_folder, read_board
+from msibench.leaderboard.page import write_page
+from msibench.leaderboard.render import write_leaderboard
+from msibench.results.files import explained, write_atomically
+from msibench.results.index import set_index_aside, update_index
+from msibench.results.leases import STALE_S
+from msibench.runner.events import Event, RunSummary
+from msibench.runner.options import RunOptions
+from msibench.runner.plan import Cell, Plan, make_plan
+from msibench.runner.scores.rescore import rescore
+from msibench.runner.supervisor import Supervisor
+from msibench.runner.track_facts import index_cells, track_facts
+from msibench.tracks import Track, track_as_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from msibench.plugin_manager import Catalogue
+    from msibench.results.store import Store
+
+AGAIN_S = 20.0
+"""Between two looks at cells that another run has."""
+
+
+def run_track(
+    track: Track,
+    catalogue: Catalogue,
+    store: Store,
+    options: RunOptions | None = None,
+    *,
+    plan: Plan | None = None,
+    part: Iterable[Cell] | None = None,
+    folder: Path | None = None,
+    choose_scheme: Callable[[pd.DataFrame], str] | None = None,
+    rebuild: str = "",
+    page: bool = True,
+    stop: threading.Event | None = None,
+    listen: Callable[[Event], None] | None = None,
+) -> RunSummary:
+    """Plan a track, run every cell that the store lacks, score, and write README, CSV, rows and page.
+
+    Parameters
+    ----------
+    track, catalogue, store
+        What is compared, what is installed, and where results are kept.
+    options
+        How it is carried out; None: one cell at a time on this machine, within the track's limits.
+    plan
+        The track's plan where it was made already, with filters or a user's own data
+        (`msibench.runner.plan.make_plan`); None: all of the track, on the CPU.
+    part
+        Cells of the plan to run; no board is then written, and cells that another run has are waited
+        for. None: all of them.
+    folder
+        Where the board goes; None: beside the track's file, or into the results folder.
+    choose_scheme
+        Called with the board's rows; returns the name of the scheme that ranks them, in place of the
+        track's.
+    rebuild
+        What the board says of how to make it again, where that is not ``msibench run``.
+    page
+        Write ``index.html`` too.
+    stop
+        When set, children are ended and the run finishes; what is stored stays.
+    listen
+        Told of every cell.
+
+    Returns
+    -------
+    How cells ended, and where the board lies.
+
+    Raises
+    ------
+    ConfigurationError
+        If no cell is left to run.
+    StoreError
+        If the results folder cannot be written; finished cells are kept.
+    """
+    options = options or RunOptions()
+    stop = stop or threading.Event()
+    listen = listen or (lambda event: None)
+    plan = plan or make_plan(track, catalogue, given_weights=options.given_weights)
+    if not plan.cells:
+        raise ConfigurationError(f"nothing to run: track {track.name!r} has no cell")
+    if aside := set_index_aside(store, track.name):
+        text = f"the track's index was damaged: set aside in {aside}, made anew"
+        listen(Event(kind="note", reason=text))
+    facts = {**track_facts(plan, catalogue), **({"rebuild": rebuild} if rebuild else {})}
+    update_index(store, track.name, index_cells(plan.cells), facts)
+    chosen = plan if part is None else replace(plan, cells=tuple(part))
+    wait = part is not None or options.executor == "slurm"
+    summary = _carry_out(
+        lambda: Supervisor(store, catalogue, options, listen, stop), chosen, stop, wait=wait
+    )
+    if part is not None:
+        return summary
+    metrics = [catalogue.metric(name) for name in track.metrics]
+    summary.damaged = rescore(store, [cell.key for cell in plan.cells], metrics).damaged
+    board = read_board(store, track)
+    if choose_scheme is not None:
+        track = replace(track, scheme=choose_scheme(board.rows))
+        facts = {"track": track_facts(replace(plan, track=track), catalogue)["track"]}
+        index = update_index(store, track.name, {}, facts)
+        board = Board(board.collected, track, index)
+    summary.folder = folder or board_folder(track, store)
+    own = any(cell.problem.card.local_files for cell in plan.cells)
+    summary.page = write_board(
+        board, store, summary.folder, page=page, leave_track=own or bool(rebuild)
+    )
+    summary.rows = board.rows
+    return summary
+
+
+def write_board(
+    board: Board, store: Store, folder: Path, *, page: bool = True, leave_track: bool = False
+) -> Path | None:
+    """Write every file of a board; the statistics are computed once.
+
+    Parameters
+    ----------
+    page
+        Write ``index.html`` too.
+    leave_track
+        Write ``track.toml`` beside the board, for a track that has no file of its own.
+
+    Returns
+    -------
+    The path of ``index.html``; None without a page.
+    """
+    track = board.track
+    if leave_track:
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "track.toml", track_as_text(track))
+    write_leaderboard(store, track, folder, board=board)
+    return write_page(store, track, folder, board=board) if page else None
+
+
+def _carry_out(
+    make: Callable[[], Supervisor], plan: Plan, stop: threading.Event, *, wait: bool
+) -> RunSummary:
+    """Run a plan; with `wait`, until no other run has any of its cells, or for as long as that helps.
+
+    A run that was begun again on another host (by SLURM, or after its login node went down) finds the
+    leases of its earlier life, which are given up only after a silence.
+    """
+    end = monotonic() + 2 * STALE_S
+    while True:
+        summary = make().run(plan)
+        if not (wait and summary.busy) or monotonic() > end or stop.wait(AGAIN_S):
+            return summary

@@ -1,0 +1,122 @@
+"""One function runs a track; its rows are collected once."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from msibench import run as running
+from msibench.datasets import card_from_table
+from msibench.errors import ConfigurationError, StoreError
+from msibench.leaderboard import board as boards
+from msibench.metrics.specs import builtin_metrics
+from msibench.plugin_manager import discover
+from msibench.results.index import read_index
+from msibench.results.store import Store
+from msibench.run import run_track
+from msibench.runner.options import RunOptions
+from msibench.runner.plan import make_plan
+from msibench.tracks import Entry, ProblemSet, Track
+
+OPTIONS = RunOptions(threads=1)
+TRACK = Track(
+    name="short",
+    entries=(Entry(method="nearest"), Entry(method="bicubic")),
+    problems=(ProblemSet(dataset="speck", protocols=("area-x4@1",)),),
+    metrics=("psnr", "rmse"),
+)
+
+
+@pytest.fixture(scope="module")
+def catalogue():
+    return discover(builtin_metrics=builtin_metrics())
+
+
+@pytest.fixture(scope="module")
+def plan(catalogue):
+
+    import msibench_datasets
+
+    reader = Path(msibench_datasets.__file__).parent / "phantom" / "reader.py"
+    table = {
+        "schema_version": 1, "name": "speck", "title": "a speck", "pixel_size_um": 10.0,
+        "unit": "counts", "counts": True, "synthetic": True, "tasks": ["single-image"],
+        "sections": {"test": ["synthetic-1"]},
+        "parameters": {
+            "rows": 48, "columns": 56, "counts": 60.0, "guide_rotation_deg": 0.0,
+            "guide_shift_px": [0.0, 0.0],
+        },
+    }  # fmt: skip
+    card = card_from_table(table, folder=reader.parent, reader=f"{reader}:read")
+    return make_plan(TRACK, catalogue, cards={"speck": card})
+
+
+def test_a_track_is_run_and_its_board_written_from_rows_collected_once(
+    catalogue, plan, tmp_path, monkeypatch
+):
+    times = {"rows": 0, "table": 0}
+
+    def counted(name, function):
+        def call(*arguments, **options):
+            times[name] += 1
+            return function(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(boards, "collect", counted("rows", boards.collect))
+    monkeypatch.setattr(boards, "leaderboard_table", counted("table", boards.leaderboard_table))
+    events = []
+    store = Store.open(tmp_path / "results")
+    done = run_track(TRACK, catalogue, store, OPTIONS, plan=plan, listen=events.append)
+    assert times == {"rows": 1, "table": 1}
+    assert (done.counts, done.ran, done.exit_code) == ({"ok": 2}, 2, 0)
+    assert done.folder == tmp_path / "results" / "leaderboards" / "short"
+    names = {path.name for path in done.folder.iterdir()}
+    assert names == {"README.md", "leaderboard.csv", "rows.parquet", "index.html"}
+    assert done.page == done.folder / "index.html"
+    assert set(done.rows["method"]) == {"nearest", "bicubic"}
+    assert [event.kind for event in events].count("finished") == 2
+    before = {path.name: path.read_bytes() for path in done.folder.iterdir()}
+    again = run_track(TRACK, catalogue, store, OPTIONS, plan=plan)
+    assert (again.ran, again.cached) == (0, 2)
+    assert {path.name: path.read_bytes() for path in done.folder.iterdir()} == before
+
+
+def test_a_part_of_a_track_leaves_the_board_alone(catalogue, plan, tmp_path):
+    store = Store.open(tmp_path / "results")
+    done = run_track(TRACK, catalogue, store, OPTIONS, plan=plan, part=plan.cells[:1])
+    assert (done.counts, done.folder) == ({"ok": 1}, None)
+    assert not (tmp_path / "results" / "leaderboards").exists()
+    assert len(read_index(store, "short").cells) == 2
+
+
+def test_a_stop_that_came_before_the_first_cell_leaves_a_store_to_go_on_with(
+    catalogue, plan, tmp_path
+):
+    stop = threading.Event()
+    stop.set()
+    store = Store.open(tmp_path / "results")
+    done = run_track(TRACK, catalogue, store, OPTIONS, plan=plan, part=plan.cells, stop=stop)
+    assert done.ran == 0
+    assert run_track(TRACK, catalogue, store, OPTIONS, plan=plan).ran == 2
+
+
+def test_a_scheme_may_be_chosen_by_the_rows(catalogue, plan, tmp_path):
+    store = Store.open(tmp_path / "results")
+    done = run_track(
+        TRACK, catalogue, store, OPTIONS, plan=plan, folder=tmp_path / "board", page=False,
+        choose_scheme=lambda rows: "cao2025" if len(rows) else "anchored", rebuild="make it so",
+    )  # fmt: skip
+    text = (done.folder / "README.md").read_text(encoding="utf-8")
+    assert "scheme `cao2025`" in text
+    assert "make it so" in text
+    assert read_index(store, "short").facts["track"]["scheme"] == "cao2025"
+    assert (done.folder / "track.toml").is_file()
+
+
+def test_a_track_of_no_cells_is_refused(catalogue, tmp_path):
+    empty = Track(name="empty", entries=(), problems=())
+    with pytest.raises(ConfigurationError, match="nothing to run"):
+        run_track(empty, catalogue, Store.open(tmp_path / "results"))
+    with pytest.raises(StoreError, match="nothing of track"):
+        running.read_board(Store.open(tmp_path / "results"), empty)
