@@ -132,7 +132,8 @@ def _lost(
     Metrics that were `changed` by declaration may be undefined elsewhere than they were.
     """
     counts = []
-    left_out = set(changed) | set(margins.removed)
+    gone = set(first["metric"]) - set(second["metric"]) if len(second) else set()
+    left_out = set(changed) | set(margins.removed) | gone
     for side in (first, second):
         judged = side["metric"].isin(margins.metrics) & ~side["metric"].isin(left_out)
         defined = side[np.isfinite(side["value"]) & judged]
