@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -18,8 +20,9 @@ import pluggy
 from msibench.contracts import hookspecs
 from msibench.contracts.command import CommandSpec, ExecutorSpec
 from msibench.contracts.dataset import DatasetSpec
-from msibench.contracts.method import MethodSpec, Task
+from msibench.contracts.method import CONSISTENT, MethodSpec, Task, consistent_twin
 from msibench.contracts.metric import MetricSpec
+from msibench.contracts.plain_text import visible
 from msibench.errors import DuplicateNameError, PluginError, UnknownNameError
 
 GROUP = "msibench"
@@ -58,7 +61,12 @@ class Catalogue:
         return {name: info.broken for name, info in self.plugins.items() if info.broken}
 
     def method(self, name: str) -> MethodSpec:
-        """Return the method called `name`, or say what is installed instead."""
+        """Return the method called `name`, or say what is installed instead.
+
+        Every method has a twin of the harness, ``NAME+consistent`` (`consistent_twin`).
+        """
+        if name.endswith(CONSISTENT) and name not in self.methods:
+            return consistent_twin(self.method(name.removesuffix(CONSISTENT)))
         return self._look_up("method", name, self.methods)
 
     def dataset(self, name: str) -> DatasetSpec:
@@ -138,9 +146,14 @@ def discover(
                 f"{info.version} ({info.module}). Uninstall one of them."
             )
         try:
-            specs = _specs_of(candidate.load(), candidate.name)
+            with strangers_code():
+                specs = _specs_of(candidate.load(), candidate.name)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
+            reason = (
+                str(error)
+                if isinstance(error, _EndedPythonError)
+                else visible(f"{type(error).__name__}: {error}")
+            )
             if strict:
                 raise PluginError(
                     f"Plugin {candidate.name!r} ({info.distribution} {info.version}) "
@@ -216,12 +229,41 @@ def method_from_plugin(
         why = catalogue.broken.get(name, "it is not installed")
         raise UnknownNameError(f"No usable plugin named {name!r} ({why}). Installed: {known}.")
     points = entry_points(group=GROUP, name=name) if candidates is None else candidates
-    module = next(iter(points)).load()
-    make = getattr(module, "spec_from_checkpoint", None)
-    if make is None:
-        raise PluginError(f"plugin {name!r} makes no methods from files (no spec_from_checkpoint)")
-    spec: MethodSpec = make(Path(path))
+    with strangers_code():
+        module = next(iter(points)).load()
+        make = getattr(module, "spec_from_checkpoint", None)
+        if make is None:
+            raise PluginError(
+                f"plugin {name!r} makes no methods from files (no spec_from_checkpoint)"
+            )
+        spec: MethodSpec = make(Path(path))
     return spec
+
+
+class _EndedPythonError(PluginError):
+    """A plugin asked for the end of the whole program."""
+
+
+@contextmanager
+def strangers_code() -> Iterator[None]:
+    """Run code of a plugin: what it prints goes to stderr, and it cannot end the program.
+
+    Standard output belongs to the command that runs, which may be writing JSON there.
+
+    Raises
+    ------
+    PluginError
+        In place of ``SystemExit`` and whatever else is no `Exception`; Ctrl-C stays Ctrl-C.
+    """
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise _EndedPythonError(
+            visible(f"it raised {type(error).__name__} ({error}) where it should raise an error")
+        ) from error
 
 
 def load_file_module(path: Path) -> ModuleType:
@@ -232,24 +274,32 @@ def load_file_module(path: Path) -> ModuleType:
         raise PluginError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[name] = module
-    module_spec.loader.exec_module(module)
+    with strangers_code():
+        module_spec.loader.exec_module(module)
     return module
 
 
 def resolve_target(target: str) -> Callable[..., Any]:
     """Import ``"package.module:Name"`` or ``"path/to/file.py:Name"``.
 
+    A target that ends in ``+consistent`` makes what stands before it, and its twin.
+
     Raises
     ------
     PluginError
         If the module or the name in it does not exist.
     """
+    if target.endswith(CONSISTENT):
+        from msibench.training.consistent_twin import make_twin
+
+        return partial(make_twin, resolve_target(target.removesuffix(CONSISTENT)))
     module_name, _, attribute = target.rpartition(":")
     if module_name.endswith(".py"):
         module = load_file_module(Path(module_name))
     else:
         try:
-            module = importlib.import_module(module_name)
+            with strangers_code():
+                module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             raise PluginError(f"{target!r} cannot be imported: {error}") from error
     try:

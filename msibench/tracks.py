@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from msibench.contracts.tables import (
     check_keys,
     check_plain_name,
     check_types,
+    fields_of,
     parse_table,
     read_text,
 )
@@ -54,6 +57,27 @@ class ProblemSet:
     """Empty: the card's default."""
     sections: tuple[str, ...] = ()
     """Empty: every test section of the card."""
+    mz: tuple[float, ...] = ()
+    """m/z values in place of those of `mz_set`, whose window is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Own:
+    """A user's own sections, of which no card is installed."""
+
+    data: tuple[str, ...]
+    """Files with one section each."""
+    guide: str = ""
+    """Optical image; empty: none."""
+    transform: str = ""
+    """What ``msibench register`` wrote; empty: the guide shows the section's field of view."""
+    mz: tuple[float, ...] = ()
+    """Empty: every channel of the files, or the m/z set of `dataset`."""
+    ppm: float = 5.0
+    pixel_size_um: float | None = None
+    """Where the files do not say."""
+    dataset: str = ""
+    """The card whose m/z set and published scores apply; empty: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,19 +111,26 @@ class Track:
     """Wrong guides that every fusion method is run with besides the true one."""
     required_coverage: float = 0.0
     """Share of the images that a method must have for the gates to be green."""
+    device: str = ""
+    """The kind of device that the board is measured on, ``cpu`` or ``cuda``; empty: not stated."""
     limits: Limits = field(default_factory=Limits)
+    own: Own | None = None
+    """The user's own sections that the track is made of; None: data sets with cards."""
     folder: Path | None = None
-    """Where ``track.toml`` lies and the leaderboard is written; None for a track that ships inside."""
+    """Where ``track.toml`` lies and the board is published; None for a track without such a folder."""
 
 
-def load_track(name: str, *, places: tuple[Path, ...] = ()) -> Track:
+def load_track(name: str, *, places: tuple[Path, ...] = (), results: Path | None = None) -> Track:
     """Read a track by name, by folder or by the path of its file.
 
     Parameters
     ----------
     name
         ``"bladder-x4"``, looked for as ``leaderboards/<name>/track.toml`` below each of `places`
-        (default: the working folder) and among the tracks that ship; or a path.
+        (default: the working folder), among the tracks that ship, and among the boards of `results`;
+        or a path.
+    results
+        A results folder, whose boards of one's own sections have names, too.
 
     Raises
     ------
@@ -112,31 +143,59 @@ def load_track(name: str, *, places: tuple[Path, ...] = ()) -> Track:
     if path.suffix == ".toml" and path.is_file():
         return track_from_text(read_text(path), path.parent, str(path))
     if (path / "track.toml").is_file():
-        path = path / "track.toml"
-        return track_from_text(read_text(path), path.parent, str(path))
-    found = available_tracks(places=places)
+        kept = board_file(path.resolve().parent.parent, path.resolve().name)
+        if not kept.is_file():
+            kept = path / "track.toml"
+        return track_from_text(read_text(kept), path, str(kept))
+    found = available_tracks(places=places, results=results)
     if name not in found:
         near = get_close_matches(name, found, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UnknownNameError(
             f"No track named {name!r}.{hint} There are: {', '.join(sorted(found))}. "
-            "A track is a file leaderboards/<name>/track.toml."
+            "A track is a file leaderboards/<name>/track.toml; boards of your own sections are found "
+            "by name in their results folder (--results)."
         )
     file = found[name]
+    if file is not None and results is not None and file == board_file(results, name):
+        return track_from_text(read_text(file), None, str(file))
     if file is None:
-        text = (files("msibench") / "tracks_shipped" / f"{name}.toml").read_text("utf-8")
-        return track_from_text(text, None, f"shipped track {name}")
+        return track_from_text(_shipped()[name].read_text("utf-8"), None, f"shipped track {name}")
     return track_from_text(read_text(file), file.parent, str(file))
 
 
-def available_tracks(*, places: tuple[Path, ...] = ()) -> dict[str, Path | None]:
-    """Return every track's name with its file; None for one that ships inside the package."""
-    shipped = files("msibench") / "tracks_shipped"
-    found: dict[str, Path | None] = {
-        entry.name.removesuffix(".toml"): None
-        for entry in shipped.iterdir()
-        if entry.name.endswith(".toml")
-    }
+def board_file(results: Path, name: str) -> Path:
+    """Return where a results folder keeps the definition of a board that has no file of its own."""
+    return results / "tracks" / f"{name}.toml"
+
+
+def shipped_tracks() -> tuple[str, ...]:
+    """Return the names of the tracks inside the package."""
+    return tuple(sorted(_shipped()))
+
+
+def _shipped() -> dict[str, Traversable]:
+    """Return the files of the tracks inside the package: its own, and the committed leaderboards'."""
+    inside = files("msibench") / "tracks_shipped"
+    found = {e.name.removesuffix(".toml"): e for e in inside.iterdir() if e.name.endswith(".toml")}
+    committed = inside / "leaderboards"  # in a checkout a link to the folder of that name
+    for folder in committed.iterdir() if committed.is_dir() else ():
+        if (track := folder / "track.toml").is_file():
+            found[folder.name] = track
+    return found
+
+
+def available_tracks(
+    *, places: tuple[Path, ...] = (), results: Path | None = None
+) -> dict[str, Path | None]:
+    """Return every track's name with its file; None for one that ships inside the package.
+
+    Boards of `results` come last: none of them takes the name of a track.
+    """
+    found: dict[str, Path | None] = {}
+    if results is not None:
+        found |= {file.stem: file for file in sorted(results.glob("tracks/*.toml"))}
+    found |= dict.fromkeys(shipped_tracks())
     for place in places or (Path.cwd(),):
         for file in sorted(place.glob("leaderboards/*/track.toml")):
             found[file.parent.name] = file
@@ -151,9 +210,10 @@ def track_from_text(text: str, folder: Path | None, where: str) -> Track:
     methods = table.pop("methods", [READY])
     problems = table.pop("problems", [])
     limits = table.pop("limits", {})
+    own = table.pop("own", None)
     known = {
         "name", "title", "description", "seeds", "metrics", "scheme", "control_method",
-        "missing_metric", "guide_controls", "required_coverage",
+        "missing_metric", "guide_controls", "required_coverage", "device",
     }  # fmt: skip
     check_keys(table, known, where)
     if not problems:
@@ -163,38 +223,61 @@ def track_from_text(text: str, folder: Path | None, where: str) -> Track:
     check_plain_name(table["name"], f"{where}: name")
     if not isinstance(methods, list) or not isinstance(problems, list):
         raise ConfigurationError(f"{where}: methods and [[problems]] must be lists")
+    if table.get("device", "") not in {"", "cpu", "cuda"}:
+        raise ConfigurationError(
+            f"{where}: device is the kind that the board is measured on, cpu or cuda; "
+            f"got {table['device']!r}"
+        )
     return Track(
         **check_types(table, Track, where),
         entries=tuple(_entry(item, where) for item in methods),
         problems=tuple(_problem_set(item, where) for item in problems),
         limits=_limits(limits, where),
+        own=None if own is None else _own(own, where),
         folder=folder,
     )
 
 
 def track_as_text(track: Track) -> str:
-    """Return a track as the TOML that `track_from_text` reads; entries keep names and labels only."""
-    import json
-
-    text = json.dumps  # a TOML basic string is a JSON string
-    lines = [
-        f"schema_version = {TRACK_SCHEMA}",
-        f"name = {text(track.name)}",
-        f"title = {text(track.title)}",
-        f"description = {text(track.description)}",
-        f"methods = {text([entry.method for entry in track.entries])}",
-        f"metrics = {text(list(track.metrics))}",
-        f"scheme = {text(track.scheme)}",
-        f"control_method = {text(track.control_method)}",
+    """Return a track as the TOML that `track_from_text` reads; all of it but its folder."""
+    facts = _as_table(track, skip={"entries", "problems", "limits", "own", "folder"})
+    methods = [
+        entry.method if entry == Entry(method=entry.method) else _as_table(entry)
+        for entry in track.entries
     ]
+    lines = [f"schema_version = {TRACK_SCHEMA}", *_lines({**facts, "methods": methods})]
     for problem in track.problems:
-        lines += [
-            "",
-            "[[problems]]",
-            f"dataset = {text(problem.dataset)}",
-            f"protocols = {text(list(problem.protocols))}",
-        ]
+        lines += ["", "[[problems]]", *_lines(_as_table(problem))]
+    if limits := _as_table(track.limits):
+        lines += ["", "[limits]", *_lines(limits)]
+    if track.own is not None:
+        lines += ["", "[own]", *_lines(_as_table(track.own))]
     return "\n".join(lines) + "\n"
+
+
+def _as_table(value: Any, skip: Collection[str] = ()) -> dict[str, Any]:
+    """Return the fields of a dataclass that differ from their defaults."""
+    found = {}
+    for each in fields(value):
+        default = each.default if each.default_factory is MISSING else each.default_factory()
+        held = getattr(value, each.name)
+        if each.name not in skip and held != default:
+            found[each.name] = held
+    return found
+
+
+def _lines(table: Mapping[str, Any]) -> list[str]:
+    return [f"{key} = {_toml(value)}" for key, value in table.items()]
+
+
+def _toml(value: Any) -> str:
+    """Return a value of TOML; its basic strings, numbers and lists are those of JSON, tables are not."""
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{json.dumps(str(k))} = {_toml(v)}" for k, v in value.items())
+        return "{ " + inner + " }" if inner else "{}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value).replace("\x7f", "\\u007f")
 
 
 def _entry(item: object, where: str) -> Entry:
@@ -209,10 +292,18 @@ def _entry(item: object, where: str) -> Entry:
 
 
 def _problem_set(item: Mapping[str, Any], where: str) -> ProblemSet:
-    check_keys(item, {"dataset", "protocols", "mz_set", "sections"}, f"{where}, [[problems]]")
+    known = {"dataset", "protocols", "mz_set", "sections", "mz"}
+    check_keys(item, known, f"{where}, [[problems]]")
     if "dataset" not in item or not item.get("protocols"):
         raise ConfigurationError(f"{where}: each [[problems]] needs dataset and protocols")
     return ProblemSet(**check_types(item, ProblemSet, f"{where}, [[problems]]"))
+
+
+def _own(item: Mapping[str, Any], where: str) -> Own:
+    check_keys(item, fields_of(Own), f"{where}, [own]")
+    if not item.get("data"):
+        raise ConfigurationError(f"{where}: [own] needs data, a list of files")
+    return Own(**check_types(item, Own, f"{where}, [own]"))
 
 
 def _limits(item: Mapping[str, Any], where: str) -> Limits:

@@ -51,6 +51,58 @@ def test_a_plugin_that_fails_in_its_hook_is_broken_too(monkeypatch):
     assert "no card reader" in discover([bad]).broken["bad"]
 
 
+ENDINGS = {
+    "exits": "import sys; sys.exit('needs torch 1.x')",
+    "interrupts": "raise GeneratorExit('no more')",
+    "raises_its_own": "class Stop(BaseException): pass\nraise Stop('not today')",
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_a_plugin_that_ends_python_is_broken_and_the_others_work(name, tmp_path, monkeypatch):
+    (tmp_path / f"plugin_{name}.py").write_text(ENDINGS[name], encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    bad = EntryPoint("bad", f"plugin_{name}", "msibench")
+
+    catalogue = discover([bad, offer(monkeypatch, "good", "good-method")])
+
+    assert set(catalogue.methods) == {"good-method"}
+    assert ENDINGS[name].rpartition("('")[2].rstrip("')") in catalogue.broken["bad"]
+    with pytest.raises(PluginError, match="cannot be used"):
+        discover([bad], strict=True)
+
+
+def test_ctrl_c_while_a_plugin_loads_stays_ctrl_c(tmp_path, monkeypatch):
+    (tmp_path / "plugin_stopped.py").write_text("raise KeyboardInterrupt", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        discover([EntryPoint("bad", "plugin_stopped", "msibench")])
+
+
+def test_what_plugins_print_goes_to_stderr(tmp_path, monkeypatch, capsys):
+    (tmp_path / "plugin_loud.py").write_text("print('hello')\nclass Mine: ...", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    discover([EntryPoint("loud", "plugin_loud", "msibench")])
+    method_from_file(f"{tmp_path / 'plugin_loud.py'}:Mine")
+
+    assert capsys.readouterr() == ("", "hello\nhello\n")
+
+
+def test_a_reason_holds_no_control_characters(tmp_path, monkeypatch):
+    (tmp_path / "plugin_red.py").write_text("raise ValueError('\x1b[31mred')", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    broken = discover([EntryPoint("red", "plugin_red", "msibench")]).broken["red"]
+    assert "\x1b" not in broken
+    assert "red" in broken
+
+
+def test_a_file_that_exits_is_refused_with_its_words(tmp_path):
+    (tmp_path / "mine.py").write_text("import sys; sys.exit('wrong Python')", encoding="utf-8")
+    with pytest.raises(PluginError, match="wrong Python"):
+        method_from_file(f"{tmp_path / 'mine.py'}:Mine")
+
+
 def test_strict_makes_a_broken_plugin_fatal():
     bad = EntryPoint("mambair", "no_such_module", "msibench")
     with pytest.raises(PluginError, match=r"mambair.*cannot be used"):

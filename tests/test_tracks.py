@@ -4,7 +4,17 @@ from pathlib import Path
 import pytest
 
 from msibench.errors import ConfigurationError, UnknownNameError
-from msibench.tracks import available_tracks, load_track, track_from_text
+from msibench.tracks import (
+    Entry,
+    Limits,
+    Own,
+    ProblemSet,
+    Track,
+    available_tracks,
+    load_track,
+    track_as_text,
+    track_from_text,
+)
 
 ROOT = Path(__file__).parents[1]
 MINIMAL = """
@@ -66,3 +76,34 @@ def test_a_track_without_problems_or_schema_is_refused():
         track_from_text('name = "t"', None, "t")
     with pytest.raises(ConfigurationError, match="is no TOML"):
         track_from_text("=", None, "t")
+
+
+def test_a_track_is_written_as_it_is_read():
+    track = Track(
+        name="all-of-it",
+        title='of "quotes" and µm\x7f',
+        entries=(
+            Entry(method="bicubic"),
+            Entry(method="ridge", label="mine", config={"alpha": 0.5, "list": [1, 2], "on": True}),
+        ),
+        problems=(
+            ProblemSet(dataset="a", protocols=("area-x4@1",), sections=("1", "2"), mz_set="demo"),
+            ProblemSet(dataset="b", protocols=("area-x2@1",), mz=(798.541, 1e-3, 1e16)),
+        ),
+        seeds=(3, 4),
+        scheme="cao2025",
+        guide_controls=("guide-shuffled",),
+        required_coverage=0.5,
+        device="cuda",
+        limits=Limits(timeout_s=3.0, memory_gb=2.0),
+        own=Own(data=("/a/b c.imzML",), guide="/he.png", mz=(1.5,), pixel_size_um=20.0),
+    )
+    assert track_from_text(track_as_text(track), None, "text") == track
+    for path in ROOT.glob("leaderboards/*/track.toml"):
+        read = load_track(str(path))
+        assert track_from_text(track_as_text(read), read.folder, "text") == read
+
+
+def test_a_device_that_is_none_is_refused():
+    with pytest.raises(ConfigurationError, match="cpu or cuda; got 'gpu'"):
+        track_from_text(MINIMAL.replace('name = "t"', 'name = "t"\ndevice = "gpu"'), None, "t")

@@ -32,9 +32,8 @@ def wheel(tmp_path_factory):
     listed += ["pyproject.toml", "LICENSE"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout
     for name in filter(None, names.split("\0")):
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, copy / name)
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name, follow_symlinks=False)
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
     done = subprocess.run(
         [*command, "-w", str(out), str(copy)], capture_output=True, text=True, check=False
@@ -54,8 +53,8 @@ def test_the_wheel_holds_every_file_of_every_package(wheel):
     with zipfile.ZipFile(built) as archive:
         there = set(archive.namelist())
         for track in copy.glob("leaderboards/*/track.toml"):
-            shipped = archive.read(f"msibench/tracks_shipped/{track.parent.name}.toml")
-            assert shipped == track.read_bytes()
+            inside = f"msibench/tracks_shipped/{track.relative_to(copy)}"
+            assert archive.read(inside) == track.read_bytes()
 
     assert expected - there == set()
     assert {"msibench_datasets/mouse-kidney/published.csv"} <= there

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from msibench.cli._shared import comma_list, number_list
+from msibench.cli._shared import comma_list
+from msibench.cli._values import chosen_mz, mz_list, mz_option, peaks_option
 
 if TYPE_CHECKING:
     from msibench.contracts.method import MethodSpec
@@ -37,7 +38,8 @@ OPTIONS = (
     ),
     click.option("--protocol", "protocols", help="Protocols to run, e.g. area-x4@1,bicubic-x4@1."),
     click.option("--pixel-size", type=float, help="With --data: µm, where the file does not say."),
-    click.option("--mz", "mz_text", help="m/z values, with commas between."),
+    mz_option,
+    peaks_option,
     click.option(
         "--ppm", type=float, default=5.0, show_default=True, help="Half-width of the m/z window."
     ),
@@ -88,7 +90,7 @@ def planned(options: dict[str, Any], found: Catalogue) -> Plan:
             methods=_with_control(comma_list(options["methods"]), track),
             datasets=comma_list(options["datasets"]),
             sections=comma_list(options["sections"]),
-            mz=() if options["data"] else number_list(options["mz_text"], "--mz"),
+            mz=() if options["data"] else mz_list(options["mz_text"]),
         ),
         seeds=options["seeds"] or None,
         device=options["device"],
@@ -175,7 +177,7 @@ def _what_to_run(options: dict[str, Any], found: Catalogue) -> tuple[Track, dict
             options["data"],
             guide=options["guide"],
             transform=options["transform"],
-            mz=number_list(options["mz_text"], "--mz"),
+            mz=chosen_mz(options["mz_text"], options["peaks"], options["ppm"], options["data"]),
             ppm=options["ppm"],
             pixel_size_um=options["pixel_size"],
             base=base,
@@ -189,7 +191,7 @@ def _what_to_run(options: dict[str, Any], found: Catalogue) -> tuple[Track, dict
             problems=(ProblemSet(dataset=card.name, protocols=chosen),),
         )
     else:
-        for name in ("guide", "transform", "dataset", "pixel_size"):
+        for name in ("guide", "transform", "dataset", "pixel_size", "peaks"):
             if options[name] is not None:
                 raise click.UsageError(f"--{name.replace('_', '-')} goes with --data FILE")
         track = load_track(options["track"] or DEFAULT_TRACK)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from msibench.cli._stop import WITHIN_S, told
 from msibench.contracts.plain_text import visible
 
 if TYPE_CHECKING:
@@ -42,16 +42,14 @@ def listener(*, events: bool, quiet: bool) -> Iterator[Listener]:
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[threading.Event]:
-    """Yield an event that Ctrl-C, or a request to terminate, sets: children are ended politely."""
+def stopped_by_signals(within_s: float = WITHIN_S) -> Iterator[threading.Event]:
+    """Yield an event that Ctrl-C, or a request to terminate, sets: children are ended politely.
+
+    Whoever has not come to an end in `within_s` seconds is ended.
+    """
     stop = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
-    try:
+    with told(stop.set, within_s):
         yield stop
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 class JsonLines:
@@ -59,7 +57,7 @@ class JsonLines:
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
-        click.echo(json.dumps(asdict(event), sort_keys=True, ensure_ascii=False))
+        click.echo(json.dumps(asdict(event), sort_keys=True))
 
 
 class Lines:

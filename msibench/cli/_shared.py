@@ -48,13 +48,3 @@ def catalogue(*, strict: bool = False, with_metrics: bool = True) -> Catalogue:
 def comma_list(text: str | None) -> tuple[str, ...]:
     """Split ``"a,b"``; nothing for None."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
-
-
-def number_list(text: str | None, option: str) -> tuple[float, ...]:
-    """Split ``"798.54,741.53"`` into numbers, or say what is wrong with it."""
-    try:
-        return tuple(float(part) for part in comma_list(text))
-    except ValueError as error:
-        raise click.BadParameter(
-            f"expected numbers with commas between, as in {option} 798.54,741.53; got {text!r}"
-        ) from error

@@ -41,7 +41,7 @@ def command(name: str, changes: tuple[str, ...], as_json: bool) -> int:
             tail = f"\n{'':9}{reason}" if reason else ""
             click.echo(f"{state:<8} {title} ({check.__name__}){tail}")
     if as_json:
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        click.echo(json.dumps(rows, indent=1))
     return 3 if any(row["state"] == "FAILED" for row in rows) else 0
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
-from msibench.cli._shared import number_list
+from msibench.cli._values import chosen_mz, mz_option, peaks_option
 
 
 @click.command(name="convert")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path), required=False)
-@click.option("--mz", help="m/z in Da, with commas between: 798.54,741.53.")
+@mz_option
+@peaks_option
 @click.option(
     "--ppm", type=float, default=5.0, show_default=True, help="Half-width of the windows."
 )
@@ -46,7 +47,8 @@ from msibench.cli._shared import number_list
 def command(
     source: Path,
     target: Path | None,
-    mz: str | None,
+    mz_text: str | None,
+    peaks: int | None,
     ppm: float,
     pixel_size: float | None,
     z: int | None,
@@ -71,7 +73,6 @@ def command(
     """
     from msibench.errors import ConfigurationError
 
-    masses = number_list(mz, "--mz") or None
     options = {"reader": reader, "z": z, "duplicates": duplicates, "verify": verify}
     if check or target is None:
         if target is not None:
@@ -83,6 +84,7 @@ def command(
             )
         _describe(source, options)
         return
+    masses = chosen_mz(mz_text, peaks, ppm, source) or None
     _convert(source, target, masses, ppm, pixel_size, options, mode, clip)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from msibench.cli._shared import comma_list, number_list, open_store, results_option
+from msibench.cli._shared import comma_list, open_store, results_option
+from msibench.cli._values import mz_list
 
 
 @click.command(
@@ -62,7 +63,7 @@ def command(
         reference=reference,
         protocol=protocol,
         section=section,
-        mz=number_list(mz_text, "--mz"),
+        mz=mz_list(mz_text),
         colours=colours,
     )
     store = open_store(results, create=False)

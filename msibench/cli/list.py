@@ -24,7 +24,7 @@ def command(kind: str, as_json: bool, strict_plugins: bool) -> None:
     """List methods, data sets, metrics, plugins, tracks, protocols or scoring schemes."""
     rows = _rows(kind, strict_plugins)
     if as_json:
-        click.echo(json.dumps(rows, indent=1, sort_keys=True, ensure_ascii=False))
+        click.echo(json.dumps(rows, indent=1, sort_keys=True))
         return
     if not rows:
         click.echo(f"no {kind}")
@@ -99,6 +99,7 @@ def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
             {
                 "metric": spec.name,
                 "version": spec.version,
+                "asks": spec.question,
                 "better": {"higher": "higher", "lower": "lower", "one": "nearer 1"}[spec.direction],
                 "needs": ", ".join(sorted({*spec.needs, *spec.weights})),
                 "title": spec.title,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import importlib
 import io
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
+from msibench.cli._stop import STOPPED, orderly
 from msibench.contracts.plain_text import visible
 from msibench.errors import MSIBenchError
 
@@ -47,6 +49,13 @@ PLACE = {
 """Errors of the system that say something about a place that was named, and nothing about msibench."""
 
 
+PLAINER = {
+    "µ": "u", "μ": "u", "±": "+-", "×": "x", "–": "-", "—": "-", "…": "...", "↓": "v", "↑": "^",
+    "→": "->", "≤": "<=", "≥": ">=", "²": "2", "σ": "s", "“": '"', "”": '"', "’": "'",
+}  # fmt: skip
+"""What is written where a console has no such sign; a question mark for any other."""
+
+
 class Commands(click.Group):
     """Commands by file name; plugins may add further ones."""
 
@@ -55,7 +64,7 @@ class Commands(click.Group):
         here = {
             path.stem.rstrip("_")
             for path in Path(__file__).parent.glob("*.py")
-            if path.stem not in {"__init__", "main"} and not path.stem.startswith("_")
+            if path.stem not in {"__init__", "main", "start"} and not path.stem.startswith("_")
         }
         return [name for name in HELP if name in here]
 
@@ -124,17 +133,37 @@ def _refuse_unwritable(arguments: list[str]) -> None:
             raise click.UsageError(f"{word!r} holds a NUL character")
 
 
+def plainer(error: UnicodeError) -> tuple[str, int]:
+    """Put signs that a console's encoding has not into plainer ones; an error handler of codecs."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    unknown = error.object[error.start : error.end]
+    return "".join(PLAINER.get(sign, "?") for sign in unknown), error.end
+
+
+def _never_fail_to_print() -> None:
+    """Let output lose signs rather than a run its result where the console is not Unicode."""
+    codecs.register_error("msibench.plainer", plainer)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="msibench.plainer")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors made on purpose become one message and their exit code."""
+    _never_fail_to_print()
     show = "--traceback" in (arguments if arguments is not None else sys.argv)
     try:
         _refuse_unwritable(sys.argv[1:] if arguments is None else arguments)
-        status = cli.main(args=arguments, prog_name="msibench", standalone_mode=False)
+        with orderly():
+            status = cli.main(args=arguments, prog_name="msibench", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except click.Abort:
-        click.echo("stopped; finished cells are kept", err=True)
-        sys.exit(130)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(
+            "stopped; finished cells are kept: the same command goes on from there", err=True
+        )
+        sys.exit(STOPPED)
     except click.ClickException as error:
         said = io.StringIO()
         error.show(said)

@@ -14,6 +14,7 @@ import click
 
 from msibench.cli._planning import as_arguments, planned, planning_options, statuses
 from msibench.cli._shared import catalogue, results_option
+from msibench.cli._values import size_in_gib, time_in_s
 
 if TYPE_CHECKING:
     from msibench.results.store import Store
@@ -30,8 +31,15 @@ SHOWN_NOTES = 8
 
 @click.command(epilog=EPILOG)
 @planning_options
-@click.option("--timeout", type=float, help="Seconds that one cell may take.")
-@click.option("--memory", type=float, help="GiB that one cell may use.")
+@click.option(
+    "--timeout",
+    type=time_in_s,
+    metavar="TIME",
+    help="Time that one cell may take: 600 (s), 10m, 2h.",
+)
+@click.option(
+    "--memory", type=size_in_gib, metavar="SIZE", help="Memory that one cell may use: 4 (GiB), 2GB."
+)
 @click.option("--threads", type=click.IntRange(1), help="Threads of each cell.")
 @click.option("--retry", help="Statuses to run again, e.g. failed,timeout.")
 @click.option("--sbatch", is_flag=True, help="Print scripts for sbatch; nothing is submitted.")

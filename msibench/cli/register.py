@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from msibench.cli._values import chosen_mz, mz_option, peaks_option
+
 if TYPE_CHECKING:
     from msibench.image import GuideImage, MSImage
     from msibench.registration import Affine, Landmarks, QualityReport, Transform
@@ -30,7 +32,8 @@ IMAGE_MODELS = ("affine", "rigid", "similarity", "bspline")
               help="Pixel size of guide and section in the landmarks' unit; 1 1: they are pixels.")  # fmt: skip
 @click.option("--start", type=click.Path(path_type=Path), default=None,
               help="Transform file to start from; with --model absent it is only measured.")  # fmt: skip
-@click.option("--mz", default=None, help="m/z values to register on, separated by commas.")
+@mz_option
+@peaks_option
 @click.option(
     "--ppm", type=float, default=5.0, show_default=True, help="Half-width of the windows."
 )
@@ -51,7 +54,8 @@ def command(
     held_out: Path | None,
     landmark_pixel_size: tuple[float, float],
     start: Path | None,
-    mz: str | None,
+    mz_text: str | None,
+    peaks: int | None,
     ppm: float,
     level: int | None,
     overlay: Path | None,
@@ -67,14 +71,13 @@ def command(
       msibench register HE.ome.tif section.h5 --landmarks landmarks.csv -o HE.json
       msibench register HE.png section.npz --model bspline --start rough.json -o HE.json
     """
-    from msibench.cli._shared import number_list
     from msibench.errors import RegistrationError
     from msibench.io.guide.open import read_guide
     from msibench.io.read import read_section
     from msibench.registration import read_affine, read_bigwarp
     from msibench.registration.quality import MAX_TARGET_ERROR
 
-    fixed = read_section(section, mz=list(number_list(mz, "--mz")) or None, ppm=ppm)
+    fixed = read_section(section, mz=chosen_mz(mz_text, peaks, ppm, section) or None, ppm=ppm)
     moving = read_guide(guide, level=level)
     sizes = {
         "moving_pixel_size": landmark_pixel_size[0],

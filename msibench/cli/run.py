@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,8 @@ import click
 from msibench.cli._planning import planned, planning_options, statuses
 from msibench.cli._progress import listener, stopped_by_signals
 from msibench.cli._shared import catalogue, comma_list, open_store, results_option
+from msibench.cli._stop import BATCH_S, WITHIN_S
+from msibench.cli._values import size_in_gib, time_in_s
 
 if TYPE_CHECKING:
     from msibench.runner.events import RunSummary
@@ -34,9 +38,21 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads of each cell (default: its share)."
 )
-@click.option("--timeout", type=float, help="Seconds that one cell may take.")
-@click.option("--memory", type=float, help="GiB that one cell may use.")
-@click.option("--disk", type=float, help="GiB that one cell may write into its folder.")
+@click.option(
+    "--timeout",
+    type=time_in_s,
+    metavar="TIME",
+    help="Time that one cell may take: 600 (s), 10m, 2h.",
+)
+@click.option(
+    "--memory", type=size_in_gib, metavar="SIZE", help="Memory that one cell may use: 4 (GiB), 2GB."
+)
+@click.option(
+    "--disk",
+    type=size_in_gib,
+    metavar="SIZE",
+    help="What one cell may write into its folder: 4 (GiB), 5GB.",
+)
 @click.option("--retry", help="Statuses to run again, e.g. failed,timeout.")
 @click.option(
     "--executor", default="local", show_default=True, help="Where cells run: local, slurm."
@@ -49,9 +65,10 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
     "--cells", help="Run these cells only (keys, or how they begin), and write no leaderboard."
 )
 @click.option(
-    "--sandbox",
-    is_flag=True,
-    help="Run methods without network, with nothing to write but their own folder.",
+    "--sandbox/--no-sandbox",
+    default=None,
+    help="Methods see no truth, no network and no file but their own: insist on it, or do without. "
+    "(Default: wherever the system allows it.)",
 )
 @click.option("--strict-plugins", is_flag=True, help="Fail when a plugin is broken.")
 @click.option("--events", is_flag=True, help="Print one JSON event a line.")
@@ -59,17 +76,17 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 @results_option
 def command(**options: Any) -> int:
     """Run TRACK (default: quickstart), or your own section, and write its leaderboard."""
-    from msibench.run import run_track
-    from msibench.runner.child.sandbox.command import NONE, choose_sandbox
+    from msibench.run_track import run_track
+    from msibench.runner.child.sandbox.command import AUTO, NONE, choose_sandbox
     from msibench.runner.options import RunOptions
 
-    sandbox = choose_sandbox() if options["sandbox"] else NONE
+    sandbox = {None: AUTO, False: NONE}.get(options["sandbox"]) or choose_sandbox()
     found = catalogue(strict=options["strict_plugins"])
     plan = planned(options, found)
     part = _part_of(plan, options)
     store = open_store(options["results"], create=True)
     quiet = options["as_json"]
-    with listener(events=options["events"], quiet=quiet) as listen, stopped_by_signals() as stop:
+    with listener(events=options["events"], quiet=quiet) as listen, _stopped(options) as stop:
         for note in (f"plugin {n!r} is broken: {why}" for n, why in found.broken.items()):
             click.echo(note, err=True)
         run_options = RunOptions(
@@ -87,6 +104,9 @@ def command(**options: Any) -> int:
         summary = run_track(
             plan.track, found, store, run_options, plan=plan, part=part, stop=stop, listen=listen
         )
+    if summary.stopped:
+        _tell_part(summary, as_json=quiet or options["events"])
+        raise click.Abort
     if part is not None:
         _tell_part(summary, as_json=quiet or options["events"])
         return summary.exit_code
@@ -94,6 +114,11 @@ def command(**options: Any) -> int:
     for reason in summary.damaged.values():
         click.echo(f"damaged: {reason}", err=True)
     return summary.exit_code
+
+
+def _stopped(options: dict[str, Any]) -> AbstractContextManager[threading.Event]:
+    """Return what hears of signals; a batch system takes longer to give cells back."""
+    return stopped_by_signals(WITHIN_S if options["executor"] == "local" else BATCH_S)
 
 
 def _part_of(plan: Plan, options: dict[str, Any]) -> list[Cell] | None:

@@ -60,7 +60,7 @@ def command(
             row["state"], row["reason"] = waiting[cell.key]
         rows.append(row)
     if as_json:
-        click.echo(json.dumps(rows, indent=1, sort_keys=True, ensure_ascii=False))
+        click.echo(json.dumps(rows, indent=1, sort_keys=True))
         return
     for row in rows:
         click.echo(

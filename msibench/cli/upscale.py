@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from msibench.cli._shared import catalogue, number_list
+from msibench.cli._shared import catalogue
+from msibench.cli._values import chosen_mz, mz_option, peaks_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,8 @@ TRUSTED = 0.05
 )
 @click.argument("method")
 @click.argument("section", type=click.Path(path_type=Path))
-@click.option("--mz", "mz_text", help="m/z values, with commas between.")
+@mz_option
+@peaks_option
 @click.option("--ppm", type=float, default=5.0, show_default=True, help="Half-width of the window.")
 @click.option("--factor", type=click.IntRange(1, 32), default=4, show_default=True)
 @click.option("--guide", type=click.Path(path_type=Path), help="Optical image.")
@@ -52,6 +54,7 @@ def command(
     method: str,
     section: Path,
     mz_text: str | None,
+    peaks: int | None,
     ppm: float,
     factor: int,
     guide: Path | None,
@@ -79,8 +82,8 @@ def command(
         format_of(output)  # an unknown suffix is told before anything is computed
     spec = _spec(method)
     config = resolve_config(spec, dict(setting(change) for change in changes))
-    mz = number_list(mz_text, "--mz")
-    low = read_section(section, mz=list(mz) or None, ppm=ppm, pixel_size_um=pixel_size)
+    mz = chosen_mz(mz_text, peaks, ppm, section)
+    low = read_section(section, mz=mz or None, ppm=ppm, pixel_size_um=pixel_size)
     problem = Problem(
         low=low,
         factor=factor,

@@ -55,7 +55,7 @@ def command(target: str, count: int, seed: int, as_json: bool, results: Path | N
             raise
     checked = _track(track, store, count, seed) if track else _record(store, target, count)
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in checked], indent=1, ensure_ascii=False))
+        click.echo(json.dumps([asdict(one) for one in checked], indent=1))
     else:
         _tell(checked)
     if any(one.faults for one in checked):

@@ -14,6 +14,17 @@ from msibench.image import GuideImage, MSImage
 Direction = Literal["higher", "lower", "one"]
 """Which way is better; ``"one"``: the nearer to 1."""
 
+Question = Literal["quality", "trust", "cost", "ceiling"]
+"""What a metric is asked: is the image near the truth (``"quality"``); is its detail real
+(``"trust"``); what does it take (``"cost"``); how much can anybody reach on this truth, whatever the
+method (``"ceiling"``)."""
+
+
+SHOWN_FACTS = (
+    "version", "direction", "unit", "title", "citation", "label", "digits", "question", "explanation",
+)  # fmt: skip
+"""Fields of a `MetricSpec` that a run keeps for its board, which is made without asking plugins."""
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Evaluation:
@@ -110,5 +121,20 @@ class MetricSpec:
     """Names of pretrained files (``"vgg16"``) without which the column says ``weights-missing``."""
     title: str = ""
     citation: str = ""
+    label: str = ""
+    """Head of its column, with the unit where it has one: ``"PSNR (dB)"``. Empty: the name."""
+    digits: int = 3
+    """Decimals that tables print."""
+    question: Question = "quality"
+    """Which table of a board it belongs into: every metric but one of quality stands apart from the
+    scores."""
+    explanation: str = ""
+    """One sentence for readers of a page: what it asks, and how its value is read."""
+    undefined: tuple[str, ...] = ()
+    """Reasons for which a value may be undefined (NaN), as the metric words them; that a pixel is not
+    finite, or that there is no pixel to look at, goes without saying."""
+    bytes_per_value: int = 40
+    """Memory that it takes per value of the prediction where it needs all ion images at once: both
+    stacks in double precision, and as much again and a half for its own work."""
     distribution: str = ""
     """Who provides it; filled in by the plugin manager."""

@@ -15,11 +15,16 @@ from numpy.typing import ArrayLike
 
 from msibench.errors import ConfigurationError, DataError, MissingDataError
 from msibench.image import MSImage
+from msibench.stand_ins import stand_in
 
 if TYPE_CHECKING:
     from msibench.io.imzml.grid import Duplicates
     from msibench.io.imzml.open import ReaderName
+    from msibench.io.imzml.section import ImzMLSection
+    from msibench.io.imzml.strongest_peaks import StrongestPeaks
 
+SHOWN = 4
+"""How many m/z without a peak are named in one message."""
 MOST_CHANNELS = 4096
 """Up to this many m/z a shared axis is read as channels when no m/z are asked for."""
 SUFFIXES = {
@@ -88,7 +93,8 @@ def read_section(
     MissingDataError, DataError
         The file is not there or cannot be read right.
     ConfigurationError
-        It has no channels of its own and no m/z were given, or none lies near an m/z.
+        It has no channels of its own and no m/z were given, or none of its channels, or peaks, lies
+        in the window of an m/z. A window of which every stored intensity is 0 gives an image of zeros.
     """
     source = Path(path)
     kind = kind_of(source)
@@ -126,6 +132,8 @@ def kind_of(path: Path) -> str:
         raise MissingDataError(f"{path} does not exist; check the path of the section.")
     if path.is_dir():
         raise DataError(f"{path} is a folder; expected one file: {', '.join(sorted(SUFFIXES))}.")
+    if instead := stand_in(path):
+        raise DataError(f"{path.name} {instead}.")
     if known is not None:
         return known
     with path.open("rb") as file:
@@ -139,6 +147,41 @@ def kind_of(path: Path) -> str:
         f"{path.name}: not known what it is. A section is imzML (with its .ibd), HDF5, npz (cube, "
         "mz), TIFF, OME-TIFF or a greyscale picture; convert it first."
     )
+
+
+def most_intense(path: str | os.PathLike[str], count: int, ppm: float = 5.0) -> StrongestPeaks:
+    """Return the m/z of the `count` most intense peaks of a section, the strongest first.
+
+    Of an imzML file: peaks of the mean spectrum (`ImzMLSection.strongest_peaks`). Of a stack: its
+    channels, by their mean.
+
+    Raises
+    ------
+    MissingDataError, DataError
+        As `read_section`.
+    ConfigurationError
+        There is no peak, or the channels of a stack have no m/z.
+    """
+    from msibench.io.imzml.strongest_peaks import StrongestPeaks
+
+    source = Path(path)
+    if kind_of(source) == "imzml":
+        from msibench.io.imzml.open import open_imzml
+
+        found = open_imzml(source).strongest_peaks(count, ppm)
+        if found.offered == 0:
+            raise ConfigurationError(f"{source.name} has no peak with an intensity above 0")
+        return found
+    image = read_section(source, lazily=True)
+    if np.isnan(image.mz).any():
+        raise ConfigurationError(
+            f"{source.name}: its channels have no m/z by which to choose them; leave --peaks out to "
+            "take all, or give one m/z per channel with --mz"
+        )
+    means = np.array([np.nan_to_num(np.nanmean(channel)) for channel in image.values])
+    order = np.lexsort((image.mz, -means))
+    order = order[means[order] > 0][:count]
+    return StrongestPeaks(image.mz[order], means[order], int((means > 0).sum()))
 
 
 def _read_imzml(
@@ -158,12 +201,46 @@ def _read_imzml(
         path, reader=reader, z=z, duplicates=duplicates, verify=verify, cache=cache
     )
     if mz is not None:
-        return cached_ion_images(section, mz, ppm) if cache else section.ion_images(mz, ppm)
+        images = cached_ion_images(section, mz, ppm) if cache else section.ion_images(mz, ppm)
+        _refuse_absent(section, images, ppm)
+        return images
     if section.mode == "continuous" and section.axis_length <= MOST_CHANNELS:
         return section.channel_images()
     low, high = section.mz_range
     hint = "" if np.isnan(low) else f" Its peaks lie between m/z {low:.4f} and {high:.4f}."
     raise ConfigurationError(
         f"{path.name}: choose the m/z of the ion images, for instance mz=[798.54, 741.53] with "
-        f"ppm=5 (on the command line --mz 798.54,741.53 --ppm 5).{hint}"
+        f"ppm=5 (on the command line --mz 798.54,741.53 --ppm 5, --mz "
+        f"peaks.csv for a list, or --peaks 50 for the most intense ones).{hint}"
+    )
+
+
+def _refuse_absent(section: ImzMLSection, images: MSImage, ppm: float) -> None:
+    """Raise if the file has no peak at all in a window: a mistyped m/z, or too narrow a window."""
+    from msibench.io.mz_windows import mz_windows
+
+    empty = [channel for channel in range(images.channels) if not images.values[channel].any()]
+    if not empty:
+        return
+    windows = mz_windows(images.mz[empty], ppm)
+    wanted = windows.mz
+    nearest, _ = section.nearest_peaks(wanted)
+    low, high = np.empty_like(wanted), np.empty_like(wanted)
+    low[windows.order], high[windows.order] = windows.low, windows.high
+    absent = np.flatnonzero(~((nearest >= low) & (nearest <= high)))
+    if absent.size == 0:
+        return  # something was stored there, and all of it is 0
+    named = [
+        f"m/z {wanted[at]:.4f} (the nearest peak of all spectra is m/z {nearest[at]:.4f}, "
+        f"{(nearest[at] - wanted[at]) / wanted[at] * 1e6:+.1f} ppm or "
+        f"{nearest[at] - wanted[at]:+.4f} Da away)"
+        if np.isfinite(nearest[at])
+        else f"m/z {wanted[at]:.4f} (the file has no peaks)"
+        for at in absent[:SHOWN]
+    ]
+    more = f", and of {absent.size - SHOWN} more m/z" if absent.size > SHOWN else ""
+    raise ConfigurationError(
+        f"{section.path.name} has no peak within {ppm:g} ppm of {', of '.join(named)}{more}. "
+        "Correct the m/z, widen the window (--ppm), or leave them out; --peaks 50 takes the 50 most "
+        "intense peaks instead."
     )

@@ -70,7 +70,7 @@ def _one_line_a_method(
         axes.plot(each, place + jitter, ".", color=BLUE, alpha=0.5, markersize=dot)
     axes.set_yticks(places, list(values))
     axes.set_ylim(0.4, len(shown) + 0.6)
-    axes.set_xlabel(axis_label(name, direction))
+    axes.set_xlabel(axis_label(source.metrics[name].label, direction))
     axes.grid(axis="x", color="0.9")
     return figure, axes, shown, places
 
@@ -143,6 +143,6 @@ def pareto(source: Source) -> Figure:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("seconds per ion image")
-    axes.set_ylabel(axis_label(name, direction))
+    axes.set_ylabel(axis_label(source.metrics[name].label, direction))
     axes.grid(color="0.92")
     return figure

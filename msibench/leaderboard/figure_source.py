@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from msibench.errors import DataError, UnknownNameError
+from msibench.leaderboard.metrics import BoardMetrics
 from msibench.leaderboard.rows import measured
 from msibench.leaderboard.table import scheme_of
 from msibench.results.schema import CellRecord
@@ -45,6 +46,7 @@ class Source:
     choice: Choice
     rows: pd.DataFrame
     records: tuple[CellRecord, ...] = ()
+    metrics: BoardMetrics = field(default_factory=BoardMetrics)
     protocol: str
     table: pd.DataFrame
     """The leaderboard of the protocol, best first, of the chosen methods."""

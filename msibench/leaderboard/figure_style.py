@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from msibench.leaderboard.render import PRINTED
+from msibench.leaderboard.metrics import BETTER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,6 @@ def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def axis_label(name: str, direction: str) -> str:
-    """Return a metric's printed name and which way is better."""
-    words = {"higher": "higher is better", "lower": "lower is better"}
-    return f"{PRINTED.get(name, (name, 3))[0]} ({words.get(direction, 'nearer to 1 is better')})"
+def axis_label(label: str, direction: str) -> str:
+    """Return a metric's label and which way is better."""
+    return f"{label} ({BETTER.get(direction, BETTER['one'])})"

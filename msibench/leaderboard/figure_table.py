@@ -8,7 +8,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from msibench.leaderboard.figure_source import Source
-from msibench.leaderboard.render import PRINTED, plus_minus, significant, whole
+from msibench.leaderboard.render import plus_minus, significant, whole
 from msibench.leaderboard.rows import measured
 
 
@@ -16,7 +16,7 @@ def table_text(source: Source, *, latex: bool) -> str:
     """Return the leaderboard as Markdown or LaTeX, the best value of each column in bold."""
     table = source.table
     names = [name for name in source.track.metrics if f"{name}.image.mean" in table]
-    headers = ["rank", "method", *(PRINTED.get(name, (name, 3))[0] for name in names)]
+    headers = ["rank", "method", *(source.metrics[name].label for name in names)]
     headers += ["score", "s / image"]
     directions = {
         str(name): str(direction)
@@ -35,7 +35,7 @@ def table_text(source: Source, *, latex: bool) -> str:
     for at, row in enumerate(table.to_dict("records")):
         line = [whole(row.get("rank")), escape(str(row["method"]))]
         for name in names:
-            text = plus_minus(row, f"{name}.image", PRINTED.get(name, (name, 3))[1])
+            text = plus_minus(row, f"{name}.image", source.metrics[name].digits)
             text = text.replace("±", "$\\pm$") if latex else text
             line.append(bold(text) if name in best and bool(best[name].iloc[at]) else text)
         score = row.get("composite")

@@ -15,6 +15,7 @@ from msibench.leaderboard.figure_images import images
 from msibench.leaderboard.figure_source import Choice, Source, require_known
 from msibench.leaderboard.figure_style import fixed_style, saved
 from msibench.leaderboard.figure_table import table_text
+from msibench.leaderboard.metrics import board_metrics
 from msibench.leaderboard.table import leaderboard_table
 from msibench.results.files import write_atomically
 from msibench.results.store import Store
@@ -75,6 +76,7 @@ def write_figure(
         choice=choice,
         rows=rows,
         records=board.collected.records,
+        metrics=board_metrics(board.index),
         protocol=protocol,
         table=_board(rows, track, protocol, choice.methods),
     )

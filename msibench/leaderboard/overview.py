@@ -23,10 +23,12 @@ from msibench.leaderboard.figure_style import (
     fixed_style,
     saved,
 )
+from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.pair import pair_page
 from msibench.leaderboard.rows import measured
 from msibench.leaderboard.table import leaderboard_table, scheme_of
 from msibench.results.files import write_atomically
+from msibench.results.index import read_index
 from msibench.results.store import Store
 from msibench.scoring import composite, load_scheme
 from msibench.tracks import Track
@@ -96,6 +98,7 @@ def write_overview(
     """
     folder.mkdir(parents=True, exist_ok=True)
     board = leaderboard_table(rows, track, draws=ORDER_DRAWS)
+    known = board_metrics(read_index(store, track.name))
     protocols = sorted(set(board["protocol"]))
     written: list[Path] = []
     pairs: list[str] = []
@@ -109,7 +112,7 @@ def write_overview(
         }
         with fixed_style():
             pictures = {
-                f"metrics{tail}.svg": _metrics_figure(here, track, colours, protocol),
+                f"metrics{tail}.svg": _metrics_figure(here, track, known, colours, protocol),
                 f"score{tail}.svg": _score_figure(here, table, track, colours, protocol, missing),
             }
             for name, figure in pictures.items():
@@ -132,7 +135,11 @@ def best_of(table: pd.DataFrame, methods: Sequence[str]) -> str:
 
 
 def _metrics_figure(
-    rows: pd.DataFrame, track: Track, colours: Mapping[str, str], protocol: str
+    rows: pd.DataFrame,
+    track: Track,
+    known: BoardMetrics,
+    colours: Mapping[str, str],
+    protocol: str,
 ) -> Figure:
     """Draw one panel a metric, one box a model over all ion images, best score on top."""
     scored = measured(rows)
@@ -143,7 +150,7 @@ def _metrics_figure(
         part = scored[scored["metric"] == name]
         values = {m: v["value"].to_numpy(np.float64) for m, v in part.groupby("method")}
         _boxes(axes, values, colours)
-        axes.set_xlabel(axis_label(name, str(part["direction"].iloc[0])), fontsize=8)
+        axes.set_xlabel(axis_label(known[name].label, str(part["direction"].iloc[0])), fontsize=8)
     if not names:
         panels[0].set_xlabel("no model has a value of any metric")
     figure.suptitle(f"{track.title or track.name}: every ion image, {protocol}")

@@ -13,6 +13,7 @@ import pandas as pd
 from msibench.errors import ConfigurationError
 from msibench.leaderboard.board import Board, read_board
 from msibench.leaderboard.images import SectionImages
+from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.page_data import (
     cell_data,
     citations,
@@ -157,15 +158,15 @@ def make_page(
     pictures, curves = encode_images(sections, chosen)
     for problem, section in zip(problems, sections, strict=True):
         problem["damaged"] = dict(sorted(section.damaged.items()))
-    scheme = scheme_of(track)
+    scheme, metrics = scheme_of(track), board_metrics(index)
     content: dict[str, Any] = {
         "track": {"name": track.name, "title": track.title or track.name},
         "scheme": {"name": scheme.name, "title": scheme.title, "control": track.control_method},
-        "metrics": _metrics(index, collected.rows, scheme.directions),
+        "metrics": _metrics(metrics, collected.rows, scheme.directions),
         "protocols": protocols,
         "problems": problems,
         "cost": _cost(table),
-        "trust": trust_data(collected.rows, track),
+        "trust": trust_data(collected.rows, track, metrics),
         "frc": curves,
         "losses": loss_curves(collected.records)[: MOST_LOSSES if parts else None],
         "citations": citations(index),
@@ -184,16 +185,15 @@ def make_page(
 
 
 def _metrics(
-    index: TrackIndex, rows: pd.DataFrame, directions: Mapping[str, str]
+    known: BoardMetrics, rows: pd.DataFrame, directions: Mapping[str, str]
 ) -> dict[str, dict[str, str]]:
     """Return title, unit and direction of every metric that has rows."""
-    facts = index.facts.get("metrics", {})
     found = {}
     for name, part in rows[rows["metric"] != ""].groupby("metric", sort=True):
-        known = facts.get(name, {})
+        spec = known[str(name)]
         found[str(name)] = {
-            "title": str(known.get("title") or name),
-            "unit": str(known.get("unit") or ""),
+            "title": spec.title or str(name),
+            "unit": spec.unit,
             "direction": str(part["direction"].iloc[0]),
             "version": str(part["metric_version"].iloc[0]),
         }

@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from msibench.errors import DataError
+from msibench.leaderboard.metrics import BoardMetrics
 from msibench.leaderboard.render import table_csv
 from msibench.leaderboard.rows import Collected, measured
 from msibench.leaderboard.table import scheme_of
-from msibench.leaderboard.trust import REFERENCE_LEVELS
 from msibench.results.index import TrackIndex
 from msibench.results.schema import CellRecord
 from msibench.scoring import reachable_gain
@@ -27,22 +27,6 @@ from msibench.tracks import Track
 MOST_PAIR_COLUMNS = 6000
 """Method pairs times measures above which a page gives paired differences without intervals."""
 DIGITS = 6
-TRUST = (
-    ("consistency", "Does the prediction, made coarse again, give back what was measured?"),
-    ("consistency_noise", "The same in units of counting noise: about 1 is as good as the data."),
-    ("conservation", "Is the total intensity kept? 1 is kept."),
-    ("off_tissue", "How much of the predicted intensity lies off the tissue?"),
-    ("frc", "Effective resolution: the period at which it stops agreeing with the truth."),
-    ("band_power", "Detail finer than the coarse pixels, over that of the truth; above 1: too much."),
-    ("guide_leakage", "How much of the added detail follows the guide where the truth does not?"),
-    ("uncharted_leakage", "How much follows structures that are known to have no counterpart?"),
-    ("colocalisation", "How much are relations between ions changed?"),
-    ("spectral_angle", "Angle between predicted and measured spectra."),
-    ("noise_ceiling_psnr", "PSNR of the noise-free signal: nobody can be expected to beat it."),
-    ("noise_ceiling_ssim", "SSIM of the noise-free signal."),
-    ("neighbour_psnr", "PSNR of a predictor that sees the eight true neighbours of each pixel."),
-)  # fmt: skip
-"""Measures of trust, with the question that each answers."""
 
 
 def embedded_json(content: object) -> str:
@@ -188,8 +172,8 @@ def paired_intervals(
     return measures
 
 
-def trust_data(rows: pd.DataFrame, track: Track) -> dict[str, Any]:
-    """Return the stored measures of trust per protocol and method, and the names of absent ones.
+def trust_data(rows: pd.DataFrame, track: Track, metrics: BoardMetrics) -> dict[str, Any]:
+    """Return per protocol and method what asks another question than quality, and what is absent.
 
     With wrong-guide controls among the rows PSNR is among the measures: it must drop with them.
     """
@@ -197,7 +181,8 @@ def trust_data(rows: pd.DataFrame, track: Track) -> dict[str, Any]:
     present = set(scored["metric"])
     lines = []
     guided = scored[scored["control"] != ""]
-    questions = dict(TRUST)
+    asked = metrics.of("trust", "ceiling", "cost")
+    questions = {name: metrics[name].explanation or metrics[name].title or name for name in asked}
     if "psnr" in set(guided["metric"]):
         questions = {"psnr": "Does the score drop with a wrong guide?", **questions}
     for name in questions:
@@ -225,9 +210,9 @@ def trust_data(rows: pd.DataFrame, track: Track) -> dict[str, Any]:
     return {
         "lines": lines,
         "questions": questions,
-        "levels": list(REFERENCE_LEVELS),
+        "levels": metrics.of("ceiling"),
         "reach": _reach(scored[scored["control"] == ""], track),
-        "absent": [name for name, _ in TRUST if name not in present],
+        "absent": [name for name in asked if name not in present],
     }
 
 

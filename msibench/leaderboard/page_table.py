@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from msibench.leaderboard.render import PRINTED, plus_minus, significant, whole
-from msibench.metrics.trust_specs import TRUST_METRICS
+from msibench.leaderboard.metrics import BETTER, BoardMetrics, board_metrics
+from msibench.leaderboard.render import plus_minus, significant, whole
 from msibench.results.index import TrackIndex
 from msibench.tracks import Track
 
@@ -48,38 +48,31 @@ class TableView:
     methods: list[str]
 
 
-BETTER = {"higher": "higher is better", "lower": "lower is better", "one": "nearer to 1 is better"}
-
-
 def table_view(table: pd.DataFrame, track: Track, index: TrackIndex) -> list[TableView]:
     """Return one table per protocol, best method first; measures of trust have their own place."""
-    trust = {spec.name for spec in TRUST_METRICS}
+    known = board_metrics(index)
     views = []
     for protocol, part in table.groupby("protocol", sort=True):
         facts = index.facts.get("protocols", {}).get(protocol, {})
-        metrics = [name for name in track.metrics if name not in trust and _column(name, part)]
-        known = index.facts.get("metrics", {})
+        metrics = [
+            name
+            for name in track.metrics
+            if known[name].question == "quality" and _column(name, part)
+        ]
         columns = [
             Column("rank", True),
             Column("group", True),
             Column("method", False),
             Column("score", True, "higher is better"),
             Column("kept", True),
-            *(
-                Column(
-                    PRINTED.get(name, (name, 3))[0],
-                    True,
-                    BETTER.get(str(known.get(name, {}).get("direction", "")), ""),
-                )
-                for name in metrics
-            ),
+            *(Column(known[name].label, True, BETTER[known[name].direction]) for name in metrics),
             Column("coverage", True),
             Column("images", True),
             Column("s / image", True, "lower is better"),
             Column("MiB", True, "lower is better"),
             Column("cells", False),
         ]
-        rows = [_row(row, metrics, part) for row in part.to_dict("records")]
+        rows = [_row(row, metrics, known, part) for row in part.to_dict("records")]
         methods = [str(name) for name in part["method"]]
         views.append(
             TableView(str(protocol), str(facts.get("description", "")), columns, rows, methods)
@@ -95,7 +88,9 @@ def _column(name: str, part: pd.DataFrame) -> str:
     return ""
 
 
-def _row(row: Mapping[Any, Any], metrics: list[str], part: pd.DataFrame) -> list[TableCell]:
+def _row(
+    row: Mapping[Any, Any], metrics: list[str], known: BoardMetrics, part: pd.DataFrame
+) -> list[TableCell]:
     label = f"{row['method']} (control)" if row["control"] else str(row["method"])
     reason = row.get("rank_reason")
     reason = reason if isinstance(reason, str) else ""
@@ -108,7 +103,7 @@ def _row(row: Mapping[Any, Any], metrics: list[str], part: pd.DataFrame) -> list
     ]
     for name in metrics:
         measure = _column(name, part)
-        digits = PRINTED.get(name, (name, 3))[1]
+        digits = known[name].digits
         cells.append(
             TableCell(
                 plus_minus(row, measure, digits),

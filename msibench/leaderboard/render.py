@@ -12,20 +12,14 @@ from tabulate import tabulate
 
 from msibench.contracts.plain_text import in_markdown, visible
 from msibench.leaderboard.board import Board, read_board
+from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.rows import Collected, cells, distinct, measured
 from msibench.leaderboard.table import scheme_of
-from msibench.leaderboard.trust import TRUST, trust_sections
+from msibench.leaderboard.trust import trust_sections
 from msibench.results.files import explained, write_together
 from msibench.results.index import TrackIndex
 from msibench.results.store import Store, rows_as_parquet
 from msibench.tracks import Track
-
-PRINTED = {
-    "psnr": ("PSNR (dB)", 3), "ssim": ("SSIM", 3), "vif": ("VIF", 3), "vifp": ("VIFp", 3),
-    "sd_ratio": ("SD", 3), "nqm": ("NQM (dB)", 3), "dists": ("DISTS", 3), "rmse": ("RMSE", 4),
-    "r2": ("R²", 3), "lpips": ("LPIPS", 3), "consistency": ("consistency", 4),
-}  # fmt: skip
-"""How the usual metrics are headed, and their decimals."""
 
 
 def write_leaderboard(
@@ -91,7 +85,7 @@ def markdown_page(
     table: pd.DataFrame, collected: Collected, track: Track, index: TrackIndex
 ) -> str:
     """Return ``README.md``: what was compared, the table, what is missing and why."""
-    scheme = scheme_of(track)
+    scheme, metrics = scheme_of(track), board_metrics(index)
     parts = [f"# {track.title or track.name}", track.description]
     for facts in index.facts.get("datasets", {}).values():
         origin = "synthetic: made by a generator, measured by nobody" if facts["synthetic"] else ""
@@ -99,8 +93,8 @@ def markdown_page(
         parts.append(f"**{_line(facts['title'])}.** {notes}")
     for protocol, part in table.groupby("protocol", sort=True):
         parts += [f"## {in_markdown(str(protocol))}", _protocol_line(index, str(protocol))]
-        parts.append(_table(part, track, _without_weights(collected.rows)))
-        parts += trust_sections(collected.rows, str(protocol), track)
+        parts.append(_table(part, track, metrics, _without_weights(collected.rows)))
+        parts += trust_sections(collected.rows, str(protocol), track, metrics)
     parts.append(
         f"Score: scheme `{scheme.name}`, control method `{track.control_method}`. {scheme.title}. "
         "Values are mean ± s.e.m. over ion images, as Table S1 of Cao et al. prints them; the "
@@ -141,20 +135,21 @@ def _without_weights(rows: pd.DataFrame) -> set[str]:
     return set(lacking["metric"].unique())
 
 
-def _table(part: pd.DataFrame, track: Track, without_weights: set[str]) -> str:
-    """Return one protocol's table as Markdown; measures of trust have their own."""
-    quality = [name for name in track.metrics if name not in TRUST]
+def _table(
+    part: pd.DataFrame, track: Track, metrics: BoardMetrics, without_weights: set[str]
+) -> str:
+    """Return one protocol's table as Markdown; what asks another question has its own."""
+    quality = [name for name in track.metrics if metrics[name].question == "quality"]
     names = [name for name in quality if f"{name}.image.mean" in part]
     headers = ["rank", "group", "method"]
-    headers += [PRINTED.get(name, (name, 3))[0] for name in names]
+    headers += [in_markdown(metrics[name].label) for name in names]
     headers += ["score", "coverage", "images", "s / image", "MiB", "cells"]
     lines = []
     for row in part.to_dict("records"):
         label = f"{row['method']} (control)" if row["control"] else str(row["method"])
         line = [whole(row.get("rank")), whole(row.get("rank_group")), in_markdown(label)]
         for name in names:
-            digits = PRINTED.get(name, (name, 3))[1]
-            text = plus_minus(row, f"{name}.image", digits)
+            text = plus_minus(row, f"{name}.image", metrics[name].digits)
             line.append("weights-missing" if text == "–" and name in without_weights else text)
         line += [
             _score(row),

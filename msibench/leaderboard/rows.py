@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 
 from msibench.errors import IntegrityError, SchemaError
 from msibench.leaderboard.sound_records import check_shown
+from msibench.results.experiment import experiment_of, kind_of
 from msibench.results.index import TrackIndex
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import Store
@@ -36,29 +38,88 @@ class Collected:
     damaged: dict[str, str]
     """Key → what is wrong."""
     records: tuple[CellRecord, ...] = ()
-    """Every record that could be read, in the order of its cell's identity."""
+    """Every record of the board, in the order of its cell's identity."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Cell's name → why it is not of the experiment that the board holds."""
+    machines: dict[str, str] = field(default_factory=dict)
+    """Method → the other machine that its time was measured on, which no column shares."""
 
 
 def collect(store: Store, index: TrackIndex) -> Collected:
-    """Read every current cell of a track, in the order of its identity."""
-    frames: list[pd.DataFrame] = []
+    """Read the current cells of a track that belong to its experiment, in the order of identity."""
     damaged: dict[str, str] = {}
-    records: list[CellRecord] = []
-    verified = read_verifications(store)
+    found: list[CellRecord] = []
     for _, key in sorted(index.cells.items()):
         if not store.has(key):
             continue
         try:
             record = store.record(key)
             check_shown(record)
-            records.append(record)
-            values = store.metric_rows(record)
+            found.append(record)
         except (IntegrityError, SchemaError) as error:
             damaged[key] = str(error)
+    experiment = experiment_of(index, found)
+    reasons = {record.key: experiment.excludes(record) for record in found}
+    records = [record for record in found if not reasons[record.key]]
+    left_out = {_name(record): reasons[record.key] for record in found if reasons[record.key]}
+    elsewhere = timed_elsewhere(records)
+    verified = read_verifications(store)
+    frames: list[pd.DataFrame] = []
+    for record in records:
+        try:
+            values = store.metric_rows(record)
+        except (IntegrityError, SchemaError) as error:
+            damaged[record.key] = str(error)
             continue
-        frames.append(_with_cell(record, values, shown_origin(store, record, verified)))
+        shown = without_times(record) if record.key in elsewhere else record
+        frames.append(_with_cell(shown, values, shown_origin(store, record, verified)))
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
-    return Collected(tidy(rows), damaged, tuple(records))
+    return Collected(
+        tidy(rows),
+        damaged,
+        tuple(records),
+        left_out,
+        {record.method: elsewhere[record.key] for record in records if record.key in elsewhere},
+    )
+
+
+def timed_elsewhere(records: Iterable[CellRecord]) -> dict[str, str]:
+    """Return the cells whose time was not taken on the board's machine: key → where it was.
+
+    The board's machine is the one that most of the cells measured here ran on; what a stranger
+    reports of his own machine stands beside it only where there is nothing else.
+    """
+    timed = [record for record in records if record.status is Status.OK]
+    ours = [record for record in timed if record.origin == "measured"] or timed
+    machines = Counter(machine_of(record) for record in ours)
+    if not machines:
+        return {}
+    here = min(machines, key=lambda name: (-machines[name], name))
+    measured_here = {record.key for record in ours if machine_of(record) == here}
+    return {
+        record.key: machine_of(record) or "a machine that is not named"
+        for record in timed
+        if record.key not in measured_here
+    }
+
+
+def machine_of(record: CellRecord) -> str:
+    """Return the processor, and the graphics card where the cell ran on one; no machine's own name."""
+    names = [record.provenance.get("processor", "")]
+    if kind_of(record.device) != "cpu":
+        names.append(record.provenance.get("gpu", ""))
+    return " with ".join(str(name) for name in names if name)
+
+
+def without_times(record: CellRecord) -> CellRecord:
+    """Return a record that says nothing of seconds."""
+    return replace(record, timings={"upscale": np.nan, "fit": np.nan})
+
+
+def _name(record: CellRecord) -> str:
+    control = f" [{record.control}]" if record.control else ""
+    section = f"{record.dataset}/{record.section}"
+    return f"{record.method} · {section} · {record.protocol}{control} ({record.key[:12]}…)"
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:

@@ -6,61 +6,66 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from msibench.contracts.metric import Question
 from msibench.contracts.plain_text import in_markdown
+from msibench.leaderboard.metrics import ARROWS, BoardMetrics
 from msibench.leaderboard.rows import measured
-from msibench.metrics.trust_specs import TRUST_METRICS
 from msibench.scoring.reachable import reachable_gain
 from msibench.tracks import Track
 
-TRUST = tuple(spec.name for spec in TRUST_METRICS)
-REFERENCE_LEVELS = ("noise_ceiling_psnr", "noise_ceiling_ssim", "neighbour_psnr")
-"""Numbers that belong to the truth and are the same for every method."""
-HEADERS = {
-    "consistency": "consistency ↓",
-    "consistency_noise": "consistency (noise units) ↓",
-    "off_tissue": "off tissue ↓",
-    "conservation": "conservation → 1",
-    "frc": "resolution (µm) ↓",
-    "band_power": "band power → 1",
-    "guide_leakage": "guide leakage ↓",
-    "uncharted_leakage": "uncharted leakage ↓",
-    "spectral_angle": "spectral angle (°) ↓",
-    "colocalisation": "colocalisation change ↓",
-}
+TOLD = ("noise_ceiling_psnr", "neighbour_psnr")
+"""Ceilings that the text on the reachable gain names."""
 
 
-def trust_sections(rows: pd.DataFrame, protocol: str, track: Track) -> list[str]:
-    """Return Markdown parts for one protocol: trust table, reachable gain, wrong guides."""
+def trust_sections(
+    rows: pd.DataFrame, protocol: str, track: Track, metrics: BoardMetrics
+) -> list[str]:
+    """Return Markdown parts for one protocol: trust, reachable gain, wrong guides, cost."""
     part = measured(rows, controls=True)
     part = part[part["protocol"] == protocol]
     real = part[part["control"] == ""]
-    return [
-        text for text in (_measures(real), _reachable(real, track), _wrong_guides(part)) if text
-    ]
+    trust, cost = _means(real, metrics, "trust"), _means(real, metrics, "cost")
+    reachable = _reachable(real, track)
+    texts = (
+        trust
+        and (
+            "### Is the detail real?\n\nMeans over ion images. Consistency: error of the prediction "
+            "degraded again; guide leakage: share of the added detail that follows the guide where "
+            "the truth does not; resolution: Fourier ring correlation with the truth at 1/7."
+            f"\n\n{trust}"
+        ),
+        reachable,
+        _ceilings(real, metrics, TOLD if reachable else ()),
+        _wrong_guides(part),
+        cost and f"### What does it take?\n\nMeans over ion images.\n\n{cost}",
+    )
+    return [text for text in texts if text]
 
 
-def _measures(real: pd.DataFrame) -> str:
-    """Mean of every trust measure, one line a method."""
-    chosen = real[real["metric"].isin(TRUST) & ~real["metric"].isin(REFERENCE_LEVELS)]
+def _means(real: pd.DataFrame, metrics: BoardMetrics, question: Question) -> str:
+    """Return the mean of every metric that answers a question, one line a method."""
+    chosen = real[real["metric"].isin(metrics.of(question))]
     if not len(chosen):
         return ""
     means = chosen.pivot_table(index="method", columns="metric", values="value", aggfunc="mean")
-    names = [name for name in HEADERS if name in means.columns]
+    names = [name for name in metrics.of(question) if name in means.columns]
     lines = [
         [in_markdown(str(method)), *(_short(means.loc[method, n]) for n in names)]
         for method in means.index
     ]
-    table = tabulate(
-        lines,
-        headers=["method", *(HEADERS[name] for name in names)],
-        tablefmt="pipe",
-        disable_numparse=True,
-    )
-    return (
-        "### Is the detail real?\n\nMeans over ion images. Consistency: error of the prediction "
-        "degraded again; guide leakage: share of the added detail that follows the guide where the "
-        f"truth does not; resolution: Fourier ring correlation with the truth at 1/7.\n\n{table}"
-    )
+    heads = [f"{in_markdown(metrics[n].label)} {ARROWS[metrics[n].direction]}" for n in names]
+    return tabulate(lines, headers=["method", *heads], tablefmt="pipe", disable_numparse=True)
+
+
+def _ceilings(real: pd.DataFrame, metrics: BoardMetrics, told: tuple[str, ...]) -> str:
+    """Name what the truth itself allows, the same for every method."""
+    found = real[real["metric"].isin(metrics.of("ceiling"))].groupby("metric")["value"].mean()
+    said = [
+        f"{in_markdown(metrics[name].label)} {_short(found[name])}"
+        for name in metrics.of("ceiling")
+        if name in found.index and name not in told and np.isfinite(found[name])
+    ]
+    return f"Whatever the method, this truth allows: {'; '.join(said)}." if said else ""
 
 
 def _reachable(real: pd.DataFrame, track: Track) -> str:

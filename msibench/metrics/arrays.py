@@ -21,6 +21,8 @@ NOT_FINITE = "a pixel is NaN or infinite"
 def to_host(images: Any, name: str = "images") -> tuple[Floats, Callable[[Floats], Any]]:
     """Return images as a float64 array and a function that gives values back in the caller's kind.
 
+    Pixels that a masked array of numpy hides become NaN: they are not known.
+
     Raises
     ------
     ValueError
@@ -35,6 +37,8 @@ def to_host(images: Any, name: str = "images") -> tuple[Floats, Callable[[Floats
         def back(values: Floats) -> Any:
             return torch.as_tensor(values, device=device)
 
+    if isinstance(images, np.ma.MaskedArray):
+        images = np.ma.filled(images.astype(np.float64), np.nan)
     array = np.asarray(images, dtype=np.float64)
     if array.ndim < 2:
         raise ValueError(f"{name} must be images (..., row, column), got shape {array.shape}")

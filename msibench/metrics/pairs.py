@@ -171,7 +171,7 @@ def pair_images(
         ``(..., row, column)``, real numbers of any type, both numpy or both torch.
     mask
         Pixels to evaluate, bool ``(row, column)``. NaN outside of it is no fault: such pixels count
-        as 0 in both images.
+        as 0 in both images. What numpy's masked arrays hide is left out as well.
     dtype
         Precision to compute in.
 
@@ -180,10 +180,12 @@ def pair_images(
     TypeError
         If one is a tensor and the other is not, or pixels are not real numbers.
     ValueError
-        If the shapes differ, are not images, or `mask` does not lie on their grid.
+        If the shapes differ, are not images, `mask` does not lie on their grid, or masked arrays
+        hide other pixels in one image than in the next.
     """
     if dtype not in ("float64", "float32"):
         raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
+    shown = [seen for images in (test, reference) if (seen := _shown(images)) is not None]
     xp = _library_of(test, reference)
     test, reference = (_as_real(images, name, xp, dtype)
                        for images, name in ((test, "test"), (reference, "reference")))  # fmt: skip
@@ -204,6 +206,8 @@ def pair_images(
     count = int(np.prod(batch, dtype=np.int64))
     test, reference = test.reshape(count, *grid), reference.reshape(count, *grid)
     mask = _as_mask(mask, grid, xp, test)
+    for seen in shown:
+        mask = seen if mask is None else mask & seen
     finite = xp.isfinite(test) & xp.isfinite(reference)
     zero = xp.zeros_like(test[:1, :1, :1]) if count and 0 not in grid else test
     if mask is not None and not bool(finite.all()):
@@ -248,6 +252,20 @@ def _library_of(test: Any, reference: Any) -> Any:
     return np
 
 
+def _shown(images: Any) -> Any:
+    """Return the pixels that a masked array shows, bool ``(row, column)``; None where it hides none."""
+    if not isinstance(images, np.ma.MaskedArray) or not np.ma.is_masked(images):
+        return None
+    hidden = np.ma.getmaskarray(images)
+    each = hidden.reshape(-1, *hidden.shape[-2:])
+    if (each != each[:1]).any():
+        raise ValueError(
+            "a masked array must hide the same pixels of every image, as one mask serves them all; "
+            "give the images one by one, or plain arrays and mask="
+        )
+    return ~each[0]
+
+
 def _as_real(images: Any, name: str, xp: Any, dtype: Precision) -> Any:
     if xp is not np:
         if images.is_complex():
@@ -256,6 +274,8 @@ def _as_real(images: Any, name: str, xp: Any, dtype: Precision) -> Any:
     array = np.asarray(images)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
+    if np.ma.is_masked(images):
+        return images.astype(dtype).filled(np.nan)
     return array.astype(dtype, copy=False)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msibench.metrics.products import product
+
 
 @lru_cache(maxsize=32)
 def gaussian_weights(size: int, sigma: float) -> tuple[float, ...]:
@@ -49,7 +51,7 @@ def _along_columns(images: Any, weights: tuple[float, ...], xp: Any) -> Any:
     for start in range(0, width, BLOCK):
         stop = min(start + BLOCK, width)
         band = as_like(_band(stop - start, weights), images, xp)
-        parts.append(images[..., start : stop + len(weights) - 1] @ band)
+        parts.append(product(images[..., start : stop + len(weights) - 1], band))
     return parts[0] if len(parts) == 1 else xp.concatenate(parts, -1)
 
 
@@ -59,7 +61,7 @@ def _along_rows(images: Any, weights: tuple[float, ...], xp: Any) -> Any:
     for start in range(0, height, BLOCK):
         stop = min(start + BLOCK, height)
         band = as_like(_band(stop - start, weights), images, xp).swapaxes(0, 1)
-        parts.append(band @ images[..., start : stop + len(weights) - 1, :])
+        parts.append(product(band, images[..., start : stop + len(weights) - 1, :]))
     return parts[0] if len(parts) == 1 else xp.concatenate(parts, -2)
 
 

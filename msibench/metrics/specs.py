@@ -14,14 +14,21 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
         direction="higher",
         unit="dB",
         title="Peak signal-to-noise ratio",
+        label="PSNR (dB)",
+        undefined=("test and reference are identical: the ratio is infinite",),
     ),
     MetricSpec(
         name="ssim",
-        version=1,
+        version=2,
         target="msibench.metrics.ssim:ssim",
         direction="higher",
         title="Structural similarity (Wang 2004)",
         citation="Wang et al., IEEE Trans. Image Process. 13 (2004) 600-612",
+        label="SSIM",
+        undefined=(
+            "the image is smaller than the 11 x 11 window",
+            "no window that lies inside the image has its centre in the mask",
+        ),
     ),
     MetricSpec(
         name="vif",
@@ -30,6 +37,12 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
         direction="higher",
         title="Visual information fidelity (wavelet domain)",
         citation="Sheikh and Bovik, IEEE Trans. Image Process. 15 (2006) 430-444",
+        label="VIF",
+        undefined=(
+            "the reference is constant: it carries no information",
+            "neighbouring wavelet coefficients of the reference depend on one another (it "
+            "varies along one direction only): their covariance cannot be inverted",
+        ),
     ),
     MetricSpec(
         name="vifp",
@@ -38,6 +51,11 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
         direction="higher",
         title="Visual information fidelity (pixel domain)",
         citation="Sheikh and Bovik, IEEE Trans. Image Process. 15 (2006) 430-444",
+        label="VIFp",
+        undefined=(
+            "the image is smaller than 41 pixels: the coarsest scale has no window",
+            "the reference is constant: it carries no information",
+        ),
     ),
     MetricSpec(
         name="sd_ratio",
@@ -46,6 +64,8 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
         direction="one",
         title="Ratio of standard deviations (SD)",
         citation="Cao et al. (2025), supporting information",
+        label="SD",
+        undefined=("the reference is constant: its standard deviation is 0",),
     ),
     MetricSpec(
         name="nqm",
@@ -55,6 +75,12 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
         unit="dB",
         title="Noise quality measure",
         citation="Damera-Venkata et al., IEEE Trans. Image Process. 9 (2000) 636-650",
+        label="NQM (dB)",
+        undefined=(
+            "the reference has no visible detail: the ratio is minus infinity",
+            "the test has no visible error: the ratio is infinite",
+            "neither image has visible detail: the ratio is 0/0",
+        ),
     ),
     MetricSpec(
         name="dists",
@@ -66,6 +92,10 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
         weights=("vgg16", "dists"),
         title="Deep image structure and texture similarity",
         citation="Ding et al., IEEE Trans. Pattern Anal. Mach. Intell. 44 (2022) 2567-2581",
+        label="DISTS",
+        undefined=(
+            "the image is smaller than 16 pixels: the deepest stage has less than one left",
+        ),
     ),
     MetricSpec(
         name="rmse",
@@ -74,6 +104,8 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
         direction="lower",
         unit="of data range",
         title="Root mean squared error",
+        label="RMSE",
+        digits=4,
     ),
     MetricSpec(
         name="mse",
@@ -82,6 +114,8 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
         direction="lower",
         unit="of data range²",
         title="Mean squared error",
+        label="MSE",
+        digits=5,
     ),
     MetricSpec(
         name="r2",
@@ -89,6 +123,8 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
         target="msibench.metrics.r2:r2",
         direction="higher",
         title="Coefficient of determination",
+        label="R²",
+        undefined=("the reference is constant: it has no variance to explain",),
     ),
     MetricSpec(
         name="lpips",
@@ -99,6 +135,8 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
         weights=("alexnet", "lpips-alex"),
         title="Learned perceptual image patch similarity (AlexNet)",
         citation="Zhang et al., CVPR (2018) 586-595",
+        label="LPIPS",
+        undefined=("the image is smaller than the network needs",),
     ),
     MetricSpec(
         name="edge_perceptual_loss",
@@ -107,6 +145,12 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
         direction="lower",
         title="Edge perceptual loss",
         citation="Zou et al. (2025), loss controlled residual network",
+        label="edge perceptual loss",
+        digits=4,
+        undefined=(
+            "the image is smaller than the 3 x 3 kernel",
+            "no kernel that lies inside the image has its centre in the mask",
+        ),
     ),
     MetricSpec(
         name="perceptual_loss",
@@ -118,6 +162,8 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
         weights=("vgg16",),
         title="Perceptual loss (VGG16 relu3_3)",
         citation="Johnson et al., ECCV (2016) 694-711",
+        label="perceptual loss",
+        undefined=("the image is smaller than the network needs",),
     ),
 )
 """Metrics that compare a test with a reference, in the order in which pages list them.

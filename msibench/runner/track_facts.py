@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import Any
 
+from msibench.contracts.method import CONSISTENT
+from msibench.contracts.metric import SHOWN_FACTS
 from msibench.datasets import Card
 from msibench.plugin_manager import Catalogue
 from msibench.results.index import identity
@@ -60,7 +61,9 @@ def track_facts(plan: Plan, catalogue: Catalogue) -> dict[str, Any]:
                 "control": cell.spec.control,
                 "config": dict(cell.competitor.config),
                 "sources": dict(cell.spec.sources),
-                "plugin": catalogue.owner.get(("method", cell.spec.name), "single file"),
+                "plugin": catalogue.owner.get(
+                    ("method", cell.spec.name.removesuffix(CONSISTENT)), "single file"
+                ),
             }
             for cell in plan.cells
         },
@@ -75,10 +78,9 @@ def track_facts(plan: Plan, catalogue: Catalogue) -> dict[str, Any]:
 
 
 def metric_facts(catalogue: Catalogue, names: Iterable[str]) -> dict[str, Any]:
-    """Return what a page says of metrics."""
-    shown = {"version", "direction", "unit", "title", "citation"}
+    """Return what a board says of metrics."""
     return {
-        name: {k: v for k, v in asdict(catalogue.metric(name)).items() if k in shown}
+        name: {fact: getattr(catalogue.metric(name), fact) for fact in SHOWN_FACTS}
         for name in names
     }
 

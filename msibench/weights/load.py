@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msibench.contracts.plain_text import visible
 from msibench.errors import MissingWeightsError
+from msibench.stand_ins import stand_in
 from msibench.weights.container import (
     UnsafeWeightsError,
     refuse_absurd_tensors,
@@ -21,8 +24,9 @@ if TYPE_CHECKING:
 def read_state_dict(path: Path) -> Mapping[str, Any]:
     """Read a checkpoint's tensors onto the CPU.
 
-    ``.safetensors`` holds nothing but tensors; anything else is read by ``torch.load`` with
+    A safetensors file holds nothing but tensors; anything else is read by ``torch.load`` with
     ``weights_only=True``, which knows tensors, containers and numbers and refuses all other objects.
+    The content tells which it is, and the suffix where the content does not.
 
     Returns
     -------
@@ -35,32 +39,35 @@ def read_state_dict(path: Path) -> Mapping[str, Any]:
         If there is no such file.
     UnsafeWeightsError
         If it is TorchScript or packed, holds objects other than tensors or tensors larger than
-        itself, or is no checkpoint at all.
+        itself, or is no checkpoint at all: a Git LFS pointer, a web page.
     """
     if not path.is_file():
         raise MissingWeightsError(f"There is no file {path}.")
-    if path.suffix == ".safetensors":
+    if instead := stand_in(path):
+        raise UnsafeWeightsError(f"{path.name} {instead}.")
+    if _is_safetensors(path):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
             tensors = load_file(path)
         except (SafetensorError, OSError, ValueError, OverflowError, MemoryError) as error:
-            raise UnsafeWeightsError(f"{path.name} is no safetensors file: {error}") from error
+            raise UnsafeWeightsError(
+                f"{path.name} is no safetensors file: {visible(str(error))[:300]}"
+            ) from error
         refuse_absurd_tensors(tensors, path)
         return tensors
     import torch
 
     refuse_torchscript(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as file:  # of a path, the name would decide
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle makes the unpickler raise anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsafeWeightsError(
-            f"{path.name} holds more than tensors, or is damaged, and is not loaded: {reason} "
-            "Ask its author for a safetensors file, or for the bare state dict."
+            f"{path.name} holds more than tensors, or is damaged, and is not loaded: "
+            f"{_reason(error)}. Ask its author for a safetensors file, or for the bare state dict."
         ) from error
     if not isinstance(loaded, Mapping):
         raise UnsafeWeightsError(
@@ -70,15 +77,38 @@ def read_state_dict(path: Path) -> Mapping[str, Any]:
     return loaded
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins like safetensors: the length of a JSON header, and its brace."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    length = int.from_bytes(head[:8], "little")
+    if len(head) == 9 and head[8:] == b"{" and length < path.stat().st_size:
+        return True
+    saved_by_torch = head[:2] == b"PK" or head[:1] == b"\x80"  # now and formerly
+    return path.suffix.lower() == ".safetensors" and not saved_by_torch
+
+
+def _reason(error: Exception) -> str:
+    """Return what the unpickler met, without its advice to load the file unsafely."""
+    text = str(error)
+    if found := re.search(r"GLOBAL (\S+)", text):
+        return f"it holds {visible(found[1])[:200]}"
+    told = text.partition("WeightsUnpickler error:")[2] or text
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    return visible(lines[0]).rstrip(".")[:300] if lines else type(error).__name__
+
+
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
-_PREFIXES = ("module.", "_orig_mod.")
+_PREFIXES = ("module.", "model.")
+_COMPILED = "_orig_mod."
+"""What ``torch.compile`` puts into names, in front or behind the name of a part."""
 
 
 def bare_state_dict(loaded: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return name → tensor without the wrapping that training frameworks put around it.
 
     Wrapping keys are opened (``params_ema`` before ``params``: the averaged weights are the ones
-    that papers report), and the prefixes of data-parallel and compiled training removed.
+    that papers report), and the prefixes of data-parallel, compiled and wrapped training removed.
     """
     inner = loaded
     for _ in range(2):
@@ -86,7 +116,7 @@ def bare_state_dict(loaded: Mapping[str, Any]) -> dict[str, Tensor]:
         if wrapper is None:
             break
         inner = inner[wrapper]
-    bare = {str(name): tensor for name, tensor in inner.items()}
+    bare = {str(name).replace(_COMPILED, ""): tensor for name, tensor in inner.items()}
     while bare:
         prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in bare)), None)
         if prefix is None:

@@ -197,3 +197,27 @@ def test_the_mirrored_sections_are_read():
 def test_every_public_name_of_io_is_where_it_is_said_to_be():
     for name in msibench.io.__all__:
         assert getattr(msibench.io, name).__module__.startswith("msibench.io.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "mz"), [({}, [798.541, 400.0]), ({"shared_axis": True, "spectra": None}, [400.0])]
+)
+def test_a_window_without_any_peak_names_the_nearest(tmp_path, changes, mz):
+    if "spectra" in changes:
+        axis = np.array([150.0, 300.25, 798.541])
+        changes = {**changes, "spectra": [(axis, np.ones(3))] * 12, "declared_mode": "continuous"}
+    path = write_odd_imzml(tmp_path / "a.imzML", **changes)
+    with pytest.raises(
+        ConfigurationError, match=r"no peak within 9 ppm of m/z 400\.0000 \(the nearest"
+    ):
+        read_section(path, mz=mz, ppm=9)
+    with pytest.raises(ConfigurationError, match=r"m/z 300\.2500, .* ppm or -99\.7500 Da away"):
+        read_section(write_odd_imzml(tmp_path / "b.imzML", spectra=[(np.array([300.25]), np.ones(1))]
+                     * 12), mz=[400.0])  # fmt: skip
+
+
+def test_a_window_in_which_all_is_zero_gives_an_image_of_zeros(tmp_path):
+    spectra = [(np.array([300.25, 500.0]), np.array([0.0, 2.0]))] * 12
+    image = read_section(write_odd_imzml(tmp_path / "a.imzML", spectra=spectra), mz=[300.25, 500])
+    assert not image.values[0].any()
+    assert image.values[1].any()

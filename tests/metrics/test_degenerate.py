@@ -1,11 +1,14 @@
 """One written policy per metric for input without an ordinary answer: see docs/metrics.md."""
 
+import re
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from msibench import metrics
+from msibench.metrics.specs import builtin_metrics
 
 SHAPE = (45, 52)
 PLAIN = ("psnr", "ssim", "vif", "vifp", "sd_ratio", "nqm", "rmse", "mse", "r2",
@@ -19,6 +22,8 @@ OTHER = np.clip(IMAGE + rng.normal(0, 0.1, SHAPE), 0, 1)
 ZERO = np.zeros(SHAPE)
 GREY = np.full(SHAPE, 0.4)
 STRIPES = np.tile(rng.random(SHAPE[1]), (SHAPE[0], 1))
+
+DECLARED = {spec.name: spec for spec in builtin_metrics()}
 
 # Expected value per (test, reference): a number, NAN, or None for any finite number.
 POLICY = {
@@ -69,12 +74,23 @@ def test_every_degenerate_pair_has_its_value_or_its_reason(case, name, kind):
     value, (reason,) = evaluate(name, kind, test, reference)
     if expected[name] == NAN:
         assert np.isnan(value)
-        assert reason
+        assert reason in DECLARED[name].undefined
     else:
         assert np.isfinite(value)
         assert reason == ""
         if expected[name] is not None:
             assert float(value) == pytest.approx(expected[name], abs=1e-9)
+
+
+@pytest.mark.parametrize("spec", builtin_metrics(), ids=lambda spec: spec.name)
+def test_every_reason_that_a_spec_declares_is_worded_so_by_its_module(spec):
+    module = import_module(spec.target.partition(":")[0])
+    source = "".join(re.split(r'"\s*\n\s*"', Path(module.__file__).read_text(encoding="utf-8")))
+    for name in ("WINDOW", "SMALLEST"):
+        source = source.replace(f"{{{name}}}", str(getattr(module, name, "")))
+    source = source.replace("{metric}", str(spec.params.get("metric")))
+    for reason in spec.undefined:
+        assert reason in source
 
 
 @pytest.mark.parametrize("level", [1e-3, 0.1, 1 / 3, 0.7, 1.0])

@@ -101,3 +101,61 @@ def test_a_missing_file_is_missing(tmp_path):
 )
 def test_what_training_frameworks_wrap_around_tensors_comes_off(wrap):
     same(bare_state_dict(wrap(TENSORS)))
+
+
+STAND_INS = {
+    "pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+        "git lfs pull",
+    ),
+    "page": (b"\n<!DOCTYPE html><html><title>Virus scan warning</title></html>", "web page"),
+    "page with a mark": (b"\xef\xbb\xbf<html><head></head></html>", "web page"),
+    "answer": (b'{"error": "Invalid username or password."}', "error message"),
+    "nothing": (b"", "empty"),
+}
+
+
+@pytest.mark.parametrize("what", STAND_INS)
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors", "NET.SAFETENSORS"])
+def test_what_came_in_place_of_a_checkpoint_is_said(tmp_path, name, what):
+    content, words = STAND_INS[what]
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(UnsafeWeightsError, match=words) as refusal:
+        read_state_dict(tmp_path / name)
+    assert "weights_only" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["NET.SAFETENSORS", "net.Safetensors", "net.pth", "net.bin"])
+def test_the_content_tells_safetensors_and_not_the_name(tmp_path, name):
+    save_file(TENSORS, tmp_path / "there")
+    (tmp_path / "there").rename(tmp_path / name)
+    same(read_state_dict(tmp_path / name))
+
+
+def test_a_torch_file_with_the_other_suffix_is_read(tmp_path):
+    torch.save(TENSORS, tmp_path / "net.safetensors")
+    same(read_state_dict(tmp_path / "net.safetensors"))
+
+
+def test_a_refusal_names_the_object_and_gives_no_advice_to_trust_it(tmp_path):
+    import numpy as np
+
+    torch.save({"model": TENSORS, "best": np.float64(31.2)}, tmp_path / "train.pth")
+
+    with pytest.raises(UnsafeWeightsError, match=r"numpy.*scalar") as refusal:
+        read_state_dict(tmp_path / "train.pth")
+    assert "\x1b" not in str(refusal.value)
+    assert "Re-running" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "model._orig_mod."]
+)  # fmt: skip
+def test_prefixes_of_wrappers_are_taken_off(prefix):
+    same(bare_state_dict({f"{prefix}{name}": tensor for name, tensor in TENSORS.items()}))
+
+
+def test_a_compiled_part_has_the_name_of_the_part():
+    same(bare_state_dict({"conv._orig_mod.weight": TENSORS["conv.weight"],
+                          "conv._orig_mod.bias": TENSORS["conv.bias"]}))  # fmt: skip

@@ -20,6 +20,7 @@ from msibench.io.guide.colour import ColourFacts, guide_from_pixels
 from msibench.io.guide.limits import Region, check_size, resolve_region
 from msibench.io.guide.tiff import read_tiff_guide
 from msibench.io.pixel_size import pixel_size_from_density
+from msibench.stand_ins import stand_in
 
 MAX_PIXELS = 100_000_000
 """Largest number of pixels that is decoded at once unless the caller says otherwise."""
@@ -79,8 +80,8 @@ def read_guide(
         if level not in (None, 0):
             raise DataError(f"{path}: a PNG or JPEG file has level 0 only, level {level} asked for")
         return _read_flat(path, magic, region, max_pixels)
-    if magic.startswith(b"version https://git-lfs"):
-        raise DataError(f"{path} is a Git LFS pointer, not the image; fetch it with `git lfs pull`")
+    if instead := stand_in(path):
+        raise DataError(f"{path} {instead}")
     raise DataError(
         f"{path} is neither PNG, JPEG nor TIFF (it begins with {magic[:8]!r}); export it as "
         "OME-TIFF, for instance with QuPath or bioformats2raw"

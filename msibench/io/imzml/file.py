@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from msibench.errors import DataError, IntegrityError, MissingDataError
 from msibench.io.imzml.header import Header
+from msibench.stand_ins import stand_in
 
-LFS = b"version https://git-lfs.github.com/spec"
 KEEP_MAPPED = 256 << 20
 """Up to this size the pages of a file stay mapped between calls; larger files give them back."""
 
@@ -69,12 +69,8 @@ def _sibling(path: Path, suffix: str) -> Path | None:
 
 
 def _refuse_pointer(path: Path) -> None:
-    with path.open("rb") as file:
-        if file.read(len(LFS)) == LFS:
-            raise DataError(
-                f"{path.name} is a Git LFS pointer of {path.stat().st_size} bytes, not the data "
-                "itself; run 'git lfs pull' in the repository it comes from."
-            )
+    if path.stat().st_size and (instead := stand_in(path)):
+        raise DataError(f"{path.name} {instead}.")
 
 
 def uuid_problem(header: Header, ibd: Path) -> str | None:

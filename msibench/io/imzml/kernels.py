@@ -208,3 +208,134 @@ def sum_all(
                 left_out += 1
         image[pixel[spectrum]] += total
     return left_out
+
+
+@compiled
+def note_nearest(
+    mz_data: Bytes,
+    intensity_data: Bytes,
+    mz_kind: NDArray[np.generic],
+    intensity_kind: NDArray[np.generic],
+    mz_offset: Longs,
+    intensity_offset: Longs,
+    length: Longs,
+    begin: int,
+    end: int,
+    wanted: Doubles,
+    nearest: Doubles,
+    present: Doubles,
+) -> None:
+    """Keep, for each of the ascending m/z `wanted`, the nearest peak of spectra `begin` to `end`.
+
+    `nearest` takes any stored m/z, `present` those whose intensity is above 0; NaN before the first.
+    """
+    mz_size, intensity_size = mz_kind.itemsize, intensity_kind.itemsize
+    last = wanted.size - 1
+    for spectrum in range(begin, end):
+        count = length[spectrum]
+        start = mz_offset[spectrum]
+        mz = mz_data[start : start + count * mz_size].view(mz_kind.dtype)
+        start = intensity_offset[spectrum]
+        intensity = intensity_data[start : start + count * intensity_size].view(
+            intensity_kind.dtype
+        )
+        for peak in range(count):
+            value = np.float64(mz[peak])
+            if not np.isfinite(value):
+                continue
+            there = intensity[peak] > 0
+            # every peak is offered to every m/z that it could be nearest to: those on either side,
+            # and further ones for as long as it is nearer than what they have
+            at = np.searchsorted(wanted, value)
+            for step in (-1, 1):
+                index = at - 1 if step < 0 else at
+                while 0 <= index <= last:
+                    gap = np.abs(value - wanted[index])
+                    known = np.abs(nearest[index] - wanted[index])
+                    # of two at one distance the lower; NaN gives way to anything
+                    better = not known <= gap or (known == gap and value < nearest[index])
+                    if better:
+                        nearest[index] = value
+                    known = np.abs(present[index] - wanted[index])
+                    if there and (not known <= gap or (known == gap and value < present[index])):
+                        present[index] = value
+                        better = True
+                    if not better:
+                        break
+                    index += step
+
+
+@compiled
+def add_to_bins(
+    mz_data: Bytes,
+    intensity_data: Bytes,
+    mz_kind: NDArray[np.generic],
+    intensity_kind: NDArray[np.generic],
+    mz_offset: Longs,
+    intensity_offset: Longs,
+    length: Longs,
+    begin: int,
+    end: int,
+    first: float,
+    last: float,
+    places: Doubles,
+    amount: Doubles,
+    moment: Doubles,
+) -> int:
+    """Add the peaks of spectra `begin` to `end` to bins (`msibench.io.imzml.strongest_peaks.Bins`).
+
+    `places` are those of equally spaced values of ``log(mz)`` from `first` to `last`. Returns how many
+    peaks were left out because they are not finite; those outside, and those that are not above 0,
+    count for nothing.
+    """
+    steps = places.size - 1
+    scale = steps / (last - first)
+    left_out = 0
+    mz_size, intensity_size = mz_kind.itemsize, intensity_kind.itemsize
+    for spectrum in range(begin, end):
+        count = length[spectrum]
+        start = mz_offset[spectrum]
+        mz = mz_data[start : start + count * mz_size].view(mz_kind.dtype)
+        start = intensity_offset[spectrum]
+        intensity = intensity_data[start : start + count * intensity_size].view(
+            intensity_kind.dtype
+        )
+        for peak in range(count):
+            value, height = np.float64(mz[peak]), np.float64(intensity[peak])
+            if not (np.isfinite(value) and np.isfinite(height)):
+                left_out += 1
+            elif value > 0 and height > 0:
+                node = (np.log(value) - first) * scale
+                if 0 <= node <= steps:
+                    before = min(int(node), steps - 1)
+                    place = places[before]
+                    place += (node - before) * (places[before + 1] - place)
+                    at = int(place)
+                    amount[at] += height
+                    moment[at] += height * (place - at - 0.5)
+    return left_out
+
+
+@compiled
+def add_to_axis(
+    data: Bytes,
+    intensity_kind: NDArray[np.generic],
+    intensity_offset: Longs,
+    length: Longs,
+    begin: int,
+    end: int,
+    total: Doubles,
+) -> int:
+    """Add spectra `begin` to `end`, which share one m/z axis, value by value; return what was left out."""
+    left_out = 0
+    size = intensity_kind.itemsize
+    for spectrum in range(begin, end):
+        start = intensity_offset[spectrum]
+        intensity = data[start : start + length[spectrum] * size].view(intensity_kind.dtype)
+        for peak in range(length[spectrum]):
+            value = np.float64(intensity[peak])
+            if np.isfinite(value):
+                total[peak] += value
+            else:
+                left_out += 1
+    return left_out

@@ -20,6 +20,13 @@ from msibench.io.imzml.grid import PixelGrid
 from msibench.io.imzml.header import Header, polarity_of, spectrum_mode_of
 from msibench.io.imzml.layout import Layout
 from msibench.io.imzml.passes import Kernel, Survey, run_pass, survey_mz, works
+from msibench.io.imzml.strongest_peaks import (
+    Bins,
+    Sampling,
+    StrongestPeaks,
+    sampling_of,
+    strongest_of_axis,
+)
 from msibench.io.mz_windows import MzWindows, mz_windows
 
 
@@ -270,6 +277,132 @@ class ImzMLSection:
         self._warn_left_out(self._pass(add, mz=False))
         return image.reshape(self.shape)
 
+    def nearest_peaks(self, mz: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the peaks of the whole file that lie nearest to each m/z.
+
+        Returns
+        -------
+        Per m/z, in the order asked for: the nearest stored m/z, and the nearest whose intensity is
+        above 0; NaN where the file has none.
+        """
+        from msibench.io.imzml.kernels import note_nearest
+
+        wanted = mz_windows(mz, 0.0)
+        middle = wanted.mz[wanted.order]
+        found = np.full((2, middle.size), np.nan)
+
+        def note(_: Work, block: Block, begin: int, end: int) -> int:
+            own = np.full((2, middle.size), np.nan)
+            note_nearest(
+                block.mz_data,
+                block.intensity_data,
+                block.mz_kind,
+                block.intensity_kind,
+                block.mz_offset,
+                block.intensity_offset,
+                block.length,
+                begin,
+                end,
+                middle,
+                *own,
+            )
+            with self._lock:
+                gap, known = np.abs(own - middle), np.abs(found - middle)
+                # of two at one distance the lower, whichever thread was first
+                tie = (gap == known) & (own < found)
+                np.copyto(found, own, where=np.isnan(found) | (gap < known) | tie)
+            return 0
+
+        self._pass(note)
+        ordered = np.empty_like(found)
+        ordered[:, wanted.order] = found
+        return ordered[0], ordered[1]
+
+    def strongest_peaks(self, count: int, ppm: float = 5.0) -> StrongestPeaks:
+        """Return the `count` most intense peaks of the mean spectrum, from one pass over the file.
+
+        How peaks are told from flanks and noise: `msibench.io.imzml.strongest_peaks`.
+
+        Parameters
+        ----------
+        count
+            How many; fewer come where the spectrum has no more.
+        ppm
+            Half-width of the windows of the ion images that they are for; positive.
+
+        Raises
+        ------
+        ConfigurationError
+            `count` is below 1 or `ppm` not positive.
+        """
+        if count < 1 or not 0 < ppm < 1e5:
+            raise ConfigurationError(
+                f"expected at least one peak and 0 < ppm < 100,000, got {count} peaks, ppm {ppm:g}"
+            )
+        step = self._sampling()
+        if self._shared:
+            axis, total = self._summed_axis()
+            return strongest_of_axis(axis, total, count, len(self), ppm, step)
+        low, high = self.mz_range
+        if not 0 < high < np.inf:
+            return StrongestPeaks(np.empty(0), np.empty(0), 0)
+        bins = Bins(low if low > 0 else min(1.0, high), high, ppm, step)
+        self._pass_over_bins(bins)
+        return bins.strongest(count, len(self))
+
+    def _sampling(self) -> Sampling | None:
+        """Return how densely the spectra are sampled where they are profiles; from a few of them."""
+        rows = np.flatnonzero(self._layout.length)
+        some = rows[np.linspace(0, rows.size - 1, 9).astype(np.int64)] if rows.size else rows
+        said = {"profile": True, "centroid": False}.get(self.spectrum_mode or "")
+        axes = [self._store.array("mz", int(row)).astype(np.float64) for row in some]
+        return sampling_of([axis[np.isfinite(axis)] for axis in axes], profile=said)
+
+    def _summed_axis(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the shared m/z axis, and the sum of all spectra on it."""
+        from msibench.io.imzml.kernels import add_to_axis
+
+        axis = self._shared_axis()
+        total = np.zeros(axis.size)
+
+        def add(_: Work, block: Block, begin: int, end: int) -> int:
+            return add_to_axis(
+                block.intensity_data,
+                block.intensity_kind,
+                block.intensity_offset,
+                block.length,
+                begin,
+                end,
+                total,
+            )
+
+        self._warn_left_out(self._pass(add, mz=False, threads=1))
+        return axis, total
+
+    def _pass_over_bins(self, bins: Bins) -> None:
+        """Sum all spectra into bins; on one thread, for the sums of several would depend on them."""
+        from msibench.io.imzml.kernels import add_to_bins
+
+        def add(_: Work, block: Block, begin: int, end: int) -> int:
+            return add_to_bins(
+                block.mz_data,
+                block.intensity_data,
+                block.mz_kind,
+                block.intensity_kind,
+                block.mz_offset,
+                block.intensity_offset,
+                block.length,
+                begin,
+                end,
+                bins.first,
+                bins.nodes[-1],
+                bins.places,
+                bins.amount,
+                bins.moment,
+            )
+
+        self._warn_left_out(self._pass(add, threads=1))
+
     def _image(
         self, images: NDArray[np.float32], mz: NDArray[np.float64], ppm: float | None, left_out: int
     ) -> MSImage:
@@ -292,9 +425,9 @@ class ImzMLSection:
                 f"{self.path.name}: {count} peaks whose intensity is NaN or infinite were left out"
             )
 
-    def _pass(self, kernel: Kernel, *, mz: bool = True) -> int:
+    def _pass(self, kernel: Kernel, *, mz: bool = True, threads: int | None = None) -> int:
         pieces = works(self._store, self._grid, self._duplicates)
-        return run_pass(self._store, pieces, kernel, mz=mz, threads=self._threads)
+        return run_pass(self._store, pieces, kernel, mz=mz, threads=threads or self._threads)
 
     def _pass_over_windows(self, windows: MzWindows, images: NDArray[np.float32]) -> int:
         from msibench.io.imzml.kernels import sum_windows

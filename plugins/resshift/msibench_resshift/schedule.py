@@ -231,7 +231,7 @@ def check_file(path: Path, chosen: Schedule) -> None:
     digest = sha256_of(path)
     by_digest = next((name for start, name in DIGESTS.items() if digest.startswith(start)), "")
     noted = ""
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         with safe_open(path, framework="np") as opened:
             noted = (opened.metadata() or {}).get("schedule", "")
     for source, known in (("name", by_name), ("sha256", by_digest), ("header", noted)):

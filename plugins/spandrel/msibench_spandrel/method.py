@@ -8,6 +8,7 @@ demands; this file respects that. It never runs a checkpoint's code: files are r
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,13 +85,12 @@ def read_checkpoint(path: Path) -> ImageModelDescriptor[Any]:
     ConfigurationError
         If spandrel does not know the architecture, or the network does not map images to images.
     """
-    from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
+    from spandrel import ImageModelDescriptor, UnsupportedModelError
 
-    loader = ModelLoader(device="cpu")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the architectures, as they are built
-            descriptor = loader.load_from_state_dict(_state_dict(path))
+            descriptor = _recognised(_state_dict(read_state_dict(path)))
     except UnsupportedModelError as error:
         raise ConfigurationError(
             f"spandrel knows no architecture with the parameters of {path.name}"
@@ -115,11 +115,26 @@ def read_checkpoint(path: Path) -> ImageModelDescriptor[Any]:
     return descriptor
 
 
-def _state_dict(path: Path) -> dict[str, Any]:
+def _recognised(state: dict[str, Any]) -> Any:
+    """Build the network of a state dict; ``model.`` may be a wrapper's prefix, or its own."""
+    from spandrel import ModelLoader, UnsupportedModelError
+
+    loader = ModelLoader(device="cpu")
+    try:
+        return loader.load_from_state_dict(state)
+    except UnsupportedModelError:
+        if not state or not all(name.startswith("model.") for name in state):
+            raise
+        return _recognised({name.removeprefix("model."): state[name] for name in state})
+
+
+def _state_dict(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tensors of a checkpoint under the names that spandrel expects."""
     from spandrel import canonicalize_state_dict
 
-    return dict(canonicalize_state_dict(dict(read_state_dict(path))))
+    tensors = canonicalize_state_dict(dict(state))
+    names = {name: str(name).replace("_orig_mod.", "") for name in tensors}
+    return dict(canonicalize_state_dict({names[name]: tensors[name] for name in tensors}))
 
 
 class _Square(nn.Module):

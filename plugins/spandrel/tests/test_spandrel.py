@@ -55,6 +55,15 @@ def test_a_checkpoint_becomes_a_method_and_its_record_says_what_it_is(tmp_path, 
     assert method.report()["weights_sha256"] == spec.weights[0].sha256
 
 
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "model.", "netG."]
+)
+def test_prefixes_of_training_do_not_hide_the_architecture(tmp_path, prefix):
+    path = tmp_path / "NET.SAFETENSORS"
+    save_file({f"{prefix}{name}": tensor for name, tensor in rrdb_state().items()}, path)
+    assert method_of(path).upscale(problem()).shape == (2, 80, 68)
+
+
 def test_the_result_is_spandrels_own(tmp_path):
     path = tmp_path / "net.safetensors"
     save_file(rrdb_state(), path)
@@ -219,6 +228,23 @@ def test_real_checkpoints_sharpen_what_they_were_trained_for(name):
     fine = method.upscale(Problem(low=MSImage(low, mz=[400.0]), factor=4))
 
     assert psnr(fine, truth) > psnr(bicubic(low, 4), truth) + 0.2
+
+
+def test_the_adversarial_network_adds_contrast_and_loses_truth():
+    path = mirrored("sr/realesrgan-x4plus.fp16.safetensors")
+    section = np.load(mirrored("bladder/bladder.npz"))
+    cube = section["cube"][:, 32:80, 64:128]
+    strongest = np.argsort(cube.mean((1, 2)))[-2:]
+    truth = cube[strongest] / cube[strongest].max((1, 2), keepdims=True)
+    low = truth.reshape(2, 12, 4, 16, 4).mean((2, 4))
+    spec = SPECS["spandrel-realesrgan"]
+    method = Spandrel({path.name: path}, **spec.config)
+
+    fine = method.upscale(Problem(low=MSImage(low, mz=section["mz"][strongest]), factor=4))
+
+    assert method.report()["weights_sha256"] == spec.weights[0].sha256
+    assert method.report()["parameters"] == 16_697_987
+    assert psnr(fine, truth) < psnr(bicubic(low, 4), truth) - 0.5
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -1,19 +1,22 @@
 """One function runs a track; its rows are collected once."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from msibench import MetricSpec
 from msibench import run as running
 from msibench.datasets import card_from_table
 from msibench.errors import ConfigurationError, StoreError
 from msibench.leaderboard import board as boards
+from msibench.leaderboard.render import write_leaderboard
 from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager import discover
 from msibench.results.index import read_index
 from msibench.results.store import Store
-from msibench.run import run_track
+from msibench.run_track import run_track
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
 from msibench.tracks import Entry, ProblemSet, Track
@@ -112,6 +115,49 @@ def test_a_scheme_may_be_chosen_by_the_rows(catalogue, plan, tmp_path):
     assert "make it so" in text
     assert read_index(store, "short").facts["track"]["scheme"] == "cao2025"
     assert (done.folder / "track.toml").is_file()
+
+
+def test_a_metric_of_trust_is_shown_by_what_its_spec_says(catalogue, plan, tmp_path):
+    file = tmp_path / "brightness.py"
+    file.write_text(
+        "import numpy as np\n"
+        "from msibench import Scored\n"
+        "def evaluate(evaluation):\n"
+        "    values = evaluation.prediction.astype('f8').mean(axis=(1, 2))\n"
+        "    return Scored(values, ('',) * len(values))\n"
+    )
+    asks = {
+        "trust": "Is the brightness believable?",
+        "cost": "How much light does it take?",
+        "ceiling": "How bright can anybody be?",
+    }
+    specs = {
+        f"brightness_{question}": MetricSpec(
+            name=f"brightness_{question}", version=1, target=f"{file}:evaluate", direction="one",
+            kind="contextual", each_ion_alone=True, regions=("image",), needs=frozenset({"low"}),
+            label=f"brightness ({question})", question=question, explanation=asks[question],
+        )
+        for question in asks
+    }  # fmt: skip
+    more = replace(catalogue, metrics={**catalogue.metrics, **specs})
+    track = replace(TRACK, name="bright", metrics=("psnr", *specs))
+    store = Store.open(tmp_path / "results")
+    done = run_track(track, more, store, OPTIONS, plan=replace(plan, track=track))
+    readme = (done.folder / "README.md").read_text(encoding="utf-8")
+    quality = next(line for line in readme.splitlines() if line.startswith("| rank"))
+    assert "brightness" not in quality
+    assert "| method | brightness (trust) → 1 |" in " ".join(readme.replace("|", " | ").split())
+    assert "brightness (cost) → 1" in readme
+    assert "this truth allows: brightness (ceiling) 0." in readme
+    heads = (done.folder / "leaderboard.csv").read_text(encoding="utf-8").splitlines()[0]
+    page = done.page.read_text(encoding="utf-8")
+    for name, spec in specs.items():
+        assert f"{name}.image.mean" in heads
+        assert name in page
+        assert spec.explanation in page
+    before = (done.folder / "README.md").read_bytes()
+    write_leaderboard(store, track, tmp_path / "again")  # no plugin is asked
+    assert (tmp_path / "again" / "README.md").read_bytes() == before
 
 
 def test_a_track_of_no_cells_is_refused(catalogue, tmp_path):

@@ -83,7 +83,8 @@ def run_track(
 
     Returns
     -------
-    How cells ended, and where the board lies.
+    How cells ended, and where the board lies. A run that was stopped writes no board: cells that were
+    predicted and not yet scored are stored without scores, which the next run computes.
 
     Raises
     ------
@@ -108,7 +109,8 @@ def run_track(
     summary = _carry_out(
         lambda: Supervisor(store, catalogue, options, listen, stop), chosen, stop, wait=wait
     )
-    if part is not None:
+    summary.stopped = stop.is_set()
+    if part is not None or summary.stopped:
         return summary
     metrics = [catalogue.metric(name) for name in track.metrics]
     summary.damaged = rescore(store, [cell.key for cell in plan.cells], metrics).damaged
@@ -124,6 +126,7 @@ def run_track(
         board, store, summary.folder, page=page, leave_track=own or bool(rebuild)
     )
     summary.rows = board.rows
+    summary.stopped = stop.is_set()
     return summary
 
 

@@ -1,0 +1,65 @@
+"""What a board says of its metrics: as their specs stood in the run, without asking a plugin again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any, get_args
+
+from msibench.contracts.metric import Direction, MetricSpec, Question
+from msibench.metrics.specs import builtin_metrics
+from msibench.results.index import TrackIndex
+
+MOST_DIGITS = 12
+ARROWS: Mapping[str, str] = {"higher": "↑", "lower": "↓", "one": "→ 1"}
+BETTER: Mapping[str, str] = {
+    "higher": "higher is better", "lower": "lower is better", "one": "nearer to 1 is better",
+}  # fmt: skip
+
+
+class BoardMetrics(dict[str, MetricSpec]):
+    """Every metric that a board may show by name, the core's first; one that is unknown is bare."""
+
+    def __missing__(self, name: str) -> MetricSpec:
+        return MetricSpec(name=name, version=0, target="", direction="higher", label=name)
+
+    def of(self, *questions: Question) -> list[str]:
+        """Return the names of the metrics that answer one of these questions, in order."""
+        return [name for name, spec in self.items() if spec.question in questions]
+
+
+def board_metrics(index: TrackIndex) -> BoardMetrics:
+    """Return what is known of metrics: what the run wrote down, and of the core's what it left out."""
+    found = BoardMetrics(_core())
+    stored = index.facts.get("metrics", {})
+    for name, facts in sorted(stored.items()) if isinstance(stored, Mapping) else ():
+        if isinstance(facts, Mapping):
+            found[name] = replace(found[name], **_sound(facts))
+    return found
+
+
+@cache
+def _core() -> BoardMetrics:
+    return BoardMetrics((spec.name, _labelled(spec)) for spec in builtin_metrics())
+
+
+def _labelled(spec: MetricSpec) -> MetricSpec:
+    return replace(spec, label=spec.label or spec.name)
+
+
+def _sound(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what can be meant: a results folder may come from elsewhere, too."""
+    kept: dict[str, Any] = {
+        name: facts[name]
+        for name in ("unit", "title", "citation", "label", "explanation")
+        if isinstance(facts.get(name), str) and facts[name]
+    }
+    if facts.get("direction") in get_args(Direction):
+        kept["direction"] = facts["direction"]
+    if facts.get("question") in get_args(Question):
+        kept["question"] = facts["question"]
+    for name, most in (("digits", MOST_DIGITS), ("version", 2**63)):
+        if type(facts.get(name)) is int and 0 <= facts[name] < most:
+            kept[name] = facts[name]
+    return kept

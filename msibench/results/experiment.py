@@ -1,0 +1,139 @@
+"""What one board holds: cells of one set of problems, run on one kind of device.
+
+A problem stands for the data of a section (with guide and transform), its m/z values and window, the
+protocol and the wrong guide, if any; its key is a digest of all of that. Two cells with one name of
+section and protocol, but of different problems, are two experiments, and no table shows both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from msibench.results.index import TrackIndex
+from msibench.results.keys import canonical_json
+from msibench.results.schema import CellRecord
+
+FACT = "experiment"
+"""Name of the experiment among the facts of a track's index."""
+OTHER_PROBLEM = "of other data, m/z values, protocol, guide or transform than this board"
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """The problems that a board compares methods on, and where they were run."""
+
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """Place (data set, section, protocol, m/z set, wrong guide) → key of the problem."""
+    device: str = ""
+    """``cpu`` or ``cuda``."""
+
+    @property
+    def true_problems(self) -> dict[str, str]:
+        """The problems without those that have a wrong guide."""
+        return {place: key for place, key in self.problems.items() if not json.loads(place)[-1]}
+
+    def is_that_of(self, other: Experiment) -> bool:
+        """Whether cells of both may stand in one table: wrong guides may be added later."""
+        return self.device == other.device and self.true_problems == other.true_problems
+
+    def with_controls_of(self, other: Experiment) -> Experiment:
+        """Return the same experiment with the wrong guides of both."""
+        return Experiment({**other.problems, **self.problems}, self.device)
+
+    def excludes(self, record: CellRecord) -> str:
+        """Return why a cell is not of this experiment; empty where it is."""
+        if self.problems.get(place_of(record)) != record.problem_key:
+            return OTHER_PROBLEM
+        if kind_of(record.device) != self.device:
+            return f"run on {kind_of(record.device)}; this board is of {self.device}"
+        return ""
+
+    def as_facts(self) -> dict[str, Any]:
+        """Return what an index keeps."""
+        return {FACT: {"problems": dict(self.problems), "device": self.device}}
+
+
+def place(dataset: str, section: str, protocol: str, mz_set: str, control: str) -> str:
+    """Return where a problem stands among those of a board."""
+    return canonical_json([dataset, section, protocol, mz_set, control])
+
+
+def place_of(record: CellRecord) -> str:
+    """Return the place of a cell's problem."""
+    return place(record.dataset, record.section, record.protocol, record.mz_set, record.control)
+
+
+def kind_of(device: str) -> str:
+    """Return ``cuda`` of ``cuda:1``."""
+    return device.partition(":")[0]
+
+
+def stored_experiment(index: TrackIndex) -> Experiment | None:
+    """Return what an index says that its board holds; None where it was written by an older msibench."""
+    found = index.facts.get(FACT)
+    if not isinstance(found, Mapping):
+        return None
+    problems = found.get("problems")
+    return Experiment(
+        dict(problems) if isinstance(problems, Mapping) else {}, str(found.get("device", ""))
+    )
+
+
+def experiment_of(index: TrackIndex, records: Iterable[CellRecord]) -> Experiment:
+    """Return what a board holds: as its index says, else what most of its cells are of.
+
+    Of two experiments with as many cells the one whose keys come first is taken, so that the same
+    store always gives the same board.
+    """
+    known = stored_experiment(index)
+    if known is not None:
+        return known
+    cells = list(records)
+    device = _most((kind_of(record.device) for record in cells), "")
+    here = [record for record in cells if kind_of(record.device) == device]
+    own = {
+        name for name, facts in index.facts.get("datasets", {}).items() if facts.get("own")
+    }  # a section of one's own has one m/z set: two are two experiments
+    votes: dict[str, Counter[tuple[str, str]]] = {}
+    for record in here:
+        at = (record.dataset, record.section, record.protocol)
+        mz_set = "" if record.dataset in own else record.mz_set
+        voters = votes.setdefault(canonical_json([*at, mz_set, record.control]), Counter())
+        voters[place_of(record), record.problem_key] += 1
+    problems = dict(_most_of(voters) for voters in votes.values())
+    return Experiment(problems, device)
+
+
+def _most(values: Iterable[str], nothing: str) -> str:
+    counted = Counter(values)
+    return min(counted, key=lambda value: (-counted[value], value), default=nothing)
+
+
+def _most_of(voters: Counter[tuple[str, str]]) -> tuple[str, str]:
+    return min(voters, key=lambda value: (-voters[value], value))
+
+
+def what_differs(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Name what two documents of problems differ in, in a user's words.
+
+    Parameters
+    ----------
+    mine, theirs
+        ``problem`` of two key documents.
+    """
+    named = {
+        "data": "data, guide or transform",
+        "section": "sections",
+        "dataset": "data",
+        "mz": "m/z values",
+        "ppm": "m/z window",
+        "mz_set": "m/z values",
+        "protocol": "protocol or factor",
+        "seed": "seed of the degradation",
+    }
+    found = [text for name, text in named.items() if mine.get(name) != theirs.get(name)]
+    return list(dict.fromkeys(found))
