@@ -12,7 +12,7 @@ from msibench.gate.sources import Side
 from msibench.leaderboard.rows import cells, measured
 from msibench.results.schema import FAILURES
 from msibench.scoring import compare_rows
-from msibench.scoring.cube import IMAGE_KEY
+from msibench.scoring.cube import IMAGE_KEY, NOTHING_PRESENT
 
 PAIR = ["protocol", "method", "metric", "region"]
 IMAGE = list(IMAGE_KEY)
@@ -132,6 +132,7 @@ def _lost(
     Metrics that were `changed` by declaration may be undefined elsewhere than they were.
     """
     counts = []
+    first, second = without_nothing(first, second)
     gone = set(first["metric"]) - set(second["metric"]) if len(second) else set()
     left_out = set(changed) | set(margins.removed) | gone
     for side in (first, second):
@@ -150,6 +151,16 @@ def _lost(
             f"{total} values of the base"
         )
     return faults
+
+
+def without_nothing(first: pd.DataFrame, second: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return both sides without the ion images on which, as either says, nothing is present."""
+    keys = ["protocol", *IMAGE]
+    both = pd.concat(
+        [side.loc[side["reason"] == NOTHING_PRESENT, keys] for side in (first, second)]
+    )
+    empty = pd.MultiIndex.from_frame(both.drop_duplicates())
+    return [side[~pd.MultiIndex.from_frame(side[keys]).isin(empty)] for side in (first, second)]
 
 
 def _below(first: pd.DataFrame, second: pd.DataFrame, required: float) -> list[str]:

@@ -23,7 +23,7 @@ from msibench.gate.speed import (
     compare_samples,
 )
 from msibench.leaderboard.rows import measured
-from msibench.leaderboard.trust import REFERENCE_LEVELS
+from msibench.metrics.specs import builtin_metrics
 from msibench.scoring.noninferiority import COMPARED
 
 OK, QUALITY, COST, NOTHING, INTEGRITY = 0, 4, 5, 6, 7
@@ -137,7 +137,8 @@ def compare(
     speed = times_of(base.rows, new.rows, margins)
     memory = compare_peaks(peaks_of(base.rows), peaks_of(new.rows), margins)
     findings += _cost_findings(speed, memory, warn_speed=warn_speed)
-    unjudged = [name for name in not_judged(first, second, margins) if name not in REFERENCE_LEVELS]
+    levels = {spec.name for spec in builtin_metrics() if spec.question == "ceiling"}
+    unjudged = [name for name in not_judged(first, second, margins) if name not in levels]
     notes = [f"without a margin: {', '.join(unjudged)}"] if unjudged else []
     raised = declared(first, second)
     if raised:

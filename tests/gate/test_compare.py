@@ -411,7 +411,7 @@ def test_a_margins_file_replaces_what_it_names(tmp_path):
         "schema_version = 1\n[statistics]\nfamily = 'bonferroni'",
         "schema_version = 1\n[noise]\nimage = -1",
         "schema_version = 1\n[declared]\nremoved = 'ssim'",
-        "schema_version = 1\n[statistics]\ndraws = 1.5",
+        "schema_version = 1\n[statistics]\ndraws = 500",
         "no toml",
     ],
 )

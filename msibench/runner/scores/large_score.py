@@ -44,8 +44,10 @@ def score_in_parts(
     border = staged.protocol.border
     found: dict[tuple[str, str], list[tuple[scorer.Values, list[str]]]] = {}
     alone = [spec for spec in chosen if spec.each_ion_alone or spec.kind == "full-reference"]
+    nothing: list[NDArray[np.bool_]] = []
     for group in groups(prediction.shape):
         part = some_ions(staged, group)
+        nothing.append(scorer.nothing_present(part))
         values = prediction[group]
         for spec in alone:
             for region, mask in scorer.regions_of(spec, staged, border):
@@ -61,6 +63,7 @@ def score_in_parts(
             pieces = found[spec.name, region]
             numbers = np.concatenate([piece[0] for piece in pieces])
             reasons = [reason for piece in pieces for reason in piece[1]]
+            numbers, reasons = scorer.without_nothing(numbers, reasons, np.concatenate(nothing))
             frames.append(scorer.frame(spec, region, numbers, reasons, staged.low.mz))
     return pd.concat(frames, ignore_index=True) if frames else empty_rows()
 

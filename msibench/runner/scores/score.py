@@ -15,6 +15,7 @@ from msibench.plugin_manager import resolve_target
 from msibench.results.keys import digest_of
 from msibench.results.store import ROW_COLUMNS, empty_rows
 from msibench.runner.problems.stage import Staged
+from msibench.scoring.cube import NOTHING_PRESENT
 from msibench.weights import find as find_weight
 
 if TYPE_CHECKING:
@@ -47,13 +48,32 @@ def score(
         return score_in_parts(prediction, staged, metrics, seed=seed)
     frames = []
     border = staged.protocol.border
+    nothing = nothing_present(staged)
     for spec in metrics:
         if not applies(spec, staged):
             continue
         for region, mask in regions_of(spec, staged, border):
             values, reasons = compute(spec, prediction, staged, mask, border, seed)
+            values, reasons = without_nothing(values, reasons, nothing)
             frames.append(frame(spec, region, values, reasons, staged.low.mz))
     return pd.concat(frames, ignore_index=True) if frames else empty_rows()
+
+
+def nothing_present(staged: Staged) -> NDArray[np.bool_]:
+    """Say of each ion image whether its truth is zero everywhere; ``(0,)`` where no truth is known."""
+    if staged.truth is None:
+        return np.zeros(0, dtype=np.bool_)
+    return np.asarray(~np.asarray(staged.truth.values).any(axis=(1, 2)))
+
+
+def without_nothing(
+    values: Values, reasons: list[str], nothing: NDArray[np.bool_]
+) -> tuple[Values, list[str]]:
+    """Take the value of each ion image on which nothing is present, whatever a metric says of it."""
+    if len(values) != len(nothing) or not nothing.any():
+        return values, reasons
+    said = [NOTHING_PRESENT if no else why for no, why in zip(nothing, reasons, strict=True)]
+    return np.where(nothing, np.nan, values), said
 
 
 def score_key(spec: MetricSpec, region: str, prediction_digest: str, truth_digest: str) -> str:
