@@ -23,15 +23,17 @@ from typing import Any
 import numpy as np
 
 from msibench.contracts.method import Reporting, Trainable
+from msibench.contracts.progress import heard
 from msibench.errors import StoreError
 from msibench.image import Budget, Skip
 from msibench.plugin_manager import resolve_target
 from msibench.results.arrays import array_file, write_arrays
 from msibench.results.files import write_atomically
 from msibench.results.keys import changed_code, plain
+from msibench.results.problems import read_pairs, read_problem
 from msibench.runner.child.in_groups import goes_in_parts, parts_of, upscale_in_parts
 from msibench.runner.child.outcome import reason_of, status_of
-from msibench.runner.problems.problem_file import read_pairs, read_problem
+from msibench.runner.child.progress_file import progress_writer
 
 PREDICTION_SCHEMA = 1
 
@@ -45,7 +47,8 @@ def main(folder: Path) -> int:
     timings: dict[str, float] = {}
     outcome: dict[str, Any] = {"status": "failed", "reason": "", "timings": timings}
     try:
-        outcome.update(_work(folder, facts, timings))
+        with heard(progress_writer(folder)):
+            outcome.update(_work(folder, facts, timings))
     except Exception as error:
         outcome.update(status=str(status_of(error)), reason=reason_of(error))
         traceback.print_exc()
