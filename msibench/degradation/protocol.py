@@ -185,6 +185,31 @@ class DegradationProtocol:
         first, second = (part.reshape(wide.shape) for part in parts)
         return first, second
 
+    def least_norm(self, low: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return ``A⁺ low``: of all images with this low image, the one of least norm.
+
+        The pixels repeated, where A is the area mean. ``split(x)[0] == least_norm(degrade(x))``.
+
+        Parameters
+        ----------
+        low
+            Finite, ``(..., row, column)``.
+
+        Returns
+        -------
+        ``(..., row * factor, column * factor)``, float64.
+
+        Raises
+        ------
+        ConfigurationError
+            As `split` does.
+        """
+        wide = np.asarray(low, dtype=np.float64)
+        if wide.ndim < 2:
+            raise ConfigurationError(f"expected images (..., row, column), got shape {wide.shape}")
+        fine = self._linear_step().least_norm(wide.reshape(-1, *wide.shape[-2:]))
+        return np.asarray(fine.reshape(*wide.shape[:-2], *fine.shape[-2:]))
+
     @property
     def split_note(self) -> str:
         """What of the chain `split` leaves out, a sentence; empty where it leaves out nothing."""
