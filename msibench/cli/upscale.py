@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 from msibench.cli._shared import catalogue
-from msibench.cli._values import chosen_mz, mz_option, peaks_option
+from msibench.cli._values import chosen_mz, mz_option, peaks_option, settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,18 +73,18 @@ def command(
 ) -> int:
     """Put the ion images of SECTION on a grid FACTOR times finer with METHOD."""
     from msibench.cli._progress import bar_of_progress
-    from msibench.cli.check import setting
     from msibench.image import Problem, Skip
     from msibench.io.export import format_of
     from msibench.io.read import read_section
+    from msibench.plugin_manager import resolve_method
     from msibench.runner.child.in_groups import WrongResultError
     from msibench.runner.plan import resolve_config
 
     for output in outputs:
         format_of(output)  # an unknown suffix is told before anything is computed
-    spec = _spec(method)
+    spec = resolve_method(method, catalogue(with_metrics=False))
     _check_factor(spec, factor)
-    config = resolve_config(spec, dict(setting(change) for change in changes))
+    config = resolve_config(spec, settings(changes))
     mz = chosen_mz(mz_text, peaks, ppm, section)
     low = _sound(read_section(section, mz=mz or None, ppm=ppm, pixel_size_um=pixel_size), section)
     present = _present(low, section)
@@ -309,17 +309,6 @@ def _write(
     for output in outputs:
         for path in write_image(output, result, predicted=spec.name, provenance=provenance):
             click.echo(f"wrote {path}")
-
-
-def _spec(name: str) -> MethodSpec:
-    from msibench.plugin_manager import method_from_file, method_from_plugin
-
-    if ".py:" in name:
-        return method_from_file(name)
-    found = catalogue()
-    if ":" in name:
-        return method_from_plugin(name, found)
-    return found.method(name)
 
 
 def _build(spec: MethodSpec, config: dict[str, object]):  # type: ignore[no-untyped-def]  # noqa: ANN202

@@ -14,7 +14,7 @@ from msibench.contracts.tables import check_keys
 from msibench.datasets import Card, MZSet, dataset_digest, load_card
 from msibench.degradation import DegradationProtocol, protocol
 from msibench.errors import ConfigurationError, UnknownNameError
-from msibench.plugin_manager import Catalogue, method_from_file
+from msibench.plugin_manager import Catalogue, resolve_method
 from msibench.results.keys import code_digests, digest_of, versions
 from msibench.results.schema import Status
 from msibench.tracks import READY, Entry, ProblemSet, Track
@@ -261,13 +261,13 @@ def _competitors(
                 else:
                     chosen.setdefault(name, (Entry(method=name), spec))
         else:
-            chosen[entry.name] = (entry, _spec_of(entry.method, catalogue))
+            chosen[entry.name] = (entry, resolve_method(entry.method, catalogue))
     for spec in extra:
         chosen[spec.name] = (Entry(method=spec.name), spec)
     if filters.methods:
         for pattern in filters.methods:
             if not any(fnmatchcase(name, pattern) for name in chosen):
-                spec = _spec_of(pattern, catalogue)
+                spec = resolve_method(pattern, catalogue)
                 chosen[pattern] = (Entry(method=pattern), spec)
         chosen = {n: v for n, v in chosen.items() if _matches(n, filters.methods)}
         notes = [text for text in notes if _matches(text.partition(":")[0], filters.methods)]
@@ -296,12 +296,6 @@ def _with_settings(
         config = {**entry.config, **changes}
         changed.append((replace(entry, label=f"{name} ({what})", config=config), spec))
     return changed
-
-
-def _spec_of(name: str, catalogue: Catalogue) -> MethodSpec:
-    if ".py:" in name:
-        return method_from_file(name)
-    return catalogue.method(name)
 
 
 def _competitor(
