@@ -15,6 +15,7 @@ from msibench.datasets import Card, MZSet, dataset_digest, load_card
 from msibench.degradation import DegradationProtocol, protocol
 from msibench.errors import ConfigurationError, UnknownNameError
 from msibench.plugin_manager import Catalogue, resolve_method
+from msibench.results.identity import CellIdentity
 from msibench.results.keys import code_digests, digest_of, versions
 from msibench.results.schema import Status
 from msibench.tracks import READY, Entry, ProblemSet, Track
@@ -77,12 +78,24 @@ class Cell:
         return self.competitor.spec
 
     @property
+    def identity(self) -> CellIdentity:
+        """The place of a board that it is for."""
+        problem = self.problem
+        return CellIdentity(
+            method=self.label,
+            dataset=problem.card.name,
+            section=problem.section,
+            protocol=problem.protocol.name,
+            mz_set=problem.mz_set.name,
+            seed=self.seed,
+            control=problem.control,
+            device=self.device.partition(":")[0],
+        )
+
+    @property
     def name(self) -> str:
         """What messages call it: method, section, protocol, control."""
-        problem = self.problem
-        control = f" [{problem.control}]" if problem.control else ""
-        section = f"{problem.card.name}/{problem.section}"
-        return f"{self.label} · {section} · {problem.protocol.name}{control}"
+        return self.identity.title
 
     @property
     def document(self) -> dict[str, Any]:
