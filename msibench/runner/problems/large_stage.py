@@ -23,6 +23,8 @@ from msibench.runner.problems.staged_files import PROBLEM, SECTION
 
 SMALLEST_SIDE = 2
 """Coarse pixels along a side below which nothing can be judged."""
+NAMED = 12
+"""Ions that one note names."""
 
 
 def write_large(plan: ProblemPlan, section: Section, work: Path) -> None:
@@ -69,6 +71,7 @@ def write_large(plan: ProblemPlan, section: Section, work: Path) -> None:
         notes = [
             *section.notes,
             *joint_notes([part.notes for part in parts], [part.clipped for part in parts]),
+            *notes_on_absent(low),
         ]
         crop = (slice(rows), slice(columns))
         guide = crop_guide(section.guide, crop)
@@ -100,6 +103,19 @@ def write_large(plan: ProblemPlan, section: Section, work: Path) -> None:
         protocol=plan.protocol.name,
     )
     write_problem(work / PROBLEM, problem)
+
+
+def notes_on_absent(low: MSImage) -> list[str]:
+    """Say which ions are nowhere in the coarse images: methods do not get them."""
+    absent = sorted({*range(low.channels)} - {*low.present()})
+    if not absent:
+        return []
+    names = [low.channel_names()[channel] for channel in absent]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [
+        f"nothing is present in {len(absent)} of {low.channels} ion images, which methods do not get: "
+        f"{', '.join(names[:NAMED])}{more}"
+    ]
 
 
 def check_size(plan: ProblemPlan, fine: MSImage, low: MSImage) -> None:

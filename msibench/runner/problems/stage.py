@@ -25,7 +25,12 @@ from msibench.results.files import explained, sha256_of
 from msibench.results.store import Store
 from msibench.runner.plan import ProblemPlan
 from msibench.runner.problems.guides import crop_guide, guides_for
-from msibench.runner.problems.large_stage import check_size, repeats_in, write_large
+from msibench.runner.problems.large_stage import (
+    check_size,
+    notes_on_absent,
+    repeats_in,
+    write_large,
+)
 from msibench.runner.problems.problem_file import (
     Arrays,
     pack_guide,
@@ -116,7 +121,7 @@ def make_problem(plan: ProblemPlan, section: Section) -> tuple[Problem, Arrays, 
     crop = (slice(rows), slice(columns))
     guide = crop_guide(section.guide, crop)
     second = None if section.second is None else section.second.crop(*crop)
-    notes = [*section.notes, *prepared.notes]
+    notes = [*section.notes, *prepared.notes, *notes_on_absent(prepared.low)]
     guide, second = guides_for(plan, guide, second, notes)
     problem = Problem(
         low=prepared.low,
