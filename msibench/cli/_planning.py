@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from msibench.cli._shared import comma_list
-from msibench.cli._values import chosen_mz, mz_list, mz_option, peaks_option
+from msibench.cli._values import chosen_mz, method_settings, mz_list, mz_option, peaks_option
 
 if TYPE_CHECKING:
     from msibench.contracts.method import MethodSpec
@@ -49,6 +49,12 @@ OPTIONS = (
         "single",
         multiple=True,
         help="path/to/file.py:Class, a folder of `finetune`, or plugin:checkpoint.",
+    ),
+    click.option(
+        "--set",
+        "changes",
+        multiple=True,
+        help="Another configuration of a method, as a row of its own: --set ridge.alpha=3.",
     ),
     click.option(
         "--weights",
@@ -96,6 +102,7 @@ def planned(options: dict[str, Any], found: Catalogue) -> Plan:
         device=options["device"],
         extra_methods=[_single(reference, found) for reference in options["single"]],
         given_weights=options["weights"],
+        settings=method_settings(options["changes"]),
     )
     if not plan.cells:
         raise click.UsageError(

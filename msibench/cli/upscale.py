@@ -184,15 +184,10 @@ def _tell_agreement(
     if not against:
         return
     again = [str(word) for item in chosen.items() if item[1] is not None for word in item]
-    keeps = [
-        name
-        for name, spec in sorted(catalogue(with_metrics=False).methods.items())
-        if name.endswith("-backprojected") and spec.factors is None
-    ]
     click.echo(
         f"WARNING: {len(against)} of {len(found)} ions contradict the input: they lose more than half as much "
         f"again as its noise, and more than twice what interpolation does: {some_of(against)}. Read no intensities off "
-        f"these images. Use a method that keeps the input ({', '.join((*keeps, 'bicubic'))}), or measure "
+        f"these images. Use {method + '+consistent' if '+' not in method else 'bicubic'}, which keeps the input, or measure "
         f"what {method} gets right here: msibench run {shlex.join(again)}",
         err=True,
     )

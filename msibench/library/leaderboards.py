@@ -15,7 +15,6 @@ from msibench.image import MSImage
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
     from msibench.leaderboard.images import SectionImages
     from msibench.results.schema import CellRecord
@@ -161,23 +160,21 @@ class Leaderboard:
             There is no such ion, section or protocol.
         """
         shown = self._section(section, protocol)
-        names = [_name(place, mz) for place, mz in enumerate(self._axis(shown))]
-        place = _place(ion, names, self._axis(shown))
-        fine_um = float(shown.facts.get("truth", {}).get("pixel_size_um", "nan"))
-        coarse_um = float(shown.facts.get("low", {}).get("pixel_size_um", "nan"))
-        mz = self._axis(shown)[place : place + 1]
+        low = shown.staged.low
+        place = _place(ion, low)
+        mz = low.mz[place : place + 1]
 
         def image(values: Any, pixel_um: float) -> MSImage:
             one = np.asarray(values[place : place + 1], dtype=np.float32)
             return MSImage(one, mz, pixel_size_um=pixel_um, unit="scaled")
 
-        found = {"low": image(shown.low, coarse_um)}
+        found = {"low": image(shown.low, low.pixel_size_um)}
         if shown.truth is not None:
-            found["truth"] = image(shown.truth, fine_um)
+            found["truth"] = image(shown.truth, shown.pixel_size_um)
         for method in shown.records:
             values = shown.prediction(method)
             if values is not None:
-                found[method] = image(values, fine_um)
+                found[method] = image(values, shown.pixel_size_um)
         return found
 
     def _section(self, section: str, protocol: str) -> SectionImages:
@@ -201,14 +198,6 @@ class Leaderboard:
             f"no images of section {section or 'any'!r} under {protocol or 'any protocol'}; there "
             f"are: {', '.join(there) or 'none'}"
         )
-
-    def _axis(self, shown: SectionImages) -> NDArray[np.float64]:
-        record = next(iter(shown.records.values()))
-        rows = self._rows[(self._rows["cell"] == record.key) & (self._rows["channel"] >= 0)]
-        axis = np.full(len(shown.low), np.nan)
-        for channel, mz in rows[["channel", "mz"]].drop_duplicates().to_numpy(dtype=np.float64):
-            axis[int(channel)] = mz
-        return axis
 
     def _one_protocol(self, rows: pd.DataFrame, protocol: str) -> pd.DataFrame:
         there = sorted(rows["protocol"].unique())
@@ -335,15 +324,16 @@ def _name(channel: float, mz: float) -> str:
     return f"channel {int(channel)}" if np.isnan(mz) else f"m/z {mz:.4f}"
 
 
-def _place(ion: str | float, names: list[str], axis: NDArray[np.float64]) -> int:
+def _place(ion: str | float, images: MSImage) -> int:
+    names = images.channel_names()
     if isinstance(ion, str):
         _known((ion,), names, "ion")
         return names.index(ion)
-    if np.isnan(axis).all():
+    if np.isnan(images.mz).all():
         raise UnknownNameError(
             f"no channel of this board has an m/z; there are: {', '.join(names)}"
         )
-    return int(np.nanargmin(abs(axis - ion)))
+    return int(np.nanargmin(abs(images.mz - ion)))
 
 
 def _known(asked: Iterable[str], known: Sequence[str], what: str) -> None:

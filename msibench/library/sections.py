@@ -182,9 +182,8 @@ def evaluate(
     UnknownNameError
         A metric is unknown.
     """
-    from msibench.degradation import protocol as named
     from msibench.library.installed import catalogue
-    from msibench.runner.problems.stage import Staged
+    from msibench.results.problems import Staged
     from msibench.runner.scores.score import score
     from msibench.tracks import DEFAULT_METRICS
 
@@ -202,7 +201,7 @@ def evaluate(
     staged = Staged(
         truth=prepared.truth,
         low=problem.low,
-        protocol=named(problem.protocol),
+        protocol_name=problem.protocol,
         guide=problem.guide,
         scale=prepared.scale,
         counts_per_unit=prepared.counts_per_unit,

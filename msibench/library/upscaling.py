@@ -187,7 +187,8 @@ def check_factor(spec: MethodSpec, factor: int, found: Catalogue) -> None:
     does = ", ".join(str(each) for each in sorted(spec.factors))
     raise ConfigurationError(
         f"{spec.name} does factor {does}, not {factor}. Ready here for --factor {factor}: "
-        f"{', '.join(others) or 'none'}. `msibench list methods` shows all, with their factors."
+        f"{', '.join(others) or 'none'}; each also as NAME+consistent, which keeps the input. "
+        "`msibench list methods` shows all, with their factors."
     )
 
 
