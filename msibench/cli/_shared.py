@@ -31,8 +31,12 @@ def open_store(results: Path | None, *, create: bool) -> Store:
     """Open the results folder that was named, or the default one."""
     from msibench.results.store import Store
 
-    root = results or Path(os.environ.get("MSIBENCH_RESULTS", "results"))
-    return Store.open(root, create=create)
+    return Store.open(results_root(results), create=create)
+
+
+def results_root(results: Path | None) -> Path:
+    """Return the results folder that was named, or the default one; an empty variable names none."""
+    return results or Path(os.environ.get("MSIBENCH_RESULTS") or "results")
 
 
 def comma_list(text: str | None) -> tuple[str, ...]:
