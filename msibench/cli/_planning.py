@@ -85,7 +85,7 @@ def planned(options: dict[str, Any], found: Catalogue) -> Plan:
     UsageError
         If they leave nothing.
     """
-    from msibench.runner.plan import Filters, make_plan
+    from msibench.runner.plan import Filters, make_plan, with_control
 
     track, cards = _what_to_run(options, found)
     plan = make_plan(
@@ -93,7 +93,7 @@ def planned(options: dict[str, Any], found: Catalogue) -> Plan:
         found,
         cards=cards,
         filters=Filters(
-            methods=_with_control(comma_list(options["methods"]), track),
+            methods=with_control(comma_list(options["methods"]), track),
             datasets=comma_list(options["datasets"]),
             sections=comma_list(options["sections"]),
             mz=() if options["data"] else mz_list(options["mz_text"]),
@@ -161,13 +161,6 @@ def _in_full(reference: object) -> str:
         path, _, name = text.rpartition(":")
         return f"{Path(path).resolve()}:{name}"
     return str(Path(text).resolve()) if Path(text).exists() else text
-
-
-def _with_control(methods: tuple[str, ...], track: Track) -> tuple[str, ...]:
-    """Add the method that the scores are anchored at, without which there would be none."""
-    if not methods or track.scheme != "anchored" or track.control_method in methods:
-        return methods
-    return (*methods, track.control_method)
 
 
 def _what_to_run(options: dict[str, Any], found: Catalogue) -> tuple[Track, dict[str, Card]]:
