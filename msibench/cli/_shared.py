@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from msibench.plugin_manager import Catalogue
     from msibench.results.store import Store
+    from msibench.tracks import Track
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -30,8 +31,25 @@ def open_store(results: Path | None, *, create: bool) -> Store:
     """Open the results folder that was named, or the default one."""
     from msibench.results.store import Store
 
-    root = results or Path(os.environ.get("MSIBENCH_RESULTS", "results"))
-    return Store.open(root, create=create)
+    return Store.open(results_root(results), create=create)
+
+
+def store_if_there(results: Path | None) -> Store | None:
+    """Open the results folder that was named, or the default one; None where nothing is stored yet."""
+    there = (results_root(results) / "store.json").exists()
+    return open_store(results, create=False) if there else None
+
+
+def results_root(results: Path | None) -> Path:
+    """Return the results folder that was named, or the default one; it need not be there."""
+    return results or Path(os.environ.get("MSIBENCH_RESULTS", "results"))
+
+
+def named_track(name: str, results: Path | None) -> Track:
+    """Return a track by name or path; boards of one's own sections are known in the results folder."""
+    from msibench.tracks import load_track
+
+    return load_track(name, results=results_root(results))
 
 
 def catalogue(*, strict: bool = False, with_metrics: bool = True) -> Catalogue:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from msibench.cli._shared import open_store, results_option
+from msibench.cli._shared import named_track, open_store, results_option
 
 
 @click.command(
@@ -27,9 +27,8 @@ def command(
     """Rebuild the leaderboard of TRACK; no plugin is asked and nothing is run."""
     from msibench.leaderboard.board import board_folder
     from msibench.leaderboard.render import write_leaderboard
-    from msibench.tracks import load_track
 
-    chosen = load_track(track)
+    chosen = named_track(track, results)
     store = open_store(results, create=False)
     folder = output or board_folder(chosen, store)
     collected = write_leaderboard(store, chosen, folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from msibench.cli._shared import open_store, results_option
+from msibench.cli._shared import named_track, open_store, results_option
 
 
 @click.command(
@@ -30,10 +30,9 @@ def command(
     """Write the page of TRACK; no plugin is asked, nothing is run, and it needs no network."""
     from msibench.leaderboard.board import board_folder
     from msibench.leaderboard.page import write_page
-    from msibench.tracks import load_track
 
     store = open_store(results, create=False)
-    chosen = load_track(track)
+    chosen = named_track(track, results)
     folder = output or board_folder(chosen, store)
     path = write_page(store, chosen, folder, max_images=max_images, split=split)
     click.echo(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msibench.cli._planning import planned, planning_options, statuses
+from msibench.cli._planning import planned, planning_options, sort_words, statuses
 from msibench.cli._progress import listener, stopped_by_signals
-from msibench.cli._shared import catalogue, comma_list, open_store, results_option
+from msibench.cli._shared import catalogue, comma_list, open_store, results_option, store_if_there
 from msibench.cli._values import size_in_gib, time_in_s
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def command(**options: Any) -> int:
 
     sandbox = choose_sandbox() if options["sandbox"] else NONE
     found = catalogue(strict=options["strict_plugins"])
-    plan = planned(options, found)
+    sort_words(options)
+    plan = planned(options, found, store_if_there(options["results"]))
     part = _part_of(plan, options)
     store = open_store(options["results"], create=True)
     quiet = options["as_json"]

@@ -9,6 +9,7 @@ import click
 from msibench.cli._shared import (
     catalogue,
     comma_list,
+    named_track,
     open_store,
     results_option,
 )
@@ -28,9 +29,8 @@ def command(track: str, metrics: str | None, force: bool, results: Path | None) 
     from msibench.results.index import read_index, update_index
     from msibench.runner.scores.rescore import rescore
     from msibench.runner.track_facts import metric_facts
-    from msibench.tracks import load_track
 
-    chosen = load_track(track)
+    chosen = named_track(track, results)
     found = catalogue()
     names = comma_list(metrics) or chosen.metrics
     specs = [found.metric(name) for name in names]

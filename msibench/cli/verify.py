@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from msibench.cli._shared import catalogue, open_store, results_option
+from msibench.cli._shared import catalogue, named_track, open_store, results_option
 
 if TYPE_CHECKING:
     from msibench.gate.verify import Checked
@@ -35,14 +35,13 @@ def command(target: str, count: int, seed: int, as_json: bool, results: Path | N
     predictions, the leaderboard is made again, and --rerun K predictions are made again.
     """
     from msibench.errors import StoreError, UnknownNameError
-    from msibench.tracks import load_track
 
     track: Track | None = None
     store: Store | None = None
     place = Path(target)
     if place.name != "record.json" and not (place / "record.json").is_file():
         try:
-            track = load_track(target)
+            track = named_track(target, results)
         except UnknownNameError:
             if len(place.name) < 12 or set(place.name) - set("0123456789abcdef"):
                 raise
