@@ -12,6 +12,7 @@ from msibench.contracts.method import (
     WeightFile,
 )
 from msibench.contracts.metric import Evaluation, MetricSpec, Scored
+from msibench.contracts.progress import tell_progress
 from msibench.errors import MSIBenchError
 from msibench.image import Budget, GuideImage, MSImage, Pair, Problem, Skip
 
@@ -38,4 +39,5 @@ __all__ = [
     "WeightFile",
     "__version__",
     "hookimpl",
+    "tell_progress",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,7 @@ import pluggy
 from msibench.contracts import hookspecs
 from msibench.contracts.command import CommandSpec, ExecutorSpec
 from msibench.contracts.dataset import DatasetSpec
-from msibench.contracts.method import MethodSpec, Task
+from msibench.contracts.method import CONSISTENT, MethodSpec, Task, consistent_twin
 from msibench.contracts.metric import MetricSpec
 from msibench.contracts.plain_text import visible
 from msibench.errors import DuplicateNameError, PluginError, UnknownNameError
@@ -60,7 +61,12 @@ class Catalogue:
         return {name: info.broken for name, info in self.plugins.items() if info.broken}
 
     def method(self, name: str) -> MethodSpec:
-        """Return the method called `name`, or say what is installed instead."""
+        """Return the method called `name`, or say what is installed instead.
+
+        Every method has a twin of the harness, ``NAME+consistent`` (`consistent_twin`).
+        """
+        if name.endswith(CONSISTENT) and name not in self.methods:
+            return consistent_twin(self.method(name.removesuffix(CONSISTENT)))
         return self._look_up("method", name, self.methods)
 
     def dataset(self, name: str) -> DatasetSpec:
@@ -276,11 +282,17 @@ def load_file_module(path: Path) -> ModuleType:
 def resolve_target(target: str) -> Callable[..., Any]:
     """Import ``"package.module:Name"`` or ``"path/to/file.py:Name"``.
 
+    A target that ends in ``+consistent`` makes what stands before it, and its twin.
+
     Raises
     ------
     PluginError
         If the module or the name in it does not exist.
     """
+    if target.endswith(CONSISTENT):
+        from msibench.training.consistent_twin import make_twin
+
+        return partial(make_twin, resolve_target(target.removesuffix(CONSISTENT)))
     module_name, _, attribute = target.rpartition(":")
     if module_name.endswith(".py"):
         module = load_file_module(Path(module_name))

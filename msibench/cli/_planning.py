@@ -230,12 +230,12 @@ def _board_of_track(
     """Return the name that the board of a track is to have, and the experiment of the track."""
     from msibench.results.experiment import held_by, kind_of
     from msibench.results.index import read_index
-    from msibench.runner.plan import Filters, make_plan
+    from msibench.runner.plan import experiment_of_track
 
     here = plan.experiment.device
     official = plan.experiment
     if plan.track.problems != given.problems:
-        official = make_plan(given, found, filters=Filters(methods=("-",)), device=here).experiment
+        official = experiment_of_track(given, found, here)
     if not plan.experiment.true_problems.items() <= official.true_problems.items():
         return f"{given.name}-2", official
     stated = given.device

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
+from msibench.cli._stop import STOPPED, orderly
 from msibench.contracts.plain_text import visible
 from msibench.errors import MSIBenchError
 
@@ -63,7 +64,7 @@ class Commands(click.Group):
         here = {
             path.stem.rstrip("_")
             for path in Path(__file__).parent.glob("*.py")
-            if path.stem not in {"__init__", "main"} and not path.stem.startswith("_")
+            if path.stem not in {"__init__", "main", "start"} and not path.stem.startswith("_")
         }
         return [name for name in HELP if name in here]
 
@@ -154,12 +155,15 @@ def main(arguments: list[str] | None = None) -> None:
     show = "--traceback" in (arguments if arguments is not None else sys.argv)
     try:
         _refuse_unwritable(sys.argv[1:] if arguments is None else arguments)
-        status = cli.main(args=arguments, prog_name="msibench", standalone_mode=False)
+        with orderly():
+            status = cli.main(args=arguments, prog_name="msibench", standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except click.Abort:
-        click.echo("stopped; finished cells are kept", err=True)
-        sys.exit(130)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(
+            "stopped; finished cells are kept: the same command goes on from there", err=True
+        )
+        sys.exit(STOPPED)
     except click.ClickException as error:
         said = io.StringIO()
         error.show(said)

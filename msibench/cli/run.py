@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,15 @@ import click
 
 from msibench.cli._planning import planned, planning_options, sort_words, statuses
 from msibench.cli._progress import listener, stopped_by_signals
-from msibench.cli._shared import catalogue, comma_list, open_store, results_option, store_if_there
+from msibench.cli._shared import (
+    catalogue,
+    comma_list,
+    open_store,
+    publish_option,
+    results_option,
+    store_if_there,
+)
+from msibench.cli._stop import BATCH_S, WITHIN_S
 from msibench.cli._values import size_in_gib, time_in_s
 
 if TYPE_CHECKING:
@@ -62,28 +72,32 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
     "--cells", help="Run these cells only (keys, or how they begin), and write no leaderboard."
 )
 @click.option(
-    "--sandbox",
-    is_flag=True,
-    help="Run methods without network, with nothing to write but their own folder.",
+    "--sandbox/--no-sandbox",
+    default=None,
+    help="Methods see no truth, no network and no file but their own: insist on it, or do without. "
+    "(Default: wherever the system allows it.)",
 )
 @click.option("--strict-plugins", is_flag=True, help="Fail when a plugin is broken.")
 @click.option("--events", is_flag=True, help="Print one JSON event a line.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@publish_option
 @results_option
 def command(**options: Any) -> int:
     """Run TRACK (default: quickstart), or your own section, and write its leaderboard."""
-    from msibench.run import run_track
-    from msibench.runner.child.sandbox.command import NONE, choose_sandbox
+    from msibench.leaderboard.board import published_folder
+    from msibench.run_track import run_track
+    from msibench.runner.child.sandbox.command import AUTO, NONE, choose_sandbox
     from msibench.runner.options import RunOptions
 
-    sandbox = choose_sandbox() if options["sandbox"] else NONE
+    sandbox = {None: AUTO, False: NONE}.get(options["sandbox"]) or choose_sandbox()
     found = catalogue(strict=options["strict_plugins"])
     sort_words(options)
     plan = planned(options, found, store_if_there(options["results"]))
     part = _part_of(plan, options)
+    folder = published_folder(plan.track) if options["publish"] else None
     store = open_store(options["results"], create=True)
     quiet = options["as_json"]
-    with listener(events=options["events"], quiet=quiet) as listen, stopped_by_signals() as stop:
+    with listener(events=options["events"], quiet=quiet) as listen, _stopped(options) as stop:
         for note in (f"plugin {n!r} is broken: {why}" for n, why in found.broken.items()):
             click.echo(note, err=True)
         run_options = RunOptions(
@@ -99,8 +113,20 @@ def command(**options: Any) -> int:
             sandbox=sandbox,
         )
         summary = run_track(
-            plan.track, found, store, run_options, plan=plan, part=part, stop=stop, listen=listen
+            plan.track,
+            found,
+            store,
+            run_options,
+            plan=plan,
+            part=part,
+            folder=folder,
+            results_name=str(options["results"] or ""),
+            stop=stop,
+            listen=listen,
         )
+    if summary.stopped:
+        _tell_part(summary, as_json=quiet or options["events"])
+        raise click.Abort
     if part is not None:
         _tell_part(summary, as_json=quiet or options["events"])
         return summary.exit_code
@@ -108,6 +134,11 @@ def command(**options: Any) -> int:
     for reason in summary.damaged.values():
         click.echo(f"damaged: {reason}", err=True)
     return summary.exit_code
+
+
+def _stopped(options: dict[str, Any]) -> AbstractContextManager[threading.Event]:
+    """Return what hears of signals; a batch system takes longer to give cells back."""
+    return stopped_by_signals(WITHIN_S if options["executor"] == "local" else BATCH_S)
 
 
 def _part_of(plan: Plan, options: dict[str, Any]) -> list[Cell] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.image import Budget, Pair, Problem, Skip
+
+CONSISTENT = "+consistent"
+"""Ends the name, and the target, of a method that is followed by `msibench.training.consistent_twin`."""
 
 
 class Task(StrEnum):
@@ -129,3 +132,18 @@ class MethodSpec:
     """Where each hyper-parameter comes from: a paper's page, or "not stated, our choice: why"."""
     budget: str = ""
     """``"paper"`` or ``"quick"`` for methods that fit themselves to the section; empty otherwise."""
+
+
+def consistent_twin(spec: MethodSpec) -> MethodSpec:
+    """Return the spec of a method whose result is brought back to its input by the harness.
+
+    To the method's result the magnified residual of its own low image is added
+    (`msibench.degradation.back_projection`): ``guided-filter+consistent``.
+    """
+    return replace(
+        spec,
+        name=spec.name + CONSISTENT,
+        target=spec.target + CONSISTENT,
+        title=f"{spec.title or spec.name}; its residual magnified and added",
+        never_negative=True,
+    )

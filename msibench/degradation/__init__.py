@@ -1,5 +1,6 @@
 """Low-resolution problems from fine sections: physical operators, and protocols made of them."""
 
+from msibench.degradation.back_projection import back_project
 from msibench.degradation.bicubic import bicubic_reduce
 from msibench.degradation.binning import area_mean
 from msibench.degradation.counting_noise import count_ions
@@ -19,6 +20,7 @@ __all__ = [
     "Prepared",
     "Scaling",
     "area_mean",
+    "back_project",
     "bicubic_reduce",
     "count_ions",
     "drop_lines",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ import pandas as pd
 from msibench.errors import IntegrityError
 from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify import Checked
-from msibench.leaderboard.board import Board
+from msibench.leaderboard.board import Board, is_published, with_added_metrics
 from msibench.leaderboard.render import leaderboard_files, table_csv
-from msibench.leaderboard.rows import COLUMNS, Collected, collect
+from msibench.leaderboard.rows import COLUMNS, collect
 from msibench.leaderboard.table import leaderboard_table
 from msibench.results.index import TrackIndex
 from msibench.results.store import Store, rows_as_parquet
@@ -53,10 +54,12 @@ def verify_leaderboard(
         _same_bytes(folder / CSV, table_csv(table).encode(), checked)
         return checked
     made = collect(store, index)
-    own = Collected(_with_origin_of(made.rows, rows), made.damaged)
+    own = replace(made, rows=_with_origin_of(made.rows, rows))
     found = row_differences(rows, own.rows)
     checked.faults += [f"{folder / ROWS}: {text}" for text in found]
-    for name, content in leaderboard_files(Board(own, track, index)).items():
+    shown = with_added_metrics(track, index)
+    board = Board(own, shown, index, published=is_published(folder, store))
+    for name, content in leaderboard_files(board).items():
         if name != ROWS or not found:
             _same_bytes(folder / name, content, checked)
     return checked

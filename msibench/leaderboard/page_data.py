@@ -16,6 +16,7 @@ from msibench.leaderboard.metrics import BoardMetrics
 from msibench.leaderboard.render import table_csv
 from msibench.leaderboard.rows import Collected, measured
 from msibench.leaderboard.table import scheme_of
+from msibench.leaderboard.trust import percent_range
 from msibench.results.index import TrackIndex
 from msibench.results.schema import CellRecord
 from msibench.scoring import reachable_gain
@@ -229,13 +230,17 @@ def _reach(real: pd.DataFrame, track: Track) -> list[dict[str, Any]]:
     for protocol, part in real.groupby("protocol", sort=True):
         if track.control_method not in set(part["method"]):
             continue
-        if not {"psnr", "noise_ceiling_psnr"} <= set(part["metric"]):
+        if not {"skill", "detail_ceiling_low"} <= set(part["metric"]):
             continue
         gain = reachable_gain(part, track.control_method)
         for row in gain.sort_values("score", ascending=False, kind="stable").to_dict("records"):
-            names = ("score", "control", "ceiling", "neighbour", "gain", "share")
-            facts = {name: number(row[name]) for name in names}
-            lines.append({"protocol": protocol, "method": row["method"], **facts})
+            facts = {
+                **{name: number(row[name]) for name in ("score", "control", "gain")},
+                "ceiling": percent_range(row["ceiling_low"], row["ceiling_high"]),
+                "share": percent_range(row["share_low"], row["share_high"]),
+                **{name: row[name] for name in ("method", "source", "withheld")},
+            }
+            lines.append({"protocol": protocol, **facts})
     return lines
 
 

@@ -16,6 +16,7 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
+from msibench.metrics.products import product
 
 ONE_ION = "colocalisation needs at least two ion images"
 EMPTY = "the truth keeps no pixel above its median after the median filter"
@@ -41,7 +42,7 @@ def colocalisation_matrix(images: Any) -> Floats:
     .. [1] Ovchinnikova et al., ColocML, Bioinformatics 36 (2020) 3215-3224.
     """
     unit: Floats = _directions(to_host(images)[0])
-    return np.asarray(unit @ unit.T)
+    return np.asarray(product(unit, unit.T))
 
 
 def colocalisation(test: Any, reference: Any) -> Any:
@@ -67,7 +68,7 @@ def colocalisation(test: Any, reference: Any) -> Any:
     keep = usable[:, None, None]
     before, after = (_directions(np.where(keep, stack, 0.0)) for stack in (truth, images))
     partner = usable & before.any(axis=1)
-    return back(_mean_change(before @ before.T, after @ after.T, partner))
+    return back(_mean_change(product(before, before.T), product(after, after.T), partner))
 
 
 def evaluate(evaluation: Evaluation) -> Scored:
@@ -117,10 +118,10 @@ def evaluate_in_parts(parts: SectionParts) -> Scored:
         stop = band.stop + (1 if below else 0)
         rows = slice(band.start - top, band.stop - top)
         prediction, truth = parts.rows(slice(top, stop))
-        for product, stack, median in zip(products, (truth, prediction), medians, strict=True):
+        for sums, stack, median in zip(products, (truth, prediction), medians, strict=True):
             images = np.where(usable[:, None, None], stack.astype(np.float64), 0.0)
             kept = _smoothed(images, median[:, None, None])[:, rows].reshape(count, -1)
-            product += kept @ kept.T
+            sums += product(kept, kept.T)
     before, after = (_cosines(product) for product in products)
     partner = usable & (products[0].diagonal() > 0)
     values = _mean_change(before, after, partner)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from msibench.metrics.products import product
 
 
 @lru_cache(maxsize=32)
@@ -37,16 +38,7 @@ def correlate_valid(images: Any, weights: tuple[float, ...], xp: Any) -> Any:
     -------
     ``(..., row - n + 1, column - n + 1)``.
     """
-    # Two threads of a linear-algebra library cut a product elsewhere than one, and round otherwise.
-    with _pools().limit(limits=1, user_api="blas") if xp is np else nullcontext():
-        return _along_rows(_along_columns(images, weights, xp), weights, xp)
-
-
-@cache
-def _pools() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
+    return _along_rows(_along_columns(images, weights, xp), weights, xp)
 
 
 BLOCK = 64
@@ -59,7 +51,7 @@ def _along_columns(images: Any, weights: tuple[float, ...], xp: Any) -> Any:
     for start in range(0, width, BLOCK):
         stop = min(start + BLOCK, width)
         band = as_like(_band(stop - start, weights), images, xp)
-        parts.append(images[..., start : stop + len(weights) - 1] @ band)
+        parts.append(product(images[..., start : stop + len(weights) - 1], band))
     return parts[0] if len(parts) == 1 else xp.concatenate(parts, -1)
 
 
@@ -69,7 +61,7 @@ def _along_rows(images: Any, weights: tuple[float, ...], xp: Any) -> Any:
     for start in range(0, height, BLOCK):
         stop = min(start + BLOCK, height)
         band = as_like(_band(stop - start, weights), images, xp).swapaxes(0, 1)
-        parts.append(band @ images[..., start : stop + len(weights) - 1, :])
+        parts.append(product(band, images[..., start : stop + len(weights) - 1, :]))
     return parts[0] if len(parts) == 1 else xp.concatenate(parts, -2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from msibench.metrics.arrays import Floats
+from msibench.metrics.products import product
 
 KEYS_A = -0.75
 
@@ -22,7 +23,7 @@ def bicubic(low: Floats, factor: int) -> Floats:
         Fine pixels along each edge of a coarse one.
     """
     rows, columns = (_weights(side, factor) for side in low.shape[-2:])
-    return np.asarray(rows @ low @ columns.T)
+    return np.asarray(product(product(rows, low), columns.T))
 
 
 def _weights(side: int, factor: int) -> Floats:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from msibench.metrics.metrix_padding import pad_like_metrix
 from msibench.metrics.pairs import ImagePair, ImagesT, Precision, check_data_range, pair_images
+from msibench.metrics.products import product
 from msibench.metrics.separable import as_like
 from msibench.metrics.steerable_pyramid import oriented_bands
 
@@ -164,7 +165,7 @@ def _scale_mixture(band: Any, xp: Any) -> tuple[Any, Any, Any]:
     corners = [(row, column) for row in range(BLOCK) for column in range(BLOCK)]
     blocks = xp.stack([band[:, row::BLOCK, column::BLOCK] for row, column in corners], 1)
     flat = blocks.reshape(count, BLOCK**2, -1)
-    signal = ((inverse @ flat) * flat).sum(1) / BLOCK**2
+    signal = (product(inverse, flat) * flat).sum(1) / BLOCK**2
     return signal.reshape(count, rows // BLOCK, columns // BLOCK), eigenvalues, singular
 
 
@@ -194,7 +195,7 @@ def _patch_moments(band: Any, height: int, xp: Any) -> Any:
     ]
     flat = xp.stack([*patches, xp.ones_like(patches[0])], 1)
     flat = flat.reshape(count, BLOCK**2 + 1, height * width)
-    return flat @ flat.swapaxes(-1, -2)
+    return product(flat, flat.swapaxes(-1, -2))
 
 
 def _nats(strength: Any, eigenvalues: Any, xp: Any) -> Any:
@@ -212,7 +213,7 @@ def _nats(strength: Any, eigenvalues: Any, xp: Any) -> Any:
 def _box_sums(images: Any, window: int, xp: Any) -> Any:
     """Sum over a window around the centre of each block, with mirrored borders."""
     rows, columns = (as_like(_box(int(side), window), images, xp) for side in images.shape[-2:])
-    return rows.swapaxes(0, 1) @ (images @ columns)
+    return product(rows.swapaxes(0, 1), product(images, columns))
 
 
 @lru_cache(maxsize=64)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from msibench.contracts.method import CONSISTENT
 from msibench.errors import PluginError
 
 ARITHMETIC = ("numpy", "scipy", "torch")
@@ -116,6 +117,8 @@ def code_digests(target: str) -> Mapping[str, str]:
         own = _package_sources(module.partition(".")[0])
     needed = dict(own)
     waiting = {name for source in own.values() for name in _core_imports(source)}
+    if target.endswith(CONSISTENT):
+        waiting.add("msibench.training.consistent_twin")
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -165,6 +168,13 @@ def difference(old: object, new: object) -> list[str]:
         for line in difflib.unified_diff(before, after, lineterm="", n=0)
         if line[:1] in "+-" and not line.startswith(("+++", "---"))
     ]
+
+
+def package_folders(target: str) -> list[Path]:
+    """Return the folders of the package that a target lies in; none for a single file."""
+    module = target.rpartition(":")[0]
+    package = module.partition(".")[0]
+    return [] if module.endswith(".py") else [folder / package for folder in _folders(package)]
 
 
 def _folders(package: str) -> list[Path]:

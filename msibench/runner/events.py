@@ -19,7 +19,8 @@ class Event:
     """One step of a run, for progress bars and machines."""
 
     kind: str
-    """``planned``, ``cached``, ``started``, ``finished``, ``dropped``, ``busy``, ``note``."""
+    """``planned``, ``cached``, ``started``, ``finished``, ``dropped``, ``busy``, ``note``; ``progress``
+    of a running cell, where its method tells any: `done` of `total`, in words in `reason`."""
     cell: str = ""
     key: str = ""
     status: str = ""
@@ -46,6 +47,8 @@ class RunSummary:
     """Cells that were not recorded: code or data changed after they were planned."""
     damaged: dict[str, str] = field(default_factory=dict)
     """Key → what is wrong with a stored cell that could not be brought up to the track's metrics."""
+    stopped: bool = False
+    """It was told to end before it was over."""
     folder: Path | None = None
     """Where the board was written; None where only a part was run."""
     page: Path | None = None
@@ -86,13 +89,13 @@ class RunSummary:
     @property
     def exit_code(self) -> int:
         """What the command line ends with: 0 sound, 3 failures, 6 nothing, 7 damage, 130 stopped."""
+        if self.stopped:
+            return 130
         if self.damaged or self.changed:
             return 7
-        if any(self.counts.get(str(status), 0) for status in FAILURES):
+        if any(self.counts.get(str(status), 0) for status in (*FAILURES, "cancelled")):
             return 3
-        if not self.counts.get("ok", 0):
-            return 6
-        return 130 if self.counts.get("cancelled", 0) else 0
+        return 0 if self.counts.get("ok", 0) else 6
 
 
 def event_of(kind: str, cell: Cell, status: str, reason: str) -> Event:

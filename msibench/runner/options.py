@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from msibench.runner.child.sandbox.command import NONE
+from msibench.runner.child.sandbox.command import AUTO
 from msibench.runner.jobs import Asked
 
 
@@ -25,8 +25,9 @@ class RunOptions:
     threads: int | None = None
     given_weights: tuple[Path, ...] = ()
     """Files or folders in which to look for pretrained files first."""
-    sandbox: str = NONE
-    """What `msibench.runner.child.sandbox.command.choose_sandbox` found, or ``"none"``."""
+    sandbox: str = AUTO
+    """As in `msibench.runner.child.sandbox.command.settled`: where the system allows none, cells run
+    without, and say so."""
 
     @property
     def asked(self) -> Asked:

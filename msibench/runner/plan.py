@@ -165,12 +165,20 @@ def make_plan(
         for seed in (tuple(seeds) if seeds is not None else track.seeds)
         if not problem.control or competitor.spec.task is not Task.SINGLE_IMAGE
     ]
+    return Plan(track, tuple(cells), tuple(notes), tuple(every), _experiment(every, device))
+
+
+def experiment_of_track(track: Track, catalogue: Catalogue, device: str) -> Experiment:
+    """Return what the board of a track holds, without planning any method."""
+    return _experiment(_every_problem(track, catalogue, {}, Filters())[0], device)
+
+
+def _experiment(problems: Iterable[ProblemPlan], device: str) -> Experiment:
     places = {
         place(p.card.name, p.section, p.protocol.name, p.mz_set.name, p.control): p.key
-        for p in every
+        for p in problems
     }
-    experiment = Experiment(places, kind_of(device))
-    return Plan(track, tuple(cells), tuple(notes), tuple(every), experiment)
+    return Experiment(places, kind_of(device))
 
 
 def resolve_config(spec: MethodSpec, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ from msibench.errors import (
 )
 from msibench.plugin_manager import Catalogue, resolve_target
 from msibench.results.files import explained, write_atomically
-from msibench.results.keys import canonical_json, changed_code
+from msibench.results.keys import canonical_json, changed_code, package_folders
 from msibench.results.leases import BEAT_S, Lease, holder
 from msibench.results.provenance import environment
 from msibench.results.removal import remove
 from msibench.results.schema import CellRecord, Status
-from msibench.results.store import Store
+from msibench.results.store import METRICS, Store
+from msibench.runner.child.progress_file import read_progress
+from msibench.runner.child.sandbox.command import NONE, settled
 from msibench.runner.child.watch import Job, Outcome
 from msibench.runner.events import Event, RunSummary, event_of
 from msibench.runner.executors import BUILT_IN, Executor
@@ -38,6 +40,7 @@ from msibench.runner.plan import Cell, Plan
 from msibench.runner.problems.problem_file import write_pairs
 from msibench.runner.problems.stage import PROBLEM, stage, training_pairs
 from msibench.runner.recovery import mend_problems, sound_record
+from msibench.runner.scores.in_threads import Claim, Scorers
 from msibench.runner.scores.record import judged, load_staged_once, record_of
 from msibench.training.seen import refusal
 from msibench.weights import require
@@ -46,6 +49,8 @@ from msibench.weights.digests import sha256_of as sha256_of_weights
 RETRIABLE = frozenset(Status) - {Status.OK}
 ALWAYS_AGAIN = frozenset({Status.CANCELLED, Status.WEIGHTS_MISSING, Status.NOT_APPLICABLE})
 """Statuses that are worked out anew in every run: they say nothing about the method's code."""
+PROGRESS_S = 1.0
+"""Between two looks at how far the running cells have come."""
 _CHANGED = (
     "{} changed since the run was planned: what the method gave belongs to another key; run again"
 )
@@ -69,6 +74,7 @@ class Supervisor:
         self._stop = stop or threading.Event()
         self._over = threading.Event()
         self._held: dict[str, Lease] = {}
+        self._running: dict[str, tuple[Cell, Path]] = {}
         self._environment = environment()
         self._lock = threading.Lock()
 
@@ -94,8 +100,10 @@ class Supervisor:
             waiting = [cell for cell in plan.cells if not self._settled(cell, summary)]
             total = len(plan.cells)
             self._emit(Event(kind="planned", total=total, done=total - len(waiting)))
-            beat = threading.Thread(target=self._beat, daemon=True)
-            beat.start()
+            if waiting and self.options.executor == "local":
+                self._say_what_is_not_isolated()
+            for watching in (self._beat, self._tell_progress):
+                threading.Thread(target=watching, daemon=True).start()
             try:
                 self._carry_out(waiting, plan, metrics, summary, total)
             except BaseException:
@@ -106,6 +114,14 @@ class Supervisor:
                 for lease in list(self._held.values()):
                     lease.release()
         return summary
+
+    def _say_what_is_not_isolated(self) -> None:
+        kind, reason = settled(self.options.sandbox)
+        if kind == NONE:
+            said = (
+                f"not isolated: methods can read truths and write anywhere{reason and '; '}{reason}"
+            )
+            self._emit(Event(kind="note", reason=said))
 
     # -- what is already known -----------------------------------------------------------------
 
@@ -147,32 +163,34 @@ class Supervisor:
         by_key = {cell.key: cell for cell in waiting}
         executor = self._executor()
         started = time.monotonic()
-        finishing: list[Future[None]] = []
+        scorers = Scorers(self._scorers(), self._stop)
 
-        def finish(cell: Cell, job: Job, outcome: Outcome) -> None:
+        def finish(cell: Cell, job: Job, outcome: Outcome, claim: Claim) -> None:
             if changed := changed_code(cell.spec.target, cell.competitor.document["code"]):
-                self._drop(cell, job.folder, _CHANGED.format(changed[0]), summary, changed=True)
+                if claim():
+                    self._drop(cell, job.folder, _CHANGED.format(changed[0]), summary, changed=True)
                 return
-            record = self._finish(cell, job.folder, outcome, metrics)
+            record = self._finish(cell, job.folder, outcome, metrics, claim)
+            if record is None:
+                return
             done = summary.count(record.status, ran=True)
             self._release(cell)
             event = event_of("finished", cell, record.status, record.reason)
             elapsed = time.monotonic() - started
             self._emit(replace(event, done=done, total=total, seconds=elapsed))
 
-        with ThreadPoolExecutor(max_workers=self._scorers()) as pool:
+        try:
             for job, outcome in executor.run(self._jobs(waiting, plan, summary)):
                 if outcome.status is Status.CANCELLED:
                     stopped = self._stop.is_set() or "cancelled_by" in outcome.provenance
                     cell = by_key[job.key]
                     self._drop(cell, job.folder, outcome.reason, summary, changed=not stopped)
                     continue
-                finishing.append(pool.submit(finish, by_key[job.key], job, outcome))
-                for future in [future for future in finishing if future.done()]:
-                    finishing.remove(future)
-                    future.result()
-            for future in finishing:
-                future.result()
+                scorers.submit(partial(finish, by_key[job.key], job, outcome))
+                scorers.raise_failures()
+        finally:
+            scorers.wait()
+        scorers.raise_failures()
 
     def _executor(self) -> Executor:
         name = self.options.executor
@@ -231,6 +249,7 @@ class Supervisor:
                 reason = f"the problem cannot be made: {type(error).__name__}: {error}"
                 self._end(cell, Status.FAILED, reason[:1000], summary)
                 continue
+            self._running[cell.key] = cell, job.folder
             self._emit(event_of("started", cell, "", ""))
             yield job
 
@@ -247,6 +266,7 @@ class Supervisor:
     def _release(self, cell: Cell) -> None:
         with self._lock:
             self._held.pop(cell.key).release()
+            self._running.pop(cell.key, None)
 
     def _done_elsewhere(self, cell: Cell, summary: RunSummary) -> bool:
         """Whether another run finished a cell between planning and leasing it."""
@@ -305,29 +325,69 @@ class Supervisor:
             job_of(cell, folder, plan.track.limits, self.options.asked),
             sandbox=self.options.sandbox,
             readable=(*facts["weights"].values(), *([code] if code.endswith(".py") else ())),
-            hidden=(str(self.store.root), *map(str, cell.problem.card.local_files.values())),
+            hidden=tuple(self._hidden_from(cell)),
         )
 
+    def _hidden_from(self, cell: Cell) -> Iterator[str]:
+        """Yield what a method must not see: all results, its data, and the code that made them."""
+        yield str(self.store.root)
+        yield from map(str, cell.problem.card.local_files.values())
+        code = package_folders(cell.spec.target)
+        folders = {spec.card.parent for spec in self.catalogue.datasets.values()}
+        for folder in sorted({*folders, cell.problem.card.folder}):
+            if (folder / "card.toml").is_file():
+                # a plugin may keep its card beside its method's code, which the cell needs
+                shared = any(place.is_relative_to(folder) for place in code)
+                yield str(folder / "card.toml" if shared else folder)
+
     def _finish(
-        self, cell: Cell, folder: Path, outcome: Outcome, metrics: list[MetricSpec]
-    ) -> CellRecord:
-        """Check and score what a child left, and store the cell."""
+        self,
+        cell: Cell,
+        folder: Path,
+        outcome: Outcome,
+        metrics: list[MetricSpec],
+        claim: Claim,
+    ) -> CellRecord | None:
+        """Check and score what a child left, and store the cell; None where another call did so.
+
+        A run that was stopped stores it without scores, which the next run computes.
+        """
         self.store.check_here()
         staged_folder = self.store.problem_folder(cell.problem.key)
-        record = judged(self._record(cell, outcome), cell, folder, outcome, staged_folder, metrics)
+        wanted = None if self._stop.is_set() else metrics
+        begun = self._record(cell, outcome)
+        record, scored = judged(begun, cell, folder, outcome, staged_folder, wanted)
+        if not claim():
+            return None
+        if scored:
+            with explained(folder):
+                (folder / METRICS).write_bytes(scored)
         return self.store.commit(folder, record)
 
     def _record(self, cell: Cell, outcome: Outcome) -> CellRecord:
         """Return the record of a cell; what a node says of itself goes before what is known here."""
         here = {**self._environment, "executor": self.options.executor}
-        record = record_of(cell, outcome, here)
-        return replace(record, provenance={**record.provenance, "sandbox": self.options.sandbox})
+        return record_of(cell, outcome, here)
 
     def _beat(self) -> None:
         """Say that the cells in hand are still being worked on."""
         while not self._over.wait(BEAT_S):
             for lease in list(self._held.values()):
                 lease.beat()
+
+    def _tell_progress(self) -> None:
+        """Pass on how far the running cells have come."""
+        told: dict[str, tuple[int, int]] = {}
+        while not self._over.wait(PROGRESS_S):
+            for cell, folder in list(self._running.values()):
+                stage = read_progress(folder)
+                if stage is None or told.get(cell.key) == (stage.done, stage.total):
+                    continue
+                told[cell.key] = stage.done, stage.total
+                event = event_of("progress", cell, "", stage.words)
+                self._emit(
+                    replace(event, done=stage.done, total=stage.total, seconds=stage.seconds)
+                )
 
 
 def check_weights(paths: Mapping[str, Path], planned: Mapping[str, str]) -> None:

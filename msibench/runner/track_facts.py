@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable
 from typing import Any
 
+from msibench.contracts.method import CONSISTENT
 from msibench.contracts.metric import SHOWN_FACTS
 from msibench.datasets import Card
 from msibench.plugin_manager import Catalogue
@@ -60,7 +61,9 @@ def track_facts(plan: Plan, catalogue: Catalogue) -> dict[str, Any]:
                 "control": cell.spec.control,
                 "config": dict(cell.competitor.config),
                 "sources": dict(cell.spec.sources),
-                "plugin": catalogue.owner.get(("method", cell.spec.name), "single file"),
+                "plugin": catalogue.owner.get(
+                    ("method", cell.spec.name.removesuffix(CONSISTENT)), "single file"
+                ),
             }
             for cell in plan.cells
         },

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import stat
 from contextlib import suppress
 from pathlib import Path
 
 from msibench.results.removal import remove
+from msibench.runner.child.sandbox.namespaces import MNT_DETACH
 
 FROM_CHILD = ("result.json", "prediction.h5")
 """What a child may leave for its supervisor."""
 FROM_SUPERVISOR = ("log.txt", "metrics.parquet", "record.json")
 """What only the supervisor writes."""
+
+
+def let_go_of_mounts(folder: Path) -> None:
+    """Unmount what a method that ran as root, without a sandbox, mounted in its folder.
+
+    A cell that is stored with it would be another one once the machine was started anew.
+    """
+    own = os.path.realpath(folder)
+    with suppress(OSError, AttributeError):
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        places = [line.split()[4].decode("unicode_escape") for line in lines]
+        inside = [place for place in places if place == own or place.startswith(f"{own}/")]
+        for place in reversed(inside):
+            ctypes.CDLL(None).umount2(os.fsencode(place), MNT_DETACH)
 
 
 def restore_folder(folder: Path) -> str:

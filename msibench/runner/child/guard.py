@@ -1,4 +1,4 @@
-"""Stands between a supervisor and one cell, and outlives neither. ``python guard.py PARENT COMMAND…``.
+"""Stands between a supervisor and one cell, and outlives neither. ``python guard.py PARENT FACTS COMMAND…``.
 
 A process that a method starts may leave its session, its process group and its environment behind. Its
 guard finds it all the same: it is the "subreaper" of the cell, to which the kernel hands every
@@ -6,7 +6,8 @@ descendant whose parent ends. When the cell ends, or its supervisor dies, by ``k
 the end, the guard kills all descendants that are left, and passes the cell's exit status on.
 
 Runs as a bare script (``-I -S``), without the package: it starts in about 20 ms. On systems without
-`prctl` it is a plain parent.
+`prctl` it is a plain parent. Where FACTS are given, the cell begins in a sandbox of namespaces, made by
+the guard's own fork: no second interpreter has to start.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,12 +30,19 @@ PATIENCE_S = 20.0
 """For how long to go on killing what keeps starting processes."""
 
 
-def guarded(command: list[str]) -> list[str]:
-    """Return the command line of a guard of this process's that runs `command`."""
-    return [sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(os.getpid()), *command]
+def guarded(command: list[str], inside: str = "") -> list[str]:
+    """Return the command line of a guard of this process's that runs `command`.
+
+    Parameters
+    ----------
+    inside
+        What `msibench.runner.child.sandbox.namespaces` makes a sandbox of (JSON); empty for none.
+    """
+    script = str(Path(__file__).resolve())
+    return [sys.executable, "-I", "-S", script, str(os.getpid()), inside, *command]
 
 
-def main(parent: int, command: list[str]) -> int:
+def main(parent: int, command: list[str], inside: str = "") -> int:
     """Run `command` to its end and return how it ended, as `os.waitstatus_to_exitcode` does."""
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
     with suppress(ValueError, OSError):
@@ -42,7 +51,7 @@ def main(parent: int, command: list[str]) -> int:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     if os.getppid() != parent:
         return -signal.SIGKILL
-    cell = _start(command)
+    cell = _start(_into_namespaces(inside, command) if inside else lambda: _become(command))
     code: int | None = None
     while code is None:
         heard = signal.sigtimedwait(WATCHED, 1.0)
@@ -84,7 +93,7 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def _start(command: list[str]) -> int:
+def _start(work: Callable[[], int]) -> int:
     guard = os.getpid()
     pid = os.fork()
     if pid:
@@ -93,11 +102,27 @@ def _start(command: list[str]) -> int:
     if os.getppid() != guard:
         os._exit(1)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
+    code = 127
+    try:
+        code = work()
+    finally:
+        os._exit(code)
+
+
+def _become(command: list[str]) -> int:
     try:
         os.execvp(command[0], command)
     except OSError as error:
         os.write(2, f"{command[0]}: {error.strerror}\n".encode())
-    os._exit(127)
+    return 127
+
+
+def _into_namespaces(facts: str, command: list[str]) -> Callable[[], int]:
+    """Return what the fork does: the script beside this one, which is no part of a package here."""
+    sys.path[:0] = [str(Path(__file__).resolve().parent / "sandbox")]
+    import namespaces  # type: ignore[import-not-found]
+
+    return lambda: int(namespaces.enter(facts, command))
 
 
 def _reap(cell: int) -> int | None:
@@ -129,4 +154,4 @@ def _end_like(code: int) -> None:
 
 
 if __name__ == "__main__":
-    _end_like(main(int(sys.argv[1]), sys.argv[2:]))
+    _end_like(main(int(sys.argv[1]), sys.argv[3:], sys.argv[2]))

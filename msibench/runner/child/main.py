@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from msibench.contracts.method import Reporting, Trainable
+from msibench.contracts.progress import heard
 from msibench.errors import StoreError
 from msibench.image import Budget, Skip
 from msibench.plugin_manager import resolve_target
@@ -31,6 +32,7 @@ from msibench.results.files import write_atomically
 from msibench.results.keys import changed_code, plain
 from msibench.runner.child.in_groups import goes_in_parts, parts_of, upscale_in_parts
 from msibench.runner.child.outcome import reason_of, status_of
+from msibench.runner.child.progress_file import progress_writer
 from msibench.runner.problems.problem_file import read_pairs, read_problem
 
 PREDICTION_SCHEMA = 1
@@ -39,12 +41,14 @@ PREDICTION_SCHEMA = 1
 def main(folder: Path) -> int:
     """Run the cell in `folder` and return the process's exit status."""
     _die_with_parent()
+    _say_that_it_began()
     _show_where_it_stands()
     facts = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
     timings: dict[str, float] = {}
     outcome: dict[str, Any] = {"status": "failed", "reason": "", "timings": timings}
     try:
-        outcome.update(_work(folder, facts, timings))
+        with heard(progress_writer(folder)):
+            outcome.update(_work(folder, facts, timings))
     except Exception as error:
         outcome.update(status=str(status_of(error)), reason=reason_of(error))
         traceback.print_exc()
@@ -145,6 +149,14 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _say_that_it_began() -> None:
+    """Tell the supervisor that whatever comes now is the method's own doing."""
+    with suppress(KeyError, ValueError, OSError):
+        descriptor = int(os.environ.pop("MSIBENCH_BEGAN"))
+        os.write(descriptor, b"1")
+        os.close(descriptor)
 
 
 def _show_where_it_stands() -> None:

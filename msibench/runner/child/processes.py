@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -61,3 +62,50 @@ def _from_all(root: int) -> list[int]:
     with suppress(psutil.Error):
         return [process.pid for process in psutil.Process(root).children(recursive=True)]
     return []
+
+
+TMPFS = ("tmp", "dev/shm")
+"""Places of a sandbox that are memory."""
+
+
+def unmapped_bytes(pids: Iterable[int]) -> int:
+    """Return the memory of some processes that no resident set shows, in bytes.
+
+    That is what they keep in files of memory (``memfd_create``) and, inside a sandbox, in its own
+    ``/tmp`` and ``/dev/shm``, less what of it is mapped, which their resident sets hold already. Outside
+    of a sandbox ``/dev/shm`` is everybody's: only what they hold open there counts.
+    """
+    held: dict[tuple[int, int], int] = {}
+    mounts: dict[int, int] = {}
+    mapped = 0
+    with suppress(OSError):
+        common = {os.stat(f"/{place}").st_dev for place in TMPFS}  # noqa: PTH116
+        common_shm = os.stat("/dev/shm").st_dev  # noqa: PTH116
+    for pid in pids:
+        mapped += _mapped_shared(pid)
+        for place in TMPFS:
+            with suppress(OSError, NameError):
+                path = f"/proc/{pid}/root/{place}"
+                if (device := os.stat(path).st_dev) not in common and device not in mounts:  # noqa: PTH116
+                    facts = os.statvfs(path)
+                    small = facts.f_blocks * facts.f_frsize < 1 << 50 and facts.f_blocks
+                    used = (facts.f_blocks - facts.f_bfree) * facts.f_frsize
+                    mounts[device] = used if small else 0
+        with suppress(OSError, NameError):
+            for name in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208 - the names alone
+                with suppress(OSError):
+                    link = f"/proc/{pid}/fd/{name}"
+                    facts_of = os.stat(link)  # noqa: PTH116
+                    in_memory = os.readlink(link).startswith("/memfd:")  # noqa: PTH115
+                    if in_memory or facts_of.st_dev == common_shm:
+                        held[facts_of.st_dev, facts_of.st_ino] = facts_of.st_blocks * 512
+    return max(0, sum(held.values()) + sum(mounts.values()) - mapped)
+
+
+def _mapped_shared(pid: int) -> int:
+    """Return the bytes of shared memory in a process's resident set."""
+    with suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
+            if line.startswith(b"RssShmem:"):
+                return int(line.split()[1]) * 1024
+    return 0

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,12 +26,21 @@ from msibench.contracts.method import Resources
 from msibench.contracts.plain_text import visible
 from msibench.results.schema import Status
 from msibench.runner.child import guard
-from msibench.runner.child.child_folder import clear_impostors, restore_folder
+from msibench.runner.child.child_folder import clear_impostors, let_go_of_mounts, restore_folder
 from msibench.runner.child.disk_use import LOOK_S, MOST_BYTES, too_much
 from msibench.runner.child.guard import guarded
 from msibench.runner.child.outcome import classify, numbers, read_result, telling_lines
-from msibench.runner.child.processes import below
-from msibench.runner.child.sandbox.command import NONE, enclosed, exit_status, inner_environment
+from msibench.runner.child.processes import below, unmapped_bytes
+from msibench.runner.child.sandbox.command import (
+    NONE,
+    Enclosed,
+    SandboxError,
+    enclosed,
+    exit_status,
+    inner_environment,
+    passed_environment,
+    settled,
+)
 
 LOG_HEAD = 256 * 1024
 LOG_TAIL = 256 * 1024
@@ -41,7 +50,11 @@ LARGEST_PEAK = 64 << 20
 MOST_PROCESSES = 256
 """Descendants beyond which a cell is ended."""
 POLL_S = 0.05
+CANCEL_GRACE_S = 0.5
+"""Of a cell whose run is told to end: nobody looks at where it stood."""
 TAG = "MSIBENCH_CELL"
+BEGAN = "MSIBENCH_BEGAN"
+"""Variable with the number of the pipe by which a child says that it runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +92,7 @@ class Job:
         return f"{self.key}:{self.attempt or self.folder.name}"
 
     sandbox: str = NONE
+    """As in `msibench.runner.child.sandbox.command.settled`; settled where the cell runs."""
     readable: tuple[str, ...] = ()
     """Files that the cell needs inside a sandbox."""
     hidden: tuple[str, ...] = ()
@@ -108,16 +122,23 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     stop
         Set by the supervisor to cancel.
     """
+    job = replace(job, sandbox=settled(job.sandbox)[0])
+    what = command_of(job)
     start = time.monotonic()
-    process = subprocess.Popen(
-        guarded(command_of(job)),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=job.folder,
-        env=child_environment(job),
-        start_new_session=True,
-    )
+    began, says_so = os.pipe()
+    try:
+        process = subprocess.Popen(
+            guarded(what.command, what.inside),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=job.folder,
+            env={**child_environment(job), BEGAN: str(says_so)},
+            start_new_session=True,
+            pass_fds=(says_so,),
+        )
+    finally:
+        os.close(says_so)
     log = BoundedLog(process.stdout)
     watch = _Watch(process.pid, job)
     verdict: tuple[Status, str] | None = None
@@ -129,7 +150,11 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
             break
         with suppress(subprocess.TimeoutExpired):
             process.wait(POLL_S)
+    if verdict is not None and verdict[0] is Status.CANCELLED:
+        job = replace(job, grace_s=min(job.grace_s, CANCEL_GRACE_S))
     end_everything(process, job, watch.known)
+    has_begun = _has_begun(began)
+    let_go_of_mounts(job.folder)
     lost = restore_folder(job.folder)
     clear_impostors(job.folder)
     log.close(job.folder / "log.txt")
@@ -140,6 +165,8 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     code = process.returncode if job.sandbox == NONE else exit_status(process.returncode)
     if lost:
         verdict = verdict or (Status.FAILED, lost)
+    if verdict is None and not has_begun:
+        verdict = _never_began(job, log.last_lines())
     status, reason = verdict or classify(code, result, log.last_lines())
     return Outcome(
         status=status,
@@ -147,14 +174,45 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
         timings={**numbers(result.get("timings"), at_most=wall), "wall": wall},
         peaks=peaks,
         report=result["report"] if isinstance(result.get("report"), dict) else {},
+        provenance={
+            "sandbox": job.sandbox,
+            **({} if has_begun or status is not Status.CANCELLED else {"cancelled_by": "system"}),
+        },
     )
 
 
-def command_of(job: Job) -> list[str]:
+def _has_begun(descriptor: int) -> bool:
+    """Whether the child said that it runs, which it does before it looks at the method."""
+    os.set_blocking(descriptor, False)
+    try:
+        return os.read(descriptor, 1) == b"1"
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _never_began(job: Job, last: str) -> tuple[Status, str]:
+    """Say that a cell's process did not come to its method: nothing of it is the method's doing.
+
+    Raises
+    ------
+    SandboxError
+        If there is a sandbox around it: the next cell would not begin either.
+    """
+    if job.sandbox != NONE:
+        raise SandboxError(
+            f"a cell could not begin inside the sandbox ({job.sandbox}): {visible(last)}; finished "
+            "cells are kept. Run again, or with --no-sandbox, and then only methods that you trust"
+        )
+    return Status.CANCELLED, f"its process could not begin: {last}"
+
+
+def command_of(job: Job) -> Enclosed:
     """Return the command line of a cell, inside a sandbox where its job asks for one."""
     command = [sys.executable, "-m", "msibench.runner.child.main", str(job.folder.resolve())]
     if job.sandbox == NONE:
-        return command
+        return Enclosed(command=command)
     return enclosed(command, job.folder, job.sandbox, readable=job.readable, hidden=job.hidden)
 
 
@@ -164,7 +222,7 @@ def child_environment(job: Job) -> dict[str, str]:
     scratch = job.folder / "scratch"
     scratch.mkdir(exist_ok=True)
     return {
-        **os.environ,
+        **(os.environ if job.sandbox == NONE else passed_environment()),
         "OMP_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
@@ -239,6 +297,7 @@ class _Watch:
         self._job = job
         self.peak_rss = 0
         self._next_disk_look = LOOK_S
+        self._unmapped = 0
         self.known: dict[int, psutil.Process] = {}
         with suppress(psutil.Error):
             self.known[pid] = psutil.Process(pid)
@@ -256,6 +315,9 @@ class _Watch:
         for process in tree:
             with suppress(psutil.Error):
                 resident += process.memory_info().rss
+        if elapsed >= self._next_disk_look:
+            self._unmapped = unmapped_bytes([process.pid for process in tree])
+        resident += self._unmapped
         self.peak_rss = max(self.peak_rss, resident)
         if job.memory_bytes is not None and resident > job.memory_bytes:
             return Status.OOM, (

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msibench.datasets import Section
 from msibench.degradation.in_parts import joint_notes, prepare_in_parts
@@ -83,6 +84,8 @@ def write_large(plan: ProblemPlan, section: Section, work: Path) -> None:
         if parts[0].counts_per_unit is not None:
             counts = [part.counts_per_unit for part in parts if part.counts_per_unit is not None]
             arrays["counts_per_unit"] = np.concatenate(counts)
+        if repeats := repeats_in(plan, fine.mz):
+            facts["repeats"] = repeats
         if section.uncharted is not None:
             arrays["uncharted"] = section.uncharted[crop]
         for name, values in sorted(arrays.items()):
@@ -113,3 +116,19 @@ def check_size(plan: ProblemPlan, fine: MSImage, low: MSImage) -> None:
             f"{plan.protocol.factor} that leaves {low.shape}, fewer than {SMALLEST_SIDE} along a "
             "side: take a smaller factor"
         )
+
+
+def repeats_in(plan: ProblemPlan, mz: NDArray[np.float64]) -> list[list[int | str]]:
+    """Return which channels measure the same again, as the card says: channel, other, shared noise."""
+    found: list[list[int | str]] = []
+    for repeat in plan.card.repeats:
+        if repeat.sections and plan.section not in repeat.sections:
+            continue
+        places = [
+            np.flatnonzero(np.abs(mz - value) <= value * plan.mz_set.ppm * 1e-6)
+            for value in repeat.mz
+        ]
+        if all(len(place) == 1 for place in places):
+            one, two = (int(place[0]) for place in places)
+            found += [[one, two, repeat.shared_noise], [two, one, repeat.shared_noise]]
+    return found

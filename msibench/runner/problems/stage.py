@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from msibench.results.files import explained, sha256_of
 from msibench.results.store import Store
 from msibench.runner.plan import ProblemPlan
 from msibench.runner.problems.guides import crop_guide, guides_for
-from msibench.runner.problems.large_stage import check_size, write_large
+from msibench.runner.problems.large_stage import check_size, repeats_in, write_large
 from msibench.runner.problems.problem_file import (
     Arrays,
     pack_guide,
@@ -60,6 +60,10 @@ class Staged:
     notes: tuple[str, ...]
     digest: str
     """sha256 of ``section.h5``."""
+    repeats: Mapping[int, tuple[int, str]] = field(default_factory=dict)
+    """Channel → the channel that measures the same again, and the noise that the two share."""
+    again: NDArray[np.float32] | None = None
+    """Those second measurements, ``(channel, row, column)``, where they are not in `truth`."""
 
 
 def stage(plan: ProblemPlan, store: Store) -> Path:
@@ -129,6 +133,8 @@ def make_problem(plan: ProblemPlan, section: Section) -> tuple[Problem, Arrays, 
     pack_guide(guide, arrays, facts)
     if prepared.counts_per_unit is not None:
         arrays["counts_per_unit"] = prepared.counts_per_unit
+    if repeats := repeats_in(plan, prepared.truth.mz):
+        facts["repeats"] = repeats
     if section.noise_free is not None:
         signal = section.noise_free[:, :rows, :columns] / prepared.scale[:, None, None]
         arrays["noise_free"] = signal.astype(np.float32)
@@ -161,6 +167,7 @@ def load_staged(folder: Path, expected: str = "") -> Staged:
         uncharted=arrays.get("uncharted"),
         notes=tuple(facts["notes"]),
         digest=expected or sha256_of(path),
+        repeats={int(one): (int(two), str(what)) for one, two, what in facts.get("repeats", ())},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,14 @@ from msibench.io.stored_stack import groups
 from msibench.results.arrays import read_arrays
 from msibench.results.store import PREDICTION
 from msibench.runner.problems.stage import Staged
+
+
+def largest_file(shape: Sequence[int]) -> int:
+    """Return the length beyond which the file of a prediction is not read, in bytes.
+
+    A file with holes may claim any length and take no room on the disk: to hash it takes hours.
+    """
+    return 8 * math.prod(shape) + (16 << 20)
 
 
 def check_prediction(
@@ -31,6 +40,12 @@ def check_prediction(
     )
     if not path.is_file() or path.is_symlink():
         return None, "the method returned, but left no prediction"
+    size, most = path.stat().st_size, largest_file(expected)
+    if size > most:
+        return None, (
+            f"{PREDICTION} is {size / 2**20:.0f} MiB long; a prediction of {expected} takes at most "
+            f"{most / 2**20:.0f} MiB"
+        )
     try:
         arrays, _ = read_arrays(
             path,

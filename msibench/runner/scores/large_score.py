@@ -78,6 +78,12 @@ def some_ions(staged: Staged, group: slice) -> Staged:
         scale=staged.scale[group],
         counts_per_unit=cut(staged.counts_per_unit),
         noise_free=cut(staged.noise_free),
+        again=scorer.again(staged, group),
+        repeats={
+            place: staged.repeats[channel]
+            for place, channel in enumerate(range(len(staged.scale))[group])
+            if channel in staged.repeats
+        },
     )
 
 

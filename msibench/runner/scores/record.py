@@ -18,7 +18,7 @@ from msibench.results.files import sha256_of
 from msibench.results.keys import plain
 from msibench.results.provenance import plugin_version
 from msibench.results.schema import CellRecord, Status
-from msibench.results.store import METRICS, PREDICTION, rows_as_parquet
+from msibench.results.store import PREDICTION, rows_as_parquet
 from msibench.runner.child.watch import Outcome
 from msibench.runner.plan import Cell
 from msibench.runner.problems.stage import SECTION, Staged, load_staged
@@ -76,9 +76,17 @@ def judged(
     folder: Path,
     outcome: Outcome,
     staged_folder: Path,
-    metrics: list[MetricSpec],
-) -> CellRecord:
-    """Check and score what a child left in `folder`, and complete the record with it."""
+    metrics: list[MetricSpec] | None,
+) -> tuple[CellRecord, bytes]:
+    """Check and score what a child left in `folder`, and complete the record with it.
+
+    Without `metrics` it is checked and not scored: `msibench.runner.scores.rescore` does that later.
+
+    Returns
+    -------
+    The record, and the content of ``metrics.parquet``; empty where nothing was scored.
+    """
+    scored = b""
     staged = load_staged_once(staged_folder)
     record = replace(
         record,
@@ -93,14 +101,14 @@ def judged(
         if prediction is None:
             record = replace(record, status=Status.INVALID_OUTPUT, reason=fault)
             (folder / PREDICTION).unlink(missing_ok=True)
-        else:
+        elif metrics is not None:
             rows = score(prediction, staged, metrics, seed=cell.seed)
-            (folder / METRICS).write_bytes(rows_as_parquet(rows))
+            scored = rows_as_parquet(rows)
             digest = sha256_of(folder / PREDICTION)
             record = replace(record, scores=score_keys(metrics, staged, digest))
     else:
         (folder / PREDICTION).unlink(missing_ok=True)
-    return record
+    return record, scored
 
 
 @lru_cache(maxsize=4)

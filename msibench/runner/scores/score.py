@@ -95,8 +95,24 @@ def evaluation_of(prediction: NDArray[np.float32], staged: Staged, *, seed: int 
         counts_per_unit=staged.counts_per_unit,
         noise_free=staged.noise_free,
         uncharted=staged.uncharted,
+        repeat=again(staged, slice(None)) if staged.again is None else staged.again,
+        repeat_shares=tuple(
+            staged.repeats.get(channel, (channel, ""))[1] for channel in range(len(prediction))
+        ),
         seed=seed,
     )
+
+
+def again(staged: Staged, channels: slice) -> NDArray[np.float32] | None:
+    """Return the second measurement of some channels; None where the section has none at all."""
+    if not staged.repeats or staged.truth is None:
+        return None
+    chosen = range(staged.truth.channels)[channels]
+    values = np.full((len(chosen), *staged.truth.shape), np.nan, dtype=np.float32)
+    for place, channel in enumerate(chosen):
+        if channel in staged.repeats:
+            values[place] = staged.truth.values[staged.repeats[channel][0]]
+    return values
 
 
 def applies(spec: MetricSpec, staged: Staged) -> bool:

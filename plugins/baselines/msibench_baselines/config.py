@@ -12,10 +12,6 @@ GUIDED_FILTER = "He and Sun, Fast Guided Filter, arXiv:1505.00996 (2015)"
 JOINT_BILATERAL = "Kopf et al., ACM Trans. Graph. 26 (2007) 96"
 PIXTRANSFORM = "de Lutio et al., ICCV 2019, 8829-8837"
 
-_CONSISTENT = {
-    "consistent": "our choice: off; on, the prediction is rescaled so that its area mean equals the "
-    "measured coarse pixel"
-}
 _FEATURES = {
     "features": "not stated in this detail, our choice: colour, colour smoothed over half and over "
     "one coarse pixel, gradient magnitude, local standard deviation",
@@ -55,7 +51,6 @@ METHODS: Mapping[str, Baseline] = {
             "components": 8,
             "ridge": 0.0,
             "features": _ALL_FEATURES,
-            "consistent": False,
         },
         citation=VAN_DE_PLAS,
         title="partial least squares from guide features",
@@ -64,7 +59,6 @@ METHODS: Mapping[str, Baseline] = {
             "components": "not stated here, our choice: 8, about half of the 15 features",
             "ridge": "not used by this model",
             **_FEATURES,
-            **_CONSISTENT,
         },
     ),
     "ridge": Baseline(
@@ -74,7 +68,6 @@ METHODS: Mapping[str, Baseline] = {
             "components": 0,
             "ridge": 1e-2,
             "features": _ALL_FEATURES,
-            "consistent": False,
         },
         citation="Hoerl and Kennard, Technometrics 12 (1970) 55-67",
         title="ridge regression from guide features",
@@ -83,7 +76,6 @@ METHODS: Mapping[str, Baseline] = {
             "components": "not used by this model",
             "ridge": "our choice: 0.01 on standardised features, as a share of the pixels",
             **_FEATURES,
-            **_CONSISTENT,
         },
     ),
     "ols": Baseline(
@@ -93,7 +85,6 @@ METHODS: Mapping[str, Baseline] = {
             "components": 0,
             "ridge": 0.0,
             "features": ("colour",),
-            "consistent": False,
         },
         citation="ordinary least squares",
         title="least squares from the guide's colour",
@@ -102,38 +93,35 @@ METHODS: Mapping[str, Baseline] = {
             "components": "not used by this model",
             "ridge": "not used by this model",
             "features": "our choice: colour alone",
-            **_CONSISTENT,
         },
     ),
     "guided-filter": Baseline(
         target="msibench_baselines.filters:GuidedFilter",
-        config={"radius": 2, "epsilon": 1e-3, "consistent": False},
+        config={"radius": 2, "epsilon": 1e-3},
         citation=GUIDED_FILTER,
         title="local linear model of the guide",
         sources={
             "radius": "our choice: windows of 5 x 5 coarse pixels, the least that fits 4 numbers well",
             "epsilon": f"{GUIDED_FILTER}: between 1e-4 and 1e-1 for guides in [0, 1]",
-            **_CONSISTENT,
         },
     ),
     "joint-bilateral": Baseline(
         target="msibench_baselines.filters:JointBilateral",
-        config={"radius": 2, "sigma_space": 1.0, "sigma_range": 0.1, "consistent": False},
+        config={"radius": 2, "sigma_space": 1.0, "sigma_range": 0.1},
         citation=JOINT_BILATERAL,
         title="joint bilateral upsampling",
         sources={
             "radius": f"{JOINT_BILATERAL}: windows of 5 x 5 coarse pixels",
             "sigma_space": "our choice: one coarse pixel, so that the window holds two deviations",
             "sigma_range": "our choice: a tenth of the guide's range",
-            **_CONSISTENT,
         },
     ),
     "guide-only": Baseline(
         target="msibench_baselines.guide_only:GuideOnly",
-        config={"consistent": False},
+        config={},
         citation="none: a control of this benchmark",
         title="control: paints the guide",
-        sources=_CONSISTENT,
+        sources={},
         control=True,
     ),
     "cnn3": Baseline(
@@ -147,7 +135,6 @@ METHODS: Mapping[str, Baseline] = {
             "learning_rate": 3e-4,
             "rises": None,
             "tile": 192,
-            "consistent": False,
         },
         citation=ZOU,
         title="three-layer CNN, budget as published where stated",
@@ -157,7 +144,6 @@ METHODS: Mapping[str, Baseline] = {
             "kernels": f"not stated, our choice: 9-1-5, as {SRCNN}; quick: 3-3-3",
             "depth": "not used by this network",
             **_FIT,
-            **_CONSISTENT,
         },
         budget="paper",
     ),
@@ -172,7 +158,6 @@ METHODS: Mapping[str, Baseline] = {
             "learning_rate": 3e-4,
             "rises": None,
             "tile": 512,
-            "consistent": False,
         },
         citation=ZOU,
         title="single-stage U-Net, MSE only",
@@ -183,7 +168,6 @@ METHODS: Mapping[str, Baseline] = {
             "kernels": "not stated, our choice: 3",
             "depth": "not stated, our choice: 5 scales, as DeepFERE's fusion network; quick: 2",
             **_FIT,
-            **_CONSISTENT,
         },
         budget="paper",
     ),
@@ -196,7 +180,6 @@ METHODS: Mapping[str, Baseline] = {
             "learning_rate": 1e-3,
             "weight_decay": (1e-4, 1e-3, 1e-3),
             "coordinates": True,
-            "consistent": False,
         },
         citation=PIXTRANSFORM,
         title="guided per-pixel network with footprint loss",
@@ -207,7 +190,6 @@ METHODS: Mapping[str, Baseline] = {
             "learning_rate": f"{PIXTRANSFORM}: Adam, 0.001; quick: 0.005",
             "weight_decay": f"{PIXTRANSFORM}: 1e-4 (place), 1e-3 (colour), 1e-3 (head)",
             "coordinates": f"{PIXTRANSFORM}: the place is an input beside the colour",
-            **_CONSISTENT,
         },
         budget="paper",
     ),

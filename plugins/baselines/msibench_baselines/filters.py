@@ -28,16 +28,14 @@ class GuidedFilter:
         Of the square windows, in coarse pixels.
     epsilon
         Penalty on the slopes, for a guide in [0, 1].
-    consistent
-        Rescale each block of fine pixels to the mean that was measured.
     """
 
-    def __init__(self, *, radius: int, epsilon: float, consistent: bool = False) -> None:
+    def __init__(self, *, radius: int, epsilon: float) -> None:
         if radius < 1 or epsilon <= 0:
             raise ConfigurationError(
                 f"radius must be at least 1 and epsilon positive, got {radius} and {epsilon}"
             )
-        self.radius, self.epsilon, self.consistent = radius, epsilon, consistent
+        self.radius, self.epsilon = radius, epsilon
 
     def upscale(self, problem: Problem) -> NDArray[np.float32] | Skip:
         """Return ``(channel, row*factor, column*factor)`` in the unit of ``problem.low``."""
@@ -60,7 +58,7 @@ class GuidedFilter:
                 fields = np.stack([self._window(field) for field in (*slopes, offset)]) / windows
                 fine = rows @ fields @ columns.T
                 painted[ion] = (fine[:-1] * section.guide).sum(0) + fine[-1]
-        return section.restore(painted, consistent=self.consistent)
+        return section.restore(painted)
 
     def _window(self, image: Floats) -> Floats:
         """Return the sum over each window (as a mean: the constant factor cancels)."""
@@ -107,20 +105,15 @@ class JointBilateral:
         Standard deviation in coarse pixels.
     sigma_range
         Standard deviation of the colour difference, for a guide in [0, 1].
-    consistent
-        Rescale each block of fine pixels to the mean that was measured.
     """
 
-    def __init__(
-        self, *, radius: int, sigma_space: float, sigma_range: float, consistent: bool = False
-    ) -> None:
+    def __init__(self, *, radius: int, sigma_space: float, sigma_range: float) -> None:
         if radius < 1 or sigma_space <= 0 or sigma_range <= 0:
             raise ConfigurationError(
                 "radius must be at least 1 and both sigmas positive, got "
                 f"{radius}, {sigma_space}, {sigma_range}"
             )
         self.radius, self.sigma_space, self.sigma_range = radius, sigma_space, sigma_range
-        self.consistent = consistent
 
     def upscale(self, problem: Problem) -> NDArray[np.float32] | Skip:
         """Return ``(channel, row*factor, column*factor)`` in the unit of ``problem.low``."""
@@ -156,7 +149,7 @@ class JointBilateral:
                 total += weight * np.where(known, section.ions.values, 0)[:, *place]
         empty = weights <= 0
         painted = np.where(empty, section.interpolated(), total / np.where(empty, 1, weights))
-        return section.restore(painted, consistent=self.consistent)
+        return section.restore(painted)
 
     def _offsets(self, size: int, factor: int) -> tuple[NDArray[np.intp], Floats]:
         """Return, per offset, the coarse neighbour of each fine pixel of a line and its distance."""

@@ -14,15 +14,7 @@ class GuideOnly:
 
     What it shows looks sharp and may correlate well, but every detail comes from the guide: a measure of
     trust that does not expose it measures nothing.
-
-    Parameters
-    ----------
-    consistent
-        Rescale each block of fine pixels to the mean that was measured.
     """
-
-    def __init__(self, *, consistent: bool = False) -> None:
-        self.consistent = consistent
 
     def upscale(self, problem: Problem) -> NDArray[np.float32] | Skip:
         """Return ``(channel, row*factor, column*factor)`` in the unit of ``problem.low``."""
@@ -42,4 +34,4 @@ class GuideOnly:
                 sign = -1.0 if ((seen - centre) * (image - image.mean())).sum() < 0 else 1.0
                 slope = sign * image.std() / spread if spread > 1e-6 else 0.0
                 painted[ion] = image.mean() + slope * (grey - centre)
-        return section.restore(painted, consistent=self.consistent)
+        return section.restore(painted)

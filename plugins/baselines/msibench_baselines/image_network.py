@@ -43,8 +43,6 @@ class ImageNetworkFusion:
     tile
         Fine pixels along an edge of the parts that the image is cut into. ``cnn3`` does not depend on
         it; ``unet`` sees a margin around each part, the larger the better.
-    consistent
-        Rescale each block of fine pixels to the mean that was measured.
     """
 
     def __init__(
@@ -58,7 +56,6 @@ class ImageNetworkFusion:
         learning_rate: float,
         rises: int | None,
         tile: int,
-        consistent: bool = False,
     ) -> None:
         expected = {"cnn3": 3, "unet": 1}
         if network not in expected or len(kernels) != expected[network] or len(channels) != 2:
@@ -71,7 +68,7 @@ class ImageNetworkFusion:
                 f"kernels must be odd and tile at least 16, got {list(kernels)} and {tile}"
             )
         self.network, self.channels, self.kernels = network, tuple(channels), tuple(kernels)
-        self.depth, self.tile, self.consistent = depth, tile, consistent
+        self.depth, self.tile = depth, tile
         self.settings = FitSettings(epochs=epochs, learning_rate=learning_rate, rises=rises)
         self._report: dict[str, object] = {}
 
@@ -114,7 +111,7 @@ class ImageNetworkFusion:
         }
         painted = np.zeros((problem.low.channels, *problem.fine_shape), dtype=np.float32)
         _paint(painted, fits, which, objective)
-        return section.restore(painted, consistent=self.consistent)
+        return section.restore(painted)
 
     def report(self) -> Mapping[str, object]:
         """Return epochs and final losses of the last call of `upscale`."""

@@ -36,8 +36,6 @@ class LinearFusion:
         Penalty of ridge regression on standardised features, as a share of the pixels.
     features
         See `features.FEATURES`.
-    consistent
-        Rescale each block of fine pixels to the mean that was measured.
     """
 
     def __init__(
@@ -47,7 +45,6 @@ class LinearFusion:
         components: int,
         ridge: float,
         features: Sequence[str],
-        consistent: bool = False,
     ) -> None:
         if model not in ("pls", "ridge", "ols"):
             raise ConfigurationError(f"model must be pls, ridge or ols, got {model!r}")
@@ -56,7 +53,7 @@ class LinearFusion:
                 f"PLS needs at least 1 component and a ridge is not negative, got {components}, {ridge}"
             )
         self.model, self.components, self.ridge = model, components, ridge
-        self.features, self.consistent = tuple(features), consistent
+        self.features = tuple(features)
         self._report: dict[str, object] = {}
 
     def upscale(self, problem: Problem) -> NDArray[np.float32] | Skip:
@@ -82,7 +79,7 @@ class LinearFusion:
                 flat = np.tensordot(weights.T.astype(np.float32), fine, 1)
                 painted[members] = flat + offset.astype(np.float32)[:, None, None]
         self._report = {"explained_variance_at_coarse_grid": shares}
-        return section.restore(painted, consistent=self.consistent)
+        return section.restore(painted)
 
     def report(self) -> Mapping[str, object]:
         """Return how much of each ion's variance the map explains where it was fitted."""

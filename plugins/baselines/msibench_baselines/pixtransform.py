@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from msibench import Problem, Skip
+from msibench import Problem, Skip, tell_progress
 from msibench.errors import ConfigurationError
 from msibench.training.threads import one_thread_each
 from msibench_baselines.section import Section
@@ -40,8 +40,6 @@ class PixTransform:
         Of the place branch, the colour branch and the head.
     coordinates
         Let the network see the place; without it, equal colours get equal intensities.
-    consistent
-        Rescale each block of fine pixels to the mean that was measured.
     """
 
     def __init__(
@@ -53,7 +51,6 @@ class PixTransform:
         learning_rate: float,
         weight_decay: Sequence[float],
         coordinates: bool = True,
-        consistent: bool = False,
     ) -> None:
         if len(hidden) != 3 or min(hidden) < 1 or len(weight_decay) != 3:
             raise ConfigurationError(
@@ -66,7 +63,7 @@ class PixTransform:
             )
         self.hidden, self.weight_decay = tuple(hidden), tuple(weight_decay)
         self.iterations, self.batch, self.learning_rate = iterations, batch, learning_rate
-        self.coordinates, self.consistent = coordinates, consistent
+        self.coordinates = coordinates
         self._report: dict[str, object] = {}
 
     def upscale(self, problem: Problem) -> NDArray[np.float32] | Skip:
@@ -79,7 +76,7 @@ class PixTransform:
         if which:
             with one_thread_each():  # the same bytes on any number of threads
                 painted[which] = self._fit(section, which, problem)
-        return section.restore(painted, consistent=self.consistent)
+        return section.restore(painted)
 
     def report(self) -> Mapping[str, object]:
         """Return the mean squared error over the last batches, per ion, on standardised intensities."""
@@ -102,6 +99,7 @@ class PixTransform:
         optimiser = torch.optim.Adam(network.groups(self.weight_decay), lr=self.learning_rate)
         recent: list[NDArray[np.float32]] = []
         for step in range(self.iterations):
+            tell_progress(step, self.iterations, "steps")
             chosen = pixels[generator.integers(len(pixels), size=min(self.batch, len(pixels)))]
             row, column = torch.from_numpy(chosen.T.copy()).to(device)
             fine_rows = (row[:, None] * section.factor + footprint)[:, :, None]

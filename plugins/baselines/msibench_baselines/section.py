@@ -86,30 +86,14 @@ class Section:
             members = np.flatnonzero(group.ravel() == number)
             yield members, known[example].reshape(self.shape)
 
-    def restore(self, prediction: NDArray[np.floating], *, consistent: bool) -> Floats:
+    def restore(self, prediction: NDArray[np.floating]) -> Floats:
         """Return intensities from a prediction on the scaled ions, ``(ion, row, column)``.
 
         Fine pixels of coarse ones that were not learned from show the magnified ion image: the map
-        from the guide says nothing about them. With `consistent` every block is rescaled to the
-        mean that was measured.
+        from the guide says nothing about them.
         """
         painted = np.maximum(np.nan_to_num(prediction), 0)
         outside = ~self.fine_usable()
         if outside.any():
             painted = np.where(outside, self.interpolated(), painted)
-        if consistent:
-            painted = self._consistent(painted)
         return self.ions.restore(np.asarray(painted, dtype=np.float32))
-
-    def _consistent(self, painted: NDArray[np.floating]) -> NDArray[np.floating]:
-        mean = self.to_coarse(painted)
-        target = self.ions.values
-        gain = np.where(mean > 0, target / np.where(mean > 0, mean, 1), 0)
-        flat = np.where(
-            (mean > 0) | ~self.ions.known, 0, target
-        )  # nothing to rescale: spread evenly
-        gain = np.where(self.ions.known, gain, 1)
-        return np.asarray(painted * self._blocks(gain) + self._blocks(flat))
-
-    def _blocks(self, coarse: NDArray[np.floating]) -> NDArray[np.floating]:
-        return coarse.repeat(self.factor, 1).repeat(self.factor, 2)

@@ -154,9 +154,11 @@ def trace(oracle, **change):
 
 
 def test_the_optimiser_takes_the_published_steps(oracle):
+    # The oracle's own tolerance. Two updates in float32 amplify the rounding of a processor's kernels:
+    # on one kind of processor this trace is 1.3e-5 away; in float64 it is 5e-3 away.
     steps = [row[1:] for row in oracle.facts["train_trace_lr2e-5_seed1"]]
     for ours, theirs in zip(trace(oracle, chunk=10), steps, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5)
+        assert ours == pytest.approx(theirs, rel=1e-4)
 
 
 def tiny_fit(**change):

@@ -230,6 +230,23 @@ def test_real_checkpoints_sharpen_what_they_were_trained_for(name):
     assert psnr(fine, truth) > psnr(bicubic(low, 4), truth) + 0.2
 
 
+def test_the_adversarial_network_adds_contrast_and_loses_truth():
+    path = mirrored("sr/realesrgan-x4plus.fp16.safetensors")
+    section = np.load(mirrored("bladder/bladder.npz"))
+    cube = section["cube"][:, 32:80, 64:128]
+    strongest = np.argsort(cube.mean((1, 2)))[-2:]
+    truth = cube[strongest] / cube[strongest].max((1, 2), keepdims=True)
+    low = truth.reshape(2, 12, 4, 16, 4).mean((2, 4))
+    spec = SPECS["spandrel-realesrgan"]
+    method = Spandrel({path.name: path}, **spec.config)
+
+    fine = method.upscale(Problem(low=MSImage(low, mz=section["mz"][strongest]), factor=4))
+
+    assert method.report()["weights_sha256"] == spec.weights[0].sha256
+    assert method.report()["parameters"] == 16_697_987
+    assert psnr(fine, truth) < psnr(bicubic(low, 4), truth) - 0.5
+
+
 @pytest.mark.parametrize("name", REAL)
 def test_real_checkpoints_keep_what_is_measured_on_the_bladder_section(name):
     section = np.load(mirrored("bladder/bladder.npz"))

@@ -1,9 +1,12 @@
 """Methods that reach for what is not theirs; each returns a sound prediction only if it succeeds."""
 
+import ctypes
+import importlib
 import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from msibench_interpolation.method import Interpolation  # noqa: F401  - code of plugins is in reach
@@ -138,3 +141,51 @@ class EatsMemory:
         while True:
             hoard.append(bytearray(32 << 20))
             time.sleep(0.01)
+
+
+class LooksAround:
+    """Reports, for each name it is given, what it could get: nothing, where all is well."""
+
+    def __init__(self, *, paths="", modules="", variables="", files=""):
+        self.paths, self.modules = paths.split("|"), modules.split("|")
+        self.variables, self.files = variables.split("|"), files.split("|")
+
+    def upscale(self, problem):
+        got = [path for path in self.paths if path and Path(path).exists()]
+        got += [name for name in self.variables if name and name in os.environ]
+        for name in filter(None, self.modules):
+            try:
+                importlib.import_module(name)
+                got.append(name)
+            except (ImportError, OSError) as error:
+                print(name, error, flush=True)
+        for path in filter(None, self.files):
+            if len(Path(path).read_bytes()):
+                got.append(path)
+        if not got:
+            raise LookupError("nothing was found")
+        raise PermissionError("found " + ", ".join(got))
+
+
+class HoardsMemory:
+    """Keeps memory where no resident set shows it."""
+
+    def __init__(self, *, where="memfd", mib=600):
+        self.where, self.mib = where, mib
+
+    def upscale(self, problem):
+        block = b"x" * (1 << 20)
+        if self.where == "memfd":
+            descriptor = os.memfd_create("hoard")
+        elif self.where == "own tmpfs":
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.unshare(0x10000000 | 0x20000):
+                raise PermissionError(f"no namespace: {os.strerror(ctypes.get_errno())}")
+            descriptor = os.open("/", os.O_RDONLY)
+        else:
+            descriptor = os.open(f"{self.where}/hoard", os.O_RDWR | os.O_CREAT)
+            Path(f"{self.where}/hoard").unlink()
+        for _ in range(self.mib):
+            os.write(descriptor, block)
+        time.sleep(30)
+        return fine(problem)

@@ -29,7 +29,9 @@ def running(mark):
 
 def run_together(bench, *names, **facts):
     """Run methods side by side; return their records and logs."""
-    _, records = bench.run(*names, options=RunOptions(jobs=len(names), threads=1), **facts)
+    _, records = bench.run(
+        *names, options=RunOptions(jobs=len(names), threads=1, sandbox="none"), **facts
+    )
     logs = {
         name: (bench.store.cell_folder(record.key) / "log.txt").read_text()
         for name, record in records.items()

@@ -252,7 +252,9 @@ def untidy(tmp_path_factory, make_bench):
         "ClosesItsOutput", "FillsItsScratch", "RewritesItsCell", "RemovesItsFolder",
         bench.entry("PutsALinkInItsPlace", elsewhere=str(elsewhere)),
     ]  # fmt: skip
-    _, records = bench.run(*entries, options=RunOptions(jobs=5, threads=1, disk_gb=0.05))
+    _, records = bench.run(
+        *entries, options=RunOptions(jobs=5, threads=1, disk_gb=0.05, sandbox="none")
+    )
     return bench, records, elsewhere
 
 

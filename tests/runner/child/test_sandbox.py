@@ -5,12 +5,15 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from msibench.results.schema import Status
+from msibench.runner.child import watch
+from msibench.runner.child.guard import guarded
 from msibench.runner.child.sandbox import command as sandbox
 from msibench.runner.child.watch import Job, command_of
 from msibench.runner.options import RunOptions
@@ -128,15 +131,90 @@ def test_a_results_folder_inside_the_checkout_is_covered(tmp_path, kind, monkeyp
         "import os; print(sorted(os.listdir('..')), sorted(os.listdir('../..')), "
         "open('../../../code.py').read(), repr(open('../../../mine.csv').read()))"
     )
-    command = sandbox.enclosed(
+    what = sandbox.enclosed(
         ["/usr/bin/env", "python3", "-I", "-S", "-c", script],
         cell,
         kind,
         readable=[str(checkout)],
         hidden=[str(checkout / "results"), str(checkout / "mine.csv")],
     )
+    command = guarded(what.command, what.inside)
     done = subprocess.run(command, cwd=cell, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "['cell'] ['work'] answer = 42\n ''", done.stderr
+
+
+def test_todays_readers_of_the_truth_find_nothing(bench, kind, tmp_path, monkeypatch):
+    """The mirror, the results folder, other cells, the generator, the home and the environment."""
+    mirror, home = tmp_path / "mirror", Path.home() / f".msibench-test-{kind}"
+    data = mirror / "data" / "bladder" / "bladder.npz"
+    for path in (data, home):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a truth")
+    monkeypatch.setenv("MSIBENCH_MIRROR", str(mirror))
+    monkeypatch.setenv("GITHUB_TOKEN", "secret")
+    monkeypatch.setenv("MSIBENCH_RESULTS", str(bench.store.root))
+    bench.run("Sound")  # another cell, with a prediction
+    store = bench.store.root
+    truth = next(store.glob("problems/*/*/section.h5"))
+    other = next(store.glob("cells/*/*/prediction.h5"))
+    try:
+        record, log = run(
+            bench,
+            kind,
+            "LooksAround",
+            paths="|".join(map(str, (data, mirror, home, truth, other, store / "store.json"))),
+            modules="msibench_datasets.phantom.generator|msibench_datasets.phantom.reader",
+            variables="MSIBENCH_MIRROR|MSIBENCH_RESULTS|GITHUB_TOKEN|SSH_AUTH_SOCK|AWS_SECRET_ACCESS_KEY",
+        )
+    finally:
+        home.unlink()
+    assert record.reason == "LookupError: nothing was found", log
+
+
+def test_results_and_data_of_others_below_a_listed_place_are_looked_up_and_hidden(
+    bench, kind, tmp_path, monkeypatch
+):
+    """An editable checkout on PYTHONPATH that holds an older results folder and a data set."""
+    checkout = tmp_path / f"checkout-{kind}"
+    old = checkout / "deep" / "results"
+    truth = old / "problems" / "ab" / "abc" / "section.h5"
+    data = (checkout / "data" / "liver.imzML", checkout / "data" / "liver.ibd")
+    stray = checkout / "kept" / "section.h5"
+    for path in (truth, *data, stray):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a truth")
+    (old / "store.json").write_text('{"schema_version": 1}')
+    (checkout / "theirs.py").write_text("answer = 42\n")
+    monkeypatch.syspath_prepend(str(checkout))
+    monkeypatch.setenv("PYTHONPATH", str(checkout))
+    record, log = run(
+        bench,
+        kind,
+        "LooksAround",
+        paths=f"{truth}|{old / 'store.json'}",
+        files="|".join(map(str, (*data, stray))),
+    )
+    assert record.reason == "LookupError: nothing was found", log
+    found, _ = run(bench, kind, "LooksAround", modules="theirs")
+    assert "found theirs" in found.reason, "the code beside them is in reach"
+
+
+@pytest.mark.parametrize("where", ["memfd", "/dev/shm", "/tmp"])
+def test_memory_that_no_resident_set_shows_is_counted(bench, one_kind, where):
+    record, log = run(bench, one_kind, "HoardsMemory", where=where, memory_gb=0.4)
+    assert record.status is Status.OOM, (record.reason, log)
+    assert "--memory" in record.reason
+
+
+def test_memory_in_a_file_of_memory_is_counted_outside_of_a_sandbox_too(bench):
+    record, _ = run(bench, "none", "HoardsMemory", where="memfd", memory_gb=0.4)
+    assert record.status is Status.OOM
+
+
+def test_no_further_namespace_can_be_made_inside(bench, kind):
+    """With one a method could mount memory of its own, or look for faults of the kernel."""
+    record, log = run(bench, kind, "HoardsMemory", where="own tmpfs")
+    assert "no namespace" in record.reason, log
 
 
 def test_other_processes_are_out_of_reach(bench, one_kind):
@@ -200,9 +278,46 @@ def _tagged(keys, before):
     return found
 
 
+def test_a_run_is_isolated_without_being_asked(bench):
+    _, records = bench.run("Sound")
+    assert records["Sound"].provenance["sandbox"] == (WORKING or ["none"])[0]
+
+
+def test_where_the_system_allows_none_a_run_says_so_once_and_its_records_carry_it(
+    bench, monkeypatch
+):
+    monkeypatch.setattr(sandbox, "why_not", lambda kind: "not allowed")
+    sandbox.choose_sandbox.cache_clear()
+    events = []
+    try:
+        _, records = bench.run("Sound", "Raises", events=events.append)
+    finally:
+        sandbox.choose_sandbox.cache_clear()
+    said = [event.reason for event in events if "not isolated" in event.reason]
+    assert len(said) == 1
+    assert "apt install bubblewrap" in said[0]
+    assert {record.provenance["sandbox"] for record in records.values()} == {"none"}
+
+
+def test_a_cell_whose_sandbox_fails_is_no_failure_of_its_method(bench, monkeypatch):
+    """What the harness did wrong is never kept as a method's result."""
+    real = watch.enclosed
+
+    def broken(command, *args, **kwargs):
+        what = real(command, *args, **kwargs)
+        return replace(what, command=["/no/such/python"])
+
+    monkeypatch.setattr(watch, "enclosed", broken)
+    plan = bench.plan("Sound")
+    with pytest.raises(sandbox.SandboxError, match="could not begin inside the sandbox"):
+        Supervisor(bench.store, bench.catalogue, RunOptions()).run(plan)
+    assert list(bench.store.keys()) == []
+
+
 def test_without_a_sandbox_nothing_runs(monkeypatch):
     monkeypatch.setattr(sandbox, "why_not", lambda kind: "not allowed")
-    with pytest.raises(sandbox.SandboxError, match=r"nothing was run.*apt install bubblewrap"):
+    sandbox.choose_sandbox.cache_clear()
+    with pytest.raises(sandbox.SandboxError, match=r"allows no sandbox.*apt install bubblewrap"):
         sandbox.choose_sandbox()
 
 

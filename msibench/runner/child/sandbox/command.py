@@ -1,10 +1,11 @@
 """Run a method's child without network, with nothing to write but its own folder.
 
-Two ways, and the record says which was taken: `bubblewrap <https://github.com/containers/bubblewrap>`_
-where ``bwrap`` is installed, else Linux namespaces that Python makes by itself
-(`msibench.runner.child.sandbox.namespaces`). Where the system allows neither, `choose_sandbox` says what to change;
-nothing is ever run outside by mistake. Scores are the same with and without: the sandbox is no part of
-a key.
+Two ways, and the record says which was taken: Linux namespaces that Python makes by itself
+(`msibench.runner.child.sandbox.namespaces`), which a process that is running already can enter and which
+need nothing installed; else `bubblewrap <https://github.com/containers/bubblewrap>`_, which some systems
+allow where they forbid the former to everybody else (Ubuntu's AppArmor profile for ``bwrap``, a ``bwrap``
+installed setuid) and which works on Linux before 5.12. Where the system allows neither, `choose_sandbox`
+says what to change. Scores are the same with and without: the sandbox is no part of a key.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 
 from msibench.downloads import cache_root
 from msibench.errors import MSIBenchError
 from msibench.mirror import mirror_roots
+from msibench.runner.child.guard import guarded
 from msibench.runner.child.sandbox.namespaces import PROC_READ_ONLY
 from msibench.runner.child.sandbox.sandbox_mounts import (
     PLAIN_DEVICES,
@@ -30,17 +35,59 @@ from msibench.runner.child.sandbox.sandbox_mounts import (
     mounts,
 )
 
-NONE, BUBBLEWRAP, NAMESPACES = "none", "bubblewrap", "namespaces"
-KINDS = (BUBBLEWRAP, NAMESPACES)
+NONE, AUTO, BUBBLEWRAP, NAMESPACES = "none", "auto", "bubblewrap", "namespaces"
+KINDS = (NAMESPACES, BUBBLEWRAP)
+"""Better first."""
 PROBE_S = 60.0
+PASSED = (
+    "PATH", "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME",
+    "PYTHONUTF8", "PYTHONIOENCODING", "VIRTUAL_ENV", "CONDA_PREFIX", "*_NUM_THREADS", "OMP_*", "KMP_*",
+    "GOMP_*", "MKL_*", "CUDA_*", "CUBLAS_*", "NVIDIA_*", "NCCL_*", "ROCR_*", "HIP_*", "HSA_*", "XLA_*",
+    "JAX_*", "TF_*", "TORCH_*", "PYTORCH_*", "NUMBA_*", "MALLOC_*", "COVERAGE_*", "SSL_CERT_*",
+)  # fmt: skip
+"""Variables that a process inside gets from outside; tokens, addresses and places of data are none of
+them."""
 
 
 class SandboxError(MSIBenchError):
     """A sandbox was asked for that this system does not allow."""
 
 
-def choose_sandbox(wanted: str = "auto") -> str:
-    """Return the kind of sandbox that works here, after trying it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enclosed:
+    """What to start for a command inside a sandbox."""
+
+    command: list[str]
+    inside: str = ""
+    """What the cell's guard makes namespaces of; empty where the command itself makes the sandbox."""
+
+
+def settled(wanted: str) -> tuple[str, str]:
+    """Return the kind of sandbox that a cell gets here, and why it gets none.
+
+    Parameters
+    ----------
+    wanted
+        ``"auto"``: the best that works, else ``"none"``. One of `KINDS`, or ``"none"``: that one.
+
+    Raises
+    ------
+    SandboxError
+        If one was named that does not work here.
+    """
+    if wanted == NONE:
+        return NONE, ""
+    if wanted != AUTO:
+        return choose_sandbox(wanted), ""
+    try:
+        return choose_sandbox(), ""
+    except SandboxError as error:
+        return NONE, str(error)
+
+
+@lru_cache(maxsize=8)
+def choose_sandbox(wanted: str = AUTO) -> str:
+    """Return the kind of sandbox that works here, after trying it; it is tried once a process.
 
     Parameters
     ----------
@@ -53,19 +100,19 @@ def choose_sandbox(wanted: str = "auto") -> str:
         If none works; the message says why and what to install or allow.
     """
     reasons = []
-    for kind in KINDS if wanted == "auto" else (wanted,):
+    for kind in KINDS if wanted == AUTO else (wanted,):
         reason = why_not(kind)
         if not reason:
             return kind
         reasons.append(f"{kind}: {reason}")
     raise SandboxError(
-        "--sandbox was asked for and this system allows none, so nothing was run. "
+        "this system allows no sandbox: "
         + "; ".join(reasons)
         + ". Install bubblewrap (apt install bubblewrap, dnf install bubblewrap), and let users make "
         "namespaces: sysctl user.max_user_namespaces above 0, kernel.unprivileged_userns_clone=1 on "
         "older Debian, kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile for bwrap "
         "on Ubuntu 24.04; inside Docker --security-opt seccomp=unconfined "
-        "--security-opt systempaths=unconfined. Or run without --sandbox, and then only methods that "
+        "--security-opt systempaths=unconfined. Or run with --no-sandbox, and then only methods that "
         "you trust."
     )
 
@@ -80,11 +127,11 @@ def why_not(kind: str) -> str:
         return "bwrap is not installed"
     with tempfile.TemporaryDirectory(prefix="msibench-sandbox-") as name:
         folder = Path(name).resolve()
-        script = "import sys, msibench; open('made', 'w').close()"
-        command = enclosed([sys.executable, "-c", script], folder, kind)
+        script = "open('made', 'w').close()"
+        what = enclosed([sys.executable, "-I", "-S", "-c", script], folder, kind)
         try:
             done = subprocess.run(
-                command,
+                guarded(what.command, what.inside),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -106,8 +153,8 @@ def enclosed(
     *,
     readable: Iterable[str] = (),
     hidden: Iterable[str] = (),
-) -> list[str]:
-    """Return the command that runs `command` inside a sandbox.
+) -> Enclosed:
+    """Return what runs `command` inside a sandbox.
 
     Parameters
     ----------
@@ -122,10 +169,19 @@ def enclosed(
     """
     places = mounts(folder, [*readable, *_weight_folders()], [*hidden, *_data_folders()])
     if kind == BUBBLEWRAP:
-        return _bubblewrap(command, folder, places)
+        return Enclosed(command=_bubblewrap(command, folder, places))
     if kind == NAMESPACES:
-        return _namespaces(command, folder, places)
+        return Enclosed(command=command, inside=_namespaces(folder, places))
     raise SandboxError(f"there is no sandbox {kind!r}; expected {' or '.join(KINDS)}")
+
+
+def passed_environment() -> dict[str, str]:
+    """Return the variables of this process that one inside a sandbox gets: those of `PASSED`."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if any(fnmatchcase(name, pattern) for pattern in PASSED)
+    }
 
 
 def inner_environment(scratch: Path) -> dict[str, str]:
@@ -159,6 +215,16 @@ def _data_folders() -> list[str]:
     return [str(cache_root()), *map(str, mirror_roots())]
 
 
+@lru_cache(maxsize=1)
+def _knows_disable_userns() -> bool:
+    """Whether this bubblewrap (0.8 and newer) can forbid further namespaces inside."""
+    try:
+        said = subprocess.run(["bwrap", "--help"], capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return b"--disable-userns" in said.stdout
+
+
 def _bubblewrap(command: list[str], folder: Path, places: Iterable[Mount]) -> list[str]:
     options = {"read": "--ro-bind", "write": "--bind", "link": "--symlink", "device": "--dev-bind"}
     line = [
@@ -168,6 +234,7 @@ def _bubblewrap(command: list[str], folder: Path, places: Iterable[Mount]) -> li
         "--cap-drop",
         "ALL",
     ]
+    line += ["--disable-userns"] if _knows_disable_userns() else []
     line += ["--die-with-parent", "--proc", "/proc", "--dev", "/dev"]
     for (
         name
@@ -175,7 +242,8 @@ def _bubblewrap(command: list[str], folder: Path, places: Iterable[Mount]) -> li
         line += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
     for mount in gpu_devices():
         line += [options["device"], mount.source, mount.target]
-    line += ["--size", str(TMP_BYTES), "--tmpfs", "/tmp"]
+    for place in ("/tmp", "/dev/shm"):
+        line += ["--size", str(TMP_BYTES), "--tmpfs", place]
     covers = []
     for mount in places:
         if mount.kind == "cover":
@@ -190,7 +258,7 @@ def _bubblewrap(command: list[str], folder: Path, places: Iterable[Mount]) -> li
     return [*line, "--chdir", str(folder.resolve()), "--", *command]
 
 
-def _namespaces(command: list[str], folder: Path, places: Iterable[Mount]) -> list[str]:
+def _namespaces(folder: Path, places: Iterable[Mount]) -> str:
     devices = [Mount("device", f"/dev/{name}", f"/dev/{name}") for name in PLAIN_DEVICES]
     facts: Mapping[str, object] = {
         "mounts": [[mount.kind, mount.target, mount.source] for mount in places],
@@ -198,5 +266,4 @@ def _namespaces(command: list[str], folder: Path, places: Iterable[Mount]) -> li
         "folder": str(folder.resolve()),
         "tmp_bytes": TMP_BYTES,
     }
-    script = Path(__file__).with_name("namespaces.py")
-    return [sys.executable, "-I", "-S", str(script), json.dumps(facts), *command]
+    return json.dumps(facts)

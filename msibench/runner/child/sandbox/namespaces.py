@@ -1,11 +1,12 @@
-"""A sandbox of plain Linux namespaces, for machines without bubblewrap. Run as a script by its path.
+"""A sandbox of plain Linux namespaces. Nothing has to be installed for it.
 
-``python -I -S namespaces.py FACTS COMMAND…`` makes user, mount, network, process, IPC and host-name
-namespaces, builds a file system of the listed places on an empty one, gives up every capability, and
-runs the command. The process with number 1 inside waits for it; when it ends, or when the supervisor
-dies, the kernel ends everything that is left inside.
+`enter` makes user, mount, network, process, IPC and host-name namespaces, builds a file system of the
+listed places on an empty one, gives up every capability, and runs a command. The process with number 1
+inside waits for it; when it ends, or when the supervisor dies, the kernel ends everything that is left
+inside.
 
-Only the standard library is imported: the script runs before anything else is in reach.
+Only the standard library is imported, and little of it: a cell's guard (`msibench.runner.child.guard`)
+imports this file by its path, before anything else is in reach.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import fcntl
 import json
 import os
 import signal
-import socket
 import struct
 import sys
 from collections.abc import Callable
@@ -89,11 +89,15 @@ def enter_namespaces() -> None:
 
 def raise_loopback() -> None:
     """Let processes inside talk to one another by 127.0.0.1; there is no other interface."""
-    get_flags, set_flags, up = 0x8913, 0x8914, 1
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+    get_flags, set_flags, up, internet, datagrams = 0x8913, 0x8914, 1, 2, 2
+    channel = libc.socket(internet, datagrams, 0)  # the module `socket` takes longer to import than
+    must("opening a socket", channel)  # all of this takes to run
+    try:
         answer = fcntl.ioctl(channel, get_flags, struct.pack("16sH22x", b"lo", 0))
         flags = struct.unpack("16sH22x", answer)[1]
         fcntl.ioctl(channel, set_flags, struct.pack("16sH22x", b"lo", flags | up))
+    finally:
+        os.close(channel)
 
 
 def build_root(facts: dict[str, Any]) -> None:
@@ -106,12 +110,13 @@ def build_root(facts: dict[str, Any]) -> None:
     pivot(base, f"{base}/old")
     os.chdir("/")
     mount("tmpfs", "/new", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
-    _temporary(facts["tmp_bytes"])
+    size = facts["tmp_bytes"]
+    _temporary(size)
     for target, source in facts["devices"]:
         if Path(f"/old{source}").exists():
             _bind(source, target)
     Path("/new/dev/shm").mkdir(mode=0o1777)
-    mount("tmpfs", "/new/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+    mount("tmpfs", "/new/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={size}")
     covers = []
     for kind, target, source in facts["mounts"]:
         if kind == "cover":
@@ -165,6 +170,8 @@ def pivot(new: str, old: str) -> None:
 def seal_root() -> None:
     """Mount ``/proc`` for the processes inside, let go of the old root, and forbid writing."""
     mount("proc", "/new/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    with suppress(OSError):  # in a namespace of its own it could mount more memory than it may use
+        Path("/new/proc/sys/user/max_user_namespaces").write_text("0")
     for name in PROC_READ_ONLY:
         place = f"/new/proc/{name}"
         if Path(place).exists():
@@ -223,8 +230,23 @@ def in_child(work: Callable[[], int]) -> int:
     return wait_for(child)
 
 
-def main(facts: dict[str, Any], command: list[str]) -> int:
-    """Run a command inside and return its exit status."""
+def enter(text: str, command: list[str]) -> int:
+    """Run a command inside and return its exit status, `SETUP_FAILED` where that is not allowed.
+
+    Parameters
+    ----------
+    text
+        JSON: ``mounts``, ``devices``, ``folder``, ``tmp_bytes``.
+    """
+    try:
+        return _enter(json.loads(text), command)
+    except (SetUpError, OSError) as error:
+        sys.stderr.write(f"the sandbox cannot be made: {error}\n")
+        sys.stderr.flush()
+        return SETUP_FAILED
+
+
+def _enter(facts: dict[str, Any], command: list[str]) -> int:
     die_with_parent()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the command, which gets them as well
@@ -244,11 +266,3 @@ def main(facts: dict[str, Any], command: list[str]) -> int:
         return in_child(run)
 
     return in_child(init)
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(json.loads(sys.argv[1]), sys.argv[2:]))
-    except (SetUpError, OSError) as error:
-        sys.stderr.write(f"the sandbox cannot be made: {error}\n")
-        sys.exit(SETUP_FAILED)

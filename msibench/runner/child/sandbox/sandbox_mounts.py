@@ -4,7 +4,7 @@ The list is made of what a Python process needs to run (the system's libraries, 
 environment, the code of plugins), the pretrained files of the cell, and the cell's own folder, which
 alone can be written. Data, results, other cells, the user's home and sockets of services are on no
 list and therefore not there; where a listed place holds one of them (a results folder inside a
-checkout), it is covered.
+checkout), it is covered: the listed places are searched for them, see `found_below`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import site
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Literal
@@ -34,7 +35,11 @@ ETC = (
 PLAIN_DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
 GPU_DEVICES = ("nvidia*", "dri", "kfd", "dxg")
 TMP_BYTES = 1 << 30
-"""Size of the sandbox's own ``/tmp``, which is memory; large files belong into ``$TMPDIR``."""
+"""Size of the sandbox's own ``/tmp``, and of its ``/dev/shm``, which are memory; large files belong into
+``$TMPDIR``."""
+TRUTHS = frozenset({"section.h5", "prediction.h5", "training.h5"})
+"""Names of files that only a results folder holds."""
+DATA_SUFFIXES = (".imzml", ".ibd")
 
 MountKind = Literal["read", "write", "cover", "hide", "link", "device"]
 
@@ -69,8 +74,12 @@ def mounts(folder: Path, readable: Iterable[str], hidden: Iterable[str]) -> list
         for mount in _trace(path):
             found.setdefault(mount.target, mount)
     kept = _without_repeats(found)
-    secret = [os.path.realpath(path) for path in hidden]
     inner = [mount for mount in kept if mount.kind == "read"]
+    secret = [os.path.realpath(path) for path in hidden]
+    for mount in inner:
+        if not any(_within(mount.target, place) for place in SYSTEM):
+            secret += found_below(mount.target)
+    secret = _outermost(secret)
     for path in secret:
         if any(_within(path, mount.target) for mount in inner):
             kind: MountKind = "cover" if os.path.isdir(path) else "hide"  # noqa: PTH112
@@ -81,6 +90,52 @@ def mounts(folder: Path, readable: Iterable[str], hidden: Iterable[str]) -> list
     own = os.path.realpath(folder)
     kept.append(Mount("write", own, own))
     return sorted(kept, key=lambda mount: (mount.target.count("/"), mount.target))
+
+
+@lru_cache(maxsize=64)
+def found_below(place: str) -> tuple[str, ...]:
+    """Return what a method must not see in a place that it may read.
+
+    That is every results folder (``store.json``), every file that is only found in one, and every
+    mass-spectrometry file. What a package manager fills (the standard library, ``site-packages``) is not
+    searched. Looked up once a process: the results folder of the run itself is named to `mounts`.
+    """
+    passed_over = {
+        os.path.realpath(path)
+        for path in (
+            *site.getsitepackages(),
+            site.getusersitepackages(),
+            os.path.dirname(os.__file__),  # noqa: PTH120
+        )
+    }
+    found = []
+    waiting = [] if place in passed_over else [place]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            continue
+        names = {entry.name for entry in entries}
+        if "store.json" in names and names & {"cells", "problems", "tracks", "work"}:
+            found.append(folder)
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name != "__pycache__" and entry.path not in passed_over:
+                    waiting.append(entry.path)
+            elif entry.name in TRUTHS or entry.name.lower().endswith(DATA_SUFFIXES):
+                found.append(entry.path)
+    return tuple(sorted(found))
+
+
+def _outermost(paths: Iterable[str]) -> list[str]:
+    """Leave out what lies inside another of the paths."""
+    kept: list[str] = []
+    for path in sorted(set(paths), key=lambda path: path.count("/")):
+        if not any(_within(path, other) for other in kept):
+            kept.append(path)
+    return kept
 
 
 def gpu_devices() -> list[Mount]:

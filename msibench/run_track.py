@@ -51,6 +51,7 @@ def run_track(
     folder: Path | None = None,
     choose_scheme: Callable[[pd.DataFrame], str] | None = None,
     rebuild: str = "",
+    results_name: str = "",
     page: bool = True,
     stop: threading.Event | None = None,
     listen: Callable[[Event], None] | None = None,
@@ -76,6 +77,9 @@ def run_track(
         track's.
     rebuild
         What the board says of how to make it again, where that is not ``msibench run``.
+    results_name
+        What the user calls the results folder, for the commands that the board prints; empty: the
+        default one, which needs no naming.
     page
         Write ``index.html`` too.
     stop
@@ -85,7 +89,8 @@ def run_track(
 
     Returns
     -------
-    How cells ended, and where the board lies.
+    How cells ended, and where the board lies. A run that was stopped writes no board: cells that were
+    predicted and not yet scored are stored without scores, which the next run computes.
 
     Raises
     ------
@@ -116,14 +121,15 @@ def run_track(
             part: {**index.facts.get(part, {}), **facts[part]}
             for part in ("datasets", "protocols", "methods", "metrics", "published")
         }
-    facts |= experiment.as_facts()
+    facts |= {**experiment.as_facts(), "results": results_name}
     update_index(store, track.name, index_cells(plan.cells), facts)
     chosen = plan if part is None else replace(plan, cells=tuple(part))
     wait = part is not None or options.executor == "slurm"
     summary = _carry_out(
         lambda: Supervisor(store, catalogue, options, listen, stop), chosen, stop, wait=wait
     )
-    if part is not None:
+    summary.stopped = stop.is_set()
+    if part is not None or summary.stopped:
         return summary
     metrics = [catalogue.metric(name) for name in track.metrics]
     keys = [cell.key for cell in plan.cells]
@@ -142,6 +148,7 @@ def run_track(
         board, store, summary.folder, page=page, leave_track=own or bool(rebuild)
     )
     summary.rows = board.rows
+    summary.stopped = stop.is_set()
     return summary
 
 

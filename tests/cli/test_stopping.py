@@ -1,0 +1,153 @@
+"""Ctrl-C and SIGTERM: what is finished is kept, the exit is 130, and it does not take long."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from msibench.cli import _stop
+from msibench.cli.main import main
+from msibench.results.schema import Status
+from msibench.results.store import METRICS, PREDICTION, Store
+
+SLOW_S = 120.0
+"""What is interrupted takes so long: whoever waits for it fails the test."""
+SCRIPT = """
+import sys, time
+from pathlib import Path
+mark = Path({mark!r})
+
+def slow(*args, **kwargs):
+    mark.touch()
+    time.sleep({slow})
+
+{patch}
+from msibench.cli.main import main
+main(["run", "quickstart", "--methods", "nearest", "--results", {results!r}, "--no-sandbox"])
+"""
+PLACES = {
+    "planning": "import msibench.cli.run as r; r.planned = slow",
+    "scoring": "import msibench.runner.scores.record as r; r.score = slow",
+    "the board": "import msibench.leaderboard.render as r; r.write_leaderboard = slow",
+    "a computation that holds no interpreter lock": (
+        "import ctypes, msibench.leaderboard.render as r\n"
+        "def deep(*a, **k): mark.touch(); ctypes.CDLL(None).usleep(100_000_000)\n"
+        "r.write_leaderboard = deep"
+    ),
+}
+
+
+def wait_for(path, process):
+    end = time.monotonic() + 100
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("place", PLACES)
+def test_one_signal_ends_a_run_soon_and_keeps_what_is_finished(tmp_path, place, number):
+    if number is signal.SIGTERM and place != "scoring":
+        pytest.skip("one kind is enough here")
+    mark, results = tmp_path / "mark", tmp_path / "results"
+    text = SCRIPT.format(mark=str(mark), slow=SLOW_S, results=str(results), patch=PLACES[place])
+    process = subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE, text=True)
+    wait_for(mark, process)
+    start = time.monotonic()
+    process.send_signal(number)
+    said = process.communicate(timeout=SLOW_S / 2)[1]
+    assert process.returncode == 130, said
+    assert time.monotonic() - start < SLOW_S / 4
+    assert "finished cells are kept" in said
+    assert "Traceback" not in said
+    if place == "scoring":
+        store = Store.open(results, create=False)
+        kept = list(store.records())
+        assert kept
+        for record in kept:
+            assert record.status is Status.OK
+            assert PREDICTION in record.files
+            assert METRICS not in record.files, "scores are computed by the next run"
+        assert not list((results / "work").iterdir())
+        assert not list((results / "leases").glob("*.json"))
+
+
+def test_the_next_run_scores_what_a_stopped_one_kept(bench_of_main, tmp_path):
+    results = tmp_path / "results"
+    mark = tmp_path / "mark"
+    text = SCRIPT.format(mark=str(mark), slow=SLOW_S, results=str(results), patch=PLACES["scoring"])
+    process = subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE, text=True)
+    wait_for(mark, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=SLOW_S / 2)
+    assert bench_of_main("run", "quickstart", "--methods", "nearest", "--results", results) == 0
+    for record in Store.open(results, create=False).records():
+        assert METRICS in record.files
+        assert record.scores
+
+
+@pytest.fixture
+def bench_of_main():
+    """Return a function that runs the command line here and returns its exit status."""
+
+    def run(*words):
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        return ended.value.code
+
+    return run
+
+
+def test_a_second_signal_ends_at_once():
+    text = (
+        "import time\n"
+        "from msibench.cli import _stop\n"
+        "_stop.WITHIN_S = 100\n"
+        "with _stop.orderly(), _stop.told(lambda: print('asked', flush=True), 100):\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(120)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "asked\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130
+    process.stdout.close()
+
+
+def test_handlers_are_restored():
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    with _stop.orderly():
+        assert [signal.getsignal(number) for number in numbers] != before
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_an_interrupt_during_imports_leaves_no_traceback(tmp_path):
+    """The command's first lines take signals before anything heavy is imported."""
+    mark = tmp_path / "mark"
+    (tmp_path / "click.py").write_text(
+        f"import time; open({str(mark)!r}, 'w').close(); time.sleep({SLOW_S})"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "msibench.cli.start", "list"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parent,
+    )
+    wait_for(mark, process)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=SLOW_S / 2)[1]
+    assert process.returncode == 130
+    assert said == "stopped\n"
