@@ -180,10 +180,10 @@ def _on_its_board(
             return replace(plan, experiment=official)
     else:
         wanted = plan.track.name
-    tracks = set(available_tracks())
+    tracks = {*available_tracks(), *([given.name] if given else [])}
     if name in tracks:
         raise click.UsageError(f"--name {name}: a track is called so; choose another name")
-    wanted = name or wanted
+    wanted = name or wanted or plan.track.name
     found_name = board_name(store, wanted, plan.experiment, tracks)
     if given is None and wanted in tracks:
         click.echo(f"a track is called {wanted}; the board of this run is {found_name}", err=True)
@@ -227,7 +227,10 @@ def _on_its_board(
 def _board_of_track(
     plan: Plan, given: Track, found: Catalogue, store: Store | None
 ) -> tuple[str, Experiment]:
-    """Return the name that the board of a track is to have, and the experiment of the track."""
+    """Return the name that the board of a track is to have, and the experiment of the track.
+
+    The name is empty where it must be another than the track's.
+    """
     from msibench.results.experiment import held_by, kind_of
     from msibench.results.index import read_index
     from msibench.runner.plan import experiment_of_track
@@ -237,7 +240,7 @@ def _board_of_track(
     if plan.track.problems != given.problems:
         official = experiment_of_track(given, found, here)
     if not plan.experiment.true_problems.items() <= official.true_problems.items():
-        return f"{given.name}-2", official
+        return "", official
     stated = given.device
     if not stated and store is not None:
         with suppress(StoreError):  # a damaged index is set aside by the run

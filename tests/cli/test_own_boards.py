@@ -177,7 +177,7 @@ def test_a_track_on_other_ions_or_protocols_has_a_board_of_its_own(run):
     before = Path("results/leaderboards/quickstart/README.md").read_bytes()
     _, err = run("run", "--mz", "301.141", *FAST)
     assert "another experiment than track quickstart" in err
-    run("run", "--protocol", "bicubic-x4@1", *FAST)
+    run("run", "--protocol", "area-x2@1", *FAST)
     assert Path("results/leaderboards/quickstart/README.md").read_bytes() == before
     assert set(boards()) == {"quickstart", "quickstart-2", "quickstart-3"}
     run("leaderboard", "quickstart-2")
@@ -207,7 +207,7 @@ def test_another_device_is_another_board(run, device):
     store = Store.open(Path("results"))
     held = Experiment(plan.experiment.problems, "cpu")
     update_index(store, "quickstart", index_cells(plan.cells), held.as_facts())
-    out, err = run("plan", "--device", device, "--json")
+    out, _ = run("plan", "--device", device, "--json")
     assert json.loads(out)["track"] == {"cpu": "quickstart", "cuda": "quickstart-cuda"}[device]
 
 
