@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from msibench.cli._shared import comma_list, named_track
-from msibench.cli._values import chosen_mz, mz_list, mz_option, peaks_option
+from msibench.cli._values import chosen_mz, method_settings, mz_list, mz_option, peaks_option
 from msibench.errors import StoreError
 
 if TYPE_CHECKING:
@@ -69,6 +69,12 @@ OPTIONS = (
         "single",
         multiple=True,
         help="path/to/file.py:Class, a folder of `finetune`, or plugin:checkpoint.",
+    ),
+    click.option(
+        "--set",
+        "changes",
+        multiple=True,
+        help="Another configuration of a method, as a row of its own: --set ridge.alpha=3.",
     ),
     click.option(
         "--weights",
@@ -145,6 +151,7 @@ def planned(options: dict[str, Any], found: Catalogue, store: Store | None = Non
         device=options["device"],
         extra_methods=extra,
         given_weights=options["weights"],
+        settings=method_settings(options["changes"]),
     )
     if not plan.cells:
         raise click.UsageError(

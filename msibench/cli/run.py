@@ -40,7 +40,9 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 @click.command(epilog=DATA_EPILOG)
 @planning_options
 @click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Cells side by side."
+    "--jobs",
+    type=click.IntRange(1),
+    help="Cells side by side (default: what cores, memory and cards of this machine allow).",
 )
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads of each cell (default: its share)."
@@ -101,7 +103,7 @@ def command(**options: Any) -> int:
         for note in (f"plugin {n!r} is broken: {why}" for n, why in found.broken.items()):
             click.echo(note, err=True)
         run_options = RunOptions(
-            jobs=options["jobs"],
+            jobs=_jobs(options, plan),
             timeout_s=options["timeout"],
             memory_gb=options["memory"],
             disk_gb=options["disk"],
@@ -152,6 +154,18 @@ def _part_of(plan: Plan, options: dict[str, Any]) -> list[Cell] | None:
     if options["cells"]:
         return with_keys(plan.cells, comma_list(options["cells"]))
     return None
+
+
+def _jobs(options: dict[str, Any], plan: Plan) -> int:
+    """Return how many cells run side by side; each has more threads where there are few cells."""
+    from msibench.cli._values import cells_side_by_side
+
+    if options["jobs"] is not None:
+        return int(options["jobs"])
+    if options["executor"] != "local":
+        return 1
+    to_run = sum(cell.verdict is None for cell in plan.cells)
+    return max(1, min(to_run, cells_side_by_side(options["device"])))
 
 
 def _executor_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -195,7 +195,8 @@ def _check_factor(spec: MethodSpec, factor: int) -> None:
     does = ", ".join(str(each) for each in sorted(spec.factors))
     raise click.UsageError(
         f"{spec.name} does factor {does}, not {factor}. Ready here for --factor {factor}: "
-        f"{', '.join(others) or 'none'}. `msibench list methods` shows all, with their factors."
+        f"{', '.join(others) or 'none'}; each also as NAME+consistent, which keeps the input. "
+        "`msibench list methods` shows all, with their factors."
     )
 
 
@@ -376,15 +377,10 @@ def _tell_agreement(
     if not against:
         return
     again = [str(word) for item in chosen.items() if item[1] is not None for word in item]
-    keeps = [
-        name
-        for name, spec in sorted(catalogue(with_metrics=False).methods.items())
-        if name.endswith("-backprojected") and spec.factors is None
-    ]
     click.echo(
         f"WARNING: {len(against)} of {len(found)} ions contradict the input: they lose more than half as much "
         f"again as its noise, and more than twice what interpolation does: {_some(against)}. Read no intensities off "
-        f"these images. Use a method that keeps the input ({', '.join((*keeps, 'bicubic'))}), or measure "
+        f"these images. Use {method + '+consistent' if '+' not in method else 'bicubic'}, which keeps the input, or measure "
         f"what {method} gets right here: msibench run {shlex.join(again)}",
         err=True,
     )

@@ -14,6 +14,7 @@ from msibench.errors import IntegrityError, MSIBenchError, SchemaError
 from msibench.results.arrays import read_arrays
 from msibench.results.files import sha256_of
 from msibench.results.keys import digest_of
+from msibench.results.problems import SECTION, Staged
 from msibench.results.schema import REMEDY, CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION, Store
 from msibench.results.verification import (
@@ -22,7 +23,6 @@ from msibench.results.verification import (
     keep_verification,
 )
 from msibench.runner.plan import key_of
-from msibench.runner.problems.stage import SECTION, Staged
 from msibench.runner.problems.staged_files import REMEDY as STAGE_REMEDY
 from msibench.runner.problems.staged_files import staged_fault
 from msibench.runner.scores.record import load_staged_once

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from msibench.contracts.method import MethodSpec, Task, WeightFile
 from msibench.contracts.tables import check_keys
 from msibench.datasets import Card, MZSet, dataset_digest, load_card
 from msibench.degradation import DegradationProtocol, protocol
-from msibench.errors import ConfigurationError, MSIBenchError
+from msibench.errors import ConfigurationError, MSIBenchError, UnknownNameError
 from msibench.plugin_manager import Catalogue, method_from_file
 from msibench.results.experiment import Experiment, kind_of, place
 from msibench.results.keys import code_digests, digest_of, versions
@@ -126,6 +127,7 @@ def make_plan(
     device: str = "cpu",
     extra_methods: Iterable[MethodSpec] = (),
     given_weights: tuple[Path, ...] = (),
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Plan:
     """Expand a track into cells.
 
@@ -145,6 +147,8 @@ def make_plan(
         Methods from single files or checkpoints, added to the track's.
     given_weights
         Files or folders in which to look for pretrained files first.
+    settings
+        Method → option → value: such a method runs once more, under a name that says what differs.
 
     Raises
     ------
@@ -156,6 +160,7 @@ def make_plan(
     wanted = filters or Filters()
     every, problems = _every_problem(track, catalogue, cards or {}, wanted)
     chosen, notes = _competitors(track, catalogue, problems, wanted, extra_methods, given_weights)
+    chosen += _with_settings(chosen, settings or {})
     library = versions()
     competitors = [_competitor(entry, spec, library, given_weights) for entry, spec in chosen]
     cells = [
@@ -308,6 +313,30 @@ def _competitors(
         chosen = {n: v for n, v in chosen.items() if _matches(n, filters.methods)}
         notes = [text for text in notes if _matches(text.partition(":")[0], filters.methods)]
     return list(chosen.values()), notes
+
+
+def _with_settings(
+    chosen: Iterable[tuple[Entry, MethodSpec]], settings: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[Entry, MethodSpec]]:
+    """Return the competitors that change options of others.
+
+    Raises
+    ------
+    UnknownNameError
+        If the run has no such method.
+    """
+    there = {entry.name: (entry, spec) for entry, spec in chosen}
+    changed = []
+    for name, changes in settings.items():
+        if name not in there:
+            near = get_close_matches(name, there, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else " Name it with --methods, too."
+            raise UnknownNameError(f"No method of this run is named {name!r}.{hint}")
+        entry, spec = there[name]
+        what = ", ".join(f"{option}={value}" for option, value in sorted(changes.items()))
+        config = {**entry.config, **changes}
+        changed.append((replace(entry, label=f"{name} ({what})", config=config), spec))
+    return changed
 
 
 def _spec_of(name: str, catalogue: Catalogue) -> MethodSpec:

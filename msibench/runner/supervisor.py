@@ -25,6 +25,7 @@ from msibench.plugin_manager import Catalogue, resolve_target
 from msibench.results.files import explained, write_atomically
 from msibench.results.keys import canonical_json, changed_code, package_folders
 from msibench.results.leases import BEAT_S, Lease, holder
+from msibench.results.problems import PROBLEM, write_pairs
 from msibench.results.provenance import environment
 from msibench.results.removal import remove
 from msibench.results.schema import CellRecord, Status
@@ -37,8 +38,7 @@ from msibench.runner.executors import BUILT_IN, Executor
 from msibench.runner.jobs import job_of
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import Cell, Plan
-from msibench.runner.problems.problem_file import write_pairs
-from msibench.runner.problems.stage import PROBLEM, stage, training_pairs
+from msibench.runner.problems.stage import stage, training_pairs
 from msibench.runner.recovery import mend_problems, sound_record
 from msibench.runner.scores.in_threads import Claim, Scorers
 from msibench.runner.scores.record import judged, load_staged_once, record_of

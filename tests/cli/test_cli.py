@@ -64,6 +64,48 @@ def test_lists_are_for_people_and_for_machines(run, kind):
     assert str(next(iter(rows[0].values())))[:8] in table
 
 
+def test_methods_say_whether_they_are_ready_here(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("MSIBENCH_WEIGHTS", str(tmp_path))
+    _, out, _ = run("list", "methods", "--json")
+    methods = {row["method"]: row for row in json.loads(out)}
+    assert methods["bicubic"]["ready here"] == "yes"
+    assert methods["bicubic"]["needs"] == "nothing"
+    assert methods["swinir-msi-tiny"]["factors"] == "4"
+    assert methods["ridge"]["needs"] == "a guide"
+    assert any(row["ready here"].startswith("no: weights missing") for row in methods.values())
+    assert any("when it is named" in row["ready here"] for row in methods.values())
+
+
+def test_a_method_with_other_options_is_a_row_of_its_own(run, tmp_path):
+    status, out, err = run(
+        "run", "--results", tmp_path, *FAST, "--set", "nearest.kernel=bilinear", "--timeout", "10m",
+        "--memory", "3GB", "--disk", "1GiB",
+    )  # fmt: skip
+    assert status == 0, err
+    rows = [line.split("|")[3].strip() for line in out.splitlines() if line.startswith("| ")]
+    assert {"nearest", "nearest (kernel=bilinear)", "bicubic"} <= set(rows)
+    for change, message in (
+        ("nearst.kernel=x", "Did you mean 'nearest'"),
+        ("ridge.alpha=3", "Name it with --methods"),
+        ("nearest.colour=3", "colour"),
+        ("kernel=3", "method.option=value"),
+        ("nearest.kernel", "key=value"),
+    ):
+        status, _, err = run("plan", "--results", tmp_path, *FAST, "--set", change)
+        assert status == 2
+        assert message in err, err
+
+
+def test_as_many_cells_run_side_by_side_as_the_machine_has_room_for(monkeypatch):
+    from msibench.cli._values import cells_side_by_side
+    from msibench.runner.executors import local
+
+    for cores, gib, expected in ((64, 1024, 64), (64, 16, 4), (1, 64, 1), (8, 1, 1)):
+        monkeypatch.setattr(local, "usable_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(local, "fair_share", lambda slots, gib=gib: gib << 30)
+        assert cells_side_by_side("cpu") == expected
+
+
 def test_the_main_job_in_one_go_and_from_the_store_alone(run, tmp_path):
     status, out, err = run("run", "--results", tmp_path, *FAST)
     assert status == 0, err

@@ -69,7 +69,7 @@ def _stage(store, problem, truth, rng):
     }
     arrays = {
         "truth": truth, "low": low, "scale": np.array([100.0, 200.0, 300.0]),
-        "truth_mask": np.ones(SHAPE, np.uint8),
+        "truth_mask": np.ones(SHAPE, np.uint8), "truth_mz": np.array(MZ), "low_mz": np.array(MZ),
         "guide": rng.uniform(0, 1, (3, *SHAPE)).astype(np.float32),
     }  # fmt: skip
     write_arrays(folder / "section.h5", arrays, {"facts": json.dumps(facts, sort_keys=True)})

@@ -30,10 +30,10 @@ from msibench.plugin_manager import resolve_target
 from msibench.results.arrays import array_file, write_arrays
 from msibench.results.files import write_atomically
 from msibench.results.keys import changed_code, plain
+from msibench.results.problems import read_pairs, read_problem
 from msibench.runner.child.in_groups import goes_in_parts, parts_of, upscale_in_parts
 from msibench.runner.child.outcome import reason_of, status_of
 from msibench.runner.child.progress_file import progress_writer
-from msibench.runner.problems.problem_file import read_pairs, read_problem
 
 PREDICTION_SCHEMA = 1
 

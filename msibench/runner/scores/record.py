@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from msibench.contracts.metric import MetricSpec
-from msibench.errors import IntegrityError, MSIBenchError
+from msibench.errors import IntegrityError
 from msibench.results.files import sha256_of
 from msibench.results.keys import plain
+from msibench.results.problems import Staged, load_staged
 from msibench.results.provenance import plugin_version
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import PREDICTION, rows_as_parquet
 from msibench.runner.child.watch import Outcome
 from msibench.runner.plan import Cell
-from msibench.runner.problems.stage import SECTION, Staged, load_staged
 from msibench.runner.problems.staged_files import REMEDY
 from msibench.runner.scores.check_prediction import check_prediction
 from msibench.runner.scores.score import score, score_keys
@@ -121,15 +121,9 @@ def load_staged_once(folder: Path) -> Staged:
         If it is damaged or missing.
     """
     try:
-        return load_staged(folder, sha256_of(folder / SECTION))
+        return load_staged(folder)
     except IntegrityError as error:
         raise IntegrityError(f"{error}; {REMEDY}") from error
-    except MSIBenchError:
-        raise
-    except FileNotFoundError as error:
-        raise IntegrityError(f"{folder / SECTION} is missing; {REMEDY}") from error
-    except (KeyError, ValueError, TypeError, AttributeError, AssertionError) as error:
-        raise IntegrityError(f"{folder / SECTION} is damaged ({error}); {REMEDY}") from error
 
 
 def _known(value: float) -> float | None:

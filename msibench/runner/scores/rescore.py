@@ -11,9 +11,9 @@ from msibench.contracts.metric import MetricSpec
 from msibench.errors import IntegrityError, SchemaError
 from msibench.results.arrays import read_arrays
 from msibench.results.files import sha256_of
+from msibench.results.problems import SECTION
 from msibench.results.schema import REMEDY, CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION, Store, rows_as_parquet
-from msibench.runner.problems.stage import SECTION
 from msibench.runner.problems.staged_files import REMEDY as STAGE_REMEDY
 from msibench.runner.scores.record import load_staged_once
 from msibench.runner.scores.score import score, score_key, score_keys
