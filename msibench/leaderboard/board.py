@@ -58,6 +58,15 @@ def read_board(store: Store, track: Track) -> Board:
     return Board(collect(store, index), with_added_metrics(track, index), index)
 
 
+def for_others(board: Board) -> Board:
+    """Return a board that names no folder of this machine; its statistics are not computed again."""
+    if board.published:
+        return board
+    shown = replace(board, published=True)
+    shown.__dict__["table"] = board.table
+    return shown
+
+
 def with_added_metrics(track: Track, index: TrackIndex) -> Track:
     """Return the track with the metrics that ``msibench score`` added to its board."""
     added = index.facts.get(ADDED_METRICS, ())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from msibench.errors import ConfigurationError
-from msibench.leaderboard.board import Board, is_published, read_board, results_flag
+from msibench.leaderboard.board import Board, for_others, is_published, read_board, results_flag
 from msibench.leaderboard.images import SectionImages
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.page_data import (
@@ -99,7 +98,9 @@ def write_page(
     """
     if max_images is not None and max_images < 0:
         raise ConfigurationError(f"max_images must be 0 or more, got {max_images}")
-    board = replace(board or read_board(store, track), published=is_published(folder, store))
+    board = board or read_board(store, track)
+    if is_published(folder, store):
+        board = for_others(board)
     root = str(store.root)
     cells = cell_data(board.collected, board.index, root)
     large = is_large_board(board.rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tabulate import tabulate
 from msibench.contracts.plain_text import in_markdown, visible
 from msibench.leaderboard.board import (
     Board,
+    for_others,
     is_published,
     read_board,
     refuse_to_shrink,
@@ -48,7 +48,7 @@ def write_leaderboard(
     board = board or read_board(store, track)
     if is_published(folder, store):
         refuse_to_shrink(board.rows, board.track, folder)
-        board = replace(board, published=True)
+        board = for_others(board)
     contents = leaderboard_files(board)
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
