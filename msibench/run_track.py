@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from msibench.errors import ConfigurationError
-from msibench.leaderboard.board import Board, board_folder, read_board
+from msibench.leaderboard.board import Board, board_folder, for_others, is_published, read_board
 from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import write_leaderboard
 from msibench.results.experiment import held_by
@@ -174,6 +174,8 @@ def write_board(
             folder.mkdir(parents=True, exist_ok=True)
         text = track_as_text(replace(track, own=None))  # a board goes to others, paths do not
         write_atomically(folder / "track.toml", text)
+    if is_published(folder, store):
+        board = for_others(board)
     write_leaderboard(store, track, folder, board=board)
     return write_page(store, track, folder, board=board) if page else None
 

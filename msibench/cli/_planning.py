@@ -134,7 +134,7 @@ def planned(options: dict[str, Any], found: Catalogue, store: Store | None = Non
     UsageError
         If they leave nothing, or the board that was named holds another experiment.
     """
-    from msibench.runner.plan import Filters, make_plan
+    from msibench.runner.plan import Filters, make_plan, with_control
 
     track, cards, given = _what_to_run(options, found)
     extra = [_single(reference, found) for reference in options["single"]]
@@ -143,7 +143,7 @@ def planned(options: dict[str, Any], found: Catalogue, store: Store | None = Non
         found,
         cards=cards,
         filters=Filters(
-            methods=_with_control(comma_list(options["methods"]), track),
+            methods=with_control(comma_list(options["methods"]), track),
             datasets=comma_list(options["datasets"]),
             sections=comma_list(options["sections"]),
         ),
@@ -308,13 +308,6 @@ def _in_full(reference: object) -> str:
         path, _, name = text.rpartition(":")
         return f"{Path(path).resolve()}:{name}"
     return str(Path(text).resolve()) if Path(text).exists() else text
-
-
-def _with_control(methods: tuple[str, ...], track: Track) -> tuple[str, ...]:
-    """Add the method that the scores are anchored at, without which there would be none."""
-    if not methods or track.scheme != "anchored" or track.control_method in methods:
-        return methods
-    return (*methods, track.control_method)
 
 
 def _what_to_run(

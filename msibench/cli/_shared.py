@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from msibench.library.installed import catalogue as catalogue
+
 if TYPE_CHECKING:
-    from msibench.plugin_manager import Catalogue
     from msibench.results.store import Store
     from msibench.tracks import Track
 
@@ -60,11 +61,6 @@ def store_if_there(results: Path | None) -> Store | None:
     return open_store(results, create=False) if there else None
 
 
-def results_root(results: Path | None) -> Path:
-    """Return the results folder that was named, or the default one; it need not be there."""
-    return results or Path(os.environ.get("MSIBENCH_RESULTS", "results"))
-
-
 def named_track(name: str, results: Path | None) -> Track:
     """Return a track by name or path; boards of one's own sections are known in the results folder."""
     from msibench.tracks import load_track
@@ -72,15 +68,9 @@ def named_track(name: str, results: Path | None) -> Track:
     return load_track(name, results=results_root(results))
 
 
-def catalogue(*, strict: bool = False, with_metrics: bool = True) -> Catalogue:
-    """Discover every plugin; broken ones are kept with their reason."""
-    from msibench.plugin_manager import discover
-
-    if not with_metrics:  # quicker: nothing of the core's metrics is imported
-        return discover(strict=strict)
-    from msibench.metrics.specs import builtin_metrics
-
-    return discover(strict=strict, builtin_metrics=builtin_metrics())
+def results_root(results: Path | None) -> Path:
+    """Return the results folder that was named, or the default one; an empty variable names none."""
+    return results or Path(os.environ.get("MSIBENCH_RESULTS") or "results")
 
 
 def comma_list(text: str | None) -> tuple[str, ...]:

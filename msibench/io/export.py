@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,12 +79,17 @@ def write_image(
     Raises
     ------
     ConfigurationError
-        The format cannot hold these images.
+        The format cannot hold these images, or the pixel size is no length.
     StoreError
         A file cannot be written.
     """
     target = Path(path)
     kind = format_of(target)
+    if not math.isnan(image.pixel_size_um) and not 0 < image.pixel_size_um < math.inf:
+        raise ConfigurationError(
+            f"a pixel size of {image.pixel_size_um} µm cannot be written; expected a positive length, or "
+            "NaN where it is not known"
+        )
     facts: dict[str, object] = dict(provenance or {})
     if predicted:
         facts.setdefault("predicted_by", predicted)

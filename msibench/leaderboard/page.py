@@ -98,9 +98,9 @@ def write_page(
     """
     if max_images is not None and max_images < 0:
         raise ConfigurationError(f"max_images must be 0 or more, got {max_images}")
-    board = board or read_board(store, track)
-    if is_published(folder, store):
-        board = for_others(board)
+    if board is None:
+        board = read_board(store, track)
+        board = for_others(board) if is_published(folder, store) else board
     root = str(store.root)
     cells = cell_data(board.collected, board.index, root)
     large = is_large_board(board.rows)

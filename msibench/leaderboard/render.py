@@ -21,12 +21,13 @@ from msibench.leaderboard.board import (
 )
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.rows import Collected, cells, distinct, measured
-from msibench.leaderboard.table import scheme_of
+from msibench.leaderboard.table import has_ranks, scheme_of, what_numbers_mean
 from msibench.leaderboard.trust import trust_sections
 from msibench.results.experiment import FACT
 from msibench.results.files import explained, write_together
 from msibench.results.index import TrackIndex
 from msibench.results.store import Store, rows_as_parquet
+from msibench.scoring.cube import NOTHING_PRESENT, images_of_nothing
 from msibench.tracks import Track
 
 
@@ -45,10 +46,12 @@ def write_leaderboard(
     StoreError
         If the track was never run into this store.
     """
-    board = board or read_board(store, track)
-    if is_published(folder, store):
+    published = is_published(folder, store)
+    if board is None:
+        board = read_board(store, track)
+        board = for_others(board) if published else board
+    if published:
         refuse_to_shrink(board.rows, board.track, folder)
-        board = for_others(board)
     contents = leaderboard_files(board)
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,13 +107,12 @@ def markdown_page(board: Board) -> str:
     for protocol, part in table.groupby("protocol", sort=True):
         parts += [f"## {in_markdown(str(protocol))}", _protocol_line(index, str(protocol))]
         parts.append(_table(part, track, metrics, _without_weights(collected.rows)))
+        parts.append(f"_{what_numbers_mean(part)}_")
         parts += trust_sections(collected.rows, str(protocol), track, metrics)
     parts.append(
         f"Score: scheme `{scheme.name}`, control method `{track.control_method}`. {scheme.title}. "
-        "Values are mean ± s.e.m. over ion images, as Table S1 of Cao et al. prints them; the "
-        "intervals in `leaderboard.csv` resample sections, then images. Methods of one group cannot "
-        "be told apart by their paired intervals. Seconds are the median per ion image, fitting "
-        "included; memory is the highest resident set of a cell."
+        "Intervals of every column are in `leaderboard.csv`. Seconds are the median per ion image, "
+        "fitting included; memory is the highest resident set of a cell."
     )
     parts += _remarks(table, collected)
     parts += _published(index)
@@ -153,13 +155,15 @@ def _table(
     """Return one protocol's table as Markdown; what asks another question has its own."""
     quality = [name for name in track.metrics if metrics[name].question == "quality"]
     names = [name for name in quality if f"{name}.image.mean" in part]
-    headers = ["rank", "group", "method"]
+    ranked = has_ranks(part)
+    headers = ["rank", "group", "method"] if ranked else ["method"]
     headers += [in_markdown(metrics[name].label) for name in names]
     headers += ["score", "coverage", "images", "s / image", "MiB", "cells"]
     lines = []
     for row in part.to_dict("records"):
         label = f"{row['method']} (control)" if row["control"] else str(row["method"])
-        line = [whole(row.get("rank")), whole(row.get("rank_group")), in_markdown(label)]
+        place = [whole(row.get("rank")), whole(row.get("rank_group"))] if ranked else []
+        line = [*place, in_markdown(label)]
         for name in names:
             text = plus_minus(row, f"{name}.image", metrics[name].digits)
             line.append("weights-missing" if text == "–" and name in without_weights else text)
@@ -209,7 +213,13 @@ def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
                 f"- `{in_markdown(row['method'])}` ({in_markdown(row['protocol'])}): {in_markdown(row['status_reasons'])}"
             )
     rows = measured(collected.rows)
-    holes = rows[rows["reason"] != ""]
+    nothing = images_of_nothing(rows)
+    if nothing:
+        lines.append(
+            f"- {nothing} ion images on which nothing is present (their truth is zero everywhere) are "
+            "left out of every mean"
+        )
+    holes = rows[(rows["reason"] != "") & (rows["reason"] != NOTHING_PRESENT)]
     for (metric, reason), part in holes.groupby(["metric", "reason"], sort=True):
         count = len(part)
         lines.append(f"- {metric}: {count} values undefined ({in_markdown(str(reason))})")

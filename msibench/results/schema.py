@@ -64,6 +64,9 @@ class CellRecord:
     """MiB: ``rss``, ``vram``."""
     files: Mapping[str, str] = field(default_factory=dict)
     """sha256 of the files beside the record."""
+    rows_digest: str = ""
+    """Digest of the metric rows as values (`msibench.results.rows_digest`); empty in records that were
+    written before there was one."""
     scores: Mapping[str, str] = field(default_factory=dict)
     """``metric@region`` → score key."""
     truth_digest: str = ""

@@ -186,6 +186,16 @@ def _experiment(problems: Iterable[ProblemPlan], device: str) -> Experiment:
     return Experiment(places, kind_of(device))
 
 
+def with_control(methods: tuple[str, ...], track: Track) -> tuple[str, ...]:
+    """Add the method that the scores are anchored at, without which there would be none.
+
+    Empty stays empty: every method of the track.
+    """
+    if not methods or track.scheme != "anchored" or track.control_method in methods:
+        return methods
+    return (*methods, track.control_method)
+
+
 def resolve_config(spec: MethodSpec, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return a method's defaults with `changes`, refusing keys that it does not have."""
     check_keys(changes, set(spec.config), f"configuration of method {spec.name!r}")

@@ -18,6 +18,7 @@ from msibench.results.files import sha256_of
 from msibench.results.keys import plain
 from msibench.results.problems import Staged, load_staged
 from msibench.results.provenance import plugin_version
+from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import PREDICTION, rows_as_parquet
 from msibench.runner.child.watch import Outcome
@@ -104,6 +105,7 @@ def judged(
         elif metrics is not None:
             rows = score(prediction, staged, metrics, seed=cell.seed)
             scored = rows_as_parquet(rows)
+            record = replace(record, rows_digest=rows_digest(rows))
             digest = sha256_of(folder / PREDICTION)
             record = replace(record, scores=score_keys(metrics, staged, digest))
     else:
