@@ -36,12 +36,14 @@ def command(
     pair: tuple[str, str] | None,
 ) -> None:
     """Rebuild the leaderboard of TRACK; no plugin is asked and nothing is run."""
+    from msibench.leaderboard.page import renew_page
     from msibench.leaderboard.render import write_leaderboard
 
     chosen = named_track(track, results)
     store = open_store(results, create=False)
     folder = folder_of_board(chosen, store, output, publish=publish)
     collected = write_leaderboard(store, chosen, folder)
+    renew_page(store, chosen, folder)
     if pair:
         from msibench.leaderboard.pair import pair_page
 

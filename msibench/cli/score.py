@@ -28,6 +28,7 @@ def command(
 ) -> int:
     """Score the stored predictions of TRACK again; nothing is predicted."""
     from msibench.leaderboard.board import ADDED_METRICS, results_flag, with_added_metrics
+    from msibench.leaderboard.page import renew_page
     from msibench.leaderboard.render import write_leaderboard
     from msibench.results.index import read_index, update_index
     from msibench.runner.scores.rescore import rescore
@@ -57,6 +58,7 @@ def command(
     update_index(store, chosen.name, {}, {"metrics": facts, ADDED_METRICS: added})
     folder = folder_of_board(chosen, store, publish=publish)
     write_leaderboard(store, chosen, folder)
+    renew_page(store, chosen, folder)
     click.echo(
         f"{total.cells} cells: {total.computed} scores computed, {total.kept} were up to date; "
         f"wrote {folder / 'README.md'}"

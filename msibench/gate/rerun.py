@@ -103,13 +103,11 @@ def cards_of_own(track: Track, catalogue: Catalogue) -> dict[str, Card]:
     """Return the cards of a user's own sections that a track names, as far as their files are here."""
     if track.own is None:
         return {}
-    own = replace(
-        track.own,
-        **{
-            role: tuple(str(_beside(track, name)) for name in getattr(track.own, role))
-            for role in ("data", "guide", "transform")
-        },
-    )
+    here = {
+        role: tuple(str(_beside(track, name)) for name in getattr(track.own, role))
+        for role in ("data", "guide", "transform")
+    }
+    own = replace(track.own, data=here["data"], guide=here["guide"], transform=here["transform"])
     with suppress(MSIBenchError, OSError):
         card = own_card(own, catalogue)
         return {card.name: card}

@@ -123,6 +123,12 @@ def write_page(
     return path
 
 
+def renew_page(store: Store, track: Track, folder: Path) -> None:
+    """Write the page again where one lies, so that it shows the numbers of the tables beside it."""
+    if (folder / "index.html").is_file():
+        write_page(store, track, folder, split=(folder / IMAGES).is_dir())
+
+
 def make_page(
     board: Board,
     cells: list[dict[str, Any]],
