@@ -79,6 +79,10 @@ class MSImage:
             for index, mz in enumerate(self.mz)
         )
 
+    def present(self) -> list[int]:
+        """Return the channels in which anything is measured: an intensity above 0 somewhere."""
+        return [channel for channel, image in enumerate(self.values) if (image > 0).any()]
+
     def select(self, channels: Sequence[int] | slice) -> MSImage:
         """Return the stack with these channels only, in this order."""
         return replace(self, values=self.values[channels], mz=self.mz[channels])

@@ -134,10 +134,11 @@ def planned(options: dict[str, Any], found: Catalogue, store: Store | None = Non
     UsageError
         If they leave nothing, or the board that was named holds another experiment.
     """
+    from msibench.plugin_manager import resolve_method
     from msibench.runner.plan import Filters, make_plan, with_control
 
     track, cards, given = _what_to_run(options, found)
-    extra = [_single(reference, found) for reference in options["single"]]
+    extra = [resolve_method(reference, found) for reference in options["single"]]
     plan = make_plan(
         track,
         found,
@@ -219,7 +220,6 @@ def _on_its_board(
     entries = tuple(
         Entry(method=_in_full(reference), label=spec.name)
         for reference, spec in zip(options["single"], extra, strict=True)
-        if ".py:" in reference
     )
     known = {entry.name for entry in plan.track.entries}
     track = replace(
@@ -302,11 +302,14 @@ def _track(name: str) -> str:
 
 
 def _in_full(reference: object) -> str:
-    """Return a path, or the path in ``file.py:Class``, from the root."""
+    """Return a path, or that in ``file.py:Class`` and ``plugin:checkpoint``, from the root."""
     text = str(reference)
     if ".py:" in text:
         path, _, name = text.rpartition(":")
         return f"{Path(path).resolve()}:{name}"
+    plugin, colon, path = text.partition(":")
+    if colon and Path(path).exists():  # plugin:checkpoint
+        return f"{plugin}:{Path(path).resolve()}"
     return str(Path(text).resolve()) if Path(text).exists() else text
 
 
@@ -365,18 +368,3 @@ def _own_track(
     return own_track(
         own, card, protocols or (f"area-x{options['factor']}@1",), controls=controls
     ), card
-
-
-def _single(reference: str, found: Catalogue) -> MethodSpec:
-    """Make a method from a file (``file.py:Class``), a training's folder, or ``plugin:checkpoint``."""
-    from msibench.plugin_manager import method_from_file, method_from_plugin
-
-    if ".py:" in reference:
-        return method_from_file(reference)
-    if Path(reference).is_dir():
-        from msibench.training.variants import method_from_training
-
-        return method_from_training(Path(reference), found)
-    if ":" in reference:
-        return method_from_plugin(reference, found)
-    return found.method(reference)
