@@ -13,7 +13,6 @@ from msibench.cli._shared import comma_list
 from msibench.cli._values import chosen_mz, method_settings, mz_list, mz_option, peaks_option
 
 if TYPE_CHECKING:
-    from msibench.contracts.method import MethodSpec
     from msibench.datasets import Card
     from msibench.plugin_manager import Catalogue
     from msibench.runner.plan import Plan
@@ -85,6 +84,7 @@ def planned(options: dict[str, Any], found: Catalogue) -> Plan:
     UsageError
         If they leave nothing.
     """
+    from msibench.plugin_manager import resolve_method
     from msibench.runner.plan import Filters, make_plan, with_control
 
     track, cards = _what_to_run(options, found)
@@ -100,7 +100,7 @@ def planned(options: dict[str, Any], found: Catalogue) -> Plan:
         ),
         seeds=options["seeds"] or None,
         device=options["device"],
-        extra_methods=[_single(reference, found) for reference in options["single"]],
+        extra_methods=[resolve_method(reference, found) for reference in options["single"]],
         given_weights=options["weights"],
         settings=method_settings(options["changes"]),
     )
@@ -199,21 +199,6 @@ def _what_to_run(options: dict[str, Any], found: Catalogue) -> tuple[Track, dict
             problems = tuple(replace(p, protocols=protocols) for p in track.problems)
             track = replace(track, problems=problems)
     return (replace(track, metrics=metrics) if metrics else track), cards
-
-
-def _single(reference: str, found: Catalogue) -> MethodSpec:
-    """Make a method from a file (``file.py:Class``), a training's folder, or ``plugin:checkpoint``."""
-    from msibench.plugin_manager import method_from_file, method_from_plugin
-
-    if ".py:" in reference:
-        return method_from_file(reference)
-    if Path(reference).is_dir():
-        from msibench.training.variants import method_from_training
-
-        return method_from_training(Path(reference), found)
-    if ":" in reference:
-        return method_from_plugin(reference, found)
-    return found.method(reference)
 
 
 def _safe_name(name: str) -> str:

@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 from msibench.cli._shared import catalogue
-from msibench.cli._values import chosen_mz, mz_option, peaks_option
+from msibench.cli._values import chosen_mz, mz_option, peaks_option, settings
 
 if TYPE_CHECKING:
     from msibench.contracts.method import MethodSpec
@@ -65,20 +65,20 @@ def command(
 ) -> int:
     """Put the ion images of SECTION on a grid FACTOR times finer with METHOD."""
     from msibench.cli._progress import bar_of_progress
-    from msibench.cli.check import setting
     from msibench.image import Problem
     from msibench.io.export import format_of
     from msibench.io.read import read_section
     from msibench.library.sections import guide_on
-    from msibench.library.upscaling import check_factor, method_spec, upscaled
+    from msibench.library.upscaling import check_factor, upscaled
+    from msibench.plugin_manager import resolve_method
     from msibench.runner.child.in_groups import WrongResultError
 
     for output in outputs:
         format_of(output)  # an unknown suffix is told before anything is computed
     found = catalogue()
-    spec = method_spec(method, found)
+    spec = resolve_method(method, found)
     check_factor(spec, factor, found)
-    changed = dict(setting(change) for change in changes)
+    changed = settings(changes)
     mz = chosen_mz(mz_text, peaks, ppm, section)
     low = read_section(section, mz=mz or None, ppm=ppm, pixel_size_um=pixel_size)
     if np.isnan(low.pixel_size_um):

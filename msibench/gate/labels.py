@@ -17,7 +17,6 @@ import pandas as pd
 from msibench.contracts.metric import MetricSpec
 from msibench.degradation import protocol
 from msibench.errors import MSIBenchError
-from msibench.results.index import identity
 from msibench.results.keys import digest_of, plain
 from msibench.results.problems import Staged
 from msibench.results.schema import CellRecord, Status
@@ -72,16 +71,7 @@ def contradictions(record: CellRecord, *, protocols: bool = True) -> list[str]:
 
 def place_of(record: CellRecord) -> str:
     """Return the identity under which a track lists a cell."""
-    return identity(
-        record.method,
-        record.dataset,
-        record.section,
-        record.protocol,
-        record.mz_set,
-        record.seed,
-        record.control,
-        record.device,
-    )
+    return str(record.identity)
 
 
 def differs_from_problem(record: CellRecord, staged: Staged) -> list[str]:

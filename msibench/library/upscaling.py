@@ -84,9 +84,10 @@ def upscale(
     from msibench.io.data_warning import DataWarning
     from msibench.library.installed import catalogue
     from msibench.library.sections import guide_on
+    from msibench.plugin_manager import resolve_method
 
     found = catalogue(with_metrics=False)
-    spec = method if isinstance(method, MethodSpec) else method_spec(method, found)
+    spec = method if isinstance(method, MethodSpec) else resolve_method(method, found)
     if isinstance(section, Problem):
         if factor not in {None, section.factor} or guide is not None or transform is not None:
             raise ConfigurationError(
@@ -156,17 +157,6 @@ def upscaled(
             config=config,
             notes=tuple(notes),
         )
-
-
-def method_spec(name: str, found: Catalogue) -> MethodSpec:
-    """Return the method that a name stands for: installed, ``file.py:Class`` or ``plugin:checkpoint``."""
-    from msibench.plugin_manager import method_from_file, method_from_plugin
-
-    if ".py:" in name:
-        return method_from_file(name)
-    if ":" in name:
-        return method_from_plugin(name, found)
-    return found.method(name)
 
 
 def check_factor(spec: MethodSpec, factor: int, found: Catalogue) -> None:
