@@ -9,8 +9,9 @@ import io
 import os
 import sys
 import traceback
+import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -122,6 +123,24 @@ def cli(ctx: click.Context, show: bool) -> None:
     ctx.obj = {"traceback": show}
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning about data as a line for people, any other as Python does."""
+    from msibench.io.data_warning import DataWarning
+
+    if issubclass(category, DataWarning):
+        click.echo(visible(f"warning: {message}"), err=True)
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        (file or sys.stderr).write(text)
+
+
 def _refuse_unwritable(arguments: list[str]) -> None:
     """Refuse words that no file system and no file can hold."""
     for word in arguments:
@@ -153,6 +172,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors made on purpose become one message and their exit code."""
     _never_fail_to_print()
     show = "--traceback" in (arguments if arguments is not None else sys.argv)
+    if arguments is None:  # a process of its own
+        warnings.showwarning = _show_warning
     try:
         _refuse_unwritable(sys.argv[1:] if arguments is None else arguments)
         with orderly():
