@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from msibench import MetricSpec
-from msibench import run as running
+from msibench import run_track as running
 from msibench.datasets import card_from_table
 from msibench.errors import ConfigurationError, StoreError
 from msibench.leaderboard import board as boards

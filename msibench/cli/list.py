@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from msibench.cli._shared import catalogue
+from msibench.cli._shared import catalogue, results_root
 from msibench.errors import MSIBenchError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
 
         return [
             {"track": name, "file": "ships with msibench" if path is None else str(path)}
-            for name, path in sorted(available_tracks().items())
+            for name, path in sorted(available_tracks(results=results_root(None)).items())
         ]
     if kind == "protocols":
         from msibench.degradation.protocol import protocol_families

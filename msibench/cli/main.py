@@ -178,6 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
         _refuse_unwritable(sys.argv[1:] if arguments is None else arguments)
         with orderly():
             status = cli.main(args=arguments, prog_name="msibench", standalone_mode=False)
+            sys.stdout.flush()
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -196,6 +197,8 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(visible(f"msibench: {error}"), err=True)
         sys.exit(error.exit_code)
     except OSError as error:
+        if error.filename is None and error.errno in {errno.EPIPE, errno.ENOSPC, errno.EIO}:
+            _output_is_gone(error)
         if error.errno not in PLACE or error.filename is None:
             _internal(error, show)
         click.echo(
@@ -206,6 +209,15 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         _internal(error, show)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _output_is_gone(error: OSError) -> NoReturn:
+    """End where nobody reads what is printed any more, or its disk is full."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer has no place to go
+    if error.errno == errno.EPIPE:
+        sys.exit(1)  # quietly, as click does
+    click.echo(f"msibench: what is printed cannot be written: {error.strerror}", err=True)
+    sys.exit(2)
 
 
 def _internal(error: Exception, show: bool) -> NoReturn:

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msibench.cli._planning import planned, planning_options, statuses
+from msibench.cli._planning import planned, planning_options, sort_words, statuses
 from msibench.cli._progress import listener, stopped_by_signals
-from msibench.cli._shared import catalogue, comma_list, open_store, results_option
+from msibench.cli._shared import (
+    catalogue,
+    comma_list,
+    open_store,
+    publish_option,
+    results_option,
+    store_if_there,
+)
 from msibench.cli._stop import BATCH_S, WITHIN_S
 from msibench.cli._values import size_in_gib, time_in_s
 
@@ -76,17 +83,21 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 @click.option("--strict-plugins", is_flag=True, help="Fail when a plugin is broken.")
 @click.option("--events", is_flag=True, help="Print one JSON event a line.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@publish_option
 @results_option
 def command(**options: Any) -> int:
     """Run TRACK (default: quickstart), or your own section, and write its leaderboard."""
+    from msibench.leaderboard.board import published_folder
     from msibench.run_track import run_track
     from msibench.runner.child.sandbox.command import AUTO, NONE, choose_sandbox
     from msibench.runner.options import RunOptions
 
     sandbox = {None: AUTO, False: NONE}.get(options["sandbox"]) or choose_sandbox()
     found = catalogue(strict=options["strict_plugins"])
-    plan = planned(options, found)
+    sort_words(options)
+    plan = planned(options, found, store_if_there(options["results"]))
     part = _part_of(plan, options)
+    folder = published_folder(plan.track) if options["publish"] else None
     store = open_store(options["results"], create=True)
     quiet = options["as_json"]
     with listener(events=options["events"], quiet=quiet) as listen, _stopped(options) as stop:
@@ -107,7 +118,16 @@ def command(**options: Any) -> int:
             sandbox=sandbox,
         )
         summary = run_track(
-            plan.track, found, store, run_options, plan=plan, part=part, stop=stop, listen=listen
+            plan.track,
+            found,
+            store,
+            run_options,
+            plan=plan,
+            part=part,
+            folder=folder,
+            results_name=str(options["results"] or ""),
+            stop=stop,
+            listen=listen,
         )
     if summary.stopped:
         _tell_part(summary, as_json=quiet or options["events"])

@@ -28,10 +28,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msibench.errors import DataError, MissingDataError, MSIBenchError, SchemaError, StoreError
+from msibench.errors import DataError, MissingDataError, MSIBenchError, SchemaError
 from msibench.image import MSImage
 from msibench.io.float32_range import refuse_infinite
 from msibench.io.hdf5_guard import has, why_unsafe
+from msibench.io.hdf5_writing import new_hdf5
+from msibench.io.partial import beside
 from msibench.io.pixel_size import stated_pixel_size
 from msibench.io.stack_facts import ALSO_CALLED, FACTS, other_names
 from msibench.io.stored_stack import StoredStack, is_large
@@ -59,38 +61,31 @@ def write_hdf5(
     StoreError
         The file cannot be written.
     """
-    import h5py
-
     target = Path(path)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        with h5py.File(partial, "w", libver=("v110", "v110")) as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["schema_version"] = SCHEMA_VERSION
-            file.attrs["pixel_size_um"] = float(image.pixel_size_um)
-            file.attrs["ppm"] = float("nan") if image.ppm is None else float(image.ppm)
-            file.attrs["unit"] = image.unit
-            text = json.dumps(dict(provenance or {}), sort_keys=True, default=str)
-            file.attrs["provenance"] = text
-            filled = image.values.size > 0
-            images = file.create_dataset(
-                "images",
-                shape=image.values.shape,
-                dtype=np.float32,
-                chunks=(1, *image.shape) if filled else None,
-                compression="gzip" if filled else None,
-                compression_opts=1 if filled else None,
-                shuffle=filled,
-            )
-            for channel in range(image.channels if filled else 0):
-                images[channel] = image.values[channel]
-            file.create_dataset("mz", data=image.mz)
-            if image.mask is not None:
-                file.create_dataset("mask", data=image.mask.astype(np.uint8))
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StoreError(f"{target} cannot be written: {error}") from error
+    with beside(target) as partial, new_hdf5(partial, libver=("v110", "v110")) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["schema_version"] = SCHEMA_VERSION
+        file.attrs["pixel_size_um"] = float(image.pixel_size_um)
+        file.attrs["ppm"] = float("nan") if image.ppm is None else float(image.ppm)
+        file.attrs["unit"] = image.unit
+        text = json.dumps(dict(provenance or {}), sort_keys=True, default=str)
+        file.attrs["provenance"] = text
+        filled = image.values.size > 0
+        images = file.create_dataset(
+            "images",
+            shape=image.values.shape,
+            dtype=np.float32,
+            chunks=(1, *image.shape) if filled else None,
+            compression="gzip" if filled else None,
+            compression_opts=1 if filled else None,
+            shuffle=filled,
+        )
+        for channel in range(image.channels if filled else 0):
+            images[channel] = image.values[channel]
+            file.flush()  # a full disk is to be heard of here
+        file.create_dataset("mz", data=image.mz)
+        if image.mask is not None:
+            file.create_dataset("mask", data=image.mask.astype(np.uint8))
     return target
 
 
