@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+LEVEL_HELP = (
+    "With --guide: level of a pyramid, 0 the finest (default: the finest; of more than 100 megapixels, "
+    "the coarsest that is as fine as the grid)."
+)
+
 OPTIONS = (
     click.argument("track", required=False),
     click.option(
@@ -32,6 +37,7 @@ OPTIONS = (
     click.option(
         "--transform", type=click.Path(path_type=Path), help="With --guide: what `register` wrote."
     ),
+    click.option("--level", type=click.IntRange(0), help=LEVEL_HELP),
     click.option(
         "--factor", type=click.IntRange(1, 32), default=4, show_default=True, help="With --data."
     ),
@@ -177,6 +183,7 @@ def _what_to_run(options: dict[str, Any], found: Catalogue) -> tuple[Track, dict
             options["data"],
             guide=options["guide"],
             transform=options["transform"],
+            guide_level=options["level"],
             mz=chosen_mz(options["mz_text"], options["peaks"], options["ppm"], options["data"]),
             ppm=options["ppm"],
             pixel_size_um=options["pixel_size"],
@@ -191,7 +198,7 @@ def _what_to_run(options: dict[str, Any], found: Catalogue) -> tuple[Track, dict
             problems=(ProblemSet(dataset=card.name, protocols=chosen),),
         )
     else:
-        for name in ("guide", "transform", "dataset", "pixel_size", "peaks"):
+        for name in ("guide", "transform", "level", "dataset", "pixel_size", "peaks"):
             if options[name] is not None:
                 raise click.UsageError(f"--{name.replace('_', '-')} goes with --data FILE")
         track = load_track(options["track"] or DEFAULT_TRACK)

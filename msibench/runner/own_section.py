@@ -21,6 +21,7 @@ def card_for_file(
     mz: Sequence[float] = (),
     ppm: float = 5.0,
     pixel_size_um: float | None = None,
+    guide_level: int | None = None,
     base: Card | None = None,
 ) -> Card:
     """Make a card for files of the user's own.
@@ -35,6 +36,8 @@ def card_for_file(
         Ion images to take; none: every channel of a stack, or the m/z set of `base`.
     pixel_size_um
         For files that do not say.
+    guide_level
+        Level of the guide's pyramid, 0 the finest; None: the one that is needed.
     base
         A card that asks for the user's own file: its m/z set and published scores are kept.
 
@@ -57,11 +60,13 @@ def card_for_file(
             files += _companion(path)
     tasks = ("single-image", "guided") if guide is not None else ("single-image",)
     chosen = MZSet(name="chosen" if mz else "all", mz=tuple(mz), ppm=ppm, source="command line")
+    level = {} if guide_level is None else {"guide_level": guide_level}
     if base is not None:
         kept = base.mz_set(base.default_mz_set)
         return replace(
             base,
             bring_your_own=False,
+            parameters={**base.parameters, **level},
             files=tuple(files),
             local_files=local,
             tasks=tasks,
@@ -82,7 +87,7 @@ def card_for_file(
         mz_sets={chosen.name: chosen},
         default_mz_set=chosen.name,
         test=(data.stem,),
-        parameters={"mz": tuple(mz), "ppm": ppm},
+        parameters={"mz": tuple(mz), "ppm": ppm, **level},
     )
 
 
