@@ -20,6 +20,7 @@ from msibench.contracts.tables import (
     read_text,
 )
 from msibench.errors import ConfigurationError, UnknownNameError
+from msibench.plugin_manager import installed
 
 TRACK_SCHEMA = 1
 DEFAULT_TRACK = "quickstart"
@@ -148,6 +149,8 @@ def load_track(name: str, *, places: tuple[Path, ...] = (), results: Path | None
             kept = path / "track.toml"
         return track_from_text(read_text(kept), path, str(kept))
     found = available_tracks(places=places, results=results)
+    if name not in found and (offered := installed().tracks.get(name)):
+        return track_from_text(read_text(offered.path), None, f"track {name} of a plugin")
     if name not in found:
         near = get_close_matches(name, found, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
