@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from msibench.cli._shared import catalogue
+from msibench.cli._shared import catalogue, results_root
 from msibench.errors import MSIBenchError
 
 if TYPE_CHECKING:
@@ -97,9 +97,8 @@ def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
     if kind == "tracks":
         from msibench.tracks import available_tracks
 
-        ours = {
-            n: "ships with msibench" if p is None else str(p) for n, p in available_tracks().items()
-        }
+        known = available_tracks(results=results_root(None))
+        ours = {n: "ships with msibench" if p is None else str(p) for n, p in known.items()}
         offered = catalogue(strict=strict, with_metrics=False).tracks
         files = {**{name: str(spec.path) for name, spec in offered.items()}, **ours}
         return [{"track": name, "file": file} for name, file in sorted(files.items())]
