@@ -67,10 +67,10 @@ class Own:
 
     data: tuple[str, ...]
     """Files with one section each."""
-    guide: str = ""
-    """Optical image; empty: none."""
-    transform: str = ""
-    """What ``msibench register`` wrote; empty: the guide shows the section's field of view."""
+    guide: tuple[str, ...] = ()
+    """Optical images, one a section; empty: none."""
+    transform: tuple[str, ...] = ()
+    """What ``msibench register`` wrote, one a section; empty: guides show the section's field of view."""
     mz: tuple[float, ...] = ()
     """Empty: every channel of the files, or the m/z set of `dataset`."""
     ppm: float = 5.0
@@ -160,7 +160,7 @@ def load_track(name: str, *, places: tuple[Path, ...] = (), results: Path | None
     if file is not None and results is not None and file == board_file(results, name):
         return track_from_text(read_text(file), None, str(file))
     if file is None:
-        return track_from_text(_shipped()[name].read_text("utf-8"), None, f"shipped track {name}")
+        return load_shipped(name)
     return track_from_text(read_text(file), file.parent, str(file))
 
 
@@ -172,6 +172,11 @@ def board_file(results: Path, name: str) -> Path:
 def shipped_tracks() -> tuple[str, ...]:
     """Return the names of the tracks inside the package."""
     return tuple(sorted(_shipped()))
+
+
+def load_shipped(name: str) -> Track:
+    """Read a track that ships inside the package."""
+    return track_from_text(_shipped()[name].read_text("utf-8"), None, f"shipped track {name}")
 
 
 def _shipped() -> dict[str, Traversable]:

@@ -114,7 +114,7 @@ def evaluate_grid(
     from msibench.leaderboard.overview import scheme_for, write_overview
     from msibench.results.index import index_path
     from msibench.results.store import Store
-    from msibench.run import run_track
+    from msibench.run_track import run_track
     from msibench.runner.options import RunOptions
     from msibench.runner.plan import make_plan
     from msibench.training.variants import method_from_training

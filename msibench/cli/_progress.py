@@ -16,6 +16,8 @@ from msibench.cli._stop import WITHIN_S, told
 from msibench.contracts.plain_text import visible
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from msibench.runner.events import Event
 
 
@@ -52,6 +54,33 @@ def stopped_by_signals(within_s: float = WITHIN_S) -> Iterator[threading.Event]:
         yield stop
 
 
+@contextmanager
+def bar_of_progress(what: str) -> Iterator[None]:
+    """Show on a terminal how far a computation in this process has come; nothing elsewhere."""
+    from msibench.contracts.progress import Stage, heard
+
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+
+        def show(stage: Stage) -> None:
+            progress.update(
+                task,
+                description=f"{what}: {stage.words}",
+                total=stage.total,
+                completed=stage.done,
+            )
+
+        with heard(show):
+            yield
+
+
 class JsonLines:
     """One JSON object an event, on standard output."""
 
@@ -75,7 +104,7 @@ class Lines:
                 reason = f": {visible(event.reason)}" if event.reason else ""
                 place = f"[{event.done}/{event.total}] " if event.total else ""
                 click.echo(f"{place}{event.status:<16} {visible(event.cell)}{reason}", err=True)
-            elif event.kind in {"busy", "note"}:
+            elif event.kind in {"busy", "dropped", "note"}:
                 click.echo(visible(f"{event.kind}: {event.cell} {event.reason}".strip()), err=True)
 
 
@@ -103,6 +132,7 @@ class Bar:
             console=Console(stderr=True),
         )
         self._task = self._progress.add_task("cells", total=None)
+        self._running: dict[str, TaskID] = {}
 
     def __enter__(self) -> Bar:
         self._progress.start()
@@ -118,9 +148,20 @@ class Bar:
         if event.kind == "planned":
             self._progress.update(self._task, total=event.total, completed=event.done)
         elif event.kind == "started":
-            self._progress.update(self._task, description=event.cell[:48])
-        elif event.kind == "finished" and event.total:
-            self._progress.update(self._task, completed=event.done)
-        if event.reason and event.kind in {"finished", "busy", "note"}:
+            self._running[event.key] = self._progress.add_task(event.cell[:48], total=None)
+        elif event.kind == "progress" and event.key in self._running:
+            unit = event.reason.partition(",")[0].split(" ", 3)[-1]
+            self._progress.update(
+                self._running[event.key],
+                description=visible(f"{event.cell[:48]} ({unit})"),
+                total=event.total,
+                completed=event.done,
+            )
+        elif event.kind in {"finished", "dropped"}:
+            if event.key in self._running:
+                self._progress.remove_task(self._running.pop(event.key))
+            if event.kind == "finished" and event.total:
+                self._progress.update(self._task, completed=event.done)
+        if event.reason and event.kind in {"finished", "busy", "dropped", "note"}:
             line = f"{event.status or event.kind}: {event.cell}: {event.reason}"
             self._progress.console.print(Text(visible(line)))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +21,8 @@ MZ_HELP = (
 PEAKS_HELP = "In place of --mz: the N most intense peaks of the mean spectrum."
 SMALLEST_MZ = 100.0
 """Whole numbers below this, after a comma, are taken for decimals: hardly anything is measured there."""
+CELL_GIB = 4
+"""Memory that a cell is given room for where nobody says how many run side by side."""
 GIB_OF = {
     "": 1.0, "k": 2.0**-20, "m": 2.0**-10, "g": 1.0, "t": 2.0**10,
     "kib": 2.0**-20, "mib": 2.0**-10, "gib": 1.0, "tib": 2.0**10,
@@ -112,6 +117,55 @@ def _refuse_decimal_commas(text: str) -> None:
             f"{wrong[0]!r} looks like a number with a decimal comma, and commas part one m/z from the "
             f"next: write --mz {one}, or --mz {two} if you mean two"
         )
+
+
+def settings(changes: Iterable[str], option: str = "--set") -> dict[str, Any]:
+    """Read ``key=value`` of every command: the value is TOML or JSON, anything else is text.
+
+    Raises
+    ------
+    click.BadParameter
+        If there is no ``=``, or no key before it.
+    """
+    found: dict[str, Any] = {}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or not key.strip():
+            raise click.BadParameter(f"{option} takes key=value, got {change!r}")
+        found[key.strip()] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    with suppress(ValueError, RecursionError):
+        parsed = tomllib.loads(f"value = {text}")
+        if len(parsed) == 1:  # a line break would begin another key
+            return parsed["value"]
+    with suppress(ValueError, RecursionError):
+        return json.loads(text)
+    return text
+
+
+def method_settings(changes: Iterable[str]) -> dict[str, dict[str, object]]:
+    """Read ``--set method.option=value``, as `settings` does: method → option → value."""
+    found: dict[str, dict[str, object]] = {}
+    for change in changes:
+        ((key, value),) = settings([change]).items()
+        method, dot, option = key.rpartition(".")
+        if not (dot and method and option):
+            raise click.BadParameter(f"--set takes method.option=value, got {change!r}")
+        found.setdefault(method, {})[option] = value
+    return found
+
+
+def cells_side_by_side(device: str) -> int:
+    """Return how many cells run side by side where nobody says: what cores, memory and cards allow."""
+    from msibench.runner.executors.gpus import visible_cards
+    from msibench.runner.executors.local import fair_share, usable_cores
+
+    by_memory = fair_share(1) // (CELL_GIB << 30)
+    cards = len(visible_cards()) if device.startswith("cuda") else usable_cores()
+    return int(max(1, min(usable_cores(), by_memory, cards or 1)))
 
 
 def size_in_gib(text: str) -> float:

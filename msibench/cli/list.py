@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from msibench.cli._shared import catalogue
+from msibench.cli._shared import catalogue, results_root
 from msibench.errors import MSIBenchError
 
 if TYPE_CHECKING:
     from msibench.contracts.dataset import DatasetSpec
 
+if TYPE_CHECKING:
+    from msibench.contracts.method import MethodSpec
+    from msibench.plugin_manager import Catalogue
+
+FOR_MACHINES = {("methods", "task"), ("methods", "weights"), ("methods", "plugin")}
+"""Columns that ``--json`` has and the table has not, which says the same in fewer words."""
 KINDS = ("methods", "datasets", "metrics", "plugins", "tracks", "protocols", "schemes")
 
 
@@ -34,10 +40,11 @@ def command(kind: str, as_json: bool, strict_plugins: bool) -> None:
     from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in rows[0]:
+    shown = [name for name in rows[0] if (kind, name) not in FOR_MACHINES]
+    for name in shown:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(value)) for value in row.values()))
+        table.add_row(*(Text(str(row[name])) for name in shown))
     console = Console()
     if not console.is_terminal:
         console.width = 200  # a pipe has no width of its own
@@ -62,13 +69,37 @@ def _dataset(spec: DatasetSpec) -> dict[str, object]:
     }
 
 
+NEEDS = {"single-image": "nothing", "guided": "a guide", "cross-modality": "a second modality"}
+
+
+def _method(spec: MethodSpec, found: Catalogue) -> dict[str, object]:
+    """Say what a method is, and whether it runs here as it is."""
+    from msibench.weights import find
+
+    missing = [weight.name for weight in spec.weights if find(weight) is None]
+    ready = f"no: weights missing ({', '.join(missing)})" if missing else "yes"
+    if not missing and spec.budget == "paper":
+        ready = "yes, when it is named (takes hours)"
+    return {
+        "method": spec.name,
+        "ready here": ready,
+        "factors": "any" if spec.factors is None else ",".join(map(str, sorted(spec.factors))),
+        "needs": NEEDS[spec.task.value],
+        "task": spec.task.value,
+        "weights": "none" if not spec.weights else ", ".join(w.name for w in spec.weights),
+        "title": spec.title,
+        "budget": spec.budget,
+        "plugin": found.owner["method", spec.name].rpartition("'")[0].rpartition("'")[2],
+    }
+
+
 def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
     if kind == "tracks":
         from msibench.tracks import available_tracks
 
         return [
             {"track": name, "file": "ships with msibench" if path is None else str(path)}
-            for name, path in sorted(available_tracks().items())
+            for name, path in sorted(available_tracks(results=results_root(None)).items())
         ]
     if kind == "protocols":
         from msibench.degradation.protocol import protocol_families
@@ -80,18 +111,7 @@ def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
         return [{"scheme": n, "title": load_scheme(n).title} for n in shipped_schemes()]
     found = catalogue(strict=strict, with_metrics=kind == "metrics")
     if kind == "methods":
-        return [
-            {
-                "method": spec.name,
-                "task": spec.task.value,
-                "factors": "any" if spec.factors is None else ",".join(map(str, sorted(spec.factors))),
-                "weights": "none" if not spec.weights else ", ".join(w.name for w in spec.weights),
-                "title": spec.title,
-                "budget": spec.budget,
-                "plugin": found.owner["method", spec.name].rpartition("'")[0].rpartition("'")[2],
-            }
-            for _, spec in sorted(found.methods.items())
-        ]  # fmt: skip
+        return [_method(spec, found) for _, spec in sorted(found.methods.items())]
     if kind == "datasets":
         return [_dataset(spec) for _, spec in sorted(found.datasets.items())]
     if kind == "metrics":

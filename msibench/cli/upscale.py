@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import numpy as np
 
 from msibench.cli._shared import catalogue
-from msibench.cli._values import chosen_mz, mz_option, peaks_option
+from msibench.cli._values import chosen_mz, mz_option, peaks_option, settings
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from msibench.contracts.method import Method, MethodSpec
-    from msibench.image import GuideImage, MSImage, Problem, Skip
-
-TRUSTED = 0.05
-"""Relative disagreement with the input above which a result is called a contradiction."""
+    from msibench.contracts.method import MethodSpec
+    from msibench.image import Problem
+    from msibench.library.upscaling import Upscaled
 
 
 @click.command(
@@ -66,142 +64,130 @@ def command(
     outputs: tuple[Path, ...],
 ) -> int:
     """Put the ion images of SECTION on a grid FACTOR times finer with METHOD."""
-    from contextlib import ExitStack
-    from tempfile import TemporaryDirectory
-
-    import numpy as np
-
-    from msibench.cli.check import setting
-    from msibench.image import Problem, Skip
+    from msibench.cli._progress import bar_of_progress
+    from msibench.image import Problem
     from msibench.io.export import format_of
     from msibench.io.read import read_section
-    from msibench.runner.child.in_groups import goes_in_parts
-    from msibench.runner.plan import resolve_config
+    from msibench.library.sections import guide_on
+    from msibench.library.upscaling import check_factor, upscaled
+    from msibench.plugin_manager import resolve_method
+    from msibench.runner.child.in_groups import WrongResultError
 
     for output in outputs:
         format_of(output)  # an unknown suffix is told before anything is computed
-    spec = _spec(method)
-    config = resolve_config(spec, dict(setting(change) for change in changes))
+    found = catalogue()
+    spec = resolve_method(method, found)
+    check_factor(spec, factor, found)
+    changed = settings(changes)
     mz = chosen_mz(mz_text, peaks, ppm, section)
     low = read_section(section, mz=mz or None, ppm=ppm, pixel_size_um=pixel_size)
+    if np.isnan(low.pixel_size_um):
+        click.echo(
+            f"{section.name} does not say how large its pixels are: no scale bar, and no pixel size in "
+            "the files; give it in µm with --pixel-size",
+            err=True,
+        )
     problem = Problem(
         low=low,
         factor=factor,
-        guide=None if guide is None else _guide(guide, transform, low, factor),
+        guide=guide_on(low, guide, transform, factor),
         device=device,
         seed=seed,
     )
-    made = _build(spec, config)
     with ExitStack() as until_written:
-        if goes_in_parts(spec.each_ion_alone, problem):  # a large section: by way of a file
-            folder = until_written.enter_context(TemporaryDirectory(dir=outputs[0].parent))
-            fine = _in_parts(made, problem, Path(folder) / "fine.h5")
-        else:
-            fine = made.upscale(problem)
-        if isinstance(fine, Skip):
-            click.echo(f"{method} cannot do this: {fine.reason}", err=True)
-            return 3
-        if not hasattr(fine, "stays_in_file"):
-            fine = np.asarray(fine, dtype=np.float32)
-        unsound = sum(int(np.count_nonzero(~np.isfinite(image))) for image in fine)
-        if fine.shape != (low.channels, *problem.fine_shape) or unsound:
+        try:
+            with bar_of_progress(spec.name):
+                made = upscaled(spec, problem, changed, name=section.name, folder=outputs[0].parent)
+                done = until_written.enter_context(made)
+        except WrongResultError as fault:
             click.echo(
-                f"{method} gave {fine.shape} with {unsound} values that are not finite; expected "
-                f"{(low.channels, *problem.fine_shape)}. "
-                f"Hold it against the contract with: msibench check {method}",
+                f"{method}: {fault}. Hold it against the contract with: msibench check {method}",
                 err=True,
             )
             return 3
-        _write(outputs, fine, problem, spec, config, section, guide, ppm)
-        return _tell_consistency(fine, low, factor)
-
-
-def _in_parts(made: Method, problem: Problem, path: Path) -> NDArray[np.float32] | Skip:
-    """Bring a large section onto the finer grid a few ion images at a time; they stay in a file."""
-    from msibench.results.arrays import array_file, read_arrays
-    from msibench.runner.child.in_groups import upscale_in_parts
-
-    with array_file(path) as file:
-        stack = file.stack("fine", (problem.low.channels, *problem.fine_shape))
-        done = upscale_in_parts(made, problem, stack)
-    return done.skip or read_arrays(path, ("fine",), lazily=("fine",))[0]["fine"]
+        for note in done.notes:
+            click.echo(note, err=True)
+        _write(outputs, done, problem, spec, section, guide, ppm)
+        chosen = {
+            "--data": section, "--mz": mz_text, "--peaks": peaks, "--ppm": ppm, "--guide": guide,
+            "--transform": transform, "--pixel-size": pixel_size, "--factor": factor,
+            "--methods" if spec.name == method else "--method": method,
+        }  # fmt: skip
+        _tell_agreement(done, factor, spec.name, chosen)
+    return 0
 
 
 def _write(
     outputs: tuple[Path, ...],
-    fine: NDArray[np.float32],
+    done: Upscaled,
     problem: Problem,
     spec: MethodSpec,
-    config: dict[str, object],
     section: Path,
     guide: Path | None,
     ppm: float,
 ) -> None:
     """Write the result under every name that was asked for."""
-    from dataclasses import replace
-
     from msibench.io.export import write_image
 
-    low, factor = problem.low, problem.factor
-    mask = None if low.mask is None else low.mask.repeat(factor, 0).repeat(factor, 1)
-    result = replace(low, values=fine, mask=mask, pixel_size_um=low.pixel_size_um / factor)
     provenance = {
         "method": spec.name,
-        "configuration": json.dumps(config, sort_keys=True, default=str),
+        "configuration": json.dumps(done.config, sort_keys=True, default=str),
         "citation": spec.citation,
         "licence": spec.licence,
-        "factor": factor,
+        "factor": problem.factor,
         "seed": problem.seed,
         "section": section.name,
         "guide": guide.name if guide else "",
         "ppm": ppm,
     }
     for output in outputs:
-        for path in write_image(output, result, predicted=spec.name, provenance=provenance):
+        for path in write_image(output, done.image, predicted=spec.name, provenance=provenance):
             click.echo(f"wrote {path}")
 
 
-def _spec(name: str) -> MethodSpec:
-    from msibench.plugin_manager import method_from_file, method_from_plugin
+def _tell_agreement(
+    done: Upscaled,
+    factor: int,
+    method: str,
+    chosen: Mapping[str, object],
+) -> None:
+    """Print how well the result, averaged back, agrees with its input, and what a contradiction means.
 
-    if ".py:" in name:
-        return method_from_file(name)
-    found = catalogue()
-    if ":" in name:
-        return method_from_plugin(name, found)
-    return found.method(name)
+    `chosen` are the options under which a run measures what the method is worth here.
+    """
+    import shlex
 
+    from msibench.library.upscaling import FEW, SHOWN, some_of
+    from msibench.metrics.contradiction import agreement
 
-def _build(spec: MethodSpec, config: dict[str, object]):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    from msibench.plugin_manager import resolve_target
-    from msibench.weights import require
+    fine, low = done.image.values, done.low
 
-    weights = {file.name: require(file) for file in spec.weights}
-    return resolve_target(spec.target)(**config, **({"weights": weights} if weights else {}))
-
-
-def _guide(path: Path, transform: Path | None, low: MSImage, factor: int) -> GuideImage:
-    """Bring an optical image onto the fine grid."""
-    from msibench.datasets import guide_on_grid
-
-    rows, columns = low.shape
-    return guide_on_grid(
-        path, transform, (rows * factor, columns * factor), factor, low.pixel_size_um / factor
+    found = {
+        name: told
+        for name, image, coarse in zip(low.channel_names(), fine, low.values, strict=True)
+        if (told := agreement(image, coarse, factor)) is not None
+    }
+    worst = sorted(found, key=lambda name: found[name].allowed - found[name].missed)
+    for name in found if len(found) <= FEW else worst[:SHOWN]:
+        told = found[name]
+        click.echo(
+            f"consistency {name}: {told.missed:.2%} of the input is not reproduced "
+            f"(bicubic interpolation: {told.interpolation:.2%}; noise: {told.noise:.2%})"
+        )
+    if len(found) > FEW:
+        median = float(np.median([told.missed for told in found.values()]))
+        click.echo(
+            f"consistency of all {len(found)} ions: median {median:.2%} not reproduced; the "
+            f"{SHOWN} nearest to a contradiction are above"
+        )
+    against = [name for name in worst if found[name].contradicts]
+    if not against:
+        return
+    again = [str(word) for item in chosen.items() if item[1] is not None for word in item]
+    click.echo(
+        f"WARNING: {len(against)} of {len(found)} ions contradict the input: they lose more than half as much "
+        f"again as its noise, and more than twice what interpolation does: {some_of(against)}. Read no intensities off "
+        f"these images. Use {method + '+consistent' if '+' not in method else 'bicubic'}, which keeps the input, or measure "
+        f"what {method} gets right here: msibench run {shlex.join(again)}",
+        err=True,
     )
-
-
-def _tell_consistency(fine: NDArray[np.float32], low: MSImage, factor: int) -> int:
-    """Print how well the result, averaged back, agrees with its input."""
-    import numpy as np
-
-    from msibench.degradation import area_mean
-
-    for name, image, coarse in zip(low.channel_names(), fine, low.values, strict=True):
-        known = np.isfinite(coarse)
-        error = np.where(known, area_mean(image[None], factor)[0] - coarse, 0.0)
-        size = np.where(known, coarse, 0.0)
-        norm = float(np.sqrt((size.astype(np.float64) ** 2).sum()))
-        share = float(np.sqrt((error.astype(np.float64) ** 2).sum())) / norm if norm else 0.0
-        warning = "  WARNING: the result contradicts its input" if share > TRUSTED else ""
-        click.echo(f"consistency {name}: {share:.2%} of the input is not reproduced{warning}")
-    return 0

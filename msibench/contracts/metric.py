@@ -50,6 +50,11 @@ class Evaluation:
     uncharted: NDArray[np.float32] | None = None
     """Structures of the guide that have no chemical counterpart, ``(row, column)`` in [0, 1]; known
     only for synthetic sections."""
+    repeat: NDArray[np.float32] | None = None
+    """A second measurement of each ion image with noise of its own, on the protocol's scale of that
+    measurement, ``(channel, row, column)``; NaN where there is none."""
+    repeat_shares: tuple[str, ...] = ()
+    """Which noise the second measurement shares with the first, one per channel; empty: none."""
     seed: int = 0
 
 

@@ -16,7 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.degradation.binning import check_divides
-from msibench.degradation.line_projector import line_projector, project_separably
+from msibench.degradation.line_projector import (
+    invert_separably,
+    line_projector,
+    project_separably,
+)
 from msibench.degradation.resampling import Edges, Line, resample_separably, taps
 from msibench.degradation.step import NoiseSource
 
@@ -96,3 +100,8 @@ class Bicubic:
         """Return what the reduced stack fixes."""
         check_divides((values.shape[1], values.shape[2]), self.factor)
         return project_separably(values, partial(line_projector, self.line))
+
+    def least_norm(self, low: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the least image that gives `low`."""
+        down, across = (line_projector(self.line, side * self.factor) for side in low.shape[1:])
+        return invert_separably(low, down, across)

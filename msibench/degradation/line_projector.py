@@ -46,9 +46,12 @@ class LineProjector:
             for place in (0, size - 1)
         )
         self._basis: NDArray[np.float64] | None = None
+        self._inverse: NDArray[np.float64] | None = None
         if weakest < UNSEEN_BELOW**2 * strongest:
-            _, strength, right = linalg.svd(self._operator.toarray(), full_matrices=False)
-            self._basis = right[strength >= UNSEEN_BELOW * strength[0]]
+            left, strength, right = linalg.svd(self._operator.toarray(), full_matrices=False)
+            strong = strength >= UNSEEN_BELOW * strength[0]
+            self._basis = right[strong]
+            self._inverse = (self._basis.T / strength[strong]) @ left[:, strong].T
         else:
             self._factor = linalg.cholesky_banded(band, lower=True)
 
@@ -56,7 +59,12 @@ class LineProjector:
         """Project every column of ``(fine, line)``."""
         if self._basis is not None:
             return np.asarray(self._basis.T @ (self._basis @ lines))
-        coarse = np.asarray(self._operator @ lines)
+        return self.inverse(np.asarray(self._operator @ lines))
+
+    def inverse(self, coarse: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Apply ``A⁺`` to every column of ``(coarse, line)``."""
+        if self._inverse is not None:
+            return np.asarray(self._inverse @ coarse)
         return np.asarray(self._back @ linalg.cho_solve_banded((self._factor, True), coarse))
 
 
@@ -80,6 +88,15 @@ def project_separably(
     for channel, image in enumerate(values):
         out[channel] = across(np.ascontiguousarray(down(image).T)).T
     return out
+
+
+def invert_separably(
+    low: NDArray[np.float64], down: LineProjector, across: LineProjector
+) -> NDArray[np.float64]:
+    """Apply ``A⁺`` along both axes of ``(channel, row, column)``."""
+    return np.stack(
+        [across.inverse(np.ascontiguousarray(down.inverse(image).T)).T for image in low]
+    )
 
 
 @lru_cache(maxsize=16)

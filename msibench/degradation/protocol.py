@@ -8,8 +8,8 @@ changed definition needs a new version.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
@@ -70,10 +70,28 @@ class Prepared:
     """``(channel,)``: ions per scaled intensity of 1 in a pixel of `truth`; None: not on record."""
     cropped: tuple[int, int]
     """Rows and columns that were cut off the lower and the right edge."""
-    notes: tuple[str, ...]
-    """What a reader of the scores should know, one sentence each."""
-    clipped: Clipped = field(default_factory=Clipped)
+    section_notes: tuple[str, ...]
+    """What holds for all ion images of the section: pixels not measured, normalisation, crop."""
+    clipped: Clipped
     """How many intensities the scaling changed."""
+    count_notes: tuple[str, ...]
+    """What became of the ion counts."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the scores should know, one sentence each."""
+        return Prepared.joint_notes([self])
+
+    @staticmethod
+    def joint_notes(parts: Sequence[Prepared]) -> tuple[str, ...]:
+        """Return the notes of a section that was prepared in these groups."""
+        clipped = sum((part.clipped for part in parts), Clipped())
+        return (*parts[0].section_notes, *clipped.notes(), *parts[0].count_notes)
+
+    def without_truth(self) -> Prepared:
+        """Return it with no ion image of the truth left, for whoever has written it down."""
+        nothing = np.empty((0, *self.truth.shape), dtype=np.float32)
+        return replace(self, truth=replace(self.truth, values=nothing, mz=np.empty(0)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +185,31 @@ class DegradationProtocol:
         first, second = (part.reshape(wide.shape) for part in parts)
         return first, second
 
+    def least_norm(self, low: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return ``A⁺ low``: of all images with this low image, the one of least norm.
+
+        The pixels repeated, where A is the area mean. ``split(x)[0] == least_norm(degrade(x))``.
+
+        Parameters
+        ----------
+        low
+            Finite, ``(..., row, column)``.
+
+        Returns
+        -------
+        ``(..., row * factor, column * factor)``, float64.
+
+        Raises
+        ------
+        ConfigurationError
+            As `split` does.
+        """
+        wide = np.asarray(low, dtype=np.float64)
+        if wide.ndim < 2:
+            raise ConfigurationError(f"expected images (..., row, column), got shape {wide.shape}")
+        fine = self._linear_step().least_norm(wide.reshape(-1, *wide.shape[-2:]))
+        return np.asarray(fine.reshape(*wide.shape[:-2], *fine.shape[-2:]))
+
     @property
     def split_note(self) -> str:
         """What of the chain `split` leaves out, a sentence; empty where it leaves out nothing."""
@@ -199,7 +242,6 @@ class DegradationProtocol:
         declared_range: float | None = None,
         counts_per_unit: NDArray[np.floating] | None = None,
         norm: NDArray[np.floating] | None = None,
-        first: int = 0,
     ) -> Prepared:
         """Make the problem and its truth from one measured section.
 
@@ -216,9 +258,6 @@ class DegradationProtocol:
             Ions per unit of intensity, ``(channel,)``, where known.
         norm
             Norm of each pixel's whole spectrum, ``(row, column)``, for a protocol that normalises.
-        first
-            Place of the first channel in the section, where `fine` holds only some of its channels:
-            noise of a channel without m/z is named by its place.
 
         Returns
         -------
@@ -233,24 +272,92 @@ class DegradationProtocol:
         MissingDataError
             If the protocol normalises and `norm` is None.
         """
-        notes: list[str] = []
-        section = _measured_pixels(fine, notes)
+        (whole,) = self.prepare_in_groups(
+            fine,
+            [slice(0, fine.channels)],
+            seed=seed,
+            declared_range=declared_range,
+            counts_per_unit=counts_per_unit,
+            norm=norm,
+        )
+        return whole
+
+    def prepare_in_groups(
+        self,
+        fine: MSImage,
+        groups: Sequence[slice],
+        *,
+        seed: int = 0,
+        declared_range: float | None = None,
+        counts_per_unit: NDArray[np.floating] | None = None,
+        norm: NDArray[np.floating] | None = None,
+    ) -> Iterator[Prepared]:
+        """Yield what `prepare` makes of each group of ion images, one in memory at a time.
+
+        Values, masks and noise are those of the whole section: a pixel that is NaN in any channel
+        leaves the mask of all, and each channel has noise of its own.
+
+        Parameters
+        ----------
+        fine
+            The section as measured; its intensities may stay in their file.
+        groups
+            Channels that go together, in order (`msibench.io.stored_stack.groups`).
+        seed, declared_range, counts_per_unit, norm
+            As in `prepare`, of the whole section.
+
+        Raises
+        ------
+        ConfigurationError, DataError, MissingDataError
+            As `prepare` does.
+        """
+        counts = _checked_counts(counts_per_unit, fine.channels)
+        missing = _not_measured(fine, groups)
+        for group in groups:
+            values, mask = fine.values[group], fine.mask
+            if missing is not None:
+                values = np.where(missing, np.float32(0), values)
+                mask = ~missing if mask is None else mask & ~missing
+            yield self._prepare_group(
+                replace(fine, values=values, mz=fine.mz[group], mask=mask),
+                gaps=0 if missing is None else int(missing.sum()),
+                seed=seed,
+                declared_range=declared_range,
+                counts=None if counts is None else counts[group],
+                norm=norm,
+                first=group.start,
+            )
+
+    def _prepare_group(
+        self,
+        section: MSImage,
+        *,
+        gaps: int,
+        seed: int,
+        declared_range: float | None,
+        counts: NDArray[np.float64] | None,
+        norm: NDArray[np.floating] | None,
+        first: int,
+    ) -> Prepared:
+        notes = []
+        if gaps:
+            notes.append(f"{gaps} pixels hold NaN: taken as not measured and left out of the mask")
         if self.normalisation != "none":
             from msibench.io.transforms import normalise  # readers stay unloaded otherwise
 
             section = normalise(section, cast("Normalisation", self.normalisation), norm).image
             notes.append(f"normalised by {self.normalisation} before scaling")
         scale = self.scaling.scale(section.values, section.mask, declared_range)
+        rows, columns = section.shape
         section, cropped = crop_to_multiple(section, self.factor)
         if any(cropped):
             notes.append(
                 f"cropped {cropped[0]} rows and {cropped[1]} columns at the lower and right edge: "
-                f"{fine.shape[0]} x {fine.shape[1]} pixels are no multiple of {self.factor}"
+                f"{rows} x {columns} pixels are no multiple of {self.factor}"
             )
         truth, clipped = self._scaled(section, scale)
-        notes.extend(clipped.notes())
-        noise = NoiseSource(seed, self.name, truth.mz, first)
-        low = self._run(truth.values, self.steps, noise)
+        low = self._run(truth.values, self.steps, NoiseSource(seed, self.name, truth.mz, first))
+        count_notes: list[str] = []
         return Prepared(
             truth=truth,
             low=replace(
@@ -260,10 +367,11 @@ class DegradationProtocol:
                 mask=reduce_mask(truth.mask, self.factor),
             ),
             scale=scale,
-            counts_per_unit=self._scaled_counts(counts_per_unit, scale, notes),
+            counts_per_unit=self._scaled_counts(counts, scale, count_notes),
             cropped=cropped,
-            notes=tuple(notes),
+            section_notes=tuple(notes),
             clipped=clipped,
+            count_notes=tuple(count_notes),
         )
 
     def _run(
@@ -294,22 +402,16 @@ class DegradationProtocol:
 
     def _scaled_counts(
         self,
-        counts: NDArray[np.floating] | None,
+        counts: NDArray[np.float64] | None,
         scale: NDArray[np.float64],
         notes: list[str],
     ) -> NDArray[np.float64] | None:
         if counts is None:
             return None
-        given = np.asarray(counts, dtype=np.float64)
-        if given.shape != scale.shape or not np.all(given > 0):
-            raise ConfigurationError(
-                f"counts_per_unit must hold one positive number per channel, {scale.shape}, "
-                f"got shape {given.shape}"
-            )
         if self.normalisation != "none":
             notes.append("ion counts per intensity vary between pixels once normalised: left out")
             return None
-        return np.asarray(given * scale)
+        return np.asarray(counts * scale)
 
 
 def protocol(name: str) -> DegradationProtocol:
@@ -364,23 +466,31 @@ def _nearest(name: str) -> str:
     return f"{hint} Known: {families}, with N from 1 to {LARGEST_FACTOR}."
 
 
-def not_measured(pixels: int) -> str:
-    """Return the note on pixels that are NaN in some channel."""
-    return f"{pixels} pixels hold NaN: taken as not measured and left out of the mask"
-
-
-def _measured_pixels(fine: MSImage, notes: list[str]) -> MSImage:
-    values = fine.values
-    if np.any(np.isinf(values)):
-        raise DataError(
-            "the section holds infinite intensities; expected finite ones, or NaN where not measured"
+def _checked_counts(
+    counts: NDArray[np.floating] | None, channels: int
+) -> NDArray[np.float64] | None:
+    if counts is None:
+        return None
+    given = np.asarray(counts, dtype=np.float64)
+    if given.shape != (channels,) or not np.all(given > 0):
+        raise ConfigurationError(
+            f"counts_per_unit must hold one positive number per channel, {(channels,)}, "
+            f"got shape {given.shape}"
         )
-    missing: NDArray[np.bool_] = np.logical_or.reduce(np.isnan(values), axis=0)
-    if not missing.any():
-        return fine
-    if missing.all():
+    return given
+
+
+def _not_measured(fine: MSImage, groups: Sequence[slice]) -> NDArray[np.bool_] | None:
+    """Return the pixels that are NaN in some channel, ``(row, column)``; None where there are none."""
+    missing = np.zeros(fine.shape, dtype=np.bool_)
+    for group in groups:
+        values = fine.values[group]
+        if np.isinf(values).any():
+            raise DataError(
+                "the section holds infinite intensities; expected finite ones, or NaN where not "
+                "measured"
+            )
+        missing |= np.isnan(values).any(axis=0)
+    if missing.size and missing.all():
         raise DataError("no pixel of the section was measured in every channel: all hold NaN")
-    notes.append(not_measured(int(missing.sum())))
-    known = np.logical_not(missing)
-    mask = known if fine.mask is None else np.logical_and(fine.mask, known)
-    return replace(fine, values=np.where(missing, np.float32(0), values), mask=mask)
+    return missing if missing.any() else None

@@ -13,8 +13,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.degradation.binning import area_mean, check_divides, repeat_pixels
-from msibench.degradation.line_projector import line_projector, project_separably
+from msibench.degradation.binning import check_divides, repeat_pixels
+from msibench.degradation.line_projector import (
+    invert_separably,
+    line_projector,
+    project_separably,
+)
 from msibench.degradation.resampling import Line, resample_separably, taps
 from msibench.degradation.step import NoiseSource
 from msibench.errors import ConfigurationError
@@ -163,6 +167,11 @@ class GaussianBeam:
         check_divides((values.shape[1], values.shape[2]), self.factor)
         return project_separably(values, partial(line_projector, self.line))
 
+    def least_norm(self, low: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the least image that gives `low`."""
+        down, across = (line_projector(self.line, side * self.factor) for side in low.shape[1:])
+        return invert_separably(low, down, across)
+
 
 @dataclass(frozen=True, slots=True)
 class RoundSpot:
@@ -202,14 +211,21 @@ class RoundSpot:
         ConfigurationError
             If neighbouring spots overlap.
         """
+        return self.least_norm(self.apply(values, NoiseSource(0, "", np.empty(0))))
+
+    def least_norm(self, low: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the least image that gives `low`, where spots do not overlap.
+
+        Raises
+        ------
+        ConfigurationError
+            If neighbouring spots overlap.
+        """
         if self.diameter > 1:
             raise ConfigurationError(
                 f"spots of {self.diameter:g} coarse pixels overlap, and what they fix together is "
                 "known to no closed form; expected a diameter of at most 1"
             )
-        check_divides((values.shape[1], values.shape[2]), self.factor)
         spot, _ = _spot_coverage(self.factor, self.diameter)
-        rows, columns = values.shape[1] // self.factor, values.shape[2] // self.factor
-        tiled = np.tile(spot, (rows, columns))
-        through = area_mean(values * tiled, self.factor) / (spot * spot).mean()
-        return repeat_pixels(through, self.factor) * tiled
+        weight = spot * (spot.sum() / (spot * spot).sum())
+        return np.asarray(repeat_pixels(low, self.factor) * np.tile(weight, low.shape[1:]))

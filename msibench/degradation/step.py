@@ -66,3 +66,7 @@ class LinearStep(Step, Protocol):
     def seen(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``A⁺A`` of finite ``(channel, row, column)``: what the operator's result fixes."""
         ...
+
+    def least_norm(self, low: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return ``A⁺`` of ``(channel, row, column)``: the least image with these results."""
+        ...

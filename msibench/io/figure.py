@@ -17,6 +17,8 @@ from msibench.image import MSImage
 
 CLIP = 0.99
 NICE = (1, 2, 5)
+NOT_MEASURED = "#b8b8b8"
+"""Colour of pixels that are NaN; no colour map that is offered but gray has it."""
 
 
 def hotspot_limit(image: NDArray[np.float32], quantile: float = CLIP) -> float:
@@ -51,7 +53,8 @@ def write_png(
 
     Drawn without interpolation, at least two dots a pixel for small images. The clip is for the
     picture only and is written on it, as are m/z, window and scale; without a pixel size it says
-    that the scale is unknown. `provenance` is stored as JSON in the PNG's text.
+    that the scale is unknown. Pixels that are NaN are grey, and the picture says that they were not
+    measured. `provenance` is stored as JSON in the PNG's text.
 
     Returns
     -------
@@ -92,6 +95,7 @@ def _draw(
     colour_map: str,
     provenance: Mapping[str, object] | None,
 ) -> None:
+    from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -105,9 +109,10 @@ def _draw(
     figure = Figure(figsize=(max(width, 3.2) + 1.6, height + 1.0), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    missing = bool(np.isnan(shown).any())
     drawn = axes.imshow(
         shown,
-        cmap=colour_map,
+        cmap=colormaps[colour_map].with_extremes(bad=NOT_MEASURED),
         vmin=min(0.0, float(np.nanmin(shown, initial=0.0))),
         vmax=limit if limit > 0 else 1.0,
         interpolation="nearest",
@@ -120,18 +125,20 @@ def _draw(
     bar = figure.colorbar(drawn, ax=axes, extend="max" if clip < 1 and limit > 0 else "neither")
     bar.set_label(f"intensity ({image.unit})", fontsize=9)
     if math.isfinite(image.pixel_size_um):
-        _add_scale_bar(axes, image.pixel_size_um, rows, columns)
+        add_scale_bar(axes, image.pixel_size_um, rows, columns)
         scale = f"{image.pixel_size_um:g} µm a pixel"
     else:
         scale = "pixel size unknown: no scale bar"
-    axes.set_xlabel(f"{clipped} ({limit:.4g}); {scale}", fontsize=8)
+    grey = "; grey: not measured" if missing else ""
+    axes.set_xlabel(f"{clipped} ({limit:.4g}); {scale}{grey}", fontsize=8)
     text = {"Software": "msibench"}
     if provenance:
         text["msibench:provenance"] = json.dumps(dict(provenance), sort_keys=True, default=str)
     figure.savefig(out, format="png", metadata=text)
 
 
-def _add_scale_bar(axes: object, pixel_size_um: float, rows: int, columns: int) -> None:
+def add_scale_bar(axes: object, pixel_size_um: float, rows: int, columns: int) -> None:
+    """Draw a bar of a round length in µm at the lower left of an image of `rows` x `columns` pixels."""
     from matplotlib.axes import Axes
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke

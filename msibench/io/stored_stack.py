@@ -51,11 +51,13 @@ def is_large(shape: Sequence[int]) -> bool:
 def groups(shape: Sequence[int]) -> list[slice]:
     """Cut ``(channel, row, column)`` into groups of ion images that may be held at once.
 
-    A group takes about a quarter of the limit. It never holds one image alone, unless the stack
+    A stack that is not large is one group; a group of a large one takes about a quarter of the limit. It never holds one image alone, unless the stack
     does: numpy sums the pixels of a mask in another order where there is one image only, and a value
     must not depend on the group that it was computed in.
     """
     channels, rows, columns = (int(side) for side in shape)
+    if not is_large(shape):
+        return [slice(0, channels)]
     fits = large_bytes() // 16 // max(1, rows * columns)
     size = max(2, fits // 16 * 16 if fits > 16 else fits)
     starts = list(range(0, channels, size))

@@ -47,8 +47,8 @@ def images(source: Source) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(channels), len(panels), squeeze=False)
-    ppm = section.facts["low"].get("ppm")
-    pixel = float((section.facts.get("truth") or {}).get("pixel_size_um", "nan"))
+    ppm = section.staged.low.ppm
+    pixel = section.pixel_size_um
     for place, (line, channel) in enumerate(zip(grid, channels, strict=True)):
         scale = section.scale(channel)
         for (name, stack), axes in zip(panels, line, strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -16,10 +15,10 @@ from numpy.typing import NDArray
 from msibench.errors import IntegrityError
 from msibench.results.arrays import read_arrays
 from msibench.results.files import sha256_of
+from msibench.results.problems import Staged, load_staged
 from msibench.results.schema import CellRecord
 from msibench.results.store import PREDICTION, Store
 
-SECTION = "section.h5"
 TOP_QUANTILE = 0.999
 """Colours end at this quantile of the truth (of the low image where there is no truth)."""
 _PNG_LEVEL = 6
@@ -54,41 +53,30 @@ class SectionImages:
     """Method → why its prediction cannot be read; filled while reading."""
 
     @cached_property
-    def _content(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        path = self.store.problem_folder(self.problem_key) / SECTION
-        arrays, attributes = read_arrays(path, lazily=("truth", "noise_free"))
-        try:
-            facts = json.loads(attributes["facts"])
-            arrays["low"]
-        except (KeyError, ValueError, TypeError) as error:
-            raise IntegrityError(f"{path} is no staged problem: {error}") from error
-        return arrays, facts
+    def staged(self) -> Staged:
+        """The problem.
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Pixel sizes, ppm, notes, as the file states them."""
-        return self._content[1]
+        Raises
+        ------
+        IntegrityError
+            If its file is missing or damaged.
+        """
+        return load_staged(self.store.problem_folder(self.problem_key), digest="")
 
     @property
     def low(self) -> NDArray[np.float32]:
         """Coarse images, ``(channel, row, column)``."""
-        return self._content[0]["low"]
+        return self.staged.low.values
 
     @property
     def truth(self) -> NDArray[np.float32] | None:
         """Fine images, ``(channel, row, column)``; None where nobody measured them."""
-        return self._content[0].get("truth")
+        return None if self.staged.truth is None else self.staged.truth.values
 
     @property
-    def guide(self) -> NDArray[np.float32] | None:
-        """The guide in [0, 1], ``(channel, row, column)``."""
-        return self._content[0].get("guide")
-
-    @property
-    def tissue(self) -> NDArray[np.bool_] | None:
-        """Tissue mask of the truth, ``(row, column)``."""
-        mask = self._content[0].get("truth_mask")
-        return None if mask is None else mask.astype(np.bool_)
+    def pixel_size_um(self) -> float:
+        """Of the fine images; NaN where there are none or nobody knows."""
+        return float("nan") if self.staged.truth is None else self.staged.truth.pixel_size_um
 
     def prediction(self, method: str) -> NDArray[np.float32] | None:
         """Return a method's images, ``(channel, row, column)``; None where they cannot be read."""
@@ -111,7 +99,6 @@ class SectionImages:
 
     def scale(self, channel: int) -> IonScale:
         """Return the common scale of one ion."""
-        arrays = self._content[0]
         truth = self.truth
         base = self.low[channel] if truth is None else truth[channel]
         finite = base[np.isfinite(base)].astype(np.float64)
@@ -120,8 +107,8 @@ class SectionImages:
             top = float(finite.max(initial=0.0))
         if top <= 0:
             top = 1.0
-        unit = arrays.get("scale")
-        per_one = float(unit[channel]) if unit is not None and channel < len(unit) else 1.0
+        unit = self.staged.scale
+        per_one = float(unit[channel]) if channel < len(unit) else 1.0
         clipped = float((finite > top * (1 + 1e-6)).mean()) if finite.size else 0.0
         return IonScale(top=top, intensity=top * per_one, clipped=clipped)
 
@@ -133,7 +120,7 @@ def structure(section: SectionImages, channel: int) -> float:
     tissue where a mask says which that is; 0 where it is constant.
     """
     image = section.low[channel] if section.truth is None else section.truth[channel]
-    mask = section.tissue
+    mask = section.staged.mask
     usable = np.isfinite(image)
     if mask is not None and mask.shape == image.shape:
         usable &= mask

@@ -82,11 +82,8 @@ def _readable(section: SectionImages) -> bool:
 def problem_data(place: int, section: SectionImages) -> dict[str, Any]:
     """Return what the page says of one section under one protocol."""
     record = next(iter(section.records.values()))
-    facts = section.facts
-    fine = facts.get("truth") or {}
-    ppm = facts["low"].get("ppm")
-    ppm = None if ppm is None else float(ppm)
-    guide = section.guide
+    staged = section.staged
+    ppm, guide = staged.low.ppm, staged.guide
     factor = (
         section.truth.shape[1] / section.low.shape[1]
         if section.truth is not None
@@ -113,14 +110,14 @@ def problem_data(place: int, section: SectionImages) -> dict[str, Any]:
         "mz_set": record.mz_set,
         "key": section.problem_key,
         "factor": factor,
-        "pixel_um": number(fine.get("pixel_size_um")),
-        "low_pixel_um": number(facts["low"].get("pixel_size_um")),
+        "pixel_um": number(section.pixel_size_um),
+        "low_pixel_um": number(staged.low.pixel_size_um),
         "shape": list((section.low if section.truth is None else section.truth).shape[1:]),
         "low_shape": list(section.low.shape[1:]),
         "truth": section.truth is not None,
-        "notes": list(facts.get("notes", [])),
-        "guide": None if guide is None else data_url(guide_png(guide)),
-        "guide_kind": str(facts.get("guide", {}).get("kind", "")),
+        "notes": list(staged.notes),
+        "guide": None if guide is None else data_url(guide_png(guide.values)),
+        "guide_kind": "" if guide is None else guide.kind,
         "channels": channels,
         "methods": sorted(section.records),
         "seeds": sorted({record.seed for record in section.records.values()}),
@@ -235,7 +232,7 @@ def _ring_curve(
     if not defined.any():
         return []
     correlation, frequency = ring_correlation(test[defined], reference[defined])
-    size = float(section.facts["truth"].get("pixel_size_um", "nan"))
+    size = section.pixel_size_um
     resolution = np.nan
     if size > 0:
         resolution = np.median(frc(test[defined], reference[defined], pixel_size_um=size))

@@ -13,8 +13,8 @@ from msibench.leaderboard.rows import measured
 from msibench.scoring.reachable import reachable_gain
 from msibench.tracks import Track
 
-TOLD = ("noise_ceiling_psnr", "neighbour_psnr")
-"""Ceilings that the text on the reachable gain names."""
+TOLD = ("detail_energy", "detail_ceiling_low", "detail_ceiling_high", "detail_ceiling_source")
+"""What the text on the reachable gain tells, and what only serves to pool."""
 
 
 def trust_sections(
@@ -35,7 +35,7 @@ def trust_sections(
             f"\n\n{trust}"
         ),
         reachable,
-        _ceilings(real, metrics, TOLD if reachable else ()),
+        _ceilings(real, metrics),
         _wrong_guides(part),
         cost and f"### What does it take?\n\nMeans over ion images.\n\n{cost}",
     )
@@ -57,13 +57,13 @@ def _means(real: pd.DataFrame, metrics: BoardMetrics, question: Question) -> str
     return tabulate(lines, headers=["method", *heads], tablefmt="pipe", disable_numparse=True)
 
 
-def _ceilings(real: pd.DataFrame, metrics: BoardMetrics, told: tuple[str, ...]) -> str:
+def _ceilings(real: pd.DataFrame, metrics: BoardMetrics) -> str:
     """Name what the truth itself allows, the same for every method."""
     found = real[real["metric"].isin(metrics.of("ceiling"))].groupby("metric")["value"].mean()
     said = [
         f"{in_markdown(metrics[name].label)} {_short(found[name])}"
         for name in metrics.of("ceiling")
-        if name in found.index and name not in told and np.isfinite(found[name])
+        if name in found.index and name not in TOLD and np.isfinite(found[name])
     ]
     return f"Whatever the method, this truth allows: {'; '.join(said)}." if said else ""
 
@@ -72,39 +72,33 @@ def _reachable(real: pd.DataFrame, track: Track) -> str:
     """Gain over the control as a share of what the noise in the truth leaves to gain."""
     if track.control_method not in real["method"].unique():
         return ""
-    if not {"psnr", "noise_ceiling_psnr"} <= set(real["metric"].unique()):
+    if not {"skill", "detail_ceiling_low"} <= set(real["metric"].unique()):
         return ""
     gain = reachable_gain(real, track.control_method)
     gain = gain.sort_values("score", ascending=False, kind="stable")
     first = gain.iloc[0]
-    near = (
-        f" A predictor that sees the eight true neighbours of every pixel, but not the pixel, gets "
-        f"{first['neighbour']:.2f} dB."
-        if np.isfinite(first["neighbour"])
-        else ""
-    )
+    withheld = [f"No share: {text}." for text in gain["withheld"].unique() if text]
     lines = [
         [
             in_markdown(str(row["method"])),
-            f"{row['score']:.2f}",
-            f"{row['gain']:+.2f}",
-            _percent(row["share"]),
+            _percent(row["score"]),
+            _percent(row["gain"], sign="+"),
+            percent_range(row["share_low"], row["share_high"]),
         ]
         for row in gain.to_dict("records")
     ]
     table = tabulate(
         lines,
-        headers=["method", "PSNR (dB)", "gain over control (dB)", "share of the reachable gain"],
+        headers=["method", "skill", "gain over control", "share of the reachable gain"],
         tablefmt="pipe",
         disable_numparse=True,
     )
     return (
-        "### How much is there to gain?\n\nThe measured truth is noisy, so no method can score "
-        f"arbitrarily well. `{track.control_method}` has {first['control']:.2f} dB; the noise-free "
-        f"signal would get {first['ceiling']:.2f} dB against this truth (exact for synthetic "
-        "sections, from counting statistics where counts are known, else an estimate)."
-        f"{near}\n\n{table}"
-    )
+        "### How much is there to gain?\n\nThe measured truth is noisy, and nobody can predict its "
+        "noise: of the detail that the coarse image does not show, the signal itself would get "
+        f"{percent_range(first['ceiling_low'], first['ceiling_high'])} ({first['source']}). "
+        f"`{track.control_method}` gets {_percent(first['control'])}. {' '.join(withheld)}"
+    ).rstrip() + f"\n\n{table}"
 
 
 def _wrong_guides(part: pd.DataFrame) -> str:
@@ -144,5 +138,13 @@ def _short(value: float) -> str:
     return "–" if not np.isfinite(value) else f"{value:.3g}"
 
 
-def _percent(share: float) -> str:
-    return "–" if not np.isfinite(share) else f"{share:.0%}"
+def _percent(share: float, sign: str = "") -> str:
+    return "–" if not np.isfinite(share) else f"{100 * share:{sign}.1f} %"
+
+
+def percent_range(low: float, high: float) -> str:
+    """Write a range of shares in whole percent, as one number where its ends print alike."""
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return "–"
+    ends = [f"{100 * end:.0f}" for end in (low, high)]
+    return f"{ends[0]} %" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]} %"

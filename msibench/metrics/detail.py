@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.arrays import NOT_FINITE, Floats, check_pair, first_reason, to_host
+from msibench.metrics.detail_specs import ADDS_NOTHING, NO_DETAIL, NO_SPLIT
 
 if TYPE_CHECKING:
     from msibench.degradation import DegradationProtocol
@@ -40,11 +41,6 @@ LEAST_ADDED = 0.01
 """Share of the truth's detail ``|t|`` that a prediction must add to be precise or not."""
 ROUNDING = 1e-6
 """Detail below this share of the truth's root mean square is what float32 leaves: none."""
-NO_DETAIL = "the truth has no detail that the low image does not fix"
-ADDS_NOTHING = (
-    "the prediction adds less than 1 % of the truth's detail: nothing to be precise about"
-)
-NO_SPLIT = "what the low image fixes is not known for this degradation"
 MEASURES = (
     "skill",
     "detail_gain",

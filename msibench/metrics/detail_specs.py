@@ -2,35 +2,118 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msibench.contracts.metric import Direction, MetricSpec
 
+NO_DETAIL = "the truth has no detail that the low image does not fix"
+ADDS_NOTHING = (
+    "the prediction adds less than 1 % of the truth's detail: nothing to be precise about"
+)
+NO_SPLIT = "what the low image fixes is not known for this degradation"
+CEILING_SOURCES = (
+    "exact: the noise-free signal, scaled by the coarse counts",
+    "measured: a repeat with noise of its own",
+    "measured: a repeat that shares some noise, an upper bound",
+    "count thinning: binomial halves",
+    "estimated: by spatial nugget and by wavelet MAD",
+)
+"""What the numbers of ``detail_ceiling_source`` stand for."""
 
-def _spec(name: str, direction: Direction, title: str, unit: str = "") -> MetricSpec:
+
+def _spec(name: str, direction: Direction, title: str, **facts: Any) -> MetricSpec:
     return MetricSpec(
+        **{
+            "version": 1,
+            "target": "msibench.metrics.detail:evaluate",
+            "kind": "contextual",
+            "each_ion_alone": True,
+            "params": {"measure": name},
+            "regions": ("image",),
+            "needs": frozenset({"truth", "low"}),
+            "label": name.replace("_", " "),
+            "undefined": (NO_DETAIL, NO_SPLIT),
+            **facts,
+        },
         name=name,
-        version=1,
-        target="msibench.metrics.detail:evaluate",
         direction=direction,
-        kind="contextual",
-        each_ion_alone=True,
-        params={"measure": name},
-        regions=("image",),
-        unit=unit,
-        needs=frozenset({"truth", "low"}),
         title=title,
     )
 
 
+def _ceiling(end: str, title: str, **facts: Any) -> MetricSpec:
+    return _spec(
+        f"detail_ceiling_{end}",
+        "higher",
+        title,
+        target="msibench.metrics.detail_ceiling:evaluate",
+        params={"end": end},
+        question="ceiling",
+        **facts,
+    )
+
+
 DETAIL_METRICS: tuple[MetricSpec, ...] = (
-    _spec("skill", "higher", "Detail gain less the error in what the low image fixes"),
     _spec(
-        "detail_gain", "higher", "Share of the truth's unseen detail that the prediction has right"
+        "skill",
+        "higher",
+        "Detail gain less the error in what the low image fixes",
+        explanation="Of what the coarse image does not show, how much is right? 0: no better than the "
+        "plainest image with that coarse image; 1: the truth.",
     ),
-    _spec("detail_match", "higher", "Detail gain at the best single amplitude"),
-    _spec("detail_precision", "one", "Share of the added detail that is true"),
-    _spec("detail_recall", "one", "Share of the truth's unseen detail that was found"),
-    _spec("input_error", "lower", "Error in what the low image fixes, over the unseen detail"),
-    _spec("detail_energy", "higher", "Energy of the truth's unseen detail", "of data range²"),
+    _spec(
+        "detail_gain",
+        "higher",
+        "Share of the truth's unseen detail that the prediction has right",
+        explanation="The same for the added detail alone: 0 adds nothing, below 0 invents.",
+    ),
+    _spec(
+        "detail_match",
+        "higher",
+        "Detail gain at the best single amplitude",
+        explanation="How well added and true detail agree; no stretch or sharpening changes it.",
+    ),
+    _spec(
+        "detail_precision",
+        "one",
+        "Share of the added detail that is true",
+        explanation="How much of the added detail is true? 1 is right, above 1 timid, near 0 invented.",
+        undefined=(NO_DETAIL, ADDS_NOTHING, NO_SPLIT),
+    ),
+    _spec(
+        "detail_recall",
+        "one",
+        "Share of the truth's unseen detail that was found",
+        explanation="How much of the true detail was found?",
+    ),
+    _spec(
+        "input_error",
+        "lower",
+        "Error in what the low image fixes, over the unseen detail",
+        explanation="How far is the prediction from the coarse image that it was made from?",
+    ),
+    _spec(
+        "detail_energy",
+        "higher",
+        "Energy of the truth's unseen detail",
+        question="ceiling",
+        unit="of data range²",
+        explanation="The weight of an ion image where several are pooled.",
+        undefined=(NO_SPLIT,),
+    ),
+    _ceiling(
+        "low",
+        "Lower end of the detail gain that the signal itself would get",
+        explanation="The truth's noise cannot be predicted: nobody gets further, but for chance.",
+    ),
+    _ceiling("high", "Upper end of the detail gain that the signal itself would get"),
+    _ceiling(
+        "source",
+        "Where the ceiling of the detail gain comes from",
+        explanation="0 the exact signal, 1 a measured repeat, 2 a repeat that shares some noise (an "
+        "upper bound), 3 thinned counts, 4 two estimates.",
+        digits=0,
+    ),
 )
-"""Measures of what the low image cannot see, in the order in which pages list them. The last belongs to
-the truth and is the same for every method: the weight of an image where several are pooled."""
+"""Measures of what the low image cannot see, in the order in which pages list them. Those of the question
+``"ceiling"`` belong to the truth and are the same for every method."""

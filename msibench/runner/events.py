@@ -19,7 +19,8 @@ class Event:
     """One step of a run, for progress bars and machines."""
 
     kind: str
-    """``planned``, ``cached``, ``started``, ``finished``, ``dropped``, ``busy``, ``note``."""
+    """``planned``, ``cached``, ``started``, ``finished``, ``dropped``, ``busy``, ``note``; ``progress``
+    of a running cell, where its method tells any: `done` of `total`, in words in `reason`."""
     cell: str = ""
     key: str = ""
     status: str = ""

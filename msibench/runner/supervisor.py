@@ -25,10 +25,12 @@ from msibench.plugin_manager import Catalogue, resolve_target
 from msibench.results.files import explained, write_atomically
 from msibench.results.keys import canonical_json, changed_code, package_folders
 from msibench.results.leases import BEAT_S, Lease, holder
+from msibench.results.problems import PROBLEM, write_pairs
 from msibench.results.provenance import environment
 from msibench.results.removal import remove
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import METRICS, Store
+from msibench.runner.child.progress_file import read_progress
 from msibench.runner.child.sandbox.command import NONE, settled
 from msibench.runner.child.watch import Job, Outcome
 from msibench.runner.events import Event, RunSummary, event_of
@@ -36,8 +38,7 @@ from msibench.runner.executors import BUILT_IN, Executor
 from msibench.runner.jobs import job_of
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import Cell, Plan
-from msibench.runner.problems.problem_file import write_pairs
-from msibench.runner.problems.stage import PROBLEM, stage, training_pairs
+from msibench.runner.problems.stage import stage, training_pairs
 from msibench.runner.recovery import mend_problems, sound_record
 from msibench.runner.scores.in_threads import Claim, Scorers
 from msibench.runner.scores.record import judged, load_staged_once, record_of
@@ -48,6 +49,8 @@ from msibench.weights.digests import sha256_of as sha256_of_weights
 RETRIABLE = frozenset(Status) - {Status.OK}
 ALWAYS_AGAIN = frozenset({Status.CANCELLED, Status.WEIGHTS_MISSING, Status.NOT_APPLICABLE})
 """Statuses that are worked out anew in every run: they say nothing about the method's code."""
+PROGRESS_S = 1.0
+"""Between two looks at how far the running cells have come."""
 _CHANGED = (
     "{} changed since the run was planned: what the method gave belongs to another key; run again"
 )
@@ -71,6 +74,7 @@ class Supervisor:
         self._stop = stop or threading.Event()
         self._over = threading.Event()
         self._held: dict[str, Lease] = {}
+        self._running: dict[str, tuple[Cell, Path]] = {}
         self._environment = environment()
         self._lock = threading.Lock()
 
@@ -98,8 +102,8 @@ class Supervisor:
             self._emit(Event(kind="planned", total=total, done=total - len(waiting)))
             if waiting and self.options.executor == "local":
                 self._say_what_is_not_isolated()
-            beat = threading.Thread(target=self._beat, daemon=True)
-            beat.start()
+            for watching in (self._beat, self._tell_progress):
+                threading.Thread(target=watching, daemon=True).start()
             try:
                 self._carry_out(waiting, plan, metrics, summary, total)
             except BaseException:
@@ -245,6 +249,7 @@ class Supervisor:
                 reason = f"the problem cannot be made: {type(error).__name__}: {error}"
                 self._end(cell, Status.FAILED, reason[:1000], summary)
                 continue
+            self._running[cell.key] = cell, job.folder
             self._emit(event_of("started", cell, "", ""))
             yield job
 
@@ -261,6 +266,7 @@ class Supervisor:
     def _release(self, cell: Cell) -> None:
         with self._lock:
             self._held.pop(cell.key).release()
+            self._running.pop(cell.key, None)
 
     def _done_elsewhere(self, cell: Cell, summary: RunSummary) -> bool:
         """Whether another run finished a cell between planning and leasing it."""
@@ -315,10 +321,11 @@ class Supervisor:
         }
         write_atomically(folder / "cell.json", canonical_json(facts))
         code = spec.target.rpartition(":")[0]
+        own = [code] if code.endswith(".py") else map(str, package_folders(spec.target))
         return replace(
             job_of(cell, folder, plan.track.limits, self.options.asked),
             sandbox=self.options.sandbox,
-            readable=(*facts["weights"].values(), *([code] if code.endswith(".py") else ())),
+            readable=(*facts["weights"].values(), *own),
             hidden=tuple(self._hidden_from(cell)),
         )
 
@@ -368,6 +375,20 @@ class Supervisor:
         while not self._over.wait(BEAT_S):
             for lease in list(self._held.values()):
                 lease.beat()
+
+    def _tell_progress(self) -> None:
+        """Pass on how far the running cells have come."""
+        told: dict[str, tuple[int, int]] = {}
+        while not self._over.wait(PROGRESS_S):
+            for cell, folder in list(self._running.values()):
+                stage = read_progress(folder)
+                if stage is None or told.get(cell.key) == (stage.done, stage.total):
+                    continue
+                told[cell.key] = stage.done, stage.total
+                event = event_of("progress", cell, "", stage.words)
+                self._emit(
+                    replace(event, done=stage.done, total=stage.total, seconds=stage.seconds)
+                )
 
 
 def check_weights(paths: Mapping[str, Path], planned: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
+from msibench.contracts.progress import tell_progress
 from msibench.training.fit_settings import FitProgress, FitSettings, Objective
 from msibench.training.stacked import Forward
 from msibench.training.threads import ordered_map
@@ -25,6 +26,9 @@ class Ledger:
         """Take `finished` ions off the list and report."""
         with self._lock:
             self._left -= finished
+            every = epoch + 1 + epochs_left  # of each ion; those that stopped early are through
+            through = (self._ions - self._left) * every + self._left * (epoch + 1)
+            tell_progress(through, self._ions * every, "epochs of all ions")
             if self._progress is not None:
                 self._progress(FitProgress(self._left, self._ions, epochs_left, epoch))
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from msibench.contracts.progress import tell_progress
 from msibench.errors import ConfigurationError, MSIBenchError
 from msibench.training.checkpoints import TrainingState, canonical, load_state, save_state
 from msibench.training.ddp import World
@@ -236,6 +237,7 @@ class _Run:
             pending.append(self._step(shared, batch.low, batch.high, lr))
             self.iteration = done = batch.iteration + 1
             last = done == config.steps
+            tell_progress(done, config.steps, "steps")
             judge = last or done % config.validate_every == 0
             keep = folder is not None and (last or done % config.checkpoint_every == 0)
             if judge or keep or done % 20 == 0:

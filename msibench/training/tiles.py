@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from msibench.contracts.progress import tell_progress
 from msibench.errors import ConfigurationError
 
 Scaling = Literal["minmax", "max", "percentile"]
@@ -335,6 +336,7 @@ class _Batches:
             else:
                 yield first, fine
                 first += len(chunk)
+                tell_progress(first, len(images), "tiles")
                 continue
             if self.device.type == "cuda":  # outside the handler, whose traceback holds the tensors
                 torch.cuda.empty_cache()

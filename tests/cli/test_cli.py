@@ -64,6 +64,48 @@ def test_lists_are_for_people_and_for_machines(run, kind):
     assert str(next(iter(rows[0].values())))[:8] in table
 
 
+def test_methods_say_whether_they_are_ready_here(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("MSIBENCH_WEIGHTS", str(tmp_path))
+    _, out, _ = run("list", "methods", "--json")
+    methods = {row["method"]: row for row in json.loads(out)}
+    assert methods["bicubic"]["ready here"] == "yes"
+    assert methods["bicubic"]["needs"] == "nothing"
+    assert methods["swinir-msi-tiny"]["factors"] == "4"
+    assert methods["ridge"]["needs"] == "a guide"
+    assert any(row["ready here"].startswith("no: weights missing") for row in methods.values())
+    assert any("when it is named" in row["ready here"] for row in methods.values())
+
+
+def test_a_method_with_other_options_is_a_row_of_its_own(run, tmp_path):
+    status, out, err = run(
+        "run", "--results", tmp_path, *FAST, "--set", "nearest.kernel=bilinear", "--timeout", "10m",
+        "--memory", "3GB", "--disk", "1GiB",
+    )  # fmt: skip
+    assert status == 0, err
+    cells = {cell.strip() for line in out.splitlines() for cell in line.split("|")}
+    assert {"nearest", "nearest (kernel=bilinear)", "bicubic"} <= cells
+    for change, message in (
+        ("nearst.kernel=x", "Did you mean 'nearest'"),
+        ("ridge.alpha=3", "Name it with --methods"),
+        ("nearest.colour=3", "colour"),
+        ("kernel=3", "method.option=value"),
+        ("nearest.kernel", "key=value"),
+    ):
+        status, _, err = run("plan", "--results", tmp_path, *FAST, "--set", change)
+        assert status == 2
+        assert message in err, err
+
+
+def test_as_many_cells_run_side_by_side_as_the_machine_has_room_for(monkeypatch):
+    from msibench.cli._values import cells_side_by_side
+    from msibench.runner.executors import local
+
+    for cores, gib, expected in ((64, 1024, 64), (64, 16, 4), (1, 64, 1), (8, 1, 1)):
+        monkeypatch.setattr(local, "usable_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(local, "fair_share", lambda slots, gib=gib: gib << 30)
+        assert cells_side_by_side("cpu") == expected
+
+
 def test_the_main_job_in_one_go_and_from_the_store_alone(run, tmp_path):
     status, out, err = run("run", "--results", tmp_path, *FAST)
     assert status == 0, err
@@ -202,11 +244,43 @@ def test_the_method_that_scores_are_anchored_at_is_always_run(run, tmp_path):
     assert "| bicubic" in out
 
 
-def test_a_section_that_is_too_small_fails_with_the_reason(run, tmp_path):
-    np.savez(tmp_path / "own.npz", cube=np.ones((1, 5, 5), np.float32), mz=np.array([400.0]))
-    status, out, _ = run("run", "--data", tmp_path / "own.npz", "--results", tmp_path, *FAST)
-    assert status == 3
-    assert "take a smaller factor" in out
+def test_a_file_that_cannot_be_used_is_an_error_and_no_board(run, tmp_path):
+    from msibench.testing.imzml_files import write_odd_imzml
+
+    own = tmp_path / "own.npz"
+    write_odd_imzml(tmp_path / "own.imzML")
+    results = tmp_path / "results"
+    for cube, message in (
+        (np.ones((1, 5, 5)), "take a smaller factor"),
+        (np.zeros((2, 16, 16)), "nothing is present in any of the 2 ion images"),
+        (np.full((1, 16, 16), np.inf), "infinite"),
+        (np.full((1, 16, 16), np.nan), "NaN"),
+    ):
+        np.savez(own, cube=cube.astype(np.float32), mz=400.0 + np.arange(len(cube)))
+        status, out, err = run("run", "--data", own, "--results", results, *FAST)
+        assert status == 2, out
+        assert message in err
+    own.write_bytes(own.read_bytes()[:-40])
+    status, _, err = run("run", "--data", own, "--results", results, *FAST)
+    assert status == 2
+    assert "own.npz" in err
+    arguments = ("--data", tmp_path / "own.imzML", "--factor", 2, "--results", results, *FAST)
+    status, _, err = run("run", "--mz", "123.45,300.25", *arguments)
+    assert status == 2
+    assert "the nearest peak of all spectra is m/z" in err
+    assert not (results / "leaderboards").exists()
+
+
+def test_a_missing_pixel_size_is_said_once(run, tmp_path):
+    cube = np.random.default_rng(0).poisson(20, (2, 24, 20)).astype(np.float32)
+    np.savez(tmp_path / "own.npz", cube=cube, mz=[400.0, 500.0])
+    arguments = ("run", "--data", tmp_path / "own.npz", "--results", tmp_path, *FAST)
+    status, _, err = run(*arguments)
+    assert status == 0
+    assert err.count("--pixel-size") == 1
+    status, _, err = run(*arguments, "--pixel-size", 20)
+    assert status == 0
+    assert "--pixel-size" not in err
 
 
 def test_a_published_mz_set_takes_a_file_of_the_users(run, tmp_path):

@@ -42,6 +42,9 @@ def test_every_family_agrees_with_the_dense_pseudo_inverse(family, factor):
     seen, unseen = chain.split(fine)
     np.testing.assert_allclose(seen.reshape(2, -1), expected, atol=1e-13)
     np.testing.assert_allclose(unseen, fine - seen, atol=1e-15)
+    low = images(2, 4, 3, seed=1)
+    least = low.reshape(2, -1) @ np.linalg.pinv(operator).T
+    np.testing.assert_allclose(chain.least_norm(low).reshape(2, -1), least, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,9 @@ def test_a_direction_that_hardly_passes_counts_as_unseen():
     lines = images(48, 7)
     np.testing.assert_allclose(
         LineProjector(beam.line(48), 48)(lines), kept.T @ kept @ lines, atol=1e-10
+    )
+    np.testing.assert_allclose(
+        LineProjector(beam.line(48), 48).inverse(operator @ lines), kept.T @ kept @ lines, atol=1e-9
     )
     seen, unseen = made_of(beam, factor=2).split(images(1, 48, 48))
     np.testing.assert_allclose((seen * unseen).sum(), 0, atol=1e-9)

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from msibench.results.arrays import write_arrays
-from msibench.results.index import identity, update_index
+from msibench.results.identity import CellIdentity
+from msibench.results.index import update_index
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import ROW_COLUMNS, Store, rows_as_parquet
 from msibench.tracks import ProblemSet, Track
@@ -69,14 +70,23 @@ def _stage(store, problem, truth, rng):
     }
     arrays = {
         "truth": truth, "low": low, "scale": np.array([100.0, 200.0, 300.0]),
-        "truth_mask": np.ones(SHAPE, np.uint8),
+        "truth_mask": np.ones(SHAPE, np.uint8), "truth_mz": np.array(MZ), "low_mz": np.array(MZ),
         "guide": rng.uniform(0, 1, (3, *SHAPE)).astype(np.float32),
     }  # fmt: skip
     write_arrays(folder / "section.h5", arrays, {"facts": json.dumps(facts, sort_keys=True)})
 
 
 def _cell(store, method, section, problem, truth, guess):
-    key = identity(method, "toy", section, "area-x4@1", "all", 0, "", "cpu")
+    key = str(
+        CellIdentity(
+            method=method,
+            dataset="toy",
+            section=section,
+            protocol="area-x4@1",
+            mz_set="all",
+            seed=0,
+        )
+    )
     name = f"{len(method):02d}{section:0>6}" * 8
     work = store.new_work(name)
     status, reason = Status.OK, ""

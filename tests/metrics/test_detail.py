@@ -13,7 +13,7 @@ from msibench import metrics
 from msibench.contracts.metric import Evaluation
 from msibench.degradation import protocol, protocol_families
 from msibench.image import as_stack
-from msibench.metrics import detail
+from msibench.metrics import detail, detail_specs
 from msibench.testing.mirror import mirrored
 from msibench_datasets.phantom.generator import make_phantom
 
@@ -192,9 +192,9 @@ def test_a_cell_is_scored_over_the_whole_domain_and_says_why_not(measure):
     scored = detail.evaluate(cell, measure=measure)
     own = getattr(metrics.split_error(guess, truth, protocol=AREA), measure)
     np.testing.assert_array_equal(scored.values, own)
-    reasons = ["", detail.NO_DETAIL, detail.NOT_FINITE, ""]
+    reasons = ["", detail_specs.NO_DETAIL, detail.NOT_FINITE, ""]
     if measure == "detail_precision":
-        reasons[3] = detail.ADDS_NOTHING
+        reasons[3] = detail_specs.ADDS_NOTHING
     if measure == "detail_energy":
         reasons[1] = ""
     assert list(scored.reasons) == reasons
@@ -205,7 +205,7 @@ def test_a_degradation_without_a_known_split_says_so():
     truth = images(2, 16, 24).astype(np.float32)
     cell = Evaluation(prediction=truth, truth=as_stack(truth), low=as_stack(coarse(truth)),
                       factor=4, degrade=coarse)  # fmt: skip
-    assert detail.evaluate(cell).reasons == (detail.NO_SPLIT,) * 2
+    assert detail.evaluate(cell).reasons == (detail_specs.NO_SPLIT,) * 2
 
 
 def test_the_examples_in_the_docstrings_run():

@@ -17,7 +17,7 @@ from msibench.errors import MSIBenchError
 from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager import discover
 from msibench.results.store import Store
-from msibench.run import run_track
+from msibench.run_track import run_track
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
 from msibench.tracks import Entry, Limits, ProblemSet, Track

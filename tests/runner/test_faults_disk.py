@@ -19,11 +19,11 @@ from msibench.leaderboard.render import write_leaderboard
 from msibench.results.arrays import read_arrays, write_arrays
 from msibench.results.files import advice, explained, write_atomically, write_together
 from msibench.results.index import index_path, update_index
+from msibench.results.problems import read_problem
 from msibench.results.schema import Status
 from msibench.results.store import METRICS, PREDICTION, Store
 from msibench.runner import executors
 from msibench.runner.child.watch import Outcome
-from msibench.runner.problems.problem_file import read_problem
 from msibench.runner.scores.rescore import rescore
 from msibench.runner.track_facts import index_cells, track_facts
 

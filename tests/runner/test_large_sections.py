@@ -14,15 +14,16 @@ from click.testing import CliRunner
 
 from msibench.contracts.metric import MetricSpec
 from msibench.degradation import protocol
-from msibench.degradation.in_parts import joint_notes, prepare_in_parts
+from msibench.degradation.protocol import Prepared
 from msibench.image import MSImage
 from msibench.io.hdf5 import read_hdf5, write_hdf5
 from msibench.io.stored_stack import StoredStack, bands, groups, is_large, large_bytes
 from msibench.metrics.specs import builtin_metrics
 from msibench.results.arrays import array_file, read_arrays, write_arrays
+from msibench.results.problems import load_staged
 from msibench.results.schema import Status
 from msibench.results.store import PREDICTION, Store
-from msibench.runner.problems.stage import load_staged, make_problem, stage
+from msibench.runner.problems.stage import stage
 from msibench.runner.scores.record import load_staged_once
 from msibench.runner.scores.score import score
 
@@ -161,8 +162,8 @@ class TestPreparation:
         counts = np.arange(1.0, 6.0)
         whole = chosen.prepare(fine, seed=3, counts_per_unit=counts)
         parts = list(
-            prepare_in_parts(
-                chosen, fine, [slice(0, 2), slice(2, 5)], seed=3, counts_per_unit=counts
+            chosen.prepare_in_groups(
+                fine, [slice(0, 2), slice(2, 5)], seed=3, counts_per_unit=counts
             )
         )
         for field in ("truth", "low"):
@@ -173,10 +174,7 @@ class TestPreparation:
         for field in ("scale", "counts_per_unit"):
             joined = np.concatenate([getattr(part, field) for part in parts])
             np.testing.assert_array_equal(joined, getattr(whole, field))
-        assert (
-            joint_notes([part.notes for part in parts], [part.clipped for part in parts])
-            == whole.notes
-        )
+        assert Prepared.joint_notes(parts) == whole.notes
 
 
 class TestCells:
@@ -203,22 +201,21 @@ class TestCells:
         assert ("groups_of_ion_images" in record.report) == (method != "cca-regression")
         same_rows(whole, rows_of(bench, again, method))
 
-    def test_a_staged_problem_in_parts_holds_the_same_arrays(self, bench, large):
+    def test_a_staged_problem_in_parts_holds_the_same_arrays(self, bench, tmp_path, monkeypatch):
         plan = bench.plan("bicubic").cells[0].problem
-        folder = stage(plan, bench.store)
-        from msibench.datasets import read_section
-
-        section = read_section(plan.card, plan.section, plan.mz_set.name)
-        problem, arrays, facts = make_problem(plan, section)
-        found, attributes = read_arrays(folder / "section.h5")
-        assert found.keys() == arrays.keys()
-        for name, values in arrays.items():
-            np.testing.assert_array_equal(found[name], values, err_msg=name)
-        assert json.loads(attributes["facts"]) == json.loads(json.dumps(facts))
-        staged = load_staged(folder)
+        whole = stage(plan, Store.open(tmp_path / "whole"))
+        monkeypatch.setenv("MSIBENCH_LARGE_MIB", LIMIT)
+        parts = stage(plan, bench.store)
+        for name in ("section.h5", "problem.h5"):
+            expected, about = read_arrays(whole / name)
+            found, attributes = read_arrays(parts / name)
+            assert found.keys() == expected.keys()
+            for array, values in expected.items():
+                np.testing.assert_array_equal(found[array], values, err_msg=array)
+            assert json.loads(attributes["facts"]) == json.loads(about["facts"])
+        staged = load_staged(parts)
         assert isinstance(staged.truth.values, StoredStack)
         assert isinstance(staged.low.values, np.ndarray)
-        np.testing.assert_array_equal(staged.low.values, problem.low.values)
 
     def test_a_large_section_is_staged_to_the_same_bytes_each_time(self, bench, tmp_path, large):
         plan = bench.plan("bicubic").cells[0].problem

@@ -1,49 +1,82 @@
 import numpy as np
 import pytest
 
+from msibench.metrics.detail_ceiling import BOUNDED, ESTIMATED, EXACT
 from msibench.scoring import reachable_gain
 from tests.scoring.tables import row, table
 
 
-def trust(method, metric, value, **facts):
-    return row(method, "psnr", value, **facts) | {"metric": metric}
+def value_of(method, metric, value, **facts):
+    return row(method, "psnr", float(value), **facts) | {"metric": metric}
 
 
-def small():
+def small(low=(0.6, 0.8), high=(0.6, 0.8), source=(EXACT, EXACT)):
     rows = []
-    for channel, (control, net, top, near) in enumerate([(20, 21, 24, 22), (22, 24, 24, 23)]):
+    for channel, (control, net) in enumerate([(0.1, 0.2), (0.3, 0.5)]):
         place = {"channel": channel, "mz": 100.0 + channel}
-        for method, value in (("bicubic", control), ("net", net)):
-            rows.append(row(method, "psnr", float(value), **place))
-            rows.append(trust(method, "noise_ceiling_psnr", float(top), **place))
-            rows.append(trust(method, "neighbour_psnr", float(near), **place))
+        for method, skill in (("bicubic", control), ("net", net)):
+            rows.append(value_of(method, "skill", skill, **place))
+            for end, ends in (("low", low), ("high", high), ("source", source)):
+                rows.append(value_of(method, f"detail_ceiling_{end}", ends[channel], **place))
     return rows
 
 
+def net(rows):
+    return reachable_gain(table(rows), "bicubic").set_index("method").loc["net"]
+
+
 def test_the_share_of_the_reachable_gain_is_a_ratio_of_means():
-    line = reachable_gain(table(small()), "bicubic").set_index("method")
-    assert line.loc["net", "share"] == pytest.approx(3 / 6)
-    assert line.loc["bicubic", "share"] == 0
-    assert line.loc["net", "neighbour"] == 22.5
-    assert line.loc["net", "images"] == 2
+    line = net(small())
+    assert line["share_low"] == line["share_high"] == pytest.approx(0.15 / 0.5)
+    assert line["withheld"] == ""
+    assert line["source"].startswith("exact")
+    assert line["images"] == 2
+    control = reachable_gain(table(small()), "bicubic").set_index("method").loc["bicubic"]
+    assert control["share_low"] == control["share_high"] == 0
+
+
+def test_a_range_of_ceilings_is_a_range_of_shares():
+    line = net(small(high=(0.7, 0.9), source=(BOUNDED, ESTIMATED)))
+    assert line["share_low"] == pytest.approx(0.15 / 0.6)
+    assert line["share_high"] == pytest.approx(0.15 / 0.5)
+    assert "upper bound; estimated" in line["source"]
+
+
+def test_estimators_that_disagree_leave_no_share():
+    line = net(small(low=(0.3, 0.4), high=(0.9, 0.9)))
+    assert np.isnan([line["share_low"], line["share_high"]]).all()
+    assert "disagree: 0.15 or 0.70" in line["withheld"]
+    assert line["ceiling_low"] == pytest.approx(0.35)
+    below = net(small(low=(0.0, 0.0), high=(0.9, 0.9)))
+    assert "disagree" in below["withheld"]
 
 
 def test_images_without_a_ceiling_are_left_out():
     rows = table(small())
-    rows.loc[(rows["metric"] == "noise_ceiling_psnr") & (rows["channel"] == 0), "value"] = np.nan
-    line = reachable_gain(rows, "bicubic").set_index("method")
-    assert line.loc["net", "share"] == 1.0
-    assert line.loc["net", "images"] == 1
+    ceilings = rows["metric"].str.startswith("detail_ceiling")
+    rows.loc[ceilings & (rows["channel"] == 0), "value"] = np.nan
+    line = reachable_gain(rows, "bicubic").set_index("method").loc["net"]
+    assert line["share_low"] == pytest.approx(0.2 / 0.5)
+    assert line["images"] == 1
 
 
 def test_without_any_ceiling_there_is_no_share():
     rows = table(small())
-    line = reachable_gain(rows[rows["metric"] == "psnr"], "bicubic")
-    assert line["share"].isna().all()
+    line = reachable_gain(rows[rows["metric"] == "skill"], "bicubic")
+    assert line["share_low"].isna().all()
+    assert (line["withheld"] == "the ceiling is not known").all()
     assert (line["images"] == 0).all()
 
 
 def test_a_ceiling_below_the_control_leaves_nothing_to_share():
+    line = net(small(low=(0.0, 0.0), high=(0.1, 0.1)))
+    assert line["withheld"] == "the control is at the ceiling"
+    assert np.isnan(line["share_high"])
+
+
+def test_one_image_without_measure_does_not_decide():
     rows = table(small())
-    rows.loc[rows["metric"] == "noise_ceiling_psnr", "value"] = 10.0
-    assert reachable_gain(rows, "bicubic")["share"].isna().all()
+    worst = (rows["metric"] == "skill") & (rows["method"] == "net") & (rows["channel"] == 0)
+    rows.loc[worst, "value"] = -1e6
+    line = reachable_gain(rows, "bicubic").set_index("method").loc["net"]
+    assert -0.3 < line["score"] < -0.2

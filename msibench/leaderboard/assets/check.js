@@ -39,10 +39,10 @@ function trustTable(caption, methods, columns) {
 function reachTables() {
   for (const name of new Set(D.trust.reach.map((l) => l.protocol))) {
     const lines = D.trust.reach.filter((l) => l.protocol === name), first = lines[0];
-    const near = finite(first.neighbour) ? ` A predictor that sees the eight true neighbours of every pixel, but not the pixel, gets ${show(first.neighbour)} dB.` : "";
-    const columns = [["PSNR (dB)", (l) => show(l.score)], ["gain over control (dB)", (l) => show(l.gain, 3)], ["share of the reachable gain", (l) => (finite(l.share) ? `${Math.round(100 * l.share)} %` : "–")]];
+    const percent = (value) => (finite(value) ? `${(100 * value).toFixed(1)} %` : "–"), withheld = new Set(lines.map((l) => l.withheld).filter(Boolean));
+    const columns = [["skill", (l) => percent(l.score)], ["gain over control", (l) => percent(l.gain)], ["share of the reachable gain", (l) => l.share]];
     $("trust-tables").append(make("h3", { text: "How much is there to gain?" }),
-      make("p", { class: "quiet", text: `${name}: ${D.scheme.control} has ${show(first.control)} dB; the noise-free signal would get ${show(first.ceiling)} dB against this noisy truth.${near}` }),
+      make("p", { class: "quiet", text: `${name}: of the detail that the coarse image does not show, ${D.scheme.control} has ${percent(first.control)} right; the signal itself would get ${first.ceiling} against this noisy truth (${first.source}).${[...withheld].map((text) => ` No share: ${text}.`).join("")}` }),
       make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Reachable gain" }, make("table", {},
         make("caption", { text: "Gain, and its share of what noise leaves to gain" }),
         make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "method" }), ...columns.map(([text]) => make("th", { scope: "col", class: "number", text })))),

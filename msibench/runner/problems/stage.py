@@ -1,14 +1,14 @@
 """Make a problem once: read the section, scale and degrade it, and keep what methods may see.
 
+A section goes through memory in groups of ion images; a small one is one group.
+
 Two files come of it: ``problem.h5``, which is copied into every cell, and ``section.h5`` with the
 truth, which the supervising process keeps for scoring and pages and never hands to a method.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,49 +17,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.datasets import Card, Section, read_section
-from msibench.degradation import DegradationProtocol, protocol
-from msibench.image import GuideImage, MSImage, Pair, Problem
-from msibench.io.stored_stack import is_large
-from msibench.results.arrays import read_arrays, write_arrays
-from msibench.results.files import explained, sha256_of
+from msibench.degradation import DegradationProtocol, Prepared
+from msibench.errors import DataError
+from msibench.image import MSImage, Pair, Problem
+from msibench.io.stored_stack import groups
+from msibench.results.files import explained
+from msibench.results.problems import (
+    PROBLEM,
+    SECTION,
+    Arrays,
+    pack_frame,
+    pack_guide,
+    pack_image,
+    section_file,
+    write_problem,
+)
 from msibench.results.store import Store
 from msibench.runner.plan import ProblemPlan
 from msibench.runner.problems.guides import crop_guide, guides_for
-from msibench.runner.problems.large_stage import check_size, write_large
-from msibench.runner.problems.problem_file import (
-    Arrays,
-    pack_guide,
-    pack_image,
-    unpack_guide,
-    unpack_image,
-    write_problem,
-)
-from msibench.runner.problems.staged_files import (
-    PROBLEM,
-    SECTION,
-    check_data,
-    is_staged,
-    put_in_place,
-)
+from msibench.runner.problems.staged_files import check_data, is_staged, put_in_place
 
-__all__ = ["PROBLEM", "SECTION", "Staged", "load_staged", "make_problem", "stage", "training_pairs"]
+SMALLEST_SIDE = 2
+"""Coarse pixels along a side below which nothing can be judged."""
 
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Staged:
-    """Everything that scoring needs to know of one problem."""
-
-    truth: MSImage | None
-    low: MSImage
-    protocol: DegradationProtocol
-    guide: GuideImage | None
-    scale: NDArray[np.float64]
-    counts_per_unit: NDArray[np.float64] | None
-    noise_free: NDArray[np.float32] | None
-    uncharted: NDArray[np.float32] | None
-    notes: tuple[str, ...]
-    digest: str
-    """sha256 of ``section.h5``."""
+NAMED = 12
+"""Ions that one note names."""
 
 
 def stage(plan: ProblemPlan, store: Store) -> Path:
@@ -80,12 +62,8 @@ def stage(plan: ProblemPlan, store: Store) -> Path:
     section = _read(plan)
     work = store.new_work(plan.key)
     with explained(folder):
-        if plan.card.ground_truth and is_large(section.image.values.shape):
-            write_large(plan, section, work)
-        else:
-            problem, arrays, facts = make_problem(plan, section)
-            write_problem(work / PROBLEM, problem)
-            write_arrays(work / SECTION, arrays, {"facts": json.dumps(facts, sort_keys=True)})
+        make = write_scored if plan.card.ground_truth else write_unscored
+        write_problem(work / PROBLEM, make(plan, section, work / SECTION))
     check_data(plan)
     put_in_place(work, folder, store)
     return folder
@@ -97,70 +75,64 @@ def _read(plan: ProblemPlan) -> Section:
     return section if _listed(plan) else _chosen(section, plan)
 
 
-def make_problem(plan: ProblemPlan, section: Section) -> tuple[Problem, Arrays, dict[str, Any]]:
-    """Turn one section into what methods see and what they are judged by."""
-    if not plan.card.ground_truth:
-        return _without_truth(plan, section)
-    prepared = plan.protocol.prepare(
-        section.image,
+def write_scored(plan: ProblemPlan, section: Section, path: Path) -> Problem:
+    """Write the truth of a section to `path`, and return the problem that methods see.
+
+    Raises
+    ------
+    DataError
+        If the section is too small, or holds infinite intensities.
+    """
+    fine, factor = section.image, plan.protocol.factor
+    rows, columns = (side // factor * factor for side in fine.shape)
+    crop = (slice(rows), slice(columns))
+    cut = groups(fine.values.shape)
+    prepared = plan.protocol.prepare_in_groups(
+        fine,
+        cut,
         seed=plan.seed,
         declared_range=plan.card.declared_range,
         counts_per_unit=section.counts_per_unit,
     )
-    check_size(plan, section.image, prepared.low)
-    rows, columns = prepared.truth.shape
-    crop = (slice(rows), slice(columns))
-    guide = crop_guide(section.guide, crop)
-    second = None if section.second is None else section.second.crop(*crop)
-    notes = [*section.notes, *prepared.notes]
-    guide, second = guides_for(plan, guide, second, notes)
-    problem = Problem(
-        low=prepared.low,
-        factor=plan.protocol.factor,
+    parts: list[Prepared] = []
+    with section_file(path, (fine.channels, rows, columns), whole=len(cut) == 1) as file:
+        for group, part in zip(cut, prepared, strict=True):
+            _check_size(plan, fine, part.low)
+            file.add("truth", group, part.truth.values)
+            if section.noise_free is not None:
+                signal = section.noise_free[group, :rows, :columns] / part.scale[:, None, None]
+                file.add("noise_free", group, signal.astype(np.float32))
+            parts.append(part.without_truth())
+        low = replace(
+            parts[0].low, values=np.concatenate([part.low.values for part in parts]), mz=fine.mz
+        )
+        notes = [*section.notes, *Prepared.joint_notes(parts), *_notes_on_absent(low)]
+        guide, second = guides_for(
+            plan,
+            crop_guide(section.guide, crop),
+            None if section.second is None else section.second.crop(*crop),
+            notes,
+        )
+        arrays: Arrays = {"scale": np.concatenate([part.scale for part in parts])}
+        facts: dict[str, Any] = {"protocol": plan.protocol.name, "notes": notes}
+        pack_frame("truth", parts[0].truth, arrays, facts, mz=fine.mz)
+        pack_image("low", low, arrays, facts)
+        pack_guide(guide, arrays, facts)
+        if parts[0].counts_per_unit is not None:
+            counts = [part.counts_per_unit for part in parts if part.counts_per_unit is not None]
+            arrays["counts_per_unit"] = np.concatenate(counts)
+        if repeats := _repeats(plan, fine.mz):
+            facts["repeats"] = repeats
+        if section.uncharted is not None:
+            arrays["uncharted"] = section.uncharted[crop]
+        file.finish(arrays, facts)
+    return Problem(
+        low=low,
+        factor=factor,
         guide=guide,
         second=second,
         middle=section.middle,
         protocol=plan.protocol.name,
-    )
-    arrays: Arrays = {"scale": prepared.scale}
-    facts: dict[str, Any] = {"protocol": plan.protocol.name, "notes": notes}
-    pack_image("truth", prepared.truth, arrays, facts)
-    pack_image("low", prepared.low, arrays, facts)
-    pack_guide(guide, arrays, facts)
-    if prepared.counts_per_unit is not None:
-        arrays["counts_per_unit"] = prepared.counts_per_unit
-    if section.noise_free is not None:
-        signal = section.noise_free[:, :rows, :columns] / prepared.scale[:, None, None]
-        arrays["noise_free"] = signal.astype(np.float32)
-    if section.uncharted is not None:
-        arrays["uncharted"] = section.uncharted[:rows, :columns]
-    return problem, arrays, facts
-
-
-def load_staged(folder: Path, expected: str = "") -> Staged:
-    """Read a staged problem with its truth, for scoring or a page; a large truth stays in its file.
-
-    Raises
-    ------
-    IntegrityError
-        If the file is damaged, or not the one of digest `expected`.
-    """
-    path = folder / SECTION
-    arrays, attributes = read_arrays(path, lazily=("truth", "noise_free"))
-    facts: Mapping[str, Any] = json.loads(attributes["facts"])
-    low = unpack_image("low", arrays, facts)
-    assert low is not None
-    return Staged(
-        truth=unpack_image("truth", arrays, facts),
-        low=low,
-        protocol=protocol(facts["protocol"]),
-        guide=unpack_guide(arrays, facts),
-        scale=arrays["scale"],
-        counts_per_unit=arrays.get("counts_per_unit"),
-        noise_free=arrays.get("noise_free"),
-        uncharted=arrays.get("uncharted"),
-        notes=tuple(facts["notes"]),
-        digest=expected or sha256_of(path),
     )
 
 
@@ -201,8 +173,8 @@ def _chosen(section: Section, plan: ProblemPlan) -> Section:
     return select_mz(section, plan.mz_set)
 
 
-def _without_truth(plan: ProblemPlan, section: Section) -> tuple[Problem, Arrays, dict[str, Any]]:
-    """Make a problem of a section that nobody measured on a finer grid."""
+def write_unscored(plan: ProblemPlan, section: Section, path: Path) -> Problem:
+    """Write a section that nobody measured on a finer grid, and return the problem that methods see."""
     factor = plan.protocol.factor
     measured = section.image.values
     scale = plan.protocol.scaling.scale(measured, section.image.mask, plan.card.declared_range)
@@ -212,11 +184,48 @@ def _without_truth(plan: ProblemPlan, section: Section) -> tuple[Problem, Arrays
     low = replace(section.image, values=values, unit="scaled")
     notes = [*section.notes, "no ground truth: nothing here is scored against a measurement"]
     guide, second = guides_for(plan, section.guide, section.second, notes)
-    problem = Problem(
-        low=low, factor=factor, guide=guide, second=second, protocol=plan.protocol.name
-    )
     arrays: Arrays = {"scale": scale}
     facts: dict[str, Any] = {"protocol": plan.protocol.name, "notes": notes}
     pack_image("low", low, arrays, facts)
     pack_guide(guide, arrays, facts)
-    return problem, arrays, facts
+    with section_file(path, low.values.shape, whole=True) as file:
+        file.finish(arrays, facts)
+    return Problem(low=low, factor=factor, guide=guide, second=second, protocol=plan.protocol.name)
+
+
+def _notes_on_absent(low: MSImage) -> list[str]:
+    """Say which ions are nowhere in the coarse images: methods do not get them."""
+    absent = sorted({*range(low.channels)} - {*low.present()})
+    if not absent:
+        return []
+    names = [low.channel_names()[channel] for channel in absent]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [
+        f"nothing is present in {len(absent)} of {low.channels} ion images, which methods do not get: "
+        f"{', '.join(names[:NAMED])}{more}"
+    ]
+
+
+def _check_size(plan: ProblemPlan, fine: MSImage, low: MSImage) -> None:
+    if min(low.shape) < SMALLEST_SIDE:
+        raise DataError(
+            f"{plan.card.name}/{plan.section} has {fine.shape} pixels; at factor "
+            f"{plan.protocol.factor} that leaves {low.shape}, fewer than {SMALLEST_SIDE} along a "
+            "side: take a smaller factor"
+        )
+
+
+def _repeats(plan: ProblemPlan, mz: NDArray[np.float64]) -> list[list[int | str]]:
+    """Return which channels measure the same again, as the card says: channel, other, shared noise."""
+    found: list[list[int | str]] = []
+    for repeat in plan.card.repeats:
+        if repeat.sections and plan.section not in repeat.sections:
+            continue
+        places = [
+            np.flatnonzero(np.abs(mz - value) <= value * plan.mz_set.ppm * 1e-6)
+            for value in repeat.mz
+        ]
+        if all(len(place) == 1 for place in places):
+            one, two = (int(place[0]) for place in places)
+            found += [[one, two, repeat.shared_noise], [two, one, repeat.shared_noise]]
+    return found

@@ -13,8 +13,8 @@ from msibench.contracts.method import MethodSpec
 from msibench.errors import IntegrityError
 from msibench.io.stored_stack import groups
 from msibench.results.arrays import read_arrays
+from msibench.results.problems import Staged
 from msibench.results.store import PREDICTION
-from msibench.runner.problems.stage import Staged
 
 
 def largest_file(shape: Sequence[int]) -> int:

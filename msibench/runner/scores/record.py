@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 
 from msibench.contracts.metric import MetricSpec
-from msibench.errors import IntegrityError, MSIBenchError
+from msibench.errors import IntegrityError
 from msibench.results.files import sha256_of
 from msibench.results.keys import plain
+from msibench.results.problems import Staged, load_staged
 from msibench.results.provenance import plugin_version
+from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import PREDICTION, rows_as_parquet
 from msibench.runner.child.watch import Outcome
 from msibench.runner.plan import Cell
-from msibench.runner.problems.stage import SECTION, Staged, load_staged
 from msibench.runner.problems.staged_files import REMEDY
 from msibench.runner.scores.check_prediction import check_prediction
 from msibench.runner.scores.score import score, score_keys
@@ -37,14 +38,7 @@ def record_of(cell: Cell, outcome: Outcome, provenance: Mapping[str, Any]) -> Ce
         key_document=cell.document,
         status=outcome.status,
         reason=outcome.reason,
-        method=cell.label,
-        dataset=problem.card.name,
-        section=problem.section,
-        protocol=problem.protocol.name,
-        mz_set=problem.mz_set.name,
-        seed=cell.seed,
-        control=problem.control,
-        device=cell.device.partition(":")[0],
+        **cell.identity.as_dict(),
         precision=cell.competitor.precision,
         problem_key=problem.key,
         timings=dict(outcome.timings),
@@ -104,6 +98,7 @@ def judged(
         elif metrics is not None:
             rows = score(prediction, staged, metrics, seed=cell.seed)
             scored = rows_as_parquet(rows)
+            record = replace(record, rows_digest=rows_digest(rows))
             digest = sha256_of(folder / PREDICTION)
             record = replace(record, scores=score_keys(metrics, staged, digest))
     else:
@@ -121,15 +116,9 @@ def load_staged_once(folder: Path) -> Staged:
         If it is damaged or missing.
     """
     try:
-        return load_staged(folder, sha256_of(folder / SECTION))
+        return load_staged(folder)
     except IntegrityError as error:
         raise IntegrityError(f"{error}; {REMEDY}") from error
-    except MSIBenchError:
-        raise
-    except FileNotFoundError as error:
-        raise IntegrityError(f"{folder / SECTION} is missing; {REMEDY}") from error
-    except (KeyError, ValueError, TypeError, AttributeError, AssertionError) as error:
-        raise IntegrityError(f"{folder / SECTION} is damaged ({error}); {REMEDY}") from error
 
 
 def _known(value: float) -> float | None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.contracts.metric import Evaluation, MetricSpec, Scored
-from msibench.errors import MissingWeightsError
-from msibench.io.stored_stack import is_large
+from msibench.contracts.metric import Evaluation, MetricSpec, Scored, SectionParts
+from msibench.errors import MissingWeightsError, PluginError
+from msibench.io.stored_stack import bands, groups
 from msibench.plugin_manager import resolve_target
 from msibench.results.keys import digest_of
+from msibench.results.problems import Staged
 from msibench.results.store import ROW_COLUMNS, empty_rows
-from msibench.runner.problems.stage import Staged
+from msibench.scoring.cube import NOTHING_PRESENT
 from msibench.weights import find as find_weight
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 WHOLE_SECTION = -1
 """Channel of a value that belongs to the section rather than to one ion image."""
+WHOLE_GIB = 3.0
+"""Memory that a metric may take that needs a whole large section; ``MSIBENCH_SCORE_GIB`` moves it."""
 
 Values = NDArray[np.float64]
 
@@ -31,8 +36,10 @@ def score(
 ) -> pd.DataFrame:
     """Compute every metric of one prediction.
 
-    A large section is scored a few ion images at a time, with the same values
-    (`msibench.runner.scores.large_score`). A metric that fails costs its own rows: they are NaN and say why. A metric that does not apply
+    Metrics of one ion image get groups of images, each group read once for all of them; a small section is
+    one group, and the values are those of the whole section to the last bit. Metrics that look at all ion
+    images together read a large section in parts themselves (``evaluate_in_parts``), or say that they
+    cannot. A metric that fails costs its own rows: they are NaN and say why. A metric that does not apply
     (no truth, no guide) has no rows.
 
     Returns
@@ -41,19 +48,102 @@ def score(
     """
     import pandas as pd
 
-    if is_large(prediction.shape):
-        from msibench.runner.scores.large_score import score_in_parts
-
-        return score_in_parts(prediction, staged, metrics, seed=seed)
+    chosen = [spec for spec in metrics if applies(spec, staged)]
+    border, cut = staged.protocol.border, groups(prediction.shape)
+    grouped = [spec for spec in chosen if len(cut) == 1 or _one_ion_at_a_time(spec)]
+    found: dict[tuple[str, str], list[tuple[Values, list[str]]]] = {}
+    nothing: list[NDArray[np.bool_]] = []
+    for group in cut:
+        values, part = np.asarray(prediction[group]), staged.some_ions(group)
+        nothing.append(nothing_present(part))
+        for spec in grouped:
+            for region, mask in regions_of(spec, staged, border):
+                found.setdefault((spec.name, region), []).append(
+                    compute(spec, values, part, mask, border, seed)
+                )
     frames = []
-    border = staged.protocol.border
-    for spec in metrics:
-        if not applies(spec, staged):
-            continue
-        for region, mask in regions_of(spec, staged, border):
-            values, reasons = compute(spec, prediction, staged, mask, border, seed)
-            frames.append(frame(spec, region, values, reasons, staged.low.mz))
+    for spec in chosen:
+        for region, _ in regions_of(spec, staged, border):
+            pieces = found.get((spec.name, region)) or [_together(spec, prediction, staged, seed)]
+            numbers = np.concatenate([piece[0] for piece in pieces])
+            reasons = [reason for piece in pieces for reason in piece[1]]
+            numbers, reasons = without_nothing(numbers, reasons, np.concatenate(nothing))
+            frames.append(frame(spec, region, numbers, reasons, staged.low.mz))
     return pd.concat(frames, ignore_index=True) if frames else empty_rows()
+
+
+def nothing_present(staged: Staged) -> NDArray[np.bool_]:
+    """Say of each ion image whether its truth is zero everywhere; ``(0,)`` where no truth is known."""
+    if staged.truth is None:
+        return np.zeros(0, dtype=np.bool_)
+    return np.asarray(~np.asarray(staged.truth.values).any(axis=(1, 2)))
+
+
+def without_nothing(
+    values: Values, reasons: list[str], nothing: NDArray[np.bool_]
+) -> tuple[Values, list[str]]:
+    """Take the value of each ion image on which nothing is present, whatever a metric says of it."""
+    if len(values) != len(nothing) or not nothing.any():
+        return values, reasons
+    said = [NOTHING_PRESENT if no else why for no, why in zip(nothing, reasons, strict=True)]
+    return np.where(nothing, np.nan, values), said
+
+
+def _one_ion_at_a_time(spec: MetricSpec) -> bool:
+    """Whether a value for an ion image does not depend on the other images."""
+    return spec.each_ion_alone or spec.kind == "full-reference"
+
+
+def _together(
+    spec: MetricSpec, prediction: NDArray[np.float32], staged: Staged, seed: int
+) -> tuple[Values, list[str]]:
+    """Compute a metric that looks at all ion images of a large section."""
+    count = 1 if spec.regions == ("section",) else len(prediction)
+    try:
+        in_parts = _in_parts(spec)
+        if in_parts is not None:
+            scored = in_parts(section_parts(prediction, staged, seed), **spec.params)
+            return np.asarray(scored.values, dtype=np.float64), list(scored.reasons)
+        wanted = prediction.size * spec.bytes_per_value / 2**30
+        room = float(os.environ.get("MSIBENCH_SCORE_GIB", WHOLE_GIB))
+        if wanted > room:
+            reason = (
+                f"not computed: it looks at all {len(prediction)} ion images together, which takes "
+                f"about {wanted:.1f} GiB; MSIBENCH_SCORE_GIB allows {room:g}"
+            )
+            return np.full(count, np.nan), [reason] * count
+        whole = staged.some_ions(slice(None))
+        return compute(spec, np.asarray(prediction), whole, None, staged.protocol.border, seed)
+    except Exception as error:
+        message = f"metric failed: {type(error).__name__}: {error}"[:300]
+        return np.full(count, np.nan), [message] * count
+
+
+def _in_parts(spec: MetricSpec) -> Callable[..., Scored] | None:
+    """Return the metric's own way to read a section in parts, where its module offers one."""
+    with suppress(PluginError):
+        return resolve_target(f"{spec.target.rpartition(':')[0]}:evaluate_in_parts")
+    return None
+
+
+def section_parts(prediction: NDArray[np.float32], staged: Staged, seed: int) -> SectionParts:
+    """Return a section as a metric reads it in parts."""
+    truth = staged.truth
+
+    def rows(band: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        assert truth is not None
+        return np.asarray(prediction[:, band]), np.asarray(truth.values[:, band])
+
+    return SectionParts(
+        channels=len(prediction),
+        shape=(prediction.shape[1], prediction.shape[2]),
+        mask=staged.mask,
+        groups=tuple(groups(prediction.shape)),
+        bands=tuple(bands(prediction.shape)),
+        ions=lambda group: evaluation_of(prediction[group], staged.some_ions(group), seed=seed),
+        rows=rows,
+        seed=seed,
+    )
 
 
 def score_key(spec: MetricSpec, region: str, prediction_digest: str, truth_digest: str) -> str:
@@ -95,6 +185,10 @@ def evaluation_of(prediction: NDArray[np.float32], staged: Staged, *, seed: int 
         counts_per_unit=staged.counts_per_unit,
         noise_free=staged.noise_free,
         uncharted=staged.uncharted,
+        repeat=staged.second_measurement(slice(None)),
+        repeat_shares=tuple(
+            staged.repeats.get(channel, (channel, ""))[1] for channel in range(len(prediction))
+        ),
         seed=seed,
     )
 
@@ -108,20 +202,16 @@ def applies(spec: MetricSpec, staged: Staged) -> bool:
         "counts": staged.counts_per_unit,
         "noise_free": staged.noise_free,
         "uncharted": staged.uncharted,
-        "mask": _mask(staged),
+        "mask": staged.mask,
     }
     return all(there.get(need) is not None for need in spec.needs)
-
-
-def _mask(staged: Staged) -> NDArray[np.bool_] | None:
-    return None if staged.truth is None else staged.truth.mask
 
 
 def regions_of(
     spec: MetricSpec, staged: Staged, border: int
 ) -> list[tuple[str, NDArray[np.bool_] | None]]:
     """Return where a metric is computed: a name and the pixels, None for all."""
-    mask = _mask(staged)
+    mask = staged.mask
     regions: list[tuple[str, NDArray[np.bool_] | None]] = []
     for region in spec.regions:
         if region in {"image", "section"}:

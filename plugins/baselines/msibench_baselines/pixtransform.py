@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from msibench import Problem, Skip
+from msibench import Problem, Skip, tell_progress
 from msibench.errors import ConfigurationError
 from msibench.training.threads import one_thread_each
 from msibench_baselines.section import Section
@@ -99,6 +99,7 @@ class PixTransform:
         optimiser = torch.optim.Adam(network.groups(self.weight_decay), lr=self.learning_rate)
         recent: list[NDArray[np.float32]] = []
         for step in range(self.iterations):
+            tell_progress(step, self.iterations, "steps")
             chosen = pixels[generator.integers(len(pixels), size=min(self.batch, len(pixels)))]
             row, column = torch.from_numpy(chosen.T.copy()).to(device)
             fine_rows = (row[:, None] * section.factor + footprint)[:, :, None]

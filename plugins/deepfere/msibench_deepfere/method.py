@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from msibench import MSImage, Problem, Skip
+from msibench import MSImage, Problem, Skip, tell_progress
 from msibench.decomposition import embed
 from msibench.training.fitting import ion_seed
 from msibench.training.ions import (
@@ -146,6 +146,7 @@ class DeepFERE:
         views = self._views(ions, list(range(channels)), stain, problem)
         for iteration in range(c.embedding_iterations):
             (fit.warm_up if iteration < c.embedding_warm_up else fit.joint)(views)
+            tell_progress(iteration + 1, c.embedding_iterations, "steps of the embedding")
             if iteration % 100 == 0:
                 log.info("embedding: %d iterations left", c.embedding_iterations - iteration)
         return _cut(fit.revised(views), problem), [fit.curves]
@@ -157,6 +158,7 @@ class DeepFERE:
         fine = np.zeros((problem.low.channels, *problem.fine_shape), np.float32)
         identities = ion_identities(problem.low)
         curves: list[Curves] = []
+        finished: list[int] = []
         start: Mapping[str, Tensor] = {}
         # As published, the warm-up belongs to networks that are thrown away: nothing to run.
         warm_up = 0 if c.as_published else c.ion_warm_up
@@ -179,6 +181,8 @@ class DeepFERE:
                 fit.joint(views)
             fine[ion] = _cut(fit.revised(views), problem)[0]
             log.info("ion %d of %d done", ion + 1, problem.low.channels)
+            finished.append(ion)
+            tell_progress(len(finished), len(ions.with_signal), "ions")
             return fit.curves
 
         with ordered_map(threads if problem.device == "cpu" else 1) as spread:

@@ -28,3 +28,16 @@ KERNELS: dict[str, Kernel] = {
         "Lanczos, three lobes", "Duchon, J. Appl. Meteorol. 18 (1979) 1016-1022", 3.0
     ),
 }
+
+BACK_PROJECTED = ("bicubic", "lanczos3")
+"""Kernels that are also offered with what their own low image lacks put back."""
+
+WIENER: dict[str, object] = {
+    "slope": 1.0,
+    "noises": [1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3],
+}
+WIENER_SOURCES: dict[str, str] = {
+    "slope": "Field, J. Opt. Soc. Am. A 4 (1987) 2379-2394: the power of natural images falls with the "
+    "square of the frequency",
+    "noises": "our choice: a range about which the data decide",
+}

@@ -44,6 +44,7 @@ PASSED = (
     "PYTHONUTF8", "PYTHONIOENCODING", "VIRTUAL_ENV", "CONDA_PREFIX", "*_NUM_THREADS", "OMP_*", "KMP_*",
     "GOMP_*", "MKL_*", "CUDA_*", "CUBLAS_*", "NVIDIA_*", "NCCL_*", "ROCR_*", "HIP_*", "HSA_*", "XLA_*",
     "JAX_*", "TF_*", "TORCH_*", "PYTORCH_*", "NUMBA_*", "MALLOC_*", "COVERAGE_*", "SSL_CERT_*",
+    "MSIBENCH_LARGE_MIB",
 )  # fmt: skip
 """Variables that a process inside gets from outside; tokens, addresses and places of data are none of
 them."""

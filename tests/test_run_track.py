@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from msibench import MetricSpec
-from msibench import run as running
+from msibench import run_track as running
 from msibench.datasets import card_from_table
 from msibench.errors import ConfigurationError, StoreError
 from msibench.leaderboard import board as boards
@@ -16,7 +16,7 @@ from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager import discover
 from msibench.results.index import read_index
 from msibench.results.store import Store
-from msibench.run import run_track
+from msibench.run_track import run_track
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
 from msibench.tracks import Entry, ProblemSet, Track
