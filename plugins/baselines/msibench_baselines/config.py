@@ -199,7 +199,9 @@ METHODS: Mapping[str, Baseline] = {
 }
 
 
-def _variant(name: str, title: str, budget: str = "quick", **changes: object) -> Baseline:
+def _variant(
+    name: str, title: str, changes: Mapping[str, object], budget: str = "quick"
+) -> Baseline:
     published = METHODS[name]
     return Baseline(
         target=published.target,
@@ -219,31 +221,33 @@ _SMALL_UNET: Mapping[str, object] = {
 }  # fmt: skip
 METHODS = {
     **METHODS,
-    "cnn3-quick": _variant("cnn3", "three-layer CNN, small, 40 epochs", **_SMALL_CNN),
-    "unet-quick": _variant("unet", "U-Net, small, 30 epochs", **_SMALL_UNET),
+    "cnn3-quick": _variant("cnn3", "three-layer CNN, small, 40 epochs", _SMALL_CNN),
+    "unet-quick": _variant("unet", "U-Net, small, 30 epochs", _SMALL_UNET),
     "cnn3-footprint": _variant(
-        "cnn3", "three-layer CNN fitted through the pixel footprint", "paper", target="footprint"
+        "cnn3",
+        "three-layer CNN fitted through the pixel footprint",
+        {"target": "footprint"},
+        budget="paper",
     ),
     "cnn3-footprint-quick": _variant(
         "cnn3",
-        "three-layer CNN fitted through the pixel footprint, small, 150 epochs",
-        **{**_SMALL_CNN, "kernels": (1, 1, 1), "epochs": 150},
-        target="footprint",
+        "three-layer CNN fitted through the pixel footprint, pixel by pixel, small, 150 epochs",
+        {**_SMALL_CNN, "kernels": (1, 1, 1), "epochs": 150, "target": "footprint"},
     ),
     "unet-footprint": _variant(
-        "unet", "U-Net fitted through the pixel footprint", "paper", target="footprint"
+        "unet",
+        "U-Net fitted through the pixel footprint",
+        {"target": "footprint"},
+        budget="paper",
     ),
     "unet-footprint-quick": _variant(
         "unet",
         "U-Net fitted through the pixel footprint, one scale, small, 300 epochs",
-        **{**_SMALL_UNET, "depth": 1, "epochs": 300, "learning_rate": 1e-2},
-        target="footprint",
+        {**_SMALL_UNET, "depth": 1, "epochs": 300, "learning_rate": 1e-2, "target": "footprint"},
     ),
     "pixtransform-quick": _variant(
         "pixtransform",
         "guided per-pixel network, small, 400 steps",
-        hidden=(16, 64, 16),
-        iterations=400,
-        learning_rate=5e-3,
+        {"hidden": (16, 64, 16), "iterations": 400, "learning_rate": 5e-3},
     ),
 }
