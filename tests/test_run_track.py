@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from msibench import MetricSpec
-from msibench import run as running
 from msibench.datasets import card_from_table
 from msibench.errors import ConfigurationError, StoreError
 from msibench.leaderboard import board as boards
@@ -165,4 +164,4 @@ def test_a_track_of_no_cells_is_refused(catalogue, tmp_path):
     with pytest.raises(ConfigurationError, match="nothing to run"):
         run_track(empty, catalogue, Store.open(tmp_path / "results"))
     with pytest.raises(StoreError, match="nothing of track"):
-        running.read_board(Store.open(tmp_path / "results"), empty)
+        boards.read_board(Store.open(tmp_path / "results"), empty)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from msibench.gate.untrusted_cells import (
 )
 from msibench.results.files import explained, sha256_of
 from msibench.results.index import TrackIndex, read_index, update_index
+from msibench.results.removal import remove
 from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION, RECORD, Store, rows_as_parquet
@@ -65,15 +66,22 @@ def receive(
     DataError, SchemaError, IntegrityError
         If anything about the bundle is not as it must be; then nothing is added.
     """
-    with (
-        explained(store.root),
-        tempfile.TemporaryDirectory(prefix="import-", dir=store.root) as scratch,
-    ):
-        folder = Path(scratch)
+    with explained(store.root), _scratch(store) as folder:
         manifest = unpack(path, folder, limits)
         records = [_check(folder, key, metrics, manifest) for key in manifest.keys]
         facts = _facts(manifest, records, read_index(store, manifest.track))
         return _add(store, folder, records, manifest, facts)
+
+
+@contextmanager
+def _scratch(store: Store) -> Iterator[Path]:
+    """Make a folder to unpack into; what an import that was killed leaves there, the next run sweeps."""
+    store.sweep()
+    folder = store.new_work("import")
+    try:
+        yield folder
+    finally:
+        remove(folder)
 
 
 def _check(

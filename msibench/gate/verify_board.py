@@ -18,7 +18,7 @@ import pandas as pd
 from msibench.errors import IntegrityError, MSIBenchError
 from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify import Checked
-from msibench.leaderboard.board import Board
+from msibench.leaderboard.board import Board, is_published, with_added_metrics
 from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import leaderboard_files, table_csv
 from msibench.leaderboard.rows import COLUMNS, Collected, collect
@@ -91,7 +91,8 @@ def verify_leaderboard(
     checked.faults += [f"{folder / ROWS}: {text}" for text in found]
     if not found:
         _same_rows(folder / ROWS, raw, own.rows, checked)
-    board = Board(own, track, index)
+    shown = with_added_metrics(track, index)
+    board = Board(own, shown, index, published=is_published(folder, store))
     for name, content in leaderboard_files(board).items():
         if name != ROWS:
             _same_bytes(folder / name, content, checked)

@@ -299,7 +299,7 @@ def _present(low: MSImage, name: str, notes: list[str]) -> list[int]:
         If none does.
     """
     names = low.channel_names()
-    present = [channel for channel in range(low.channels) if (low.values[channel] > 0).any()]
+    present = low.present()
     absent = [names[channel] for channel in range(low.channels) if channel not in set(present)]
     if not present:
         raise DataError(
