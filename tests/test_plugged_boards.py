@@ -20,7 +20,7 @@ from msibench.metrics.specs import builtin_metrics
 from msibench.results.store import Store
 from msibench.run_track import run_track
 from msibench.runner.options import RunOptions
-from msibench.runner.own_section import card_for_file
+from msibench.runner.own_section import card_for_files
 from msibench.runner.plan import make_plan
 from msibench.scoring import load_scheme
 from msibench.tracks import Entry, ProblemSet, Track, load_track
@@ -143,7 +143,7 @@ def test_the_total_ion_count_of_an_imzml_file_reaches_the_protocol(tmp_path):
     values = rng.gamma(2.0, 10.0, (4, 24, 32)).astype(np.float32)
     image = MSImage(values, np.array([400.0, 500.0, 600.0, 700.0]), pixel_size_um=10.0)
     write_imzml(tmp_path / "s.imzML", image)
-    card = card_for_file(tmp_path / "s.imzML", mz=(400.0, 600.0))
+    card = card_for_files([tmp_path / "s.imzML"], mz=(400.0, 600.0))
     catalogue = plugin_manager.discover(builtin_metrics=builtin_metrics())
     track = Track(
         name="tic",
