@@ -23,6 +23,7 @@ from msibench.cli._stop import BATCH_S, WITHIN_S
 from msibench.cli._values import size_in_gib, time_in_s
 
 if TYPE_CHECKING:
+    from msibench.results.store import Store
     from msibench.runner.events import RunSummary
     from msibench.runner.plan import Cell, Plan
 
@@ -102,6 +103,8 @@ def command(**options: Any) -> int:
     with listener(events=options["events"], quiet=quiet) as listen, _stopped(options) as stop:
         for note in (f"plugin {n!r} is broken: {why}" for n, why in found.broken.items()):
             click.echo(note, err=True)
+        if options["data"]:
+            _stage_own_sections(plan, store)
         run_options = RunOptions(
             jobs=_jobs(options, plan),
             timeout_s=options["timeout"],
@@ -141,6 +144,40 @@ def command(**options: Any) -> int:
 def _stopped(options: dict[str, Any]) -> AbstractContextManager[threading.Event]:
     """Return what hears of signals; a batch system takes longer to give cells back."""
     return stopped_by_signals(WITHIN_S if options["executor"] == "local" else BATCH_S)
+
+
+def _stage_own_sections(plan: Plan, store: Store) -> None:
+    """Make the problems of one's own sections first: what is wrong with a file is an error, and no board.
+
+    Says once which sections do not tell how large their pixels are.
+
+    Raises
+    ------
+    MSIBenchError
+        A section cannot be read, has no peak at an m/z, is too small, or holds nothing at all.
+    """
+    import numpy as np
+
+    from msibench.errors import DataError
+    from msibench.runner.problems.stage import stage
+    from msibench.runner.scores.record import load_staged_once
+
+    silent: dict[str, None] = {}
+    for problem in {cell.problem.key: cell.problem for cell in plan.cells}.values():
+        low = load_staged_once(stage(problem, store)).low
+        if not low.present():
+            raise DataError(
+                f"{problem.section}: nothing is present in any of the {low.channels} ion images; "
+                "choose other m/z or a wider window (--ppm)"
+            )
+        if np.isnan(low.pixel_size_um):
+            silent.setdefault(problem.section)
+    if silent:
+        click.echo(
+            f"pixel size not known ({', '.join(silent)}): no scale bars, and no resolution in µm; give it "
+            "in µm with --pixel-size",
+            err=True,
+        )
 
 
 def _part_of(plan: Plan, options: dict[str, Any]) -> list[Cell] | None:
