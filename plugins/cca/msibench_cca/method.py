@@ -60,7 +60,8 @@ class CCAFusion:
             found = factor_image(cleaned, self.config, seed=problem.seed, device=problem.device)
             if found is None:
                 return Skip(f"needs tissue: nothing is known of the {name} modality")
-            finer.append(self._registered(found[0], coarse))
+            before = finer[-1] if finer else coarse
+            finer.append(self._registered(found[0], before))
         self._report = {
             "nmf_relative_error": [round(maps.relative_error, 6) for maps in (coarse, *finer)]
         }
