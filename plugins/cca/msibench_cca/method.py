@@ -51,7 +51,7 @@ class CCAFusion:
         if low is None:
             return Skip("needs tissue: no coarse pixel is on the mask and known in all ion images")
         coarse, channels = low
-        finer = []
+        finer: list[Maps] = []
         self._motions: list[dict[str, object]] = []
         for name, image in (("middle", problem.middle), ("second", problem.second)):
             if image is None:
