@@ -166,6 +166,38 @@ def discover(
     return catalogue
 
 
+def resolve_method(reference: str, catalogue: Catalogue) -> MethodSpec:
+    """Return the method that a name stands for; every command takes the same names.
+
+    Parameters
+    ----------
+    reference
+        A method of an installed plugin (``"bicubic"``); a class in a file
+        (``"path/to/file.py:Class"``); a folder that ``msibench finetune`` has written; or a plugin and a
+        checkpoint (``"spandrel:path/to/file.safetensors"``). An installed name comes first.
+    catalogue
+        What is installed.
+
+    Raises
+    ------
+    UnknownNameError
+        If it names nothing; the message lists what is installed.
+    PluginError, DataError, IntegrityError
+        If the file, the checkpoint or the training cannot be used.
+    """
+    if reference in catalogue.methods:
+        return catalogue.method(reference)
+    if ".py:" in reference:
+        return method_from_file(reference)
+    if Path(reference).is_dir():
+        from msibench.training.variants import method_from_training
+
+        return method_from_training(Path(reference), catalogue)
+    if ":" in reference:
+        return method_from_plugin(reference, catalogue)
+    return catalogue.method(reference)
+
+
 def method_from_file(reference: str) -> MethodSpec:
     """Make a spec for one method in one file: ``"path/to/file.py:Class"``.
 

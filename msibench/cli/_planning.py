@@ -13,7 +13,6 @@ from msibench.cli._shared import comma_list
 from msibench.cli._values import chosen_mz, method_settings, mz_list, mz_option, peaks_option
 
 if TYPE_CHECKING:
-    from msibench.contracts.method import MethodSpec
     from msibench.datasets import Card
     from msibench.plugin_manager import Catalogue
     from msibench.runner.plan import Plan
@@ -85,7 +84,8 @@ def planned(options: dict[str, Any], found: Catalogue) -> Plan:
     UsageError
         If they leave nothing.
     """
-    from msibench.runner.plan import Filters, make_plan
+    from msibench.plugin_manager import resolve_method
+    from msibench.runner.plan import Filters, make_plan, with_control
 
     track, cards = _what_to_run(options, found)
     plan = make_plan(
@@ -93,14 +93,14 @@ def planned(options: dict[str, Any], found: Catalogue) -> Plan:
         found,
         cards=cards,
         filters=Filters(
-            methods=_with_control(comma_list(options["methods"]), track),
+            methods=with_control(comma_list(options["methods"]), track),
             datasets=comma_list(options["datasets"]),
             sections=comma_list(options["sections"]),
             mz=() if options["data"] else mz_list(options["mz_text"]),
         ),
         seeds=options["seeds"] or None,
         device=options["device"],
-        extra_methods=[_single(reference, found) for reference in options["single"]],
+        extra_methods=[resolve_method(reference, found) for reference in options["single"]],
         given_weights=options["weights"],
         settings=method_settings(options["changes"]),
     )
@@ -163,13 +163,6 @@ def _in_full(reference: object) -> str:
     return str(Path(text).resolve()) if Path(text).exists() else text
 
 
-def _with_control(methods: tuple[str, ...], track: Track) -> tuple[str, ...]:
-    """Add the method that the scores are anchored at, without which there would be none."""
-    if not methods or track.scheme != "anchored" or track.control_method in methods:
-        return methods
-    return (*methods, track.control_method)
-
-
 def _what_to_run(options: dict[str, Any], found: Catalogue) -> tuple[Track, dict[str, Card]]:
     from msibench.datasets import load_card
     from msibench.runner.own_section import card_for_file
@@ -206,21 +199,6 @@ def _what_to_run(options: dict[str, Any], found: Catalogue) -> tuple[Track, dict
             problems = tuple(replace(p, protocols=protocols) for p in track.problems)
             track = replace(track, problems=problems)
     return (replace(track, metrics=metrics) if metrics else track), cards
-
-
-def _single(reference: str, found: Catalogue) -> MethodSpec:
-    """Make a method from a file (``file.py:Class``), a training's folder, or ``plugin:checkpoint``."""
-    from msibench.plugin_manager import method_from_file, method_from_plugin
-
-    if ".py:" in reference:
-        return method_from_file(reference)
-    if Path(reference).is_dir():
-        from msibench.training.variants import method_from_training
-
-        return method_from_training(Path(reference), found)
-    if ":" in reference:
-        return method_from_plugin(reference, found)
-    return found.method(reference)
 
 
 def _safe_name(name: str) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from msibench.library.installed import catalogue as catalogue
+
 if TYPE_CHECKING:
-    from msibench.plugin_manager import Catalogue
     from msibench.results.store import Store
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -30,19 +31,12 @@ def open_store(results: Path | None, *, create: bool) -> Store:
     """Open the results folder that was named, or the default one."""
     from msibench.results.store import Store
 
-    root = results or Path(os.environ.get("MSIBENCH_RESULTS", "results"))
-    return Store.open(root, create=create)
+    return Store.open(results_root(results), create=create)
 
 
-def catalogue(*, strict: bool = False, with_metrics: bool = True) -> Catalogue:
-    """Discover every plugin; broken ones are kept with their reason."""
-    from msibench.plugin_manager import discover
-
-    if not with_metrics:  # quicker: nothing of the core's metrics is imported
-        return discover(strict=strict)
-    from msibench.metrics.specs import builtin_metrics
-
-    return discover(strict=strict, builtin_metrics=builtin_metrics())
+def results_root(results: Path | None) -> Path:
+    """Return the results folder that was named, or the default one; an empty variable names none."""
+    return results or Path(os.environ.get("MSIBENCH_RESULTS") or "results")
 
 
 def comma_list(text: str | None) -> tuple[str, ...]:

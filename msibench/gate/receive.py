@@ -20,7 +20,8 @@ from msibench.gate.untrusted_cells import (
     sound_text,
 )
 from msibench.results.files import explained, sha256_of
-from msibench.results.index import TrackIndex, identity, read_index, update_index
+from msibench.results.index import TrackIndex, read_index, update_index
+from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION, RECORD, Store, rows_as_parquet
 
@@ -90,7 +91,12 @@ def _check(
     if there and record.status is not Status.OK:
         raise IntegrityError(f"cells/{key} ended as {record.status}, and yet brings scores")
     if METRICS in there:
-        (cell / METRICS).write_bytes(rows_as_parquet(check_rows_of(cell, record, metrics)))
+        rows = check_rows_of(cell, record, metrics)
+        digest = rows_digest(rows)
+        if record.rows_digest not in {"", digest}:
+            raise IntegrityError(f"cells/{key}/{METRICS} holds other values than its record names")
+        (cell / METRICS).write_bytes(rows_as_parquet(rows))
+        record = replace(record, rows_digest=digest)
     if PREDICTION in there:
         check_prediction_of(cell, record)
     original = manifest.files[f"cells/{key}/{RECORD}"][0]
@@ -127,7 +133,7 @@ def _add(
         if held and held.key != key and (held.ours or held.device != record.device):
             received.notes.append(f"{label}: the track has a cell in this place, which stays there")
         elif held is None or held.key != key:
-            cells[_identity(record)] = key
+            cells[str(record.identity)] = key
             taken[place] = Held(key, record.device, record.problem_key, ours=False)
     update_index(store, manifest.track, cells, facts)
     return received
@@ -171,19 +177,6 @@ def _place(record: CellRecord) -> tuple[str, ...]:
         record.protocol,
         record.mz_set,
         record.control,
-    )
-
-
-def _identity(record: CellRecord) -> str:
-    return identity(
-        record.method,
-        record.dataset,
-        record.section,
-        record.protocol,
-        record.mz_set,
-        record.seed,
-        record.control,
-        record.device,
     )
 
 

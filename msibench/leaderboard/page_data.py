@@ -17,6 +17,7 @@ from msibench.leaderboard.render import table_csv
 from msibench.leaderboard.rows import Collected, measured
 from msibench.leaderboard.table import scheme_of
 from msibench.leaderboard.trust import percent_range
+from msibench.results.identity import IDENTITY_FIELDS
 from msibench.results.index import TrackIndex
 from msibench.results.schema import CellRecord
 from msibench.scoring import reachable_gain
@@ -304,17 +305,10 @@ def cell_data(collected: Collected, index: TrackIndex, root: str = "") -> list[d
         lines.append(
             {
                 "cell": key,
-                "method": record.method,
-                "dataset": record.dataset,
-                "section": record.section,
-                "protocol": record.protocol,
-                "mz_set": record.mz_set,
-                "seed": record.seed,
-                "control": record.control,
+                **record.identity.as_dict(),
                 "status": str(record.status),
                 "reason": record.reason,
                 "origin": record.origin,
-                "device": record.device,
                 "precision": record.precision,
                 "problem": record.problem_key,
                 "truth": record.truth_digest,
@@ -363,7 +357,6 @@ def _misc(kind: str, name: str, facts: Mapping[str, Any], text: str) -> str:
 def rows_csv(collected: Collected) -> str:
     """Return every value as CSV, without costs (they are in the leaderboard)."""
     columns = [
-        "method", "dataset", "section", "protocol", "mz_set", "seed", "control", "device",
-        "channel", "mz", "metric", "metric_version", "region", "value", "reason", "cell",
+        *IDENTITY_FIELDS, "channel", "mz", "metric", "metric_version", "region", "value", "reason", "cell",
     ]  # fmt: skip
     return table_csv(measured(collected.rows, controls=True)[columns])

@@ -239,8 +239,16 @@ class Store:
             for old in replaced:
                 remove(old)
 
-    def rescore(self, record: CellRecord, metrics: bytes, scores: dict[str, str]) -> CellRecord:
-        """Replace a cell's metric rows in one step; its prediction stays."""
+    def rescore(
+        self, record: CellRecord, metrics: bytes, scores: dict[str, str], digest: str = ""
+    ) -> CellRecord:
+        """Replace a cell's metric rows in one step; its prediction stays.
+
+        Parameters
+        ----------
+        metrics, scores, digest
+            The new ``metrics.parquet``, its score keys, and its `rows_digest`.
+        """
         folder = self.cell_folder(record.key)
         work = self.new_work(record.key)
         with explained(folder):
@@ -248,7 +256,8 @@ class Store:
                 _link_or_copy(folder / name, work / name)
             (work / METRICS).write_bytes(metrics)
         kept = {name: digest for name, digest in record.files.items() if name != METRICS}
-        return self.commit(work, replace(record, scores=scores), known=kept)
+        new = replace(record, scores=scores, rows_digest=digest)
+        return self.commit(work, new, known=kept)
 
     def set_aside(self, key: str) -> Path:
         """Move a damaged cell out of the way, and return where it lies now."""

@@ -14,7 +14,8 @@ from msibench.contracts.tables import check_keys
 from msibench.datasets import Card, MZSet, dataset_digest, load_card
 from msibench.degradation import DegradationProtocol, protocol
 from msibench.errors import ConfigurationError, UnknownNameError
-from msibench.plugin_manager import Catalogue, method_from_file
+from msibench.plugin_manager import Catalogue, resolve_method
+from msibench.results.identity import CellIdentity
 from msibench.results.keys import code_digests, digest_of, versions
 from msibench.results.schema import Status
 from msibench.tracks import READY, Entry, ProblemSet, Track
@@ -77,12 +78,24 @@ class Cell:
         return self.competitor.spec
 
     @property
+    def identity(self) -> CellIdentity:
+        """The place of a board that it is for."""
+        problem = self.problem
+        return CellIdentity(
+            method=self.label,
+            dataset=problem.card.name,
+            section=problem.section,
+            protocol=problem.protocol.name,
+            mz_set=problem.mz_set.name,
+            seed=self.seed,
+            control=problem.control,
+            device=self.device.partition(":")[0],
+        )
+
+    @property
     def name(self) -> str:
         """What messages call it: method, section, protocol, control."""
-        problem = self.problem
-        control = f" [{problem.control}]" if problem.control else ""
-        section = f"{problem.card.name}/{problem.section}"
-        return f"{self.label} · {section} · {problem.protocol.name}{control}"
+        return self.identity.title
 
     @property
     def document(self) -> dict[str, Any]:
@@ -170,6 +183,16 @@ def make_plan(
         if not problem.control or competitor.spec.task is not Task.SINGLE_IMAGE
     ]
     return Plan(track, tuple(cells), tuple(notes))
+
+
+def with_control(methods: tuple[str, ...], track: Track) -> tuple[str, ...]:
+    """Add the method that the scores are anchored at, without which there would be none.
+
+    Empty stays empty: every method of the track.
+    """
+    if not methods or track.scheme != "anchored" or track.control_method in methods:
+        return methods
+    return (*methods, track.control_method)
 
 
 def resolve_config(spec: MethodSpec, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -261,13 +284,13 @@ def _competitors(
                 else:
                     chosen.setdefault(name, (Entry(method=name), spec))
         else:
-            chosen[entry.name] = (entry, _spec_of(entry.method, catalogue))
+            chosen[entry.name] = (entry, resolve_method(entry.method, catalogue))
     for spec in extra:
         chosen[spec.name] = (Entry(method=spec.name), spec)
     if filters.methods:
         for pattern in filters.methods:
             if not any(fnmatchcase(name, pattern) for name in chosen):
-                spec = _spec_of(pattern, catalogue)
+                spec = resolve_method(pattern, catalogue)
                 chosen[pattern] = (Entry(method=pattern), spec)
         chosen = {n: v for n, v in chosen.items() if _matches(n, filters.methods)}
         notes = [text for text in notes if _matches(text.partition(":")[0], filters.methods)]
@@ -296,12 +319,6 @@ def _with_settings(
         config = {**entry.config, **changes}
         changed.append((replace(entry, label=f"{name} ({what})", config=config), spec))
     return changed
-
-
-def _spec_of(name: str, catalogue: Catalogue) -> MethodSpec:
-    if ".py:" in name:
-        return method_from_file(name)
-    return catalogue.method(name)
 
 
 def _competitor(

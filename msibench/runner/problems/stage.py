@@ -40,6 +40,9 @@ from msibench.runner.problems.staged_files import check_data, is_staged, put_in_
 SMALLEST_SIDE = 2
 """Coarse pixels along a side below which nothing can be judged."""
 
+NAMED = 12
+"""Ions that one note names."""
+
 
 def stage(plan: ProblemPlan, store: Store) -> Path:
     """Return the folder of a staged problem, making it when it is not there.
@@ -103,7 +106,7 @@ def write_scored(plan: ProblemPlan, section: Section, path: Path) -> Problem:
         low = replace(
             parts[0].low, values=np.concatenate([part.low.values for part in parts]), mz=fine.mz
         )
-        notes = [*section.notes, *Prepared.joint_notes(parts)]
+        notes = [*section.notes, *Prepared.joint_notes(parts), *_notes_on_absent(low)]
         guide, second = guides_for(
             plan,
             crop_guide(section.guide, crop),
@@ -188,6 +191,19 @@ def write_unscored(plan: ProblemPlan, section: Section, path: Path) -> Problem:
     with section_file(path, low.values.shape, whole=True) as file:
         file.finish(arrays, facts)
     return Problem(low=low, factor=factor, guide=guide, second=second, protocol=plan.protocol.name)
+
+
+def _notes_on_absent(low: MSImage) -> list[str]:
+    """Say which ions are nowhere in the coarse images: methods do not get them."""
+    absent = sorted({*range(low.channels)} - {*low.present()})
+    if not absent:
+        return []
+    names = [low.channel_names()[channel] for channel in absent]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [
+        f"nothing is present in {len(absent)} of {low.channels} ion images, which methods do not get: "
+        f"{', '.join(names[:NAMED])}{more}"
+    ]
 
 
 def _check_size(plan: ProblemPlan, fine: MSImage, low: MSImage) -> None:
