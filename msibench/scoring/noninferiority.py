@@ -197,29 +197,29 @@ def compare_rows(
     versions = [_versions(side) for side in (base, new)]
     spreads = [_seed_spread(side, margins) for side in (base, new)]
     facts: list[dict[str, object]] = []
-    labels = {name: _image_labels(cube) for name, cube in (before | after).items()}
     found: list[_Pairs | str] = []
     for protocol in sorted(before.keys() | after.keys()):
         sides = (before.get(protocol), after.get(protocol))
         names = sorted({name for side in sides if side for name in side.methods})
         measures = sorted({m for side in sides if side for m in side.measures if m[0] in margins})
+        sections, labels, rows = _all_images(sides)
         for method in names:
             for metric, region in measures:
-                first, second = (_column(side, method, metric, region) for side in sides)
-                if not len(first) and not len(second):
+                first, second = (
+                    _column(side, method, metric, region, place, len(labels))
+                    for side, place in zip(sides, rows, strict=True)
+                )
+                counts = [int(np.isfinite(values).sum()) for values in (first, second)]
+                if not any(counts):
                     continue
                 key = (protocol, method, metric, region)
                 fact: dict[str, object] = dict(zip(COMPARED[:4], key, strict=True))
                 fact |= {"margin": margins[metric]}
-                facts.append(fact | {"base_images": len(first), "new_images": len(second)})
+                facts.append(fact | {"base_images": counts[0], "new_images": counts[1]})
                 reason = _why_not(first, second, [side.get(metric) for side in versions])
                 if reason:
                     found.append(reason)
                     continue
-                both = first.set_axis(["base"], axis=1).join(
-                    second.set_axis(["new"], axis=1), how="inner"
-                )
-                place = both.index.to_frame(index=False)
                 variance, freedom = _rerun_variance(
                     spreads[0].get(key), spreads[1].get(key), noise.rerun * margins[metric]
                 )
@@ -230,10 +230,10 @@ def compare_rows(
                 ]
                 found.append(
                     _pairs(
-                        both["base"],
-                        both["new"],
-                        (place["dataset"] + "/" + place["section"]).to_numpy(),
-                        np.array([labels[protocol][image] for image in both.index], dtype=str),
+                        first,
+                        second,
+                        sections,
+                        labels,
                         margins[metric],
                         known[0],
                         noise,
@@ -364,15 +364,24 @@ def _pairs(
     )
 
 
-def _image_labels(cube: Cube) -> dict[tuple[object, ...], str]:
-    """Return what each ion image is called in a message."""
-    labels: dict[tuple[object, ...], str] = {}
-    for row in cube.images.to_dict("records"):
-        ion = f"m/z {row['mz']:.4f}" if np.isfinite(row["mz"]) else f"channel {row['channel']}"
-        where = f"{row['dataset']}/{row['section']}"
-        key = tuple(row[name] for name in IMAGE_KEY)
-        labels[key] = f"{where}, {ion}" if row["channel"] >= 0 else where
-    return labels
+def _all_images(
+    sides: Sequence[Cube | None],
+) -> tuple[NDArray[np.str_], NDArray[np.str_], list[NDArray[np.intp]]]:
+    """Return the section and the name of every ion image of either side, and where each side's are."""
+    tables = [side.images if side else None for side in sides]
+    keys = list(IMAGE_KEY)
+    every = pd.concat([t for t in tables if t is not None]).drop_duplicates(keys).sort_values(keys)
+    index = pd.MultiIndex.from_frame(every[keys])
+    rows = [
+        np.zeros(0, np.intp) if t is None else index.get_indexer(pd.MultiIndex.from_frame(t[keys]))
+        for t in tables
+    ]
+    sections = (every["dataset"].astype(str) + "/" + every["section"].astype(str)).to_numpy(str)
+    names = []
+    for where, channel, mz in zip(sections, every["channel"], every["mz"], strict=True):
+        ion = f"m/z {mz:.4f}" if np.isfinite(mz) else f"channel {channel}"
+        names.append(f"{where}, {ion}" if channel >= 0 else str(where))
+    return sections, np.array(names, dtype=str), [row.astype(np.intp) for row in rows]
 
 
 def _verdict(
@@ -568,29 +577,31 @@ def _turn(values: ArrayLike, direction: Direction) -> NDArray[np.float64]:
     return table if direction == "higher" else -table
 
 
-def _column(cube: Cube | None, method: str, metric: str, region: str) -> pd.DataFrame:
-    """Return the defined values of one method and measure, indexed by image."""
-    empty = pd.DataFrame({"value": []}, index=pd.MultiIndex.from_arrays([[]] * 4, names=IMAGE_KEY))
-    if cube is None or method not in cube.methods or (metric, region) not in cube.measures:
-        return empty
-    values = cube.values[:, cube.methods.index(method), cube.measures.index((metric, region))]
-    frame = cube.images[list(IMAGE_KEY)].astype({"dataset": str, "section": str, "mz_set": str})
-    frame = frame.assign(value=values)[np.isfinite(values)]
-    return frame.set_index(list(IMAGE_KEY))
+def _column(
+    cube: Cube | None, method: str, metric: str, region: str, rows: NDArray[np.intp], count: int
+) -> NDArray[np.float64]:
+    """Return the values of one method and measure on the `count` images of both sides, else NaN."""
+    values = np.full(count, np.nan)
+    if cube is not None and method in cube.methods and (metric, region) in cube.measures:
+        found = cube.values[:, cube.methods.index(method), cube.measures.index((metric, region))]
+        values[rows] = np.where(np.isfinite(found), found, np.nan)
+    return values
 
 
 def _versions(rows: pd.DataFrame) -> dict[str, object]:
     return dict(rows[["metric", "metric_version"]].drop_duplicates().itertuples(index=False))
 
 
-def _why_not(first: pd.DataFrame, second: pd.DataFrame, versions: list[object]) -> str:
-    if not len(first):
+def _why_not(
+    first: NDArray[np.float64], second: NDArray[np.float64], versions: list[object]
+) -> str:
+    if not np.isfinite(first).any():
         return "not in the base"
-    if not len(second):
+    if not np.isfinite(second).any():
         return "not in the new rows"
     if versions[0] != versions[1]:
         return f"metric version {versions[0]} in the base, {versions[1]} in the new rows"
-    return "" if first.index.isin(second.index).any() else "no image in common"
+    return "" if np.isfinite(first + second).any() else "no image in common"
 
 
 def _undecided(reason: str) -> Verdict:
