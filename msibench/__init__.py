@@ -1,5 +1,11 @@
 """Benchmark super-resolution and fusion of mass spectrometry images."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from msibench.contracts.board import ProtocolSpec, SchemeSpec, TrackSpec
 from msibench.contracts.dataset import DatasetSpec
 from msibench.contracts.hookspecs import hookimpl
 from msibench.contracts.method import (
@@ -16,6 +22,11 @@ from msibench.contracts.progress import tell_progress
 from msibench.errors import MSIBenchError
 from msibench.image import Budget, GuideImage, MSImage, Pair, Problem, Skip
 
+if TYPE_CHECKING:
+    from msibench.library.leaderboards import Leaderboard, load_board, run
+    from msibench.library.sections import degrade, evaluate, read
+    from msibench.library.upscaling import upscale
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -23,6 +34,7 @@ __all__ = [
     "DatasetSpec",
     "Evaluation",
     "GuideImage",
+    "Leaderboard",
     "MSIBenchError",
     "MSImage",
     "Method",
@@ -30,14 +42,44 @@ __all__ = [
     "MetricSpec",
     "Pair",
     "Problem",
+    "ProtocolSpec",
     "Reporting",
     "Resources",
+    "SchemeSpec",
     "Scored",
     "Skip",
     "Task",
+    "TrackSpec",
     "Trainable",
     "WeightFile",
     "__version__",
+    "degrade",
+    "evaluate",
     "hookimpl",
+    "load_board",
+    "read",
+    "run",
     "tell_progress",
+    "upscale",
 ]
+
+_LIBRARY = {
+    "Leaderboard": "msibench.library.leaderboards",
+    "degrade": "msibench.library.sections",
+    "evaluate": "msibench.library.sections",
+    "load_board": "msibench.library.leaderboards",
+    "read": "msibench.library.sections",
+    "run": "msibench.library.leaderboards",
+    "upscale": "msibench.library.upscaling",
+}
+"""Functions that are imported when they are first used, so that ``import msibench`` is quick."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LIBRARY:
+        raise AttributeError(f"module 'msibench' has no attribute {name!r}")
+    return getattr(import_module(_LIBRARY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -42,6 +42,12 @@ class MissingWeightsError(MSIBenchError, FileNotFoundError):
     """A pretrained file is not on this machine; the message says how to get it."""
 
 
+class NotApplicableError(MSIBenchError):
+    """A method cannot do a problem, and says why."""
+
+    exit_code = 3
+
+
 class StoreError(MSIBenchError, OSError):
     """The results folder cannot be read or written."""
 

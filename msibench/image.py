@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +79,10 @@ class MSImage:
             for index, mz in enumerate(self.mz)
         )
 
+    def present(self) -> list[int]:
+        """Return the channels in which anything is measured: an intensity above 0 somewhere."""
+        return [channel for channel, image in enumerate(self.values) if (image > 0).any()]
+
     def select(self, channels: Sequence[int] | slice) -> MSImage:
         """Return the stack with these channels only, in this order."""
         return replace(self, values=self.values[channels], mz=self.mz[channels])
@@ -84,6 +91,17 @@ class MSImage:
         """Return the rectangle ``rows x columns`` of every ion image, mask included."""
         mask = None if self.mask is None else self.mask[rows, columns]
         return replace(self, values=self.values[:, rows, columns], mask=mask)
+
+    def plot(self, **options: Any) -> Figure:
+        """Draw the ion images with scale bars; see `msibench.library.show.plot`."""
+        from msibench.library.show import plot
+
+        return plot(self, **options)
+
+    def _repr_html_(self) -> str:
+        from msibench.library.show import image_html
+
+        return image_html(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,6 +174,11 @@ class Problem:
         """``(row, column)`` of the prediction."""
         rows, columns = self.low.shape
         return rows * self.factor, columns * self.factor
+
+    def _repr_html_(self) -> str:
+        from msibench.library.show import problem_html
+
+        return problem_html(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

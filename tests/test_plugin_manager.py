@@ -8,7 +8,7 @@ import pytest
 
 from msibench import MethodSpec, Task, hookimpl
 from msibench.errors import DuplicateNameError, PluginError, UnknownNameError
-from msibench.plugin_manager import discover, method_from_file, method_from_plugin
+from msibench.plugin_manager import discover, method_from_file, method_from_plugin, resolve_method
 
 
 def offer(monkeypatch, module_name, *names, **attributes):
@@ -178,6 +178,26 @@ def test_a_single_file_is_a_method(tmp_path):
         method_from_file(f"{source}:Other")
     with pytest.raises(PluginError, match="there is no file"):
         method_from_file(f"{tmp_path / 'gone.py'}:Mine")
+
+
+def test_a_name_stands_for_one_method_everywhere(tmp_path, monkeypatch):
+    from msibench.errors import DataError
+    from msibench.testing.pytest_plugin import find_method
+
+    catalogue = discover()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bicubic").mkdir()  # an installed name comes before a folder of that name
+    assert resolve_method("bicubic", catalogue) is catalogue.methods["bicubic"]
+    assert find_method("bicubic").name == "bicubic"
+    (tmp_path / "mine.py").write_text("class Mine:\n    pass\n")
+    assert resolve_method("mine.py:Mine", catalogue).name == "mine"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty"):
+        resolve_method("empty", catalogue)
+    with pytest.raises(UnknownNameError, match="No usable plugin named 'nobody'"):
+        resolve_method("nobody:file.pth", catalogue)
+    with pytest.raises(UnknownNameError, match="Did you mean 'bicubic'"):
+        resolve_method("bicubik", catalogue)
 
 
 def test_a_plugin_without_checkpoints_says_so(monkeypatch):

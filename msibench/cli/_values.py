@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import tomllib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,13 +119,38 @@ def _refuse_decimal_commas(text: str) -> None:
         )
 
 
-def method_settings(changes: Iterable[str]) -> dict[str, dict[str, object]]:
-    """Read ``--set method.option=value``: method → option → value, which is JSON where it is some."""
-    from msibench.cli.check import setting
+def settings(changes: Iterable[str], option: str = "--set") -> dict[str, Any]:
+    """Read ``key=value`` of every command: the value is TOML or JSON, anything else is text.
 
+    Raises
+    ------
+    click.BadParameter
+        If there is no ``=``, or no key before it.
+    """
+    found: dict[str, Any] = {}
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or not key.strip():
+            raise click.BadParameter(f"{option} takes key=value, got {change!r}")
+        found[key.strip()] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    with suppress(ValueError, RecursionError):
+        parsed = tomllib.loads(f"value = {text}")
+        if len(parsed) == 1:  # a line break would begin another key
+            return parsed["value"]
+    with suppress(ValueError, RecursionError):
+        return json.loads(text)
+    return text
+
+
+def method_settings(changes: Iterable[str]) -> dict[str, dict[str, object]]:
+    """Read ``--set method.option=value``, as `settings` does: method → option → value."""
     found: dict[str, dict[str, object]] = {}
     for change in changes:
-        key, value = setting(change)
+        ((key, value),) = settings([change]).items()
         method, dot, option = key.rpartition(".")
         if not (dot and method and option):
             raise click.BadParameter(f"--set takes method.option=value, got {change!r}")

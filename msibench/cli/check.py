@@ -7,6 +7,7 @@ import json
 import click
 
 from msibench.cli._shared import catalogue
+from msibench.cli._values import settings
 
 
 @click.command(
@@ -16,13 +17,16 @@ from msibench.cli._shared import catalogue
 @click.option("--set", "changes", multiple=True, help="Configuration, e.g. --set iterations=5.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def command(name: str, changes: tuple[str, ...], as_json: bool) -> int:
-    """Try every promise of the method NAME (or of path/to/file.py:Class) on tiny problems."""
-    from msibench.plugin_manager import method_from_file
+    """Try every promise of a method on tiny problems.
+
+    NAME is an installed method, path/to/file.py:Class, a folder of `finetune`, or plugin:checkpoint.
+    """
+    from msibench.plugin_manager import resolve_method
     from msibench.runner.plan import resolve_config
     from msibench.testing import METHOD_CHECKS, NotCheckableError, Subject
 
-    spec = method_from_file(name) if ".py:" in name else catalogue().method(name)
-    given = dict(setting(change) for change in changes)
+    spec = resolve_method(name, catalogue(with_metrics=False))
+    given = settings(changes)
     resolve_config(spec, given)
     subject = Subject(spec=spec, config=given)
     rows: list[dict[str, str]] = []
@@ -43,14 +47,3 @@ def command(name: str, changes: tuple[str, ...], as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     return 3 if any(row["state"] == "FAILED" for row in rows) else 0
-
-
-def setting(text: str) -> tuple[str, object]:
-    """Read ``key=value``, the value as JSON where it is some."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise click.BadParameter(f"--set takes key=value, got {text!r}")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value

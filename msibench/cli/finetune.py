@@ -75,6 +75,7 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
     import os
     import sys
 
+    from msibench.cli._values import settings
     from msibench.plugin_manager import discover
     from msibench.training.ddp import world_from_environment
     from msibench.training.finetune import FinetuneRequest, finetune
@@ -92,7 +93,7 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
     training = {
         "iterations": options["iterations"],
         "seed": options["seed"],
-        **_toml_options(options["choices"]),
+        **settings(options["choices"], "--train"),
     }
     request = FinetuneRequest.from_mapping(
         {
@@ -101,7 +102,7 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
             "validation": reader.names(options["validation"], options["datasets"], given=True),
             "factor": options["factor"],
             "start": "scratch" if options["from_scratch"] else "weights",
-            "config": _toml_options(options["options"]),
+            "config": settings(options["options"]),
             "protocols": _shares(options["protocols"]),
             "augment": options["augment"],
             "patch": options["patch"],
@@ -242,24 +243,6 @@ def _weights(spec: Any, given: tuple[Path, ...]) -> Mapping[str, Path]:
             f"this machine: msibench weights fetch {spec.name}, --weights PATH, or --from-scratch"
         )
     return found
-
-
-def _toml_options(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """Read ``NAME=VALUE`` with VALUE in TOML; a bare word is text."""
-    import tomllib
-
-    from msibench.errors import ConfigurationError
-
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not sign or not name:
-            raise ConfigurationError(f"expected NAME=VALUE, got {pair!r}")
-        try:
-            options[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            options[name] = value
-    return options
 
 
 def _shares(protocols: tuple[str, ...]) -> dict[str, float]:

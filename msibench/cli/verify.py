@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from msibench.cli._shared import catalogue, open_store, results_option
+from msibench.cli._shared import (
+    catalogue,
+    named_track,
+    open_store,
+    results_option,
+    results_root,
+)
 
 if TYPE_CHECKING:
     from msibench.gate.verify import Checked
@@ -34,62 +40,104 @@ def command(target: str, count: int, seed: int, as_json: bool, results: Path | N
     Digests of records, files and truths are computed again, scores are computed again from the stored
     predictions, the leaderboard is made again, and --rerun K predictions are made again.
     """
-    from msibench.errors import StoreError, UnknownNameError
-    from msibench.tracks import load_track
+    from msibench.errors import SchemaError, StoreError, UnknownNameError
+    from msibench.gate.verify import Checked
 
     track: Track | None = None
     store: Store | None = None
     place = Path(target)
     if place.name != "record.json" and not (place / "record.json").is_file():
         try:
-            track = load_track(target)
+            track = named_track(target, results)
         except UnknownNameError:
             if len(place.name) < 12 or set(place.name) - set("0123456789abcdef"):
                 raise
     elif results is None:
         results = _store_of(place)
+    checked: list[Checked] = []
     try:
         store = open_store(results, create=False)
-    except StoreError:
-        if track is None or results is not None:
+    except SchemaError:
+        raise
+    except StoreError as error:
+        if _is_damaged_store(results):
+            checked.append(Checked(name="the results folder", faults=[str(error)]))
+        elif track is None or results is not None:
             raise
-    checked = _track(track, store, count, seed) if track else _record(store, target, count)
+    if track:
+        checked += _track(track, store, count, seed)
+    elif store is not None:
+        checked += _record(store, target, count)
     if as_json:
         click.echo(json.dumps([asdict(one) for one in checked], indent=1))
     else:
         _tell(checked)
     if any(one.faults for one in checked):
         return 7
-    if count and not any(one.level == "reproduced" for one in checked):
+    drawn = [one for one in checked if one.drawn]
+    if count and not (drawn and all(one.level == "reproduced" for one in drawn)):
+        click.echo("not every cell that was drawn could be run again as it was", err=True)
+        return 6
+    cells = [one for one in checked if one.is_cell]
+    if cells and not any(one.level for one in cells):
+        click.echo("nothing recomputed: no cell's scores could be computed again here", err=True)
         return 6
     return 0 if checked else 6
 
 
+def _is_damaged_store(results: Path | None) -> bool:
+    """Whether a folder that cannot be opened holds results all the same."""
+    root = results_root(results)
+    return any((root / name).is_dir() for name in ("cells", "problems", "tracks"))
+
+
 def _track(track: Track, store: Store | None, count: int, seed: int) -> list[Checked]:
-    from msibench.gate.rerun import choose, rerun
-    from msibench.gate.verify import Checked, verify_cell
-    from msibench.gate.verify_board import verify_leaderboard
-    from msibench.leaderboard.board import board_folder
+    from msibench.errors import StoreError
+    from msibench.gate.rerun import RUN_AGAIN, cards_of_own, choose, rerun
+    from msibench.gate.verify import Checked, misplaced, verify_cell
+    from msibench.gate.verify_board import facts_of, verify_leaderboard
     from msibench.results.index import read_index
 
-    index = None if store is None else read_index(store, track.name)
+    found = catalogue()
     checked = []
+    index = None
+    try:
+        index = None if store is None else read_index(store, track.name)
+    except StoreError as error:
+        checked.append(Checked(name=f"the index of track {track.name}", faults=[str(error)]))
     if store is not None and index is not None:
-        found = catalogue()
         keys = [key for _, key in sorted(index.cells.items()) if store.has(key)]
-        checked += [verify_cell(store, key, found.metrics) for key in keys]
+        cells = [
+            verify_cell(store, key, found.metrics, wanted=track.metrics, methods=found.methods)
+            for key in keys
+        ]
+        checked += cells
+        checked += misplaced(store, index)
         absent = sorted(set(index.cells.values()) - set(keys))
-        sound = [key for key, one in zip(keys, checked, strict=True) if not one.faults]
-        predicted = [key for key in sound if "prediction.h5" in store.record(key).files]
-        checked += [rerun(store, key, found) for key in choose(predicted, count, seed=seed)]
+        sound = [key for key, one in zip(keys, cells, strict=True) if not one.faults]
+        settled = [key for key in sound if store.record(key).status in RUN_AGAIN]
+        cards = cards_of_own(track, found)
+        for key in choose(settled, count, seed=seed):
+            checked.append(rerun(store, key, found, cards=cards))
         note = "is listed in the track, and not in the store"
         checked += [Checked(name=key, notes=[note]) for key in absent]
-    folder = track.folder
-    if store is not None and (folder is None or not (folder / "rows.parquet").is_file()):
-        folder = board_folder(track, store)
-    if folder is not None and folder.is_dir():
-        checked.append(verify_leaderboard(folder, track, store, index))
+    facts = facts_of(track, found) if index is None or not index.cells else None
+    for folder in _folders(track, store):
+        checked.append(verify_leaderboard(folder, track, store, index, facts=facts))
     return checked
+
+
+def _folders(track: Track, store: Store | None) -> list[Path]:
+    """Return where boards of a track lie: published beside its file, and in the results folder."""
+    from msibench.leaderboard.board import board_folder
+
+    places = [] if track.folder is None else [track.folder]
+    if store is not None and board_folder(track, store).resolve() not in {
+        place.resolve() for place in places
+    }:
+        places.append(board_folder(track, store))
+    there = [place for place in places if (place / "rows.parquet").is_file()]
+    return there or [place for place in places if place.is_dir()]
 
 
 def _record(store: Store | None, target: str, count: int) -> list[Checked]:
@@ -99,7 +147,7 @@ def _record(store: Store | None, target: str, count: int) -> list[Checked]:
     assert store is not None
     found = catalogue()
     key = key_from(target, store)
-    checked = [verify_cell(store, key, found.metrics)]
+    checked = [verify_cell(store, key, found.metrics, methods=found.methods)]
     if count and not checked[0].faults:
         checked.append(rerun(store, key, found))
     return checked
@@ -117,5 +165,10 @@ def _tell(checked: list[Checked]) -> None:
         click.echo(f"{state:<10} {one.name}")
         for text in (*one.faults, *one.notes):
             click.echo(f"{'':<10} {text}")
+    if any(one.claims for one in checked):
+        click.echo(
+            "claimed, and not checked: device, times and memory of every cell, e.g. "
+            + next("; ".join(one.claims) for one in checked if one.claims)
+        )
     faults = sum(len(one.faults) for one in checked)
     click.echo(f"{len(checked)} checked, {faults} faults")

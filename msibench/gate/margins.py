@@ -11,6 +11,7 @@ from typing import Any
 
 from msibench.contracts.tables import check_keys, parse_table
 from msibench.errors import ConfigurationError
+from msibench.scoring import Noise
 
 MARGINS_SCHEMA = 1
 
@@ -22,11 +23,17 @@ class Margins:
     metrics: Mapping[str, float]
     """Loss that does not matter, in the metric's unit; other metrics are not judged."""
     level: float = 0.95
-    family: str = "bonferroni"
-    """``bonferroni``: `level` holds for all comparisons together that are not identical; ``none``:
-    for each, so that of 40 unchanged but noisy ones about one is called worse."""
-    draws: int = 10_000
-    seed: int = 0
+    family: str = "holm"
+    """``holm``: `level` holds for all comparisons together that are not identical; ``none``: for
+    each, so that of 40 unchanged but noisy ones about one is called worse."""
+    noise_image: float = 2.5
+    """Standard deviation of a rerun's difference on one ion image, in margins."""
+    noise_section: float = 0.5
+    """The same of what all images of a section share."""
+    noise_rerun: float = 1.0
+    """The same of what all images of a run share, where seeds do not show it."""
+    removed: tuple[str, ...] = ()
+    """Metrics that are declared to be gone: their loss is no fault."""
     speed_factor: float = 1.1
     speed_p: float = 0.002
     memory_factor: float = 1.1
@@ -38,20 +45,28 @@ class Margins:
         for name, margin in self.metrics.items():
             _number(f"[metrics] {name}", margin, 0.0, math.inf)
         _number("[statistics] level", self.level, 0.5, 0.9999)
-        if self.family not in {"bonferroni", "none"}:
+        if self.family not in {"holm", "none"}:
             raise ConfigurationError(
-                f"[statistics] family must be 'bonferroni' or 'none', got {self.family!r}"
+                f"[statistics] family must be 'holm' or 'none', got {self.family!r}"
             )
-        for name, whole, least in (("draws", self.draws, 100), ("seed", self.seed, 0)):
-            if isinstance(whole, bool) or not isinstance(whole, int) or whole < least:
-                raise ConfigurationError(
-                    f"[statistics] {name} must be a whole number of at least {least}, got {whole!r}"
-                )
+        for name in ("image", "section", "rerun"):
+            _number(f"[noise] {name}", getattr(self, f"noise_{name}"), 0.0, math.inf)
+        if not all(isinstance(name, str) for name in self.removed):
+            raise ConfigurationError(
+                f"[declared] removed must be a list of metrics, got {list(self.removed)!r}"
+            )
         _number("[speed] factor", self.speed_factor, 1.0, math.inf)
         _number("[speed] p", self.speed_p, 1e-12, 0.5)
         _number("[memory] factor", self.memory_factor, 1.0, math.inf)
         _number("[memory] least_mib", self.memory_least_mib, 0.0, math.inf)
         _number("[coverage] required", self.required_coverage, 0.0, 1.0)
+
+
+def noise_of(margins: Margins) -> Noise:
+    """Return what a rerun differs by, in margins."""
+    return Noise(
+        image=margins.noise_image, section=margins.noise_section, rerun=margins.noise_rerun
+    )
 
 
 def load_margins(path: Path | None = None) -> Margins:
@@ -83,22 +98,36 @@ def _values(text: str, where: str) -> dict[str, Any]:
     table = parse_table(text, where)
     if table.pop("schema_version", None) != MARGINS_SCHEMA:
         raise ConfigurationError(f"{where}: schema_version must be {MARGINS_SCHEMA}")
-    check_keys(table, {"metrics", "statistics", "speed", "memory", "coverage"}, where)
+    parts = {"metrics", "statistics", "noise", "speed", "memory", "coverage", "declared"}
+    check_keys(table, parts, where)
     for name, part in table.items():
         if not isinstance(part, dict):
             raise ConfigurationError(f"{where}: {name} must be a table, [{name}], got {part!r}")
     known = {field.name for field in fields(Margins)}
     values: dict[str, Any] = {}
-    for name, prefix in (("statistics", ""), ("speed", "speed_"), ("memory", "memory_")):
+    for name, prefix in (
+        ("statistics", ""),
+        ("noise", "noise_"),
+        ("speed", "speed_"),
+        ("memory", "memory_"),
+    ):
         part = table.get(name, {})
         ours = {field.removeprefix(prefix) for field in known if field.startswith(prefix)}
-        allowed = ours if prefix else {"level", "family", "draws", "seed"}
+        allowed = ours if prefix else {"level", "family"}
         check_keys(part, allowed, f"{where}, [{name}]")
         values |= {prefix + key: value for key, value in part.items()}
     coverage = table.get("coverage", {})
     check_keys(coverage, {"required"}, f"{where}, [coverage]")
     if "required" in coverage:
         values["required_coverage"] = coverage["required"]
+    declared = table.get("declared", {})
+    check_keys(declared, {"removed"}, f"{where}, [declared]")
+    if "removed" in declared:
+        if not isinstance(declared["removed"], list):
+            raise ConfigurationError(
+                f"{where}: removed must be a list of metrics, got {declared['removed']!r}"
+            )
+        values["removed"] = tuple(declared["removed"])
     if "metrics" in table:
         values["metrics"] = table["metrics"]
     return values

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
 
-from msibench.gate.margins import Margins
+from msibench.gate.margins import Margins, noise_of
 from msibench.gate.sources import Side
-from msibench.leaderboard.rows import measured
+from msibench.leaderboard.rows import cells, measured
+from msibench.results.schema import FAILURES
 from msibench.scoring import compare_rows
-from msibench.scoring.cube import IMAGE_KEY
+from msibench.scoring.cube import IMAGE_KEY, NOTHING_PRESENT
 
 PAIR = ["protocol", "method", "metric", "region"]
 IMAGE = list(IMAGE_KEY)
@@ -19,23 +20,27 @@ IMAGE = list(IMAGE_KEY)
 
 def judge(base: pd.DataFrame, new: pd.DataFrame, margins: Margins) -> pd.DataFrame:
     """Compare what both sides measured; see `msibench.scoring.compare_rows` for the columns."""
-    level = margins.level
-    if margins.family == "bonferroni":
-        level = 1 - (1 - level) / max(1, changed(base, new, margins.metrics))
     return compare_rows(
-        base, new, margins.metrics, seed=margins.seed, draws=margins.draws, level=level
+        base,
+        new,
+        margins.metrics,
+        level=margins.level,
+        correct=margins.family == "holm",
+        noise=noise_of(margins),
+        trains=training(base) | training(new),
     )
 
 
-def changed(base: pd.DataFrame, new: pd.DataFrame, metrics: Mapping[str, float]) -> int:
-    """Count the comparisons in which any image differs: identical ones can raise no false alarm."""
-    sides = [
-        side[side["metric"].isin(metrics)].groupby([*PAIR, *IMAGE])["value"].mean()
-        for side in (base, new)
-    ]
-    before, after = sides[0].align(sides[1], join="inner")
-    differ = (before != after) & before.notna() & after.notna()
-    return int(differ.groupby(level=PAIR).any().sum())
+def training(rows: pd.DataFrame) -> set[str]:
+    """Return the methods that spent time on fitting: another seed gives other numbers."""
+    return set(rows.loc[rows["fit_seconds"] > 0, "method"])
+
+
+def one_seed(base: pd.DataFrame, new: pd.DataFrame) -> list[str]:
+    """Return the methods that train and hold fewer than two seeds on either side."""
+    seeds = [side.groupby("method")["seed"].nunique() for side in (base, new)]
+    both = training(base) & training(new)
+    return sorted(name for name in both if min(int(side.get(name, 0)) for side in seeds) < 2)
 
 
 def coverage_faults(base: Side, new: Side, margins: Margins, required: float) -> list[str]:
@@ -43,11 +48,25 @@ def coverage_faults(base: Side, new: Side, margins: Margins, required: float) ->
     assert base.rows is not None
     assert new.rows is not None
     first, second = measured(base.rows), measured(new.rows)
-    faults = _other_measurements(first, second)
+    changed = set(declared(first, second))
+    faults = _other_measurements(first, second, changed)
     faults += _other_truths(base, new)
-    faults += _lost(first, second, margins)
+    faults += _failed(base.rows, new.rows)
+    faults += _vanished(first, second, margins)
+    faults += _lost(first, second, margins, changed)
+    faults += _costs_lost(base.rows, new.rows)
     faults += _below(first, second, max(required, margins.required_coverage))
     return faults
+
+
+def declared(base: pd.DataFrame, new: pd.DataFrame) -> dict[str, str]:
+    """Return the metrics whose version was raised, which declares that their numbers changed."""
+    sides = [side.groupby("metric")["metric_version"].agg(["min", "max"]) for side in (base, new)]
+    return {
+        str(metric): f"{sides[0].loc[metric, 'max']} → {sides[1].loc[metric, 'min']}"
+        for metric in sorted(sides[0].index.intersection(sides[1].index))
+        if sides[1].loc[metric, "min"] > sides[0].loc[metric, "max"]
+    }
 
 
 def not_judged(base: pd.DataFrame, new: pd.DataFrame, margins: Margins) -> list[str]:
@@ -55,11 +74,70 @@ def not_judged(base: pd.DataFrame, new: pd.DataFrame, margins: Margins) -> list[
     return sorted((set(base["metric"]) | set(new["metric"])) - set(margins.metrics) - {""})
 
 
-def _lost(first: pd.DataFrame, second: pd.DataFrame, margins: Margins) -> list[str]:
-    """Name every comparison in which the new side has fewer values, seeds counted."""
+def _failed(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
+    """Name the cells that end badly and did not in the base."""
+    place = ["method", "protocol", "dataset", "section", "mz_set", "seed", "control"]
+    bad = {str(status) for status in FAILURES}
+    before, after = (cells(side) for side in (first, second))
+    known = set(before.loc[before["status"].isin(bad), place].itertuples(index=False, name=None))
+    faults = []
+    for row in after[after["status"].isin(bad)].to_dict("records"):
+        if tuple(row[name] for name in place) in known:
+            continue
+        guide = f", {row['control']}" if row["control"] else ""
+        why = f": {row['status_reason']}" if row["status_reason"] else ""
+        faults.append(
+            f"{row['method']} ({row['protocol']}, {row['dataset']}/{row['section']}, seed "
+            f"{row['seed']}{guide}) ended with status {row['status']}{why}"
+        )
+    return faults
+
+
+def _vanished(first: pd.DataFrame, second: pd.DataFrame, margins: Margins) -> list[str]:
+    """Name metrics of the base that the new side does not hold at all."""
+    if not len(second):
+        return []
+    gone = set(first["metric"]) - set(second["metric"]) - set(margins.removed) - {""}
+    return [
+        f"{metric} was measured in the base and is gone; a metric that is meant to go is declared in "
+        f'the margins: [declared] removed = ["{metric}"]'
+        for metric in sorted(gone)
+    ]
+
+
+def _costs_lost(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
+    """Name the methods whose times or memory were recorded and are not any more."""
+    faults = []
+    for column, name in (("seconds_per_image", "time"), ("rss_mib", "memory")):
+        counts = []
+        for side in (first, second):
+            good = cells(side)
+            good = good[(good["status"] == "ok") & (good["control"] == "")]
+            there = np.isfinite(good[column]) & (good[column] > 0)
+            counts.append(there.groupby([good["protocol"], good["method"]]).sum())
+        both = counts[0].index.intersection(counts[1].index)
+        faults += [
+            f"{method} ({protocol}): the base has its {name}, the new rows have none"
+            for protocol, method in sorted(both)
+            if counts[0][(protocol, method)] and not counts[1][(protocol, method)]
+        ]
+    return faults
+
+
+def _lost(
+    first: pd.DataFrame, second: pd.DataFrame, margins: Margins, changed: Collection[str]
+) -> list[str]:
+    """Name every comparison in which the new side has fewer values, seeds counted.
+
+    Metrics that were `changed` by declaration may be undefined elsewhere than they were.
+    """
     counts = []
+    first, second = without_nothing(first, second)
+    gone = set(first["metric"]) - set(second["metric"]) if len(second) else set()
+    left_out = set(changed) | set(margins.removed) | gone
     for side in (first, second):
-        defined = side[np.isfinite(side["value"]) & side["metric"].isin(margins.metrics)]
+        judged = side["metric"].isin(margins.metrics) & ~side["metric"].isin(left_out)
+        defined = side[np.isfinite(side["value"]) & judged]
         counts.append(defined.groupby([*PAIR, *IMAGE]).size())
     before, after = counts
     missing = before - after.reindex(before.index, fill_value=0)
@@ -73,6 +151,16 @@ def _lost(first: pd.DataFrame, second: pd.DataFrame, margins: Margins) -> list[s
             f"{total} values of the base"
         )
     return faults
+
+
+def without_nothing(first: pd.DataFrame, second: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return both sides without the ion images on which, as either says, nothing is present."""
+    keys = ["protocol", *IMAGE]
+    both = pd.concat(
+        [side.loc[side["reason"] == NOTHING_PRESENT, keys] for side in (first, second)]
+    )
+    empty = pd.MultiIndex.from_frame(both.drop_duplicates())
+    return [side[~pd.MultiIndex.from_frame(side[keys]).isin(empty)] for side in (first, second)]
 
 
 def _below(first: pd.DataFrame, second: pd.DataFrame, required: float) -> list[str]:
@@ -97,12 +185,14 @@ def _below(first: pd.DataFrame, second: pd.DataFrame, required: float) -> list[s
     return faults
 
 
-def _other_measurements(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
-    """Name metrics of another version or direction, and m/z sets of one name and other m/z."""
+def _other_measurements(
+    first: pd.DataFrame, second: pd.DataFrame, changed: Collection[str]
+) -> list[str]:
+    """Name metrics of an older version or another direction, and m/z sets of one name and other m/z."""
     faults = []
     for column in ("metric_version", "direction"):
         sides = [side.groupby("metric")[column].unique() for side in (first, second)]
-        for metric in sorted(sides[0].index.intersection(sides[1].index)):
+        for metric in sorted(sides[0].index.intersection(sides[1].index).difference([*changed])):
             before, after = (sorted(map(str, side[metric])) for side in sides)
             if before != after:
                 faults.append(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from msibench.gate.untrusted_cells import (
     sound_text,
 )
 from msibench.results.files import explained, sha256_of
-from msibench.results.index import TrackIndex, identity, read_index, update_index
+from msibench.results.index import TrackIndex, read_index, update_index
+from msibench.results.removal import remove
+from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION, RECORD, Store, rows_as_parquet
 
@@ -64,15 +66,22 @@ def receive(
     DataError, SchemaError, IntegrityError
         If anything about the bundle is not as it must be; then nothing is added.
     """
-    with (
-        explained(store.root),
-        tempfile.TemporaryDirectory(prefix="import-", dir=store.root) as scratch,
-    ):
-        folder = Path(scratch)
+    with explained(store.root), _scratch(store) as folder:
         manifest = unpack(path, folder, limits)
         records = [_check(folder, key, metrics, manifest) for key in manifest.keys]
         facts = _facts(manifest, records, read_index(store, manifest.track))
         return _add(store, folder, records, manifest, facts)
+
+
+@contextmanager
+def _scratch(store: Store) -> Iterator[Path]:
+    """Make a folder to unpack into; what an import that was killed leaves there, the next run sweeps."""
+    store.sweep()
+    folder = store.new_work("import")
+    try:
+        yield folder
+    finally:
+        remove(folder)
 
 
 def _check(
@@ -90,7 +99,12 @@ def _check(
     if there and record.status is not Status.OK:
         raise IntegrityError(f"cells/{key} ended as {record.status}, and yet brings scores")
     if METRICS in there:
-        (cell / METRICS).write_bytes(rows_as_parquet(check_rows_of(cell, record, metrics)))
+        rows = check_rows_of(cell, record, metrics)
+        digest = rows_digest(rows)
+        if record.rows_digest not in {"", digest}:
+            raise IntegrityError(f"cells/{key}/{METRICS} holds other values than its record names")
+        (cell / METRICS).write_bytes(rows_as_parquet(rows))
+        record = replace(record, rows_digest=digest)
     if PREDICTION in there:
         check_prediction_of(cell, record)
     original = manifest.files[f"cells/{key}/{RECORD}"][0]
@@ -127,7 +141,7 @@ def _add(
         if held and held.key != key and (held.ours or held.device != record.device):
             received.notes.append(f"{label}: the track has a cell in this place, which stays there")
         elif held is None or held.key != key:
-            cells[_identity(record)] = key
+            cells[str(record.identity)] = key
             taken[place] = Held(key, record.device, record.problem_key, ours=False)
     update_index(store, manifest.track, cells, facts)
     return received
@@ -171,19 +185,6 @@ def _place(record: CellRecord) -> tuple[str, ...]:
         record.protocol,
         record.mz_set,
         record.control,
-    )
-
-
-def _identity(record: CellRecord) -> str:
-    return identity(
-        record.method,
-        record.dataset,
-        record.section,
-        record.protocol,
-        record.mz_set,
-        record.seed,
-        record.control,
-        record.device,
     )
 
 

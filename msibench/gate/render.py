@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tabulate import tabulate
 
-from msibench.gate.report import GateReport
+from msibench.gate.report import GateReport, name_of, sections_of, why_undecided, why_worse
 from msibench.results.keys import plain
 
 VERDICTS = {
@@ -23,15 +25,18 @@ VERDICTS = {
     6: "failed: nothing measured, or less than before",
     7: "failed: results were changed or are damaged",
 }
-REPORT_SCHEMA = 1
+REPORT_SCHEMA = 2
 LONGEST = 200
 """Lines of one table or list in Markdown; the JSON has all."""
+FIRST = 10
+"""Comparisons that got worse and are shown before anything is folded."""
 NANOSECONDS = 1e9
 
 
 def as_markdown(report: GateReport) -> str:
-    """Return a summary: verdict, reasons, what is worse, undecided and better; the rest counted."""
+    """Return a summary: verdict, what got worse (gravest first), what could not be judged; the rest folded."""
     counts = report.counts
+    worse = report.quality[report.quality["outcome"] == "worse"]
     parts = [
         f"## msibench: {VERDICTS[report.exit_code]}",
         f"`{escaped(report.base)}` → `{escaped(report.new)}`"
@@ -41,27 +46,61 @@ def as_markdown(report: GateReport) -> str:
             else ""
         ),
     ]
+    if len(worse):
+        order = np.argsort(-_severity(worse), kind="stable")
+        parts.append(_quality_table(worse.iloc[order[:FIRST]]))
+        if len(worse) > FIRST:
+            parts.append(_folded("more that is worse", worse.iloc[order[FIRST:]]))
     lines = [
         f"- {'' if finding.fatal else 'warning, '}{finding.kind}: {escaped(finding.text)}"
         for finding in report.findings
+        if finding.kind != "quality" or " is undecided: " in finding.text
     ]
     parts.append("\n".join(_cut(lines)))
-    for name in ("worse", "undecided", "better", "equivalent"):
+    parts.append(_not_judged(report))
+    for name in ("undecided", "better", "equivalent"):
         part = report.quality[report.quality["outcome"] == name]
         if len(part):
-            table = _quality_table(part)
-            folded = name == "equivalent"
-            parts.append(
-                f"<details><summary>{name} ({len(part)})</summary>\n\n{table}\n\n</details>"
-                if folded
-                else f"### {name} ({len(part)})\n\n{table}"
-            )
+            parts.append(_folded(name, part))
     if report.speed:
-        parts.append(f"### speed\n\n{_speed_table(report)}")
+        head = ", ".join(
+            f"{sum(v.outcome == name for v in report.speed)} {name}"
+            for name in ("slower", "undecided", "faster", "same")
+        )
+        parts.append(
+            f"<details><summary>speed ({head})</summary>\n\n{_speed_table(report)}\n\n</details>"
+        )
     if any(verdict.outcome != "same" for verdict in report.memory):
-        parts.append(f"### memory\n\n{_memory_table(report)}")
-    parts += [f"_{escaped(note)}_" for note in report.notes]
+        parts.append(f"<details><summary>memory</summary>\n\n{_memory_table(report)}\n\n</details>")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _severity(part: pd.DataFrame) -> NDArray[np.float64]:
+    """Return losses in margins, the worst section's or image's where that decided."""
+    place = part["place_loss"].to_numpy(np.float64)
+    loss = np.fmax(-part["difference"].to_numpy(np.float64), place)
+    margin = np.maximum(part["margin"].to_numpy(np.float64), 1e-300)
+    return np.asarray(np.nan_to_num(loss / margin), dtype=np.float64)
+
+
+def _folded(title: str, part: pd.DataFrame) -> str:
+    return (
+        f"<details><summary>{title} ({len(part)})</summary>\n\n{_quality_table(part)}\n\n</details>"
+    )
+
+
+def _not_judged(report: GateReport) -> str:
+    """Return one line on what could not be judged, and why."""
+    part = report.quality[report.quality["outcome"] == "undecided"]
+    said = []
+    if len(part):
+        why = Counter(
+            row["note"] or "interval too wide for the margin" for row in part.to_dict("records")
+        )
+        listed = "; ".join(f"{count}: {text}" for text, count in why.most_common(3))
+        said.append(f"{len(part)} undecided ({listed})")
+    said += report.notes
+    return f"_Not judged: {escaped('. '.join(said))}._" if said else ""
 
 
 def as_json(report: GateReport) -> str:
@@ -129,14 +168,15 @@ _KINDS = ("failure", "error", "skipped")
 
 
 def _quality_cases(report: GateReport) -> Iterable[tuple[str, str, str]]:
-    fatal = {finding.text for finding in report.findings if finding.kind == "quality"}
-    for row in report.quality.to_dict("records"):
-        name = f"{row['method']}: {row['metric']} ({row['region']}, {row['protocol']})"
-        said = next((text for text in fatal if text.startswith(f"{name} is ")), "")
-        if said:
-            yield name, "failure", said
+    undecided = {f.text for f in report.findings if f.kind == "quality"}
+    for found in report.quality.to_dict("records"):
+        row = {str(key): value for key, value in found.items()}
+        name = name_of(row)
+        text = f"{name} is undecided: {why_undecided(row)}"
+        if row["outcome"] == "worse":
+            yield name, "failure", f"{name} {why_worse(row)}"
         elif row["outcome"] == "undecided":
-            yield name, "skipped", row["note"] or "the interval is too wide to decide"
+            yield name, "failure" if text in undecided else "skipped", text
         else:
             yield name, "", ""
 
@@ -165,25 +205,44 @@ def _other_cases(report: GateReport) -> Iterable[tuple[str, str, str]]:
 
 
 def _quality_table(part: pd.DataFrame) -> str:
-    headers = ["method", "metric", "region", "protocol", "difference", "interval", "margin"]
-    headers += ["images", "sections", "note"]
-    lines = [
-        [
-            escaped(row["method"]),
-            row["metric"],
-            row["region"],
-            escaped(row["protocol"]),
-            _signed(row["difference"]),
-            f"[{_signed(row['low'])}, {_signed(row['high'])}]" if np.isfinite(row["low"]) else "",
-            f"{row['margin']:g}",
-            row["images"],
-            row["sections"],
-            escaped(row["note"]),
-        ]
-        for row in part.head(LONGEST).to_dict("records")
-    ]
+    headers = ["method", "metric", "base → new", "difference [95 % interval]", "margin", "over"]
+    headers.append("why")
+    lines = []
+    for found in part.head(LONGEST).to_dict("records"):
+        row = {str(key): value for key, value in found.items()}
+        region = "" if row["region"] == "image" else f" ({row['region']})"
+        interval = (
+            f" [{_signed(row['low'])}, {_signed(row['high'])}]" if np.isfinite(row["low"]) else ""
+        )
+        values = "" if not np.isfinite(row["base"]) else f"{row['base']:.4g} → {row['new']:.4g}"
+        why = why_worse(row) if row["outcome"] == "worse" else row["note"]
+        over = f"{row['images']} ion images of {sections_of(row)}" if row["images"] else ""
+        lines.append(
+            [
+                escaped(row["method"]),
+                f"{row['metric']}{region}, {escaped(row['protocol'])}",
+                values,
+                _signed(row["difference"]) + interval,
+                f"{row['margin']:g}",
+                over,
+                _reason(row, why),
+            ]
+        )
     left = f"\n\n{len(part) - LONGEST} more in the JSON." if len(part) > LONGEST else ""
     return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True) + left
+
+
+def _reason(row: Mapping[str, Any], why: str) -> str:
+    """Say in a few words what a table does not show yet."""
+    if row["outcome"] != "worse":
+        return escaped(why)
+    if row["reason"] == "mean":
+        return f"mean, p = {row['p_holm']:.2g} (Holm)"
+    if row["reason"] == "large":
+        return "mean loss beyond stated noise"
+    return escaped(
+        f"{row['place']} loses {row['place_loss']:.3g}; allowed {row['place_allowed']:.3g}"
+    )
 
 
 def _speed_table(report: GateReport) -> str:

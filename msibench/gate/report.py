@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from msibench.errors import ConfigurationError
 from msibench.gate.margins import Margins
-from msibench.gate.quality import coverage_faults, judge, not_judged
+from msibench.gate.quality import coverage_faults, declared, judge, not_judged, one_seed
 from msibench.gate.rows_cost import peaks_of, times_of
 from msibench.gate.samples import Samples
 from msibench.gate.sources import Side
@@ -23,6 +23,8 @@ from msibench.gate.speed import (
     compare_samples,
 )
 from msibench.leaderboard.rows import measured
+from msibench.metrics.specs import builtin_metrics
+from msibench.scoring.noninferiority import COMPARED
 
 OK, QUALITY, COST, NOTHING, INTEGRITY = 0, 4, 5, 6, 7
 Kind = Literal["integrity", "quality", "coverage", "speed", "memory"]
@@ -130,13 +132,23 @@ def compare(
         Finding(kind="coverage", text=fault)
         for fault in coverage_faults(base, new, margins, required_coverage)
     ]
-    if not np.isfinite(quality["low"].to_numpy(float)).any():
+    if not (np.isfinite(quality["low"].to_numpy(float)) | quality["outcome"].eq("worse")).any():
         findings.append(Finding(kind="coverage", text=_nothing(first, second, quality)))
     speed = times_of(base.rows, new.rows, margins)
     memory = compare_peaks(peaks_of(base.rows), peaks_of(new.rows), margins)
     findings += _cost_findings(speed, memory, warn_speed=warn_speed)
-    unjudged = not_judged(first, second, margins)
-    notes = [f"without a margin, so not judged: {', '.join(unjudged)}"] if unjudged else []
+    levels = {spec.name for spec in builtin_metrics() if spec.question == "ceiling"}
+    unjudged = [name for name in not_judged(first, second, margins) if name not in levels]
+    notes = [f"without a margin: {', '.join(unjudged)}"] if unjudged else []
+    raised = declared(first, second)
+    if raised:
+        listed = ", ".join(f"{metric} (version {change})" for metric, change in raised.items())
+        notes.append(f"changed by declaration: {listed}")
+    if quality["outcome"].eq("undecided").any() and (alone := one_seed(first, second)):
+        notes.append(
+            f"one seed of methods that train ({', '.join(alone)}): a shift of the whole run by "
+            f"{margins.noise_rerun:g} margins is allowed for; a track with seeds = [0, 1, 2] measures it"
+        )
     return GateReport(
         base=base.name,
         new=new.name,
@@ -180,26 +192,56 @@ def compare_sessions(
 
 def judge_nothing() -> pd.DataFrame:
     """Return a table of comparisons without any."""
-    columns = ["protocol", "method", "metric", "region", "margin", "outcome", "noninferior"]
-    columns += ["difference", "low", "high", "images", "base_images", "new_images", "sections"]
-    return pd.DataFrame(columns=[*columns, "scope", "note"])
+    return pd.DataFrame(columns=list(COMPARED))
+
+
+def name_of(row: Mapping[str, Any]) -> str:
+    """Return what a comparison is called in messages."""
+    return f"{row['method']}: {row['metric']} ({row['region']}, {row['protocol']})"
+
+
+def why_worse(row: Mapping[str, Any]) -> str:
+    """Say what makes a comparison worse."""
+    where = f"over {row['images']} ion images of {sections_of(row)}"
+    loss = f"{-row['difference']:.3g}"
+    if row["reason"] in {"section", "image"}:
+        return (
+            f"loses {row['place_loss']:.3g} on {row['place']}; {row['place_allowed']:.3g} are within "
+            f"noise for the worst of {row['images']} images (mean loss {loss})"
+        )
+    if np.isfinite(row["low"]):
+        loss += f" [{-row['high']:.3g}, {-row['low']:.3g}]"
+    if row["reason"] == "large":
+        return (
+            f"is worse by {loss} {where}: more than stated noise explains, margin {row['margin']:g}"
+        )
+    return f"is worse by {loss} {where}, margin {row['margin']:g}"
+
+
+def sections_of(row: Mapping[str, Any]) -> str:
+    """Return the number of sections in words."""
+    return "1 section" if row["sections"] == 1 else f"{row['sections']} sections"
+
+
+def why_undecided(row: Mapping[str, Any]) -> str:
+    """Say why a comparison is not decided."""
+    if row["note"]:
+        return str(row["note"])
+    if not np.isfinite(row["low"]):
+        return "too few values for an interval"
+    return f"the interval [{row['low']:+.3g}, {row['high']:+.3g}] is too wide"
 
 
 def _quality_findings(quality: pd.DataFrame, *, fail_undecided: bool) -> list[Finding]:
     findings = []
     for row in quality.to_dict("records"):
-        name = f"{row['method']}: {row['metric']} ({row['region']}, {row['protocol']})"
+        facts = {str(key): value for key, value in row.items()}
+        name = name_of(facts)
         if row["outcome"] == "worse":
-            findings.append(
-                Finding(
-                    kind="quality",
-                    text=f"{name} is worse by {-row['difference']:.4g} "
-                    f"[{-row['high']:.4g}, {-row['low']:.4g}], margin {row['margin']:g}",
-                )
-            )
+            findings.append(Finding(kind="quality", text=f"{name} {why_worse(facts)}"))
         elif fail_undecided and row["outcome"] == "undecided" and not row["noninferior"]:
-            why = row["note"] or f"the interval [{row['low']:.4g}, {row['high']:.4g}] is too wide"
-            findings.append(Finding(kind="quality", text=f"{name} is undecided: {why}"))
+            text = f"{name} is undecided: {why_undecided(facts)}"
+            findings.append(Finding(kind="quality", text=text))
     return findings
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from msibench.datasets import Card
-from msibench.errors import IntegrityError, MSIBenchError
+from msibench.errors import IntegrityError, MSIBenchError, StoreError
 from msibench.gate.verify import Checked
 from msibench.plugin_manager import Catalogue
 from msibench.results.arrays import read_arrays
@@ -19,6 +21,7 @@ from msibench.results.schema import CellRecord, Status
 from msibench.results.store import PREDICTION, Store
 from msibench.results.verification import REPRODUCED, keep_verification
 from msibench.runner.options import RunOptions
+from msibench.runner.own_section import own_card
 from msibench.runner.plan import Cell, Filters, make_plan
 from msibench.runner.supervisor import Supervisor
 from msibench.scoring.seeds import seed_from
@@ -26,6 +29,10 @@ from msibench.tracks import Entry, ProblemSet, Track
 
 TOLERANCE = 1e-4
 """Of the largest intensity: what another processor may change in the last bits of float32."""
+
+
+RUN_AGAIN = frozenset({Status.OK, Status.FAILED, Status.INVALID_OUTPUT})
+"""Statuses that a cell comes to again, whatever the machine."""
 
 
 def choose(keys: Sequence[str], count: int, *, seed: int = 0) -> list[str]:
@@ -53,8 +60,10 @@ def rerun(
     """
     record = store.record(key)
     name = f"{record.method} · {record.dataset}/{record.section} ({key[:12]}…), run again"
-    checked = Checked(name=name)
-    if record.status is not Status.OK or PREDICTION not in record.files:
+    checked = Checked(name=name, drawn=True)
+    if record.status not in RUN_AGAIN or (
+        record.status is Status.OK and PREDICTION not in record.files
+    ):
         checked.notes.append("it has no prediction to compare with")
         return checked
     try:
@@ -83,8 +92,32 @@ def rerun(
         Supervisor(aside, catalogue, options).run(plan)
         _compare(store, aside, record, checked)
     if checked.level and not checked.faults:
-        keep_verification(store, key, checked.level)
+        try:
+            keep_verification(store, key, checked.level)
+        except StoreError as error:
+            checked.notes.append(f"what was shown cannot be kept: {error}")
     return checked
+
+
+def cards_of_own(track: Track, catalogue: Catalogue) -> dict[str, Card]:
+    """Return the cards of a user's own sections that a track names, as far as their files are here."""
+    if track.own is None:
+        return {}
+    here = {
+        role: tuple(str(_beside(track, name)) for name in getattr(track.own, role))
+        for role in ("data", "guide", "transform")
+    }
+    own = replace(track.own, data=here["data"], guide=here["guide"], transform=here["transform"])
+    with suppress(MSIBenchError, OSError):
+        card = own_card(own, catalogue)
+        return {card.name: card}
+    return {}
+
+
+def _beside(track: Track, name: str) -> Path:
+    """Return where a file of a track lies: as it is named, else beside the track's file."""
+    path = Path(name)
+    return path if path.exists() or track.folder is None else track.folder / path
 
 
 def plan_again(
@@ -131,6 +164,13 @@ def _filters(record: CellRecord) -> Filters:
 
 def _compare(store: Store, aside: Store, record: CellRecord, checked: Checked) -> None:
     again = aside.record(record.key)
+    if record.status is not Status.OK:
+        if again.status is record.status:
+            checked.level = REPRODUCED
+            checked.notes.append(f"it ended as {again.status} again: {again.reason}"[:300])
+        else:
+            checked.faults.append(f"it ended as {record.status}, and ends as {again.status} now")
+        return
     if again.status is not Status.OK:
         checked.faults.append(f"it was ok, and ended as {again.status} now: {again.reason}")
         return

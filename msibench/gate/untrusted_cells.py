@@ -16,11 +16,11 @@ from msibench.contracts.metric import MetricSpec
 from msibench.contracts.plain_text import HARMFUL
 from msibench.degradation import protocol
 from msibench.errors import DataError, IntegrityError, MSIBenchError
+from msibench.gate.labels import contradictions
 from msibench.results.arrays import read_arrays
-from msibench.results.keys import digest_of, plain
+from msibench.results.keys import plain
 from msibench.results.schema import CellRecord, record_from_json
 from msibench.results.store import METRICS, PREDICTION, RECORD, ROW_COLUMNS
-from msibench.runner.plan import KEY_SCHEMA, key_of
 
 MOST_CHANNELS = 100_000
 LARGEST_ROWS = 256 << 20
@@ -190,6 +190,7 @@ def _check_types(record: CellRecord, where: str) -> None:
         and all(_digest(value) for value in record.files.values()),
         "scores": isinstance(record.scores, dict)
         and all(sound_text(name, 300) and _digest(v) for name, v in record.scores.items()),
+        "digest of its rows": isinstance(record.rows_digest, str) and len(record.rows_digest) < 100,
         "truth digest": record.truth_digest == "" or _digest(record.truth_digest),
         "documents": all(isinstance(part, dict) and _sound_document(part) for part in maps),
         "size": len(record.mz) <= MOST_CHANNELS and len(record.notes) <= 1000,
@@ -204,21 +205,14 @@ def _check_types(record: CellRecord, where: str) -> None:
 
 def _check_key(record: CellRecord, key: str, where: str) -> None:
     """Check that the key follows from the description, and that this is the record's own."""
-    document = record.key_document
-    try:
-        problem, method = document["problem"], document["method"]
-        follows = record.key == key == key_of(document) and document["schema"] == KEY_SCHEMA
-        agrees = (
-            (method["label"], method["precision"]) == (record.method, record.precision)
-            and (problem["dataset"], problem["section"]) == (record.dataset, record.section)
-            and (problem["mz_set"], problem["control"]) == (record.mz_set, record.control)
-            and (document["seed"], document["device"]) == (record.seed, record.device)
-            and digest_of(problem) == record.problem_key
+    found = contradictions(record, protocols=False)
+    if record.key != key:
+        found.insert(0, "it is another cell's")
+    if found:
+        said = "; ".join(found)[:500]
+        raise IntegrityError(
+            f"{where}: its key does not follow from what it describes: {said}; refused"
         )
-    except (KeyError, TypeError, RecursionError) as error:
-        raise IntegrityError(f"{where}: its key document is incomplete ({error!r})") from error
-    if not follows or not agrees:
-        raise IntegrityError(f"{where}: its key does not follow from what it describes; refused")
 
 
 def _check_protocol(record: CellRecord, where: str) -> None:

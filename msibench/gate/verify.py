@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from msibench.contracts.method import MethodSpec
 from msibench.contracts.metric import MetricSpec
-from msibench.errors import IntegrityError, MSIBenchError, SchemaError
+from msibench.errors import IntegrityError, MSIBenchError, SchemaError, StoreError
+from msibench.gate.labels import (
+    contradictions,
+    differs_from_problem,
+    lacking_metrics,
+    place_of,
+)
 from msibench.results.arrays import read_arrays
 from msibench.results.files import sha256_of
-from msibench.results.keys import digest_of
+from msibench.results.index import TrackIndex
 from msibench.results.problems import SECTION, Staged
+from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import REMEDY, CellRecord, Status
-from msibench.results.store import METRICS, PREDICTION, Store
+from msibench.results.store import METRICS, PREDICTION, RECORD, Store
 from msibench.results.verification import (
     VERIFIED,
     drop_verification,
     keep_verification,
 )
-from msibench.runner.plan import key_of
 from msibench.runner.problems.staged_files import REMEDY as STAGE_REMEDY
 from msibench.runner.problems.staged_files import staged_fault
 from msibench.runner.scores.record import load_staged_once
@@ -45,56 +53,102 @@ class Checked:
     """What could not be checked, and why."""
     level: str = ""
     """``verified`` or ``reproduced`` where it was shown."""
+    is_cell: bool = False
+    """One cell of a store, whose scores can be computed again where its files are here."""
+    drawn: bool = False
+    """One cell that was to be run again."""
+    claims: list[str] = field(default_factory=list)
+    """What the record says and nothing here can show: times, memory, device, and who ran it where."""
 
 
-def verify_cell(store: Store, key: str, metrics: Mapping[str, MetricSpec]) -> Checked:
-    """Check one stored cell: record, key, files, truth, and every score computed again.
+def verify_cell(
+    store: Store,
+    key: str,
+    metrics: Mapping[str, MetricSpec],
+    *,
+    wanted: Iterable[str] = (),
+    methods: Mapping[str, MethodSpec] | None = None,
+) -> Checked:
+    """Check one stored cell: record, key, labels, files, truth, and every score computed again.
 
     Parameters
     ----------
     metrics
         Installed metrics by name.
+    wanted
+        Metrics that it must have: those of its track.
+    methods
+        Installed methods by name; what a record says of one of them is held against it.
 
     Returns
     -------
     Its faults; ``verified`` where there are none and the scores could be computed again. The level
     is kept in the store, see `msibench.results.verification`.
     """
-    checked = Checked(name=key)
+    checked = Checked(name=key, is_cell=True)
     try:
         record = store.record(key)
     except (IntegrityError, SchemaError) as error:
         checked.faults.append(str(error))
-        drop_verification(store, key)
+        with suppress(StoreError):
+            drop_verification(store, key)
         return checked
     checked.name = f"{record.method} · {record.dataset}/{record.section} ({key[:12]}…)"
-    checked.faults += _document_faults(record, store)
+    where = store.cell_folder(key) / RECORD
+    checked.faults += [f"{where}: {text}" for text in contradictions(record)]
+    checked.faults += [f"{where}: {text}" for text in _borrowed_name(record, methods or {})]
     checked.faults += _file_faults(record, store)
+    checked.claims += _claims(record)
     if not checked.faults and record.status is Status.OK:
-        _score_again(record, store, metrics, checked)
+        _score_again(record, store, metrics, checked, wanted)
     elif record.status is not Status.OK:
         checked.notes.append(f"ended as {record.status}: no score to check")
-    if checked.faults:
-        drop_verification(store, key)
-    elif checked.level:
-        keep_verification(store, key, checked.level)
+    try:
+        if checked.faults:
+            drop_verification(store, key)
+        elif checked.level:
+            keep_verification(store, key, checked.level)
+    except StoreError as error:
+        checked.notes.append(f"what was shown cannot be kept: {error}")
     return checked
 
 
-def _document_faults(record: CellRecord, store: Store) -> list[str]:
-    """Compute the keys again that the record's own documents stand for."""
-    where = store.cell_folder(record.key) / "record.json"
-    try:
-        key = key_of(record.key_document)
-        problem = digest_of(record.key_document["problem"])
-    except (KeyError, TypeError) as error:
-        return [f"{where}: its key document is incomplete ({error})"]
-    faults = []
-    if key != record.key:
-        faults.append(f"{where}: its key document belongs to key {key[:12]}…")
-    if record.problem_key != problem:
-        faults.append(f"{where}: its problem key does not follow from its key document")
-    return faults
+def misplaced(store: Store, index: TrackIndex) -> list[Checked]:
+    """Name the cells that a track lists under what they are not."""
+    found = []
+    for place, key in sorted(index.cells.items()):
+        with suppress(IntegrityError, SchemaError, FileNotFoundError):
+            record = store.record(key)
+            if place_of(record) != place:
+                text = f"the track lists cell {key[:12]}… as {place}; it is {place_of(record)}"
+                found.append(Checked(name=key, faults=[text]))
+    return found
+
+
+def _borrowed_name(record: CellRecord, methods: Mapping[str, MethodSpec]) -> list[str]:
+    """Name what a record says of its method otherwise than the installed one says of itself."""
+    document = record.key_document.get("method")
+    if not isinstance(document, dict):
+        return []  # said already
+    name = document.get("name")
+    found = []
+    if record.method != name and record.method in methods:
+        found.append(f"it is called {record.method!r} and is {name!r}; both are installed methods")
+    spec = methods.get(str(name))
+    if spec is not None:
+        for fact, value in (("task", spec.task.value), ("control", spec.control)):
+            if record.method_facts.get(fact, value) != value:
+                found.append(f"{fact} of {name} is {record.method_facts[fact]!r}, not {value!r}")
+    return found
+
+
+def _claims(record: CellRecord) -> list[str]:
+    """Return what of a record is its maker's word."""
+    times = ", ".join(f"{name} {value:.3g} s" for name, value in sorted(record.timings.items()))
+    peaks = ", ".join(f"{name} {value:.0f} MiB" for name, value in sorted(record.peaks.items()))
+    host = str(record.provenance.get("processor", "") or record.provenance.get("host", ""))
+    said = [f"device {record.device}", times, peaks, host]
+    return [text for text in said if text]
 
 
 def _file_faults(record: CellRecord, store: Store) -> list[str]:
@@ -120,7 +174,11 @@ def _file_faults(record: CellRecord, store: Store) -> list[str]:
 
 
 def _score_again(
-    record: CellRecord, store: Store, metrics: Mapping[str, MetricSpec], checked: Checked
+    record: CellRecord,
+    store: Store,
+    metrics: Mapping[str, MetricSpec],
+    checked: Checked,
+    wanted: Iterable[str],
 ) -> None:
     folder = store.cell_folder(record.key)
     problem = store.problem_folder(record.problem_key)
@@ -140,6 +198,15 @@ def _score_again(
     except IntegrityError as error:
         checked.faults.append(str(error))
         return
+    faults = differs_from_problem(record, staged)
+    checked.faults += [f"{folder / RECORD}: {text}" for text in faults]
+    track = {name: metrics[name] for name in wanted if name in metrics}
+    faults = lacking_metrics(record, stored, staged, track)
+    checked.faults += [f"{folder / METRICS}: {text}" for text in faults]
+    if record.rows_digest and rows_digest(stored) != record.rows_digest:
+        checked.faults.append(
+            f"{folder / METRICS} holds other values than its record names (digest of the rows differs)"
+        )
     names = sorted(set(stored["metric"]))
     known = [metrics[name] for name in names if name in metrics]
     missing = [name for name in names if name not in metrics]
@@ -149,7 +216,7 @@ def _score_again(
     again = [spec for spec in known if spec.name not in mended]
     rows = score(arrays["prediction"], staged, again, seed=record.seed)
     mine = stored[stored["metric"].isin([spec.name for spec in again])]
-    found = differences(mine, rows)
+    found = [*differences(mine, rows), *_other_labels(mine, rows)]
     checked.faults += [f"{folder / METRICS}: {text}" for text in found]
     if again and not found and not missing and not mended:
         checked.level = VERIFIED
@@ -199,6 +266,25 @@ def differences(stored: pd.DataFrame, again: pd.DataFrame) -> list[str]:
         strict=True,
     ):
         found.append(f"{metric} ({region}) of channel {channel} is {old!r}, computed again {new!r}")
+    return found
+
+
+def _other_labels(stored: pd.DataFrame, again: pd.DataFrame) -> list[str]:
+    """Name the columns beside the values in which rows differ from rows computed again."""
+    keys = ["metric", "region", "channel"]
+    sides = [side.set_index(keys).sort_index() for side in (stored, again)]
+    if not (sides[0].index.is_unique and sides[0].index.equals(sides[1].index)):
+        return []  # said already
+    found = []
+    for column in ("mz", "metric_version", "direction"):
+        before, after = (side[column] for side in sides)
+        same = (before == after) | (before.isna() & after.isna())
+        if not same.all():
+            place = sides[0].index[~same.to_numpy()][0]
+            found.append(
+                f"{column} of {place[0]} ({place[1]}), channel {place[2]} is {before[place]!r}; its "
+                f"problem and metric give {after[place]!r}"
+            )
     return found
 
 

@@ -1,39 +1,59 @@
-"""Compare the files of a leaderboard with what the store, or their own rows, give."""
+"""Compare the files of a leaderboard with what the store, or their own rows, give.
+
+Tables and pages are text, and compared byte by byte. Rows are compared as values: two versions of
+pyarrow write one table as different bytes, and neither is wrong.
+"""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from msibench.errors import IntegrityError
+from msibench.errors import IntegrityError, MSIBenchError
 from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify import Checked
-from msibench.leaderboard.board import Board
+from msibench.leaderboard.board import Board, is_published, with_added_metrics
+from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import leaderboard_files, table_csv
 from msibench.leaderboard.rows import COLUMNS, Collected, collect
 from msibench.leaderboard.table import leaderboard_table
+from msibench.plugin_manager import Catalogue
 from msibench.results.index import TrackIndex
 from msibench.results.store import Store, rows_as_parquet
 from msibench.results.verification import LEVELS
+from msibench.runner.plan import make_plan
+from msibench.runner.track_facts import track_facts
 from msibench.tracks import Track
 
-CSV = "leaderboard.csv"
+CSV, README, PAGE = "leaderboard.csv", "README.md", "index.html"
 
 
 def verify_leaderboard(
-    folder: Path, track: Track, store: Store | None = None, index: TrackIndex | None = None
+    folder: Path,
+    track: Track,
+    store: Store | None = None,
+    index: TrackIndex | None = None,
+    *,
+    facts: Mapping[str, Any] | None = None,
 ) -> Checked:
-    """Make every file of a leaderboard again and compare the bytes.
+    """Make every file of a leaderboard again and compare it.
 
     Parameters
     ----------
     folder
-        Holds ``rows.parquet``, ``leaderboard.csv`` and ``README.md``.
+        Holds ``rows.parquet``, ``leaderboard.csv`` and ``README.md``, and may hold ``index.html``.
     store, index
         Where the cells are; without them the table is made from the rows beside it, and the rows
         themselves stand unchecked.
+    facts
+        What a board of the track says besides numbers (`msibench.runner.track_facts.track_facts`), where
+        its store is not here; None: its README.md cannot be made again.
     """
     checked = Checked(name=str(folder))
     raw = (folder / ROWS).read_bytes() if (folder / ROWS).is_file() else None
@@ -46,20 +66,78 @@ def verify_leaderboard(
         checked.faults.append(str(error))
         return checked
     if store is None or index is None or not index.cells:
-        checked.notes.append("its cells are not here: rows stand as they are, the table is checked")
-        if rows_as_parquet(rows) != raw:
-            checked.notes.append(f"{folder / ROWS} was written by another version of pyarrow")
-        table = leaderboard_table(rows, track)
-        _same_bytes(folder / CSV, table_csv(table).encode(), checked)
+        checked.notes.append(
+            "its cells are not here: rows stand as they are, the tables are checked"
+        )
+        _same_rows(folder / ROWS, raw, rows, checked)
+        if facts is None:
+            checked.notes.append(
+                f"{folder / README} cannot be made again here: its cards are missing"
+            )
+            _same_bytes(folder / CSV, table_csv(leaderboard_table(rows, track)).encode(), checked)
+            if not (folder / README).is_file():
+                checked.faults.append(f"{folder / README} is missing")
+            return checked
+        board = Board(Collected(rows, {}), track, TrackIndex({}, facts))
+        for name, content in leaderboard_files(board).items():
+            if name != ROWS:
+                _same_bytes(folder / name, content, checked)
+        if (folder / PAGE).is_file():
+            checked.notes.append(f"{folder / PAGE} is not checked: it shows images of the cells")
         return checked
     made = collect(store, index)
-    own = Collected(_with_origin_of(made.rows, rows), made.damaged)
+    own = replace(made, rows=_with_origin_of(made.rows, rows))
     found = row_differences(rows, own.rows)
     checked.faults += [f"{folder / ROWS}: {text}" for text in found]
-    for name, content in leaderboard_files(Board(own, track, index)).items():
-        if name != ROWS or not found:
+    if not found:
+        _same_rows(folder / ROWS, raw, own.rows, checked)
+    shown = with_added_metrics(track, index)
+    board = Board(own, shown, index, published=is_published(folder, store))
+    for name, content in leaderboard_files(board).items():
+        if name != ROWS:
             _same_bytes(folder / name, content, checked)
+    if (folder / PAGE).is_file():
+        _same_page(folder / PAGE, board, store, checked)
     return checked
+
+
+def _same_rows(path: Path, raw: bytes, rows: pd.DataFrame, checked: Checked) -> None:
+    """Say of a file whose values are right and whose bytes are not whether another library wrote it."""
+    if rows_as_parquet(rows) == raw:
+        return
+    writer = writer_of(raw)
+    if writer == writer_of(rows_as_parquet(rows)):
+        checked.faults.append(f"{path} was changed after it was written: its values are the same")
+    else:
+        checked.notes.append(
+            f"{path} was written by {writer}: compared as values, which are the same"
+        )
+
+
+def writer_of(raw: bytes) -> str:
+    """Return what a Parquet file says of the library that wrote it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return str(pq.ParquetFile(pa.BufferReader(raw)).metadata.created_by)
+    except (pa.ArrowException, OSError, ValueError):
+        return "an unknown library"
+
+
+def _same_page(path: Path, board: Board, store: Store, checked: Checked) -> None:
+    """Make the page again, with its images in it or beside it, and compare."""
+    found = path.read_bytes()
+    with tempfile.TemporaryDirectory(prefix="msibench-page-") as scratch:
+        for split in (False, True):
+            made = write_page(store, board.track, Path(scratch), split=split, board=board)
+            content = made.read_bytes()
+            if content == found:
+                return
+            made.unlink()
+            if b'"split":true' not in found.replace(b'"split": true', b'"split":true'):
+                break
+    _same_bytes(path, content, checked)
 
 
 def row_differences(stored: pd.DataFrame, made: pd.DataFrame) -> list[str]:
@@ -118,3 +196,11 @@ def _same_bytes(path: Path, content: bytes, checked: Checked) -> None:
     line = found[:place].count(b"\n") + 1
     where = f"byte {place}" if path.suffix == ".parquet" else f"line {line} (byte {place})"
     checked.faults.append(f"{path} differs from what its cells give, first at {where}")
+
+
+def facts_of(track: Track, catalogue: Catalogue) -> Mapping[str, Any] | None:
+    """Return what a board of a track says besides numbers; None where its cards are not here."""
+    try:
+        return track_facts(make_plan(track, catalogue), catalogue)
+    except MSIBenchError:
+        return None

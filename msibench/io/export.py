@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from msibench.errors import ConfigurationError, MSIBenchError, StoreError
 from msibench.image import MSImage
+from msibench.io.partial import beside
 
 FORMATS = {
     ".ome.tif": "ome-tiff",
@@ -78,12 +80,17 @@ def write_image(
     Raises
     ------
     ConfigurationError
-        The format cannot hold these images.
+        The format cannot hold these images, or the pixel size is no length.
     StoreError
         A file cannot be written.
     """
     target = Path(path)
     kind = format_of(target)
+    if not math.isnan(image.pixel_size_um) and not 0 < image.pixel_size_um < math.inf:
+        raise ConfigurationError(
+            f"a pixel size of {image.pixel_size_um} µm cannot be written; expected a positive length, or "
+            "NaN where it is not known"
+        )
     facts: dict[str, object] = dict(provenance or {})
     if predicted:
         facts.setdefault("predicted_by", predicted)
@@ -140,8 +147,6 @@ def _write_npz(target: Path, image: MSImage, facts: dict[str, object]) -> Path:
     }
     if image.mask is not None:
         arrays["mask"] = image.mask
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
+    with beside(target) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    partial.replace(target)
     return target

@@ -125,7 +125,7 @@ def _draw(
     bar = figure.colorbar(drawn, ax=axes, extend="max" if clip < 1 and limit > 0 else "neither")
     bar.set_label(f"intensity ({image.unit})", fontsize=9)
     if math.isfinite(image.pixel_size_um):
-        _add_scale_bar(axes, image.pixel_size_um, rows, columns)
+        add_scale_bar(axes, image.pixel_size_um, rows, columns)
         scale = f"{image.pixel_size_um:g} µm a pixel"
     else:
         scale = "pixel size unknown: no scale bar"
@@ -137,7 +137,8 @@ def _draw(
     figure.savefig(out, format="png", metadata=text)
 
 
-def _add_scale_bar(axes: object, pixel_size_um: float, rows: int, columns: int) -> None:
+def add_scale_bar(axes: object, pixel_size_um: float, rows: int, columns: int) -> None:
+    """Draw a bar of a round length in µm at the lower left of an image of `rows` x `columns` pixels."""
     from matplotlib.axes import Axes
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke

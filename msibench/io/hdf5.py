@@ -17,8 +17,10 @@ A ``prediction.h5`` of the results store (``/prediction`` and ``/mz``) is read a
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,9 +28,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msibench.errors import DataError, MissingDataError, MSIBenchError, SchemaError, StoreError
+from msibench.errors import DataError, MissingDataError, MSIBenchError, SchemaError
 from msibench.image import MSImage
+from msibench.io.float32_range import refuse_infinite
 from msibench.io.hdf5_guard import has, why_unsafe
+from msibench.io.hdf5_writing import new_hdf5
+from msibench.io.partial import beside
+from msibench.io.pixel_size import stated_pixel_size
+from msibench.io.stack_facts import ALSO_CALLED, FACTS, other_names
 from msibench.io.stored_stack import StoredStack, is_large
 
 if TYPE_CHECKING:
@@ -54,42 +61,37 @@ def write_hdf5(
     StoreError
         The file cannot be written.
     """
-    import h5py
-
     target = Path(path)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        with h5py.File(partial, "w", libver=("v110", "v110")) as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["schema_version"] = SCHEMA_VERSION
-            file.attrs["pixel_size_um"] = float(image.pixel_size_um)
-            file.attrs["ppm"] = float("nan") if image.ppm is None else float(image.ppm)
-            file.attrs["unit"] = image.unit
-            text = json.dumps(dict(provenance or {}), sort_keys=True, default=str)
-            file.attrs["provenance"] = text
-            filled = image.values.size > 0
-            images = file.create_dataset(
-                "images",
-                shape=image.values.shape,
-                dtype=np.float32,
-                chunks=(1, *image.shape) if filled else None,
-                compression="gzip" if filled else None,
-                compression_opts=1 if filled else None,
-                shuffle=filled,
-            )
-            for channel in range(image.channels if filled else 0):
-                images[channel] = image.values[channel]
-            file.create_dataset("mz", data=image.mz)
-            if image.mask is not None:
-                file.create_dataset("mask", data=image.mask.astype(np.uint8))
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StoreError(f"{target} cannot be written: {error}") from error
+    with beside(target) as partial, new_hdf5(partial, libver=("v110", "v110")) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["schema_version"] = SCHEMA_VERSION
+        file.attrs["pixel_size_um"] = float(image.pixel_size_um)
+        file.attrs["ppm"] = float("nan") if image.ppm is None else float(image.ppm)
+        file.attrs["unit"] = image.unit
+        text = json.dumps(dict(provenance or {}), sort_keys=True, default=str)
+        file.attrs["provenance"] = text
+        filled = image.values.size > 0
+        images = file.create_dataset(
+            "images",
+            shape=image.values.shape,
+            dtype=np.float32,
+            chunks=(1, *image.shape) if filled else None,
+            compression="gzip" if filled else None,
+            compression_opts=1 if filled else None,
+            shuffle=filled,
+        )
+        for channel in range(image.channels if filled else 0):
+            images[channel] = image.values[channel]
+            file.flush()  # a full disk is to be heard of here
+        file.create_dataset("mz", data=image.mz)
+        if image.mask is not None:
+            file.create_dataset("mask", data=image.mask.astype(np.uint8))
     return target
 
 
-def read_hdf5(path: str | os.PathLike[str], *, lazily: bool = False) -> MSImage:
+def read_hdf5(
+    path: str | os.PathLike[str], *, lazily: bool = False, pixel_size_um: float | None = None
+) -> MSImage:
     """Read a prepared section.
 
     Parameters
@@ -98,6 +100,8 @@ def read_hdf5(path: str | os.PathLike[str], *, lazily: bool = False) -> MSImage:
         The file.
     lazily
         Leave a large stack in the file (`msibench.io.stored_stack`).
+    pixel_size_um
+        Take this in place of what the file says.
 
     Raises
     ------
@@ -118,18 +122,38 @@ def read_hdf5(path: str | os.PathLike[str], *, lazily: bool = False) -> MSImage:
         if lazily and file[stack].dtype == np.float32 and is_large(file[stack].shape):
             values = StoredStack(Path(path), stack, file[stack].shape, file[stack].dtype)
         else:
-            values = np.asarray(file[stack][()], dtype=np.float32)
-        mz = file["mz"][()].astype(np.float64) if "mz" in file else np.full(len(values), np.nan)
-        mask = file["mask"][()] != 0 if "mask" in file else None
+            values = file[stack][()]
+            refuse_infinite(values, source.name)
+            values = np.asarray(values, dtype=np.float32)
+        facts = _other_facts(file, stack, source.name)
+        mz = file["mz"][()] if "mz" in file else facts.get("mz", np.full(len(values), np.nan))
+        mask = file["mask"][()] if "mask" in file else facts.get("mask")
         ppm = _number(file, "ppm")
+        said = _value(file, "pixel_size_um", facts.get("pixel_size_um", np.nan))
         return MSImage(
             values,
-            mz,
-            pixel_size_um=_number(file, "pixel_size_um"),
-            mask=mask,
+            np.asarray(mz, dtype=np.float64),
+            pixel_size_um=stated_pixel_size(
+                said if pixel_size_um is None else pixel_size_um, source.name
+            ),
+            mask=None if mask is None else np.asarray(mask) != 0,
             ppm=None if np.isnan(ppm) else ppm,
             unit=_text(file, "unit") or "arbitrary",
         )
+
+
+def _other_facts(file: h5py.File, stack: str, source: str) -> dict[str, Any]:
+    """Return what data sets and attributes say under other names; warn of data sets that are ignored."""
+    attributes = [name for names in ALSO_CALLED.values() for name in names if name in file.attrs]
+
+    def read(name: str) -> Any:
+        if name in attributes:
+            return file.attrs[name]
+        return None if why_unsafe(file, name) else file[name][()]
+
+    taken = {stack, *(name for name in ("mz", "mask") if name in file)}
+    taken |= {name for name in FACTS if name in file.attrs}
+    return other_names(file[stack].shape, [*file, *attributes], read, source, taken=taken)
 
 
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -158,16 +182,19 @@ def validate_hdf5(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 
 def _open(path: Path) -> h5py.File:
-    import h5py
-
     if not path.exists():
         raise MissingDataError(f"{path} does not exist; check the path of the HDF5 file.")
     try:
-        file = h5py.File(path, "r")
+        file = _unlocked(path)
     except OSError as error:
+        if "h5clear" in str(error):
+            raise DataError(
+                f"{path.name}: is marked as open for writing: another program is writing it, or broke "
+                f"off while it did. Close it there; after a crash: h5clear --status {path.name}"
+            ) from error
         raise DataError(f"{path.name}: cannot be read as HDF5 ({error}); copy it again.") from error
     try:
-        version = file.attrs.get("schema_version", SCHEMA_VERSION) if _is_section(file) else 1
+        version = _value(file, "schema_version", SCHEMA_VERSION) if _is_section(file) else 1
         newer = np.ndim(version) != 0 or int(version) > SCHEMA_VERSION
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError) as error:
         file.close()
@@ -179,6 +206,32 @@ def _open(path: Path) -> h5py.File:
             f"{SCHEMA_VERSION}; upgrade msibench."
         )
     return file
+
+
+def _unlocked(path: Path) -> h5py.File:
+    """Open a file that nobody writes to; where the file system knows no locks, without one.
+
+    Raises
+    ------
+    DataError
+        Another program holds it for writing.
+    OSError
+        It is no HDF5 file.
+    """
+    import h5py
+
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        failed = re.search(r"unable to lock file, errno = ([0-9]+)", str(error))
+        if failed is None:
+            raise
+        if int(failed[1]) in (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK):
+            raise DataError(
+                f"{path.name}: another program has it open for writing (it is locked); close it there, "
+                "or wait until it is done, and try again."
+            ) from error
+    return h5py.File(path, "r", locking=False)  # network file systems may have no locks at all
 
 
 @contextmanager
@@ -227,13 +280,21 @@ def _problems(file: h5py.File) -> list[str]:
     return problems
 
 
+def _value(file: h5py.File, name: str, absent: object) -> Any:
+    """Return an attribute; a scalar also where it was written as an array of one."""
+    value = file.attrs.get(name, absent)
+    if isinstance(value, np.ndarray):
+        return value.reshape(-1)[0] if value.size == 1 else value
+    return value
+
+
 def _number(file: h5py.File, name: str) -> float:
     try:
-        return float(file.attrs.get(name, float("nan")))
+        return float(_value(file, name, np.nan))
     except (TypeError, ValueError):
         return float("nan")
 
 
 def _text(file: h5py.File, name: str) -> str:
-    value = file.attrs.get(name, "")
+    value = _value(file, name, "")
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -4,34 +4,110 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from msibench.errors import DataError
+from msibench.io.data_warning import warn_about_data
+
 MICROMETRES = {
-    "m": 1e6,
-    "dm": 1e5,
-    "cm": 1e4,
-    "mm": 1e3,
-    "µm": 1.0,
-    "μm": 1.0,  # Greek mu: the other code point that writers use
-    "um": 1.0,
-    "micron": 1.0,
-    "microns": 1.0,
-    "\\u00b5m": 1.0,  # as ImageJ escapes it
-    "nm": 1e-3,
-    "pm": 1e-6,
-    "Å": 1e-4,
-    "in": 25_400.0,
-    "inch": 25_400.0,
+    "Mm": 1e12, "km": 1e9, "m": 1e6, "dm": 1e5, "cm": 1e4, "mm": 1e3, "µm": 1.0, "nm": 1e-3, "pm": 1e-6,
+    "fm": 1e-9, "Å": 1e-4, "thou": 25.4, "mil": 25.4, "in": 25_400.0, "ft": 304_800.0,
+    "yd": 914_400.0, "pt": 25_400.0 / 72,
+}  # fmt: skip
+"""How many micrometres one unit is, by its sign, in which capitals count (OME-XML, ImageJ)."""
+
+MICROMETRES_OF_NAME = {
+    **dict.fromkeys(("meter", "metre"), 1e6),
+    **dict.fromkeys(("centimeter", "centimetre"), 1e4),
+    **dict.fromkeys(("millimeter", "millimetre"), 1e3),
+    **dict.fromkeys(("micrometer", "micrometre", "micron", "um", "mum", "micro m"), 1.0),
+    **dict.fromkeys(("nanometer", "nanometre"), 1e-3),
+    **dict.fromkeys(("angstrom", "ångström", "ångstrom", "å"), 1e-4),
+    **dict.fromkeys(("inch", "inche", '"'), 25_400.0),
 }
-"""How many micrometres one unit is."""
+"""How many micrometres one unit is, by its name in small letters, without a plural s."""
+
+MICROMETRES_OF_ACCESSION = {
+    "UO:0000008": 1e6,
+    "UO:0000015": 1e4,
+    "UO:0000016": 1e3,
+    "UO:0000017": 1.0,
+    "UO:0000018": 1e-3,
+    "UO:0000019": 1e-4,
+    "UO:0000020": 1e-6,
+}
+"""How many micrometres one unit is, by its term in the Unit Ontology."""
 
 PRINT_DPI = (72, 96, 100, 120, 150, 200, 240, 300, 400, 600)
 """Resolutions that programs write by default; they say how to print an image, not how it was taken."""
 
 
+PLACEHOLDER_DPI = (1.0, 2.54, 0.0254)
+"""One pixel per inch, centimetre and metre: what programs write that know no resolution."""
+
+
+def micrometres_of(unit: str) -> float:
+    """Return how many micrometres a unit is, by its sign or name; NaN for one that is no length."""
+    sign = unit.strip().replace("\u03bc", "µ").replace("\\u00b5", "µ").replace("\\u00B5", "µ")
+    if sign in MICROMETRES:
+        return MICROMETRES[sign]
+    name = sign.lower().replace("µ", "u")
+    name = name if name in MICROMETRES_OF_NAME else name.removesuffix("s")
+    return MICROMETRES_OF_NAME.get(name, MICROMETRES.get(name, math.nan))
+
+
 def pixel_size_in_um(size: float | None, unit: str | None) -> float:
-    """Return `size` in micrometres; NaN when it is absent, not positive or in an unknown unit."""
+    """Return `size` in micrometres; NaN when it is absent, not positive or in an unknown unit.
+
+    Without a unit it is in micrometres, as OME-XML and imzML say.
+    """
     if size is None or not math.isfinite(size) or size <= 0:
         return math.nan
-    return size * MICROMETRES.get(unit or "µm", math.nan)
+    return size * micrometres_of(unit or "µm")
+
+
+def stated_pixel_size(value: object, source: str) -> float:
+    """Return the pixel size that a file states, in micrometres: one positive number, or NaN.
+
+    Two numbers are the edges of a pixel; where they differ, it is said and NaN is returned.
+
+    Raises
+    ------
+    DataError
+        If it is no number, or 0, negative or infinite.
+    """
+    try:
+        edges = [float(edge) for edge in np.ravel(np.asarray(value, dtype=np.float64))]
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{source}: pixel_size_um must be one number ({error}); write it again, NaN where it is "
+            "not known"
+        ) from error
+    if len(edges) not in (1, 2):
+        raise DataError(f"{source}: pixel_size_um must be one number, got {len(edges)}")
+    for edge in edges:
+        refuse_impossible(edge, source)
+    return edges[0] if len(edges) == 1 else square_or_said(edges[0], edges[1], source)
+
+
+def refuse_impossible(edge_um: float, source: str) -> None:
+    """Raise DataError where a pixel size is 0, negative or infinite; NaN is unknown."""
+    if not math.isnan(edge_um) and not 0 < edge_um < math.inf:
+        raise DataError(
+            f"{source}: states a pixel size of {edge_um:g} µm, which no pixel has; correct the file, "
+            "or give the right one with --pixel-size (pixel_size_um=)"
+        )
+
+
+def square_or_said(x_um: float, y_um: float, source: str) -> float:
+    """Return the edge of a square pixel; NaN, with a DataWarning, when the two differ by over 1 %."""
+    size = square_pixel(x_um, y_um)
+    if math.isnan(size) and not math.isnan(x_um) and not math.isnan(y_um):
+        warn_about_data(
+            f"{source}: pixels of {x_um:g} x {y_um:g} µm are not square; the pixel size is left "
+            "unknown, and an affine transform has to carry the ratio"
+        )
+    return size
 
 
 def pixel_size_from_density(density: object, unit_um: float) -> float:
@@ -46,7 +122,8 @@ def pixel_size_from_density(density: object, unit_um: float) -> float:
 
     Returns
     -------
-    Micrometres; NaN for an absent density, a print resolution, or pixels that are not square.
+    Micrometres; NaN for an absent density, a print resolution, the placeholder of one pixel per
+    inch, centimetre or metre, or pixels that are not square.
     """
     if not isinstance(density, tuple | list) or len(density) != 2:
         return math.nan
@@ -55,6 +132,8 @@ def pixel_size_from_density(density: object, unit_um: float) -> float:
         return math.nan
     dpi = x * 25_400.0 / unit_um
     if any(abs(dpi - usual) < 0.5 for usual in PRINT_DPI):
+        return math.nan
+    if any(abs(dpi / one - 1) < 1e-3 for one in PLACEHOLDER_DPI):
         return math.nan
     return square_pixel(unit_um / x, unit_um / y)
 

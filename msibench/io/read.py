@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from msibench.errors import ConfigurationError, DataError, MissingDataError
 from msibench.image import MSImage
@@ -96,6 +96,8 @@ def read_section(
         It has no channels of its own and no m/z were given, or none of its channels, or peaks, lies
         in the window of an m/z. A window of which every stored intensity is 0 gives an image of zeros.
     """
+    if pixel_size_um is not None and not 0 < pixel_size_um < math.inf:
+        raise ConfigurationError(f"pixel_size_um must be a positive length, got {pixel_size_um}")
     source = Path(path)
     kind = kind_of(source)
     if kind == "imzml":
@@ -105,17 +107,13 @@ def read_section(
         from msibench.io.channel_choice import choose_channels
 
         readers: dict[str, Callable[[Path], MSImage]] = {
-            "hdf5": partial(hdf5.read_hdf5, lazily=lazily),
-            "npz": stacks.read_npz,
-            "tiff": stacks.read_tiff,
+            "hdf5": partial(hdf5.read_hdf5, lazily=lazily, pixel_size_um=pixel_size_um),
+            "npz": partial(stacks.read_npz, pixel_size_um=pixel_size_um),
+            "tiff": partial(stacks.read_tiff, pixel_size_um=pixel_size_um),
             "picture": stacks.read_picture,
         }
         image = choose_channels(readers[kind](source), mz, ppm, source.name)
     if pixel_size_um is not None:
-        if not (math.isfinite(pixel_size_um) and pixel_size_um > 0):
-            raise ConfigurationError(
-                f"pixel_size_um must be a positive length, got {pixel_size_um}"
-            )
         image = replace(image, pixel_size_um=float(pixel_size_um))
     return image
 
@@ -182,6 +180,20 @@ def most_intense(path: str | os.PathLike[str], count: int, ppm: float = 5.0) -> 
     order = np.lexsort((image.mz, -means))
     order = order[means[order] > 0][:count]
     return StrongestPeaks(image.mz[order], means[order], int((means > 0).sum()))
+
+
+def read_tic(path: str | os.PathLike[str]) -> NDArray[np.float64] | None:
+    """Read the total ion count of every whole spectrum, ``(row, column)`` on the grid of the ion images.
+
+    None for a file that holds ion images only: they do not say what else a spectrum held.
+    """
+    source = Path(path)
+    if kind_of(source) != "imzml":
+        return None
+    from msibench.io.imzml.open import open_imzml
+
+    with open_imzml(source) as section:
+        return section.tic()
 
 
 def _read_imzml(

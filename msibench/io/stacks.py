@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import re
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +13,33 @@ from numpy.typing import NDArray
 
 from msibench.errors import DataError, MissingDataError
 from msibench.image import MSImage, as_stack
-from msibench.io.imzml.header import MICROMETRES_OF_UNIT_NAME
+from msibench.io.channel_names import mz_of
+from msibench.io.float32_range import refuse_infinite
 from msibench.io.npz_guard import check_npz
 from msibench.io.ome_tiff import ome_facts, unpack_mask
+from msibench.io.picture import decode_frame, frames, open_picture
+from msibench.io.pixel_size import refuse_impossible, square_or_said, stated_pixel_size
+from msibench.io.samples import intensities, tiff_samples
+from msibench.io.stack_facts import FACTS, other_names
+from msibench.io.sub_images import main_series, warn_of_orientation
+from msibench.io.tiff_facts import channel_names, tiff_pixel_size
 from msibench.io.tiff_guard import check_page, check_tiff
 
 STACK_KEYS = ("cube", "images", "values", "prediction")
 PACKING = 4096
 """The most bytes of image that a byte of an honest compressed file stands for."""
 FREE_BYTES = 64 << 20
-CHANNEL_NAME = re.compile(r"^\s*m/?z[\s_:=]*([0-9]+(?:\.[0-9]+)?)", re.IGNORECASE)
+MOST_PIXELS = 100_000_000
+"""Pixels of a picture that is read as an ion image."""
 
 
-def read_npz(path: str | os.PathLike[str]) -> MSImage:
+def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None) -> MSImage:
     """Read a stack from npz.
 
     ``cube`` (also ``images``, ``values``, ``prediction``) is ``(channel, row, column)``; ``mz``,
-    ``mask``, ``pixel_size_um``, ``ppm`` and ``unit`` are taken when they are there. Nothing in the
-    file is unpickled.
+    ``mask``, ``pixel_size_um``, ``ppm`` and ``unit`` are taken when they are there, also under other
+    names (`msibench.io.stack_facts`); a DataWarning names what is ignored. Nothing in the file is
+    unpickled. With `pixel_size_um` given, the file's is not looked at.
 
     Raises
     ------
@@ -41,7 +47,7 @@ def read_npz(path: str | os.PathLike[str]) -> MSImage:
     """
     source = _existing(path)
     if zipfile.is_zipfile(source):
-        check_npz(source, (*STACK_KEYS, "mz", "mask", "pixel_size_um", "ppm", "unit"))
+        check_npz(source, (*STACK_KEYS, *FACTS))
     try:
         with source.open("rb") as file, np.load(file, allow_pickle=False) as held:
             if isinstance(held, np.ndarray):
@@ -54,26 +60,32 @@ def read_npz(path: str | os.PathLike[str]) -> MSImage:
                     f"{source.name}: expected an array 'cube' (channel, row, column), it holds "
                     f"{', '.join(held.files) or 'nothing'}; save it with np.savez(path, cube=..., mz=...)"
                 )
-            facts = {
-                key: held[key]
-                for key in ("mz", "mask", "pixel_size_um", "ppm", "unit")
-                if key in held.files
-            }
+            facts = {key: held[key] for key in FACTS if key in held.files}
             values = held[name]
+
+            def checked(other: str) -> Any:
+                check_npz(source, (other,))
+                return held[other]
+
+            shape = values.shape if values.ndim == 3 else (1, *values.shape)
+            facts |= other_names(shape, held.files, checked, source.name, taken={name, *facts})
     except MemoryError as error:
         raise DataError(f"{source.name}: does not fit into the memory that is free.") from error
     except Exception as error:  # a damaged archive makes zipfile, zlib and numpy raise anything
-        if isinstance(error, DataError):
+        if isinstance(error, DataError | Warning):
             raise
         raise DataError(
             f"{source.name}: cannot be read as npz ({error}); write it again."
         ) from error
+    stated = facts.get("pixel_size_um", math.nan) if pixel_size_um is None else pixel_size_um
+    size = stated_pixel_size(stated, source.name)
     try:
-        size, ppm = (float(facts.get(name, math.nan)) for name in ("pixel_size_um", "ppm"))
+        ppm = float(np.asarray(facts.get("ppm", math.nan), dtype=np.float64).item())
         mask = None if "mask" not in facts else np.asarray(facts["mask"] != 0)
+        unit = str(np.asarray(facts.get("unit", "arbitrary")).item())
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"{source.name}: pixel_size_um and ppm must each be one number ({error}); write it again."
+            f"{source.name}: ppm must be one number and unit one word ({error}); write it again."
         ) from error
     return _stack(
         source,
@@ -82,15 +94,19 @@ def read_npz(path: str | os.PathLike[str]) -> MSImage:
         mask=mask,
         pixel_size_um=size,
         ppm=None if math.isnan(ppm) else ppm,
-        unit=str(facts.get("unit", "arbitrary")),
+        unit=unit,
     )
 
 
-def read_tiff(path: str | os.PathLike[str]) -> MSImage:
+def read_tiff(path: str | os.PathLike[str], *, pixel_size_um: float | None = None) -> MSImage:
     """Read a TIFF or OME-TIFF: one greyscale image, or a stack of them.
 
+    All full images of one grid are channels, whether they are pages, series or OME images;
+    thumbnails, labels and masks are left out, other grids are named in a DataWarning.
+
     Channels named like ``m/z 298.0700`` get their m/z; the pixel size is taken from OME or ImageJ
-    metadata (a bare resolution tag says nothing about the specimen and is ignored).
+    metadata (a bare resolution tag says nothing about the specimen and is ignored). With
+    `pixel_size_um` given, what the file says of it is not looked at.
 
     Raises
     ------
@@ -99,19 +115,14 @@ def read_tiff(path: str | os.PathLike[str]) -> MSImage:
     import tifffile
 
     source = _existing(path)
+    given = pixel_size_um
     check_tiff(source)
     try:
         # One file, whatever other files its OME-XML names.
         with tifffile.TiffFile(source, _multifile=False) as file:
-            if not file.series:
-                raise DataError(f"{source.name}: the TIFF holds no image")
-            series = file.series[0]
-            _believable(source, series.shape, series.dtype)
-            for page in series.pages:
-                if page is not None:
-                    check_page(source, page)
-            values = _channels_first(source, series.asarray(), series.axes)
-            names, size = _tiff_facts(file)
+            full = main_series(source, file)
+            values, mask, names = _images(source, file, full)
+            x, y = (0.0, 0.0) if given else tiff_pixel_size(file, full[0], resolution_tags=False)
             facts = ome_facts(file.ome_metadata) if file.ome_metadata else {}
             shaped = file.shaped_metadata[0] if file.shaped_metadata else {}
     except DataError:
@@ -120,14 +131,15 @@ def read_tiff(path: str | os.PathLike[str]) -> MSImage:
         raise DataError(
             f"{source.name}: cannot be read as TIFF ({error}); write it again."
         ) from error
-    masses = [_mz_of(name) for name in names] if len(names) == values.shape[0] else None
+    masses = [mz_of(name) for name in names] if len(names) == values.shape[0] else None
     if masses is None and isinstance(shaped, dict) and len(shaped.get("mz", ())) == values.shape[0]:
         masses = [float(value) for value in shaped["mz"]]
     exact = facts.get("mz")
     if isinstance(exact, list) and len(exact) == values.shape[0]:
         masses = [math.nan if mz is None else float(mz) for mz in exact]
     try:
-        mask = unpack_mask(facts["mask"], values.shape[1:]) if facts.get("mask") else None
+        if facts.get("mask"):
+            mask = unpack_mask(facts["mask"], values.shape[1:])
     except ValueError as error:
         raise DataError(f"{source.name}: {error}; write it again.") from error
     ppm = facts.get("ppm")
@@ -135,7 +147,7 @@ def read_tiff(path: str | os.PathLike[str]) -> MSImage:
         source,
         values,
         masses,
-        pixel_size_um=size,
+        pixel_size_um=given or _square(x, y, source.name),
         mask=mask,
         ppm=float(ppm) if isinstance(ppm, (int, float)) else None,
         unit=str(facts.get("unit", "arbitrary")),
@@ -143,7 +155,7 @@ def read_tiff(path: str | os.PathLike[str]) -> MSImage:
 
 
 def read_picture(path: str | os.PathLike[str]) -> MSImage:
-    """Read one ion image from a greyscale PNG, JPEG, BMP or GIF.
+    """Read ion images from a greyscale PNG, JPEG, BMP or GIF; the frames of an animation are channels.
 
     Raises
     ------
@@ -151,43 +163,29 @@ def read_picture(path: str | os.PathLike[str]) -> MSImage:
     DataError
         The picture has colours: it shows an ion image through a colour map, or is an optical image.
     """
-    import warnings
-
     from PIL import Image
 
     source = _existing(path)
+    parts, masks = [], []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source, formats=("PNG", "JPEG", "BMP", "GIF")) as picture:
-                values = np.asarray(
-                    picture.convert("RGB") if picture.mode in ("P", "1") else picture
+        with open_picture(source, ("PNG", "JPEG", "BMP", "GIF")) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise DataError(
+                    f"{source.name}: holds {picture.height} x {picture.width} pixels, an ion image at "
+                    f"most {MOST_PIXELS}; is it an optical image? Give it with --guide."
                 )
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        MemoryError,
-        EOFError,
-        KeyError,
-        TypeError,
-        IndexError,
-        OverflowError,
-        struct.error,
-        zlib.error,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+            for index in range(frames(picture)):
+                frame = decode_frame(source, picture, index)
+                values, mask = intensities(frame.pixels, frame.facts, source.name)
+                parts.append(values)
+                masks.append(mask)
+    except Image.DecompressionBombError as error:
         raise DataError(f"{source.name}: cannot be read as a picture ({error}).") from error
-    if values.ndim == 3:
-        colours = values[..., :3] if values.shape[-1] in (3, 4) else values[..., :1]
-        if not (colours == colours[..., :1]).all():
-            raise DataError(
-                f"{source.name}: is a colour picture; an ion image has one intensity a pixel. Give "
-                "an optical image with --guide, or export the ion image without a colour map."
-            )
-        values = colours[..., 0]
-    return _stack(source, values, None)
+    except Exception as error:  # a damaged picture makes its decoder raise anything
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{source.name}: cannot be read as a picture ({error}).") from error
+    return _stack(source, _together(source, parts), None, mask=_seen(masks))
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:
@@ -203,6 +201,7 @@ def _stack(source: Path, values: NDArray[Any], mz: Any, **facts: Any) -> MSImage
             f"{source.name}: expected numbers (channel, row, column), got {values.dtype} "
             f"{values.shape}"
         )
+    refuse_infinite(values, source.name)
     try:
         return as_stack(values, mz, **facts)
     except ValueError as error:
@@ -219,57 +218,71 @@ def _believable(source: Path, shape: tuple[int, ...], dtype: Any) -> None:
         )
 
 
-def _channels_first(source: Path, values: NDArray[Any], axes: str) -> NDArray[Any]:
-    keep = [size != 1 or axis in "YX" for axis, size in zip(axes, values.shape, strict=True)]
+def _images(
+    source: Path, file: Any, chosen: list[int]
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None, list[str]]:
+    """Return the channels of the chosen series of a TIFF, where they are seen, and their names."""
+    parts: list[NDArray[Any]] = []
+    masks: list[NDArray[np.bool_] | None] = []
+    names: list[str] = []
+    series = [file.series[index] for index in chosen]
+    total = (sum(math.prod(one.shape) for one in series),)
+    _believable(source, total, np.result_type(*(one.dtype for one in series)))
+    for index, one in zip(chosen, series, strict=True):
+        for page in one.pages:
+            if page is not None:
+                check_page(source, page)
+        facts = tiff_samples(source, one.keyframe)
+        warn_of_orientation(source, one.keyframe)
+        for plane in _planes(source, one.asarray(), one.axes):
+            values, mask = intensities(plane, facts, source.name)
+            parts.append(values)
+            masks.append(mask)
+        names += channel_names(file, index)
+    return _together(source, parts), _seen(masks), names
+
+
+def _planes(source: Path, values: NDArray[Any], axes: str) -> NDArray[Any]:
+    """Bring a series into the order ``(plane, row, column, sample)``."""
+    keep = [size != 1 or axis in "YXS" for axis, size in zip(axes, values.shape, strict=True)]
     axes = "".join(axis for axis, kept in zip(axes, keep, strict=True) if kept)
     values = values.reshape([size for size, kept in zip(values.shape, keep, strict=True) if kept])
-    if values.ndim == 2:
-        return values[None]
-    if values.ndim == 3 and axes.endswith("S") and values.shape[-1] in (3, 4):
-        if (values[..., :3] == values[..., :1]).all():
-            return values[..., 0][None]
+    others = [axis for axis in axes if axis not in "YXS"]
+    if len(others) > 1 or any(axes.count(axis) != 1 for axis in "YX"):
         raise DataError(
-            f"{source.name}: is a colour image; an ion image has one intensity a pixel. Give an "
-            "optical image with --guide."
+            f"{source.name}: has axes {axes} of {values.shape}; expected one image or a stack of "
+            "channels (channel, row, column)."
         )
-    if values.ndim == 3:
-        return np.moveaxis(values, -1, 0) if axes.endswith("S") else values
-    raise DataError(
-        f"{source.name}: has axes {axes} of {values.shape}; expected one image or a stack of "
-        "channels (channel, row, column)."
-    )
+    for axis, place in (("S", -1), (others[0] if others else "", 0)):
+        if axis and axis in axes:
+            values = np.moveaxis(values, axes.index(axis), place)
+            axes = axes.replace(axis, "")
+            axes = axes + axis if place else axis + axes
+    if "S" not in axes:
+        values = values[..., None]
+    if not others:
+        values = values[None]
+    return values if axes.index("Y") < axes.index("X") else values.swapaxes(1, 2)
 
 
-def _tiff_facts(file: Any) -> tuple[list[str], float]:
-    """Return channel names and pixel size in µm as OME or ImageJ metadata give them."""
-    if file.ome_metadata:
-        from xml.etree import ElementTree
-
-        root = ElementTree.fromstring(file.ome_metadata)
-        pixels = next((node for node in root.iter() if node.tag.endswith("}Pixels")), None)
-        if pixels is None:
-            return [], math.nan
-        names = [node.get("Name", "") for node in pixels if node.tag.endswith("}Channel")]
-        return names, _length_um(pixels.get("PhysicalSizeX"), pixels.get("PhysicalSizeXUnit", "µm"))
-    imagej = file.imagej_metadata
-    if imagej:
-        resolution = file.pages[0].tags.get("XResolution")
-        labels = imagej.get("Labels") or []
-        if resolution is not None and resolution.value[0]:
-            unit = str(imagej.get("unit", "")).replace("\\u00B5", "µ")
-            return list(labels), _length_um(resolution.value[1] / resolution.value[0], unit)
-        return list(labels), math.nan
-    return [], math.nan
+def _together(source: Path, parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """Stack channels of one grid."""
+    if len({part.shape[1:] for part in parts}) > 1:
+        grids = ", ".join(f"{part.shape[1]} x {part.shape[2]}" for part in parts[:5])
+        raise DataError(
+            f"{source.name}: holds images of different sizes ({grids}); a stack has one grid. Export "
+            "each to a file of its own."
+        )
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _length_um(value: Any, unit: str) -> float:
-    try:
-        length = float(value) * MICROMETRES_OF_UNIT_NAME.get(unit.strip().lower(), math.nan)
-    except (TypeError, ValueError):
-        return math.nan
-    return length if math.isfinite(length) and length > 0 else math.nan
+def _seen(masks: list[NDArray[np.bool_] | None]) -> NDArray[np.bool_] | None:
+    """Return the pixels that no image says are transparent; None where none says so."""
+    found = [mask for mask in masks if mask is not None]
+    return np.logical_and.reduce(found) if found else None
 
 
-def _mz_of(name: str) -> float:
-    found = CHANNEL_NAME.match(name or "")
-    return float(found[1]) if found else math.nan
+def _square(x_um: float, y_um: float, source: str) -> float:
+    for edge in (x_um, y_um):
+        refuse_impossible(edge, source)
+    return square_or_said(x_um, y_um, source)

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.collections import PolyCollection
     from matplotlib.figure import Figure
 
-DRAWS = 2000
-
 
 def box(source: Source) -> Figure:
     """Draw one box per method, with every ion image as a dot."""
@@ -89,7 +87,6 @@ def paired(source: Source) -> Figure:
         scheme_of(source.track),
         reference,
         control_method=source.track.control_method,
-        draws=DRAWS,
     )
     metric = source.choice.metric or "composite"
     require_known((metric,), sorted(set(found["metric"])), "metric")

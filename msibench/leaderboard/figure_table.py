@@ -10,13 +10,19 @@ from tabulate import tabulate
 from msibench.leaderboard.figure_source import Source
 from msibench.leaderboard.render import plus_minus, significant, whole
 from msibench.leaderboard.rows import measured
+from msibench.leaderboard.table import has_ranks, what_numbers_mean
 
 
 def table_text(source: Source, *, latex: bool) -> str:
     """Return the leaderboard as Markdown or LaTeX, the best value of each column in bold."""
     table = source.table
     names = [name for name in source.track.metrics if f"{name}.image.mean" in table]
-    headers = ["rank", "method", *(source.metrics[name].label for name in names)]
+    ranked = has_ranks(table)
+    headers = [
+        *(["rank"] if ranked else []),
+        "method",
+        *(source.metrics[name].label for name in names),
+    ]
     headers += ["score", "s / image"]
     directions = {
         str(name): str(direction)
@@ -33,7 +39,7 @@ def table_text(source: Source, *, latex: bool) -> str:
     escape = _latex if latex else _markdown
     lines = []
     for at, row in enumerate(table.to_dict("records")):
-        line = [whole(row.get("rank")), escape(str(row["method"]))]
+        line = [*([whole(row.get("rank"))] if ranked else []), escape(str(row["method"]))]
         for name in names:
             text = plus_minus(row, f"{name}.image", source.metrics[name].digits)
             text = text.replace("±", "$\\pm$") if latex else text
@@ -45,7 +51,8 @@ def table_text(source: Source, *, latex: bool) -> str:
     form = "latex_raw" if latex else "pipe"
     shown = [_latex(h) for h in headers] if latex else headers
     text = tabulate(lines, headers=shown, tablefmt=form, disable_numparse=True)
-    note = f"{source.track.title or source.track.name}; {source.protocol}; mean ± s.e.m."
+    title = source.track.title or source.track.name
+    note = f"{title}; {source.protocol}. {what_numbers_mean(table)}"
     return f"% {_one_line(note)}\n{text}\n" if latex else f"{text}\n\n{_markdown(note)}\n"
 
 

@@ -26,7 +26,7 @@ from msibench.leaderboard.figure_style import (
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.pair import pair_page
 from msibench.leaderboard.rows import measured
-from msibench.leaderboard.table import leaderboard_table, scheme_of
+from msibench.leaderboard.table import has_ranks, leaderboard_table, scheme_of
 from msibench.results.files import write_atomically
 from msibench.results.index import read_index
 from msibench.results.store import Store
@@ -178,10 +178,13 @@ def _score_figure(
     values = {m: v[np.isfinite(v)] for m, v in values.items() if np.isfinite(v).any()}
     _boxes(axes, values, colours)
     labels = []
+    ranked = has_ranks(table)
     for rank, method in enumerate(colours, start=1):
         mean = means[method]
         labels.append(
-            f"{rank}. {method}  {mean:.3f}" if np.isfinite(mean) else f"{method}  no score"
+            f"{f'{rank}. ' if ranked else ''}{method}  {mean:.3f}"
+            if np.isfinite(mean)
+            else f"{method}  no score"
         )
         if np.isfinite(mean):
             axes.plot([mean], [len(colours) + 1 - rank], "D", color="black", markersize=4)

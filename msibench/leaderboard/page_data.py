@@ -17,16 +17,15 @@ from msibench.leaderboard.render import table_csv
 from msibench.leaderboard.rows import Collected, measured
 from msibench.leaderboard.table import scheme_of
 from msibench.leaderboard.trust import percent_range
+from msibench.results.identity import IDENTITY_FIELDS
 from msibench.results.index import TrackIndex
 from msibench.results.schema import CellRecord
 from msibench.scoring import reachable_gain
-from msibench.scoring.bootstrap import two_level_bootstrap
 from msibench.scoring.composite import score_images
 from msibench.scoring.cube import Cube, cubes
-from msibench.scoring.seeds import seed_from
+from msibench.scoring.paired import every_pair
 from msibench.tracks import Track
 
-PAIR_DRAWS = 2000
 MOST_PAIR_COLUMNS = 6000
 """Method pairs times measures above which a page gives paired differences without intervals."""
 DIGITS = 6
@@ -80,7 +79,7 @@ def _one_protocol(cube: Cube, track: Track) -> dict[str, Any]:
         "values": [numbers(value.T) for value in values],
         "scores": {name: numbers(score.T) for name, score in stacks["scores"].items()},
         "composite": numbers(composite.T),
-        "pairs": paired_intervals([composite, *values], directions, cube.sections, cube.protocol),
+        "pairs": paired_intervals([composite, *values], directions, cube.sections),
     }
 
 
@@ -154,30 +153,25 @@ def paired_intervals(
     values: list[NDArray[np.float64]],
     directions: list[str],
     sections: NDArray[np.intp],
-    protocol: str,
 ) -> list[list[Any]] | None:
     """Return mean, low and high of first minus second, per measure (composite first) and pair."""
     images, count = values[0].shape
-    pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
-    if not pairs or len(pairs) * len(values) > MOST_PAIR_COLUMNS or not images:
+    pairs = count * (count - 1) // 2
+    if not pairs or pairs * len(values) > MOST_PAIR_COLUMNS or not images:
         return None
-    blocks = []
+    measures = []
     for measure, direction in zip(values, directions, strict=True):
         shown = -np.abs(measure - 1.0) if direction == "one" else measure
-        finite = np.where(np.isfinite(shown), shown, np.nan)
-        blocks.append(np.stack([finite[:, a] - finite[:, b] for a, b in pairs], axis=1))
-    interval = two_level_bootstrap(
-        np.hstack(blocks),
-        sections,
-        draws=PAIR_DRAWS,
-        seed=seed_from("page-pairs", protocol, 0),
-    )
-    shape = (len(values), len(pairs))
-    parts = [part.reshape(shape) for part in (interval.mean, interval.low, interval.high)]
-    return [
-        [[a, b, *(number(part[m, p]) for part in parts)] for p, (a, b) in enumerate(pairs)]
-        for m in range(len(values))
-    ]
+        first, second, found = every_pair(shown, sections)
+        measures.append(
+            [
+                [int(a), int(b), *(number(value) for value in line)]
+                for a, b, *line in zip(
+                    first, second, found.mean, found.low, found.high, strict=True
+                )
+            ]
+        )
+    return measures
 
 
 def trust_data(rows: pd.DataFrame, track: Track, metrics: BoardMetrics) -> dict[str, Any]:
@@ -311,17 +305,10 @@ def cell_data(collected: Collected, index: TrackIndex, root: str = "") -> list[d
         lines.append(
             {
                 "cell": key,
-                "method": record.method,
-                "dataset": record.dataset,
-                "section": record.section,
-                "protocol": record.protocol,
-                "mz_set": record.mz_set,
-                "seed": record.seed,
-                "control": record.control,
+                **record.identity.as_dict(),
                 "status": str(record.status),
                 "reason": record.reason,
                 "origin": record.origin,
-                "device": record.device,
                 "precision": record.precision,
                 "problem": record.problem_key,
                 "truth": record.truth_digest,
@@ -370,7 +357,6 @@ def _misc(kind: str, name: str, facts: Mapping[str, Any], text: str) -> str:
 def rows_csv(collected: Collected) -> str:
     """Return every value as CSV, without costs (they are in the leaderboard)."""
     columns = [
-        "method", "dataset", "section", "protocol", "mz_set", "seed", "control", "device",
-        "channel", "mz", "metric", "metric_version", "region", "value", "reason", "cell",
+        *IDENTITY_FIELDS, "channel", "mz", "metric", "metric_version", "region", "value", "reason", "cell",
     ]  # fmt: skip
     return table_csv(measured(collected.rows, controls=True)[columns])

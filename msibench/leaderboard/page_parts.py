@@ -93,7 +93,7 @@ def _one(cube: Cube, track: Track, place: int) -> tuple[dict[str, Any], dict[str
         ],
         **{name: _listed(stack, everything) for name, stack in means.items()},
         "pairs": paired_intervals(
-            [means["composite"], *means["values"]], directions, np.arange(count), cube.protocol
+            [means["composite"], *means["values"]], directions, np.arange(count)
         ),
     }
     return summary, parts

@@ -10,6 +10,7 @@ import pandas as pd
 
 from msibench.leaderboard.metrics import BETTER, BoardMetrics, board_metrics
 from msibench.leaderboard.render import plus_minus, significant, whole
+from msibench.leaderboard.table import has_ranks, what_numbers_mean
 from msibench.results.index import TrackIndex
 from msibench.tracks import Track
 
@@ -46,6 +47,8 @@ class TableView:
     columns: list[Column]
     rows: list[list[TableCell]]
     methods: list[str]
+    meaning: str
+    """Over what means, standard errors and intervals run."""
 
 
 def table_view(table: pd.DataFrame, track: Track, index: TrackIndex) -> list[TableView]:
@@ -59,9 +62,9 @@ def table_view(table: pd.DataFrame, track: Track, index: TrackIndex) -> list[Tab
             for name in track.metrics
             if known[name].question == "quality" and _column(name, part)
         ]
+        ranked = has_ranks(part)
         columns = [
-            Column("rank", True),
-            Column("group", True),
+            *([Column("rank", True), Column("group", True)] if ranked else []),
             Column("method", False),
             Column("score", True, "higher is better"),
             Column("kept", True),
@@ -72,11 +75,11 @@ def table_view(table: pd.DataFrame, track: Track, index: TrackIndex) -> list[Tab
             Column("MiB", True, "lower is better"),
             Column("cells", False),
         ]
-        rows = [_row(row, metrics, known, part) for row in part.to_dict("records")]
+        rows = [_row(row, metrics, known, part, ranked) for row in part.to_dict("records")]
         methods = [str(name) for name in part["method"]]
-        views.append(
-            TableView(str(protocol), str(facts.get("description", "")), columns, rows, methods)
-        )
+        described = str(facts.get("description", ""))
+        meaning = what_numbers_mean(part)
+        views.append(TableView(str(protocol), described, columns, rows, methods, meaning))
     return views
 
 
@@ -89,14 +92,21 @@ def _column(name: str, part: pd.DataFrame) -> str:
 
 
 def _row(
-    row: Mapping[Any, Any], metrics: list[str], known: BoardMetrics, part: pd.DataFrame
+    row: Mapping[Any, Any],
+    metrics: list[str],
+    known: BoardMetrics,
+    part: pd.DataFrame,
+    ranked: bool,
 ) -> list[TableCell]:
     label = f"{row['method']} (control)" if row["control"] else str(row["method"])
     reason = row.get("rank_reason")
     reason = reason if isinstance(reason, str) else ""
-    cells = [
+    places = [
         TableCell(whole(row.get("rank")) or "–", whole(row.get("rank")), reason and "no rank"),
         TableCell(whole(row.get("rank_group")) or "–", whole(row.get("rank_group"))),
+    ]
+    cells = [
+        *(places if ranked else []),
         TableCell(label, label.lower(), _remark(row, reason), head=True),
         _score(row),
         _kept(row),

@@ -11,14 +11,23 @@ import pandas as pd
 from tabulate import tabulate
 
 from msibench.contracts.plain_text import in_markdown, visible
-from msibench.leaderboard.board import Board, read_board
+from msibench.leaderboard.board import (
+    Board,
+    for_others,
+    is_published,
+    read_board,
+    refuse_to_shrink,
+    results_flag,
+)
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.rows import Collected, cells, distinct, measured
-from msibench.leaderboard.table import scheme_of
+from msibench.leaderboard.table import has_ranks, scheme_of, what_numbers_mean
 from msibench.leaderboard.trust import trust_sections
+from msibench.results.experiment import FACT
 from msibench.results.files import explained, write_together
 from msibench.results.index import TrackIndex
 from msibench.results.store import Store, rows_as_parquet
+from msibench.scoring.cube import NOTHING_PRESENT, images_of_nothing
 from msibench.tracks import Track
 
 
@@ -37,7 +46,12 @@ def write_leaderboard(
     StoreError
         If the track was never run into this store.
     """
-    board = board or read_board(store, track)
+    published = is_published(folder, store)
+    if board is None:
+        board = read_board(store, track)
+        board = for_others(board) if published else board
+    if published:
+        refuse_to_shrink(board.rows, board.track, folder)
     contents = leaderboard_files(board)
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +66,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 def leaderboard_files(board: Board) -> dict[str, bytes]:
     """Return the content of every file of a leaderboard, by name."""
-    page = markdown_page(board.table, board.collected, board.track, board.index)
+    page = markdown_page(board)
     return {
         "rows.parquet": rows_as_parquet(board.rows),
         "leaderboard.csv": table_csv(board.table).encode(),
@@ -81,10 +95,9 @@ def _harmless(value: object) -> object:
     return f"'{text}" if value[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
-def markdown_page(
-    table: pd.DataFrame, collected: Collected, track: Track, index: TrackIndex
-) -> str:
+def markdown_page(board: Board) -> str:
     """Return ``README.md``: what was compared, the table, what is missing and why."""
+    table, collected, track, index = board.table, board.collected, board.track, board.index
     scheme, metrics = scheme_of(track), board_metrics(index)
     parts = [f"# {track.title or track.name}", track.description]
     for facts in index.facts.get("datasets", {}).values():
@@ -94,28 +107,29 @@ def markdown_page(
     for protocol, part in table.groupby("protocol", sort=True):
         parts += [f"## {in_markdown(str(protocol))}", _protocol_line(index, str(protocol))]
         parts.append(_table(part, track, metrics, _without_weights(collected.rows)))
+        parts.append(f"_{what_numbers_mean(part)}_")
         parts += trust_sections(collected.rows, str(protocol), track, metrics)
     parts.append(
         f"Score: scheme `{scheme.name}`, control method `{track.control_method}`. {scheme.title}. "
-        "Values are mean ± s.e.m. over ion images, as Table S1 of Cao et al. prints them; the "
-        "intervals in `leaderboard.csv` resample sections, then images. Methods of one group cannot "
-        "be told apart by their paired intervals. Seconds are the median per ion image, fitting "
-        "included; memory is the highest resident set of a cell."
+        "Intervals of every column are in `leaderboard.csv`. Seconds are the median per ion image, "
+        "fitting included; memory is the highest resident set of a cell."
     )
     parts += _remarks(table, collected)
     parts += _published(index)
-    parts.append(f"## Rebuild\n\n```\n{_rebuild(track, index)}\n```\n\n{_provenance(collected)}")
+    parts.append(f"## Rebuild\n\n```\n{rebuild_commands(board)}\n```\n\n{_provenance(collected)}")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _rebuild(track: Track, index: TrackIndex) -> str:
-    """Return the commands that make this leaderboard again."""
-    if "rebuild" in index.facts:
-        return str(index.facts["rebuild"])
-    own = any(facts.get("own") for facts in index.facts.get("datasets", {}).values())
-    if own:
-        return f"msibench run --data FILE …\nmsibench leaderboard results/leaderboards/{track.name}"
-    return f"msibench run {track.name}\nmsibench leaderboard {track.name}"
+def rebuild_commands(board: Board) -> str:
+    """Return the commands that make this board again, as they work where it was run."""
+    name, facts = board.track.name, board.index.facts
+    if "rebuild" in facts:
+        return str(facts["rebuild"])
+    own = any(each.get("own") for each in facts.get("datasets", {}).values())
+    if own and FACT not in facts:  # of an older msibench: it is not known by its name
+        return f"msibench run --data FILE …\nmsibench leaderboard results/leaderboards/{name}"
+    flag = "" if board.published else results_flag(facts.get("results", ""))
+    return f"msibench run {name}{flag}\nmsibench leaderboard {name}{flag}"
 
 
 def _protocol_line(index: TrackIndex, protocol: str) -> str:
@@ -141,13 +155,15 @@ def _table(
     """Return one protocol's table as Markdown; what asks another question has its own."""
     quality = [name for name in track.metrics if metrics[name].question == "quality"]
     names = [name for name in quality if f"{name}.image.mean" in part]
-    headers = ["rank", "group", "method"]
+    ranked = has_ranks(part)
+    headers = ["rank", "group", "method"] if ranked else ["method"]
     headers += [in_markdown(metrics[name].label) for name in names]
     headers += ["score", "coverage", "images", "s / image", "MiB", "cells"]
     lines = []
     for row in part.to_dict("records"):
         label = f"{row['method']} (control)" if row["control"] else str(row["method"])
-        line = [whole(row.get("rank")), whole(row.get("rank_group")), in_markdown(label)]
+        place = [whole(row.get("rank")), whole(row.get("rank_group"))] if ranked else []
+        line = [*place, in_markdown(label)]
         for name in names:
             text = plus_minus(row, f"{name}.image", metrics[name].digits)
             line.append("weights-missing" if text == "–" and name in without_weights else text)
@@ -197,7 +213,13 @@ def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
                 f"- `{in_markdown(row['method'])}` ({in_markdown(row['protocol'])}): {in_markdown(row['status_reasons'])}"
             )
     rows = measured(collected.rows)
-    holes = rows[rows["reason"] != ""]
+    nothing = images_of_nothing(rows)
+    if nothing:
+        lines.append(
+            f"- {nothing} ion images on which nothing is present (their truth is zero everywhere) are "
+            "left out of every mean"
+        )
+    holes = rows[(rows["reason"] != "") & (rows["reason"] != NOTHING_PRESENT)]
     for (metric, reason), part in holes.groupby(["metric", "reason"], sort=True):
         count = len(part)
         lines.append(f"- {metric}: {count} values undefined ({in_markdown(str(reason))})")

@@ -13,13 +13,14 @@ import pandas as pd
 from msibench.errors import IntegrityError, SchemaError
 from msibench.leaderboard.sound_records import check_shown
 from msibench.results.experiment import experiment_of, kind_of
+from msibench.results.identity import IDENTITY_FIELDS
 from msibench.results.index import TrackIndex
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import Store
 from msibench.results.verification import read_verifications, shown_origin
 
 CELL_COLUMNS = (
-    "method", "dataset", "section", "protocol", "mz_set", "seed", "control", "device", "precision",
+    *IDENTITY_FIELDS, "precision",
     "cell", "status", "status_reason", "origin", "task", "is_control", "images",
     "seconds_per_image", "fit_seconds", "rss_mib", "vram_mib",
 )  # fmt: skip
@@ -117,9 +118,7 @@ def without_times(record: CellRecord) -> CellRecord:
 
 
 def _name(record: CellRecord) -> str:
-    control = f" [{record.control}]" if record.control else ""
-    section = f"{record.dataset}/{record.section}"
-    return f"{record.method} · {section} · {record.protocol}{control} ({record.key[:12]}…)"
+    return f"{record.identity.title} ({record.key[:12]}…)"
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:
@@ -153,14 +152,7 @@ def _with_cell(record: CellRecord, values: pd.DataFrame, origin: str) -> pd.Data
     images = len(record.mz)
     busy = record.timings.get("upscale", np.nan) + record.timings.get("fit", 0.0)
     facts: dict[str, Any] = {
-        "method": record.method,
-        "dataset": record.dataset,
-        "section": record.section,
-        "protocol": record.protocol,
-        "mz_set": record.mz_set,
-        "seed": record.seed,
-        "control": record.control,
-        "device": record.device,
+        **record.identity.as_dict(),
         "precision": record.precision,
         "cell": record.key,
         "status": str(record.status),

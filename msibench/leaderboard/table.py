@@ -11,6 +11,7 @@ import pandas as pd
 from msibench.errors import ConfigurationError, DataError
 from msibench.leaderboard.rows import cells, measured
 from msibench.scoring import Scheme, load_scheme, summarise
+from msibench.scoring.bootstrap import MINIMUM_SECTIONS
 from msibench.tracks import Track
 
 DRAWS = 2_000
@@ -47,8 +48,8 @@ def leaderboard_table(
         (
             merged["method"],
             -merged.get("composite", pd.Series(np.nan, merged.index)).fillna(-np.inf),
-            merged["rank"].astype("float64").fillna(np.inf)
-            if "rank" in merged
+            (merged["rank_reason"] != "").to_numpy()
+            if "rank_reason" in merged
             else np.zeros(len(merged)),
             merged["protocol"],
         )
@@ -68,6 +69,40 @@ def scheme_of(track: Track) -> Scheme:
         )
     policy = cast(Literal["mark", "refuse"], track.missing_metric)
     return replace(load_scheme(track.scheme), missing=policy)
+
+
+def sections_behind(part: pd.DataFrame) -> int:
+    """Return the number of sections behind the scores of one protocol."""
+    found = part["sections"].max() if "sections" in part else np.nan
+    return 0 if pd.isna(found) else int(found)
+
+
+def has_ranks(part: pd.DataFrame) -> bool:
+    """Whether one protocol has sections enough for ranks and groups."""
+    return sections_behind(part) >= MINIMUM_SECTIONS
+
+
+def what_numbers_mean(part: pd.DataFrame) -> str:
+    """Say over what means, standard errors and intervals of one protocol's table run."""
+    sections = sections_behind(part)
+    if not sections:
+        return "Nobody has a score."
+    images = f"{int(part['images'].max())} ion images"
+    if sections >= MINIMUM_SECTIONS:
+        return (
+            f"Mean ± s.e.m. over {images} of {sections} sections, taken as independent; 95 % intervals "
+            f"over sections ({sections}). Methods of different groups are told apart by paired "
+            "differences over sections, Holm's correction over all pairs (family-wise error 5 %)."
+        )
+    these = "this section" if sections == 1 else f"these {sections} sections"
+    animals = (
+        "one section is one animal" if sections == 1 else f"{sections} sections are few animals"
+    )
+    return (
+        f"Sorted by score, without ranks or groups: {animals} and decide{'s' if sections == 1 else ''} "
+        f"nothing about others. Mean ± s.e.m. over {images} of {these}; 95 % intervals over ion images "
+        f"of {these}."
+    )
 
 
 def _summary(scored: pd.DataFrame, scheme: Scheme, track: Track, draws: int) -> pd.DataFrame:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from msibench.errors import StoreError
+from msibench.owners import owned_name
 from msibench.results.files import explained, write_atomically
-from msibench.results.keys import canonical_json, digest_of, plain
+from msibench.results.keys import digest_of, plain
 from msibench.results.leases import waited_for
-from msibench.results.owners import owned_name
 from msibench.results.store import Store
 
 _KEY = re.compile(r"[\w.-]{1,128}")
@@ -28,23 +28,9 @@ class TrackIndex:
     """The current cells of a track, and the facts that its pages show."""
 
     cells: Mapping[str, str] = field(default_factory=dict)
-    """Identity (method, data set, section, protocol, m/z set, seed, control, device) → key."""
+    """`msibench.results.identity.CellIdentity` as text → key."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Track, data sets, metrics, citations, published tables: plain JSON."""
-
-
-def identity(
-    method: str,
-    dataset: str,
-    section: str,
-    protocol: str,
-    mz_set: str,
-    seed: int,
-    control: str,
-    device: str,
-) -> str:
-    """Return the name of a cell among those of a track; one cell at most bears it."""
-    return canonical_json([method, dataset, section, protocol, mz_set, seed, control, device])
 
 
 def read_index(store: Store, track: str) -> TrackIndex:

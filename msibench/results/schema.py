@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from msibench.errors import IntegrityError, NewerSchemaError, SchemaError
+from msibench.results.identity import IDENTITY_FIELDS, CellIdentity
 from msibench.results.keys import digest_of, plain
 
 SCHEMA_VERSION = 1
@@ -64,6 +65,9 @@ class CellRecord:
     """MiB: ``rss``, ``vram``."""
     files: Mapping[str, str] = field(default_factory=dict)
     """sha256 of the files beside the record."""
+    rows_digest: str = ""
+    """Digest of the metric rows as values (`msibench.results.rows_digest`); empty in records that were
+    written before there was one."""
     scores: Mapping[str, str] = field(default_factory=dict)
     """``metric@region`` → score key."""
     truth_digest: str = ""
@@ -76,6 +80,11 @@ class CellRecord:
     origin: str = "measured"
     """``measured`` here, or ``self-reported`` when it came in a bundle."""
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def identity(self) -> CellIdentity:
+        """The place of a board that it is for."""
+        return CellIdentity(**{name: getattr(self, name) for name in IDENTITY_FIELDS})
 
     def to_json(self) -> str:
         """Return the record as text, with the digest that shows later changes."""

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msibench.errors import IntegrityError, SchemaError, StoreError
+from msibench.owners import is_forgotten, is_orphaned, owned_name
 from msibench.results import leases
 from msibench.results.files import (
     explained,
@@ -35,7 +36,6 @@ from msibench.results.files import (
     sync_folder,
     write_atomically,
 )
-from msibench.results.owners import is_orphaned, owned_name
 from msibench.results.removal import remove
 from msibench.results.schema import REMEDY, SCHEMA_VERSION, CellRecord, record_from_json
 
@@ -239,8 +239,16 @@ class Store:
             for old in replaced:
                 remove(old)
 
-    def rescore(self, record: CellRecord, metrics: bytes, scores: dict[str, str]) -> CellRecord:
-        """Replace a cell's metric rows in one step; its prediction stays."""
+    def rescore(
+        self, record: CellRecord, metrics: bytes, scores: dict[str, str], digest: str = ""
+    ) -> CellRecord:
+        """Replace a cell's metric rows in one step; its prediction stays.
+
+        Parameters
+        ----------
+        metrics, scores, digest
+            The new ``metrics.parquet``, its score keys, and its `rows_digest`.
+        """
         folder = self.cell_folder(record.key)
         work = self.new_work(record.key)
         with explained(folder):
@@ -248,7 +256,8 @@ class Store:
                 _link_or_copy(folder / name, work / name)
             (work / METRICS).write_bytes(metrics)
         kept = {name: digest for name, digest in record.files.items() if name != METRICS}
-        return self.commit(work, replace(record, scores=scores), known=kept)
+        new = replace(record, scores=scores, rows_digest=digest)
+        return self.commit(work, new, known=kept)
 
     def set_aside(self, key: str) -> Path:
         """Move a damaged cell out of the way, and return where it lies now."""
@@ -266,14 +275,23 @@ class Store:
         """
         work = self.root / "work"
         for folder in list(work.iterdir()) if work.is_dir() else []:
-            if is_orphaned(folder.name):
+            if is_orphaned(folder.name) or (is_forgotten(folder) and not self._is_leased(folder)):
                 if folder.name.startswith("old-"):
                     self._put_back(folder)
                 remove(folder)
+        for left in self.root.glob("import-*"):  # of versions that unpacked bundles there
+            if is_forgotten(left):
+                remove(left)
         for place in ("", "tracks", "leases"):
             sweep_parts(self.root / place)
         for lease in (self.root / "leases").glob("*.json"):
             leases.drop_orphaned(lease)
+
+    def _is_leased(self, folder: Path) -> bool:
+        """Whether a living run holds the cell that a work folder is of."""
+        key = folder.name[:16]
+        found = (self.root / "leases").glob(f"{key}*.json") if key.isalnum() else ()
+        return any(not leases.is_stale(lease) for lease in found)
 
     def _put_back(self, folder: Path) -> None:
         """Return a cell whose replacement never came to its place."""

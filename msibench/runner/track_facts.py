@@ -10,25 +10,12 @@ from msibench.contracts.method import CONSISTENT
 from msibench.contracts.metric import SHOWN_FACTS
 from msibench.datasets import Card
 from msibench.plugin_manager import Catalogue
-from msibench.results.index import identity
 from msibench.runner.plan import Cell, Plan
 
 
 def index_cells(cells: Iterable[Cell]) -> dict[str, str]:
     """Return identity → key of cells."""
-    return {
-        identity(
-            cell.label,
-            cell.problem.card.name,
-            cell.problem.section,
-            cell.problem.protocol.name,
-            cell.problem.mz_set.name,
-            cell.seed,
-            cell.problem.control,
-            cell.device.partition(":")[0],
-        ): cell.key
-        for cell in cells
-    }
+    return {str(cell.identity): cell.key for cell in cells}
 
 
 def track_facts(plan: Plan, catalogue: Catalogue) -> dict[str, Any]:

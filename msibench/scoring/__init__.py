@@ -3,7 +3,7 @@
 from msibench.scoring.comparisons import comparisons
 from msibench.scoring.composite import composite
 from msibench.scoring.cube import COLUMNS, check_rows
-from msibench.scoring.noninferiority import Verdict, compare_rows, noninferiority
+from msibench.scoring.noninferiority import Noise, Verdict, compare_rows, noninferiority
 from msibench.scoring.pair_table import pair_table
 from msibench.scoring.reachable import reachable_gain
 from msibench.scoring.schemes import (
@@ -20,6 +20,7 @@ from msibench.scoring.table import summarise
 __all__ = [
     "COLUMNS",
     "DEFAULT_SCHEME",
+    "Noise",
     "Scheme",
     "Verdict",
     "WeightedMetric",

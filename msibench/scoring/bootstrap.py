@@ -15,6 +15,8 @@ MINIMUM_SECTIONS = 5
 """Below this number of sections an interval says nothing about other sections."""
 MINIMUM_FREEDOM = 4
 """Images beyond one per section that an interval inside fixed sections needs."""
+ROUNDING = 1e-12
+"""Share below which what is left of a subtraction is arithmetic."""
 _CELLS = 1 << 21
 """Resampled images held at once (16 MiB)."""
 _COLUMNS = 512
@@ -112,6 +114,7 @@ def two_level_bootstrap(
     note = np.full(mean.shape, "no defined value", dtype="<U96")
 
     deviation = np.where(defined, flat - np.where(images > 0, mean, 0.0), 0.0)
+    deviation[np.abs(deviation) <= ROUNDING * np.abs(np.where(defined, flat, 0.0))] = 0.0
     over_sections = count >= MINIMUM_SECTIONS
     over_images = ~over_sections & (images - count >= MINIMUM_FREEDOM)
     for wanted, fixed in ((over_sections, False), (over_images, True)):
@@ -127,14 +130,10 @@ def two_level_bootstrap(
                 )
                 low[columns], high[columns] = mean[columns] - below, mean[columns] + above
     scope[over_sections], scope[over_images] = "sections", "images"
-    note[over_sections] = ""
-    for column in np.flatnonzero(~over_sections & (images > 0)):
-        few = f"too few sections ({count[column]} < {MINIMUM_SECTIONS})"
-        note[column] = (
-            f"{few}: the interval holds for ion images of these sections only"
-            if over_images[column]
-            else f"{few} and too few images ({images[column]}) for an interval"
-        )
+    for column in range(len(mean)):
+        note[column] = few_sections(int(count[column]), int(images[column]))
+    alike = (over_sections | over_images) & np.isnan(low)
+    note[alike] = "too few values differ for an interval"
     shape = table.shape[1:]
     return Interval(
         mean=mean.reshape(shape),
@@ -145,6 +144,18 @@ def two_level_bootstrap(
         scope=scope.reshape(shape),
         note=note.reshape(shape),
     )
+
+
+def few_sections(sections: int, images: int) -> str:
+    """Say what an interval over so few sections is worth; empty where there are enough."""
+    if not images:
+        return "no defined value"
+    if sections >= MINIMUM_SECTIONS:
+        return ""
+    few = f"too few sections ({sections} < {MINIMUM_SECTIONS})"
+    if images - sections >= MINIMUM_FREEDOM:
+        return f"{few}: the interval holds for ion images of these sections only"
+    return f"{few} and too few images ({images}) for an interval"
 
 
 def mean_and_sem(values: ArrayLike) -> tuple[float, float, int]:
@@ -197,7 +208,8 @@ def _t_interval(
         pivot = mean / error
     pivot = np.sort(np.where(np.isnan(pivot), 0.0, pivot), axis=0)
     first = min(max(int(np.ceil((1.0 - level) / 2.0 * draws)) - 1, 0), draws - 1)
-    ends = np.nan_to_num(pivot[[first, draws - 1 - first]], posinf=1e6, neginf=-1e6)
+    ends = pivot[[first, draws - 1 - first]]
+    ends[:, np.isinf(ends).any(axis=0)] = np.nan  # so few differ that draws hold no variation
     standard_error = measured.mean_and_error()[1][0]
     return np.maximum(ends[1], 0.0) * standard_error, np.maximum(-ends[0], 0.0) * standard_error
 
@@ -228,8 +240,11 @@ class _Sums:
         self.total[draw] += total
         if self.fixed:
             with np.errstate(divide="ignore", invalid="ignore"):
-                spread = counts @ (deviation * deviation) - total * total / size
-                spread = np.where(size > 1, spread * size / (size - 1.0), 0.0)
+                squares = counts @ (deviation * deviation)
+                spread = squares - total * total / size
+                spread = np.where(
+                    (size > 1) & (spread > ROUNDING * squares), spread * size / (size - 1.0), 0.0
+                )
             self.inside[draw] += np.maximum(spread, 0.0)
         else:
             self.sections[draw] += size > 0
@@ -246,7 +261,9 @@ class _Sums:
                 return mean, np.sqrt(self.inside) / self.weight
             cross = self.cross if self.common is None else self.total * self.common
             spread = self.total_squared - 2.0 * mean * cross + mean * mean * self.weight_squared
-            spread = np.maximum(spread, 0.0) * (self.sections / (self.sections - 1.0))
+            spread = np.where(spread > ROUNDING * self.total_squared, spread, 0.0) * (
+                self.sections / (self.sections - 1.0)
+            )
             return mean, np.sqrt(spread) / self.weight
 
 

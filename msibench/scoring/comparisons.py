@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from msibench.scoring.composite import score_images
 from msibench.scoring.cube import Cube, cubes
-from msibench.scoring.paired import holm, paired_difference, signed_rank, win_rate
+from msibench.scoring.paired import every_pair, holm, win_rate
 from msibench.scoring.schemes import Scheme
-from msibench.scoring.seeds import seed_from
 from msibench.scoring.table import round_significant
 
 
@@ -20,8 +19,6 @@ def comparisons(
     reference: str,
     *,
     control_method: str | None = None,
-    seed: int = 0,
-    draws: int = 10_000,
     level: float = 0.95,
 ) -> pd.DataFrame:
     """Compare every method with `reference` in the composite and in every metric and region.
@@ -32,33 +29,29 @@ def comparisons(
         As in `composite`.
     reference
         The method that the others are set against.
-    seed, draws, level
-        As in `summarise`.
+    level
+        Nominal coverage of the intervals, each by itself.
 
     Returns
     -------
     One row per protocol, measure and method: ``protocol metric region direction method reference
     difference low high scope win_rate p p_holm images sections note``. ``difference`` is method -
     reference in the metric's own unit; for direction ``"one"`` it is the difference of ``-|1 -
-    value|``. Holm's correction runs over the methods of one measure; without enough sections ``p``
-    is NaN and ``note`` says so.
+    value|``. Intervals and p are those of `paired_difference`, as in the rank groups; Holm's
+    correction runs over the methods of one measure. Below five sections ``p`` is NaN and ``note``
+    says so: nothing is decided about other sections.
     """
     frames = []
     for cube in cubes(rows):
         base = cube.method(reference)
         ions = cube.ion_images()
-        start = seed_from("comparisons", cube.protocol, seed)
         scored = score_images(ions, scheme, control_method=control_method).composite
-        frames.append(
-            _against(
-                ions, scored, base, ("composite", scheme.region), "higher", start, draws, level
-            )
-        )
+        frames.append(_against(ions, scored, base, ("composite", scheme.region), "higher", level))
         for index, measure in enumerate(cube.measures):
             values, direction = cube.values[..., index], cube.directions[index]
             if direction == "one":
                 values = -np.abs(values - 1.0)
-            frames.append(_against(cube, values, base, measure, direction, start, draws, level))
+            frames.append(_against(cube, values, base, measure, direction, level))
     if not frames:
         return pd.DataFrame(columns=["protocol", "metric", "region", "method", "reference"])
     table = pd.concat(frames, ignore_index=True)
@@ -73,21 +66,18 @@ def _against(
     base: int,
     measure: tuple[str, str],
     direction: str,
-    seed: int,
-    draws: int,
     level: float,
 ) -> pd.DataFrame:
     others = [index for index in range(len(cube.methods)) if index != base]
-    interval = paired_difference(
-        values[:, others], values[:, [base]], cube.sections, draws=draws, seed=seed, level=level
+    first, second, found = every_pair(values, cube.sections, level=level)
+    place = np.array(
+        [np.flatnonzero(np.isin(first, (m, base)) & np.isin(second, (m, base)))[0] for m in others],
+        dtype=np.intp,
     )
+    interval = found.part(place)
+    turned = np.where(first[place] == base, -1.0, 1.0)  # pairs hold the lower number first
     sign = -1.0 if direction == "lower" else 1.0
-    tests = [signed_rank(values[:, m], values[:, base], cube.sections) for m in others]
-    p = np.array([test.p for test in tests], dtype=np.float64)
-    notes = [
-        "; ".join(text for text in (str(note), test.reason) if text)
-        for note, test in zip(interval.note, tests, strict=True)
-    ]
+    p = np.where(interval.scope == "sections", interval.p, np.nan)
     return pd.DataFrame(
         {
             "protocol": cube.protocol,
@@ -96,15 +86,15 @@ def _against(
             "direction": direction,
             "method": [cube.methods[m] for m in others],
             "reference": cube.methods[base],
-            "difference": interval.mean,
-            "low": interval.low,
-            "high": interval.high,
+            "difference": turned * interval.mean,
+            "low": np.where(turned > 0, interval.low, -interval.high),
+            "high": np.where(turned > 0, interval.high, -interval.low),
             "scope": interval.scope.astype(object),
             "win_rate": [win_rate(sign * values[:, m], sign * values[:, base]) for m in others],
             "p": p,
             "p_holm": holm(p),
             "images": interval.images,
             "sections": interval.sections,
-            "note": notes,
+            "note": interval.note.astype(object),
         }
     )

@@ -21,6 +21,10 @@ IMAGE_KEY = ("dataset", "section", "mz_set", "channel")
 """What names an ion image inside one protocol."""
 
 
+NOTHING_PRESENT = "nothing is present: the truth is zero everywhere"
+"""Reason of every value of an ion image without a count: it enters no mean and is counted."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Cube:
     """All values of one protocol, in an order that does not depend on the order of the rows."""
@@ -104,11 +108,22 @@ def check_rows(rows: pd.DataFrame) -> None:
 
 
 def cubes(rows: pd.DataFrame) -> Iterator[Cube]:
-    """Yield one cube per protocol, by name; rows of wrong-guide controls are left out."""
+    """Yield one cube per protocol, by name; without wrong-guide controls and images of nothing."""
     check_rows(rows)
     real = rows[rows["control"].fillna("").astype(str) == ""]
+    nothing = real["reason"] == NOTHING_PRESENT
+    if nothing.any():
+        keys = ["protocol", *IMAGE_KEY]
+        empty = pd.MultiIndex.from_frame(real.loc[nothing, keys].drop_duplicates())
+        real = real[~pd.MultiIndex.from_frame(real[keys]).isin(empty)]
     for protocol in sorted(real["protocol"].unique()):
         yield _cube(real[real["protocol"] == protocol], str(protocol))
+
+
+def images_of_nothing(rows: pd.DataFrame) -> int:
+    """Return the number of ion images on which nothing is present."""
+    keys = ["protocol", *IMAGE_KEY]
+    return len(rows.loc[rows["reason"] == NOTHING_PRESENT, keys].drop_duplicates())
 
 
 def _cube(rows: pd.DataFrame, protocol: str) -> Cube:

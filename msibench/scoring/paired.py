@@ -1,30 +1,59 @@
-"""Two methods on the same ion images: differences, win rate, and a test where there are enough sections."""
+"""Methods on the same ion images: differences with their errors, intervals and p; one road for every comparison.
+
+Rank groups, ``msibench compare``, the comparison with a reference, ``--pair`` and the page all come
+here. The section is the replicate; where too few were measured, the ion images of the given sections are,
+and the scope says so.
+"""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from msibench.scoring.bootstrap import Interval, two_level_bootstrap
+from msibench.scoring.bootstrap import MINIMUM_FREEDOM, MINIMUM_SECTIONS, ROUNDING, few_sections
 
 Floats = NDArray[np.float64]
 
-MINIMUM_SECTIONS_FOR_TEST = 6
-"""With fewer sections the smallest two-sided p of the signed-rank test is above 0.05."""
+FEWEST_TO_SHARE = 3
+"""Comparisons from which on variances are moderated by what they have in common."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class SignedRank:
-    """Result of a Wilcoxon signed-rank test on section means, or why there is none."""
+class Difference:
+    """Mean differences of paired values; every field is ``(column,)``, or ``()`` for one column."""
 
-    p: float
-    """Two-sided p; NaN where `reason` says why."""
-    sections: int
-    reason: str = ""
+    mean: Floats
+    """Mean over the images that have both."""
+    error: Floats
+    """Its standard error; NaN where `note` says why there is none."""
+    freedom: Floats
+    """Degrees of freedom of the error; infinite where the variance is known."""
+    low: Floats
+    high: Floats
+    p: Floats
+    """Two-sided p of no difference."""
+    images: NDArray[np.intp]
+    sections: NDArray[np.intp]
+    scope: NDArray[np.str_]
+    """``"sections"``: holds for other sections of the kind; ``"images"``: for other ion images of
+    the very same sections; empty without an error."""
+    note: NDArray[np.str_]
+    """What a reader must be told beside it; empty when nothing."""
+
+    def part(self, columns: NDArray[np.intp]) -> Difference:
+        """Return some of the columns."""
+        return Difference(**{f.name: getattr(self, f.name)[columns] for f in fields(self)})
+
+    def p_below(self) -> Floats:
+        """One-sided p of a mean that is not below 0: small where the loss is real."""
+        from scipy.stats import t
+
+        pivot, freedom = _pivot(self.mean, self.error), np.nan_to_num(self.freedom, nan=1.0)
+        p = np.where(np.isinf(pivot), np.where(pivot < 0, 0.0, 1.0), t.cdf(pivot, freedom))
+        return np.where(np.isnan(self.error), np.nan, p)
 
 
 def paired_difference(
@@ -32,21 +61,162 @@ def paired_difference(
     base: ArrayLike,
     sections: Sequence[object] | NDArray[np.generic],
     *,
-    draws: int = 10_000,
-    seed: int = 0,
     level: float = 0.95,
-) -> Interval:
-    """Mean of ``test - base`` over the images that have both, with its interval.
+    shared_variance: ArrayLike = 0.0,
+    shared_freedom: ArrayLike = np.inf,
+    moderate: bool = False,
+) -> Difference:
+    """Mean of ``test - base`` over the images that have both, with error, t interval and p.
+
+    From `MINIMUM_SECTIONS` sections on the error is cluster-robust (CR2) with Bell and McCaffrey's
+    degrees of freedom: for sections of one size exactly the paired t-test of section means [1]_.
+    Below, it is the pooled standard error over images inside the given sections: it says nothing
+    about other sections, and leaves out what all images of a run share.
 
     Parameters
     ----------
     test, base
         ``(image,)`` or ``(image, column)``; an image where either is undefined is left out.
-    sections, draws, seed, level
-        As in `two_level_bootstrap`.
+    sections
+        Name of the section of every image.
+    level
+        Nominal coverage of the interval.
+    shared_variance, shared_freedom
+        Variance of what is shared by all images of one side, such as the shift of another network
+        seed, which no number of images shows; and the degrees of freedom that it was measured with
+        (infinite where it is stated). Added to the squared error, the degrees of freedom by
+        Satterthwaite's formula.
+    moderate
+        The columns are comparisons of one kind (all pairs of a board): each variance is drawn
+        towards the common one by empirical Bayes, as far as the columns agree [2]_. With eight
+        sections and ten methods that triples the power at the same error rate.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, or `level` is out of range.
+
+    References
+    ----------
+    .. [1] Bell & McCaffrey, Survey Methodology 28 (2002) 169-181.
+    .. [2] Smyth, Stat. Appl. Genet. Mol. Biol. 3 (2004) 3, sections 3 and 6.2.
     """
-    difference = np.subtract(_finite(test), _finite(base))
-    return two_level_bootstrap(difference, sections, draws=draws, seed=seed, level=level)
+    from scipy.stats import t
+
+    first, second = _finite(test), _finite(base)
+    difference = first - second
+    scale = np.abs(first) + np.abs(second)
+    difference = np.where(np.abs(difference) <= ROUNDING * scale, 0.0, difference)
+    shape = difference.shape[1:]
+    table = difference.reshape(len(difference), -1)
+    names, number = np.unique(np.asarray(sections).astype(str), return_inverse=True)
+    if difference.ndim not in (1, 2) or len(number) != len(table):
+        raise ValueError(
+            "values must be (image,) or (image, column) with one section name per image: got shape "
+            f"{difference.shape} and {len(number)} names"
+        )
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"expected 0 < level < 1, got {level}")
+    defined = ~np.isnan(table)
+    size = _add_up(defined.astype(np.float64), number, len(names))
+    total = _add_up(np.where(defined, table, 0.0), number, len(names))
+    images, count = size.sum(axis=0), (size > 0).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(images > 0, total.sum(axis=0) / images, np.nan)
+        centre = np.where(size > 0, total / size, 0.0)
+    over_sections = count >= MINIMUM_SECTIONS
+    over_images = ~over_sections & (images - count >= MINIMUM_FREEDOM)
+
+    variance, freedom = np.full((2, table.shape[1]), np.nan)
+    if over_sections.any():
+        chosen = np.flatnonzero(over_sections)
+        variance[chosen], freedom[chosen] = _between(
+            centre[:, chosen], size[:, chosen], mean[chosen]
+        )
+    if over_images.any():
+        inside = np.where(defined, table - centre[number], 0.0)
+        pooled = (inside * inside).sum(axis=0)[over_images] / (images - count)[over_images]
+        variance[over_images] = pooled / images[over_images]
+        freedom[over_images] = (images - count)[over_images]
+    if moderate:
+        variance, freedom = moderated(variance, freedom)
+    variance, freedom = _with_shared(variance, freedom, shared_variance, shared_freedom)
+    error = np.sqrt(variance)
+    reach = np.where(
+        error > 0, t.ppf((1 + level) / 2, np.nan_to_num(freedom, nan=1.0)) * error, error
+    )
+    pivot = np.abs(_pivot(mean, error))
+    p = np.where(np.isinf(pivot), 0.0, 2 * t.sf(pivot, np.nan_to_num(freedom, nan=1.0)))
+    scope = np.where(over_sections, "sections", np.where(over_images, "images", "")).astype("<U8")
+    note = np.array(
+        [few_sections(int(c), int(n)) for c, n in zip(count, images, strict=True)], dtype="<U96"
+    )
+    found = {
+        "mean": mean, "error": error, "freedom": freedom, "low": mean - reach,
+        "high": mean + reach, "p": np.where(np.isnan(error), np.nan, p),
+        "images": images.astype(np.intp), "sections": count.astype(np.intp),
+        "scope": scope, "note": note,
+    }  # fmt: skip
+    return Difference(**{name: field.reshape(shape) for name, field in found.items()})
+
+
+def every_pair(
+    values: ArrayLike, sections: Sequence[object] | NDArray[np.generic], *, level: float = 0.95
+) -> tuple[NDArray[np.intp], NDArray[np.intp], Difference]:
+    """Compare every two methods, their variances moderated by one another.
+
+    Parameters
+    ----------
+    values
+        ``(image, method)``, one measure of one protocol.
+
+    Returns
+    -------
+    Number of the first and of the second method of each pair (first < second), and first - second.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    first, second = np.triu_indices(table.shape[1], 1)
+    found = paired_difference(
+        table[:, first], table[:, second], sections, level=level, moderate=True
+    )
+    return first, second, found
+
+
+def moderated(variance: ArrayLike, freedom: ArrayLike) -> tuple[Floats, Floats]:
+    """Draw variances towards what they have in common, as far as they agree.
+
+    Parameters
+    ----------
+    variance, freedom
+        ``(column,)``; NaN where unknown.
+
+    Returns
+    -------
+    Posterior variances and their degrees of freedom. Fewer than `FEWEST_TO_SHARE` columns, or
+    columns that disagree, stay as they are.
+
+    References
+    ----------
+    .. [1] Smyth, Stat. Appl. Genet. Mol. Biol. 3 (2004) 3, section 6.2.
+    """
+    from scipy.special import digamma, polygamma
+
+    own, degrees = np.asarray(variance, np.float64), np.asarray(freedom, np.float64)
+    known = np.isfinite(own) & np.isfinite(degrees) & (degrees > 0)
+    positive = known & (own > 0)
+    if positive.sum() < FEWEST_TO_SHARE:
+        return own, degrees
+    half = degrees[positive] / 2
+    logs = np.log(own[positive]) - digamma(half) + np.log(half)
+    spread = float(logs.var(ddof=1) - polygamma(1, half).mean())
+    if spread > 0:
+        prior = 2 * _inverse_trigamma(spread)
+        common = float(np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2)))
+        drawn = (prior * common + degrees * own) / (prior + degrees)
+    else:
+        prior, common = np.inf, float(np.exp(logs.mean()))
+        drawn = np.full_like(own, common)
+    return np.where(known, drawn, own), np.where(known, prior + degrees, degrees)
 
 
 def win_rate(test: ArrayLike, base: ArrayLike) -> float:
@@ -68,49 +238,6 @@ def win_rate(test: ArrayLike, base: ArrayLike) -> float:
     return float(((difference > 0) + 0.5 * (difference == 0)).mean())
 
 
-def section_means(
-    values: ArrayLike, sections: Sequence[object] | NDArray[np.generic]
-) -> tuple[list[str], Floats]:
-    """Return the mean of every section that has a defined value, sections sorted by name."""
-    flat = _finite(values)
-    names, number = np.unique(np.asarray(sections).astype(str), return_inverse=True)
-    defined = ~np.isnan(flat)
-    count = np.bincount(number[defined], minlength=len(names))
-    total = np.bincount(number[defined], weights=flat[defined], minlength=len(names))
-    kept = count > 0
-    return [str(name) for name in names[kept]], total[kept] / count[kept]
-
-
-def signed_rank(
-    test: ArrayLike, base: ArrayLike, sections: Sequence[object] | NDArray[np.generic]
-) -> SignedRank:
-    """Wilcoxon signed-rank test of paired section means, the section being the replicate.
-
-    Parameters
-    ----------
-    test, base
-        ``(image,)``.
-
-    Returns
-    -------
-    Exact two-sided p up to 50 sections without ties; with fewer than `MINIMUM_SECTIONS_FOR_TEST`
-    sections no p but a reason.
-    """
-    from scipy.stats import wilcoxon
-
-    _, difference = section_means(np.subtract(_finite(test), _finite(base)), sections)
-    count = len(difference)
-    if count < MINIMUM_SECTIONS_FOR_TEST:
-        few = f"too few sections ({count} < {MINIMUM_SECTIONS_FOR_TEST}) for a test"
-        return SignedRank(p=float("nan"), sections=count, reason=few)
-    if not difference.any():
-        return SignedRank(p=1.0, sections=count, reason="all section means are equal")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ties: scipy says that it takes the normal approximation
-        p = float(wilcoxon(difference, zero_method="zsplit").pvalue)
-    return SignedRank(p=p, sections=count)
-
-
 def holm(p: ArrayLike) -> Floats:
     """Adjust p-values of one family by Holm's step-down method; NaN stay NaN and are not counted.
 
@@ -130,6 +257,71 @@ def holm(p: ArrayLike) -> Floats:
     steps = raw[order] * np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
+
+
+def _between(centre: Floats, size: Floats, mean: Floats) -> tuple[Floats, Floats]:
+    """Return the CR2 variance of a mean over clusters and its degrees of freedom, ``(column,)`` each.
+
+    Of the degrees of freedom under equal variances of section means (sections differ) and under
+    variances that fall with their size (images differ) the smaller is taken.
+    """
+    share = size / size.sum(axis=0)
+    weight = share * share / (1.0 - share)
+    variance = (weight * np.square(np.where(size > 0, centre - mean, 0.0))).sum(axis=0)
+    smallest = np.full(len(mean), np.inf)
+    for spread in (np.ones_like(size), 1.0 / np.maximum(size, 1.0)):
+        total = weight.sum(axis=0)
+        trace = (spread * (weight - 2 * weight * share + total * share * share)).sum(axis=0)
+        a, b, c = ((spread * part).sum(axis=0) for part in (weight**2, share**2, weight * share))
+        square = 2 * a * b + (total * b) ** 2 + 2 * c * c - 4 * total * c * b
+        square += (
+            spread**2 * (weight**2 + 2 * weight * (total * share**2 - 2 * weight * share))
+        ).sum(axis=0)
+        smallest = np.minimum(smallest, trace * trace / square)
+    return variance, smallest
+
+
+def _with_shared(
+    variance: Floats, freedom: Floats, shared: ArrayLike, shared_freedom: ArrayLike
+) -> tuple[Floats, Floats]:
+    """Add a variance of its own degrees of freedom (Satterthwaite)."""
+    extra = np.broadcast_to(np.asarray(shared, np.float64), variance.shape)
+    degrees = np.broadcast_to(np.asarray(shared_freedom, np.float64), variance.shape)
+    total = variance + extra
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.where(variance > 0, variance**2 / freedom, 0.0)
+        spread += np.where(np.isfinite(degrees), extra**2 / degrees, 0.0)
+        combined = np.where(spread > 0, total**2 / spread, np.inf)
+    return total, np.where(extra > 0, np.where(np.isnan(variance), np.nan, combined), freedom)
+
+
+def _pivot(mean: Floats, error: Floats) -> Floats:
+    """Return mean over error; 0 where both are 0, and for an unknown error."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.nan_to_num(mean / error, nan=0.0, posinf=np.inf, neginf=-np.inf)
+
+
+def _inverse_trigamma(value: float) -> float:
+    """Solve ``trigamma(y) = value`` by Newton's method on its reciprocal."""
+    from scipy.special import polygamma
+
+    y = 0.5 + 1.0 / value
+    for _ in range(50):
+        step = float(polygamma(1, y) * (1 - polygamma(1, y) / value) / polygamma(2, y))
+        y += step
+        if abs(step) < 1e-10 * y:
+            break
+    return y
+
+
+def _add_up(values: Floats, number: NDArray[np.intp], sections: int) -> Floats:
+    """Sum images of one section, ``(section, column)``."""
+    order = np.argsort(number, kind="stable")
+    sizes = np.bincount(number, minlength=sections)
+    edges = np.concatenate([[0], np.cumsum(sizes)])[:-1].astype(np.intp)
+    if not len(values):
+        return np.zeros((sections, values.shape[1]))
+    return np.add.reduceat(values[order], edges, axis=0)
 
 
 def _finite(values: ArrayLike) -> Floats:

@@ -21,19 +21,18 @@ def ranks(scores: ArrayLike) -> NDArray[np.float64]:
     return np.where(np.isnan(values), np.nan, above + 1.0)
 
 
-def rank_groups(scores: ArrayLike, difference_low: ArrayLike) -> NDArray[np.int64]:
+def rank_groups(scores: ArrayLike, separated: ArrayLike) -> NDArray[np.int64]:
     """Put methods that cannot be told from the best of their group into one group.
 
-    Going down the scores, the first method opens group 1; a method joins while the interval of
-    (leader - method) does not lie above 0, else it opens the next group and leads it. An interval
-    that is not known (NaN) tells nobody apart.
+    Going down the scores, the first method opens group 1; a method joins while it is not separated
+    from the group's leader, else it opens the next group and leads it.
 
     Parameters
     ----------
     scores
         ``(method,)``, higher is better; NaN for methods without a rank.
-    difference_low
-        ``(method, method)``: lower end of the paired interval of (row - column).
+    separated
+        ``(method, method)``: whether the data tell two methods apart, all pairs considered.
 
     Returns
     -------
@@ -41,22 +40,22 @@ def rank_groups(scores: ArrayLike, difference_low: ArrayLike) -> NDArray[np.int6
 
     Examples
     --------
-    >>> low = np.array([[0.0, -0.1, 0.2], [-0.3, 0.0, 0.1], [-0.9, -0.9, 0.0]])
-    >>> rank_groups([0.9, 0.8, 0.5], low)
+    >>> apart = np.array([[0, 0, 1], [0, 0, 1], [1, 1, 0]], dtype=bool)
+    >>> rank_groups([0.9, 0.8, 0.5], apart)
     array([1, 1, 2])
     """
     values = np.asarray(scores, dtype=np.float64)
-    low = np.asarray(difference_low, dtype=np.float64)
-    if low.shape != (len(values), len(values)):
+    apart = np.asarray(separated, dtype=np.bool_)
+    if apart.shape != (len(values), len(values)):
         raise ValueError(
-            f"difference_low must be (method, method) = {(len(values),) * 2}, got {low.shape}"
+            f"separated must be (method, method) = {(len(values),) * 2}, got {apart.shape}"
         )
     groups = np.zeros(len(values), dtype=np.int64)
     leader = -1
     for method in np.argsort(-values, kind="stable"):
         if np.isnan(values[method]):
             continue
-        if leader < 0 or low[leader, method] > 0:
+        if leader < 0 or apart[leader, method]:
             leader = int(method)
             groups[method] = groups.max() + 1
         else:

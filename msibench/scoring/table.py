@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from msibench.scoring.bootstrap import Interval, mean_and_sem, two_level_bootstrap
+from msibench.scoring.bootstrap import MINIMUM_SECTIONS, Interval, mean_and_sem, two_level_bootstrap
 from msibench.scoring.composite import ImageScores, score_images
 from msibench.scoring.cube import Cube, cubes
+from msibench.scoring.paired import every_pair, holm
 from msibench.scoring.ranking import rank_groups, ranks, weight_sensitivity
 from msibench.scoring.schemes import Scheme
 from msibench.scoring.seeds import seed_from
@@ -31,9 +32,12 @@ def summarise(
 ) -> pd.DataFrame:
     """Summarise rows to one line per protocol and method, best first within a protocol.
 
-    A method is ranked when it has a composite, has rows for every expected image, and its composite
-    is made of as many metrics as the most complete one; ``rank_reason`` says what stood in the way.
-    The same rows in any order give the same table.
+    A method can be ranked when it has a composite, has rows for every expected image, and its
+    composite is made of as many metrics as the most complete one; ``rank_reason`` says what stood in
+    the way. Fewer than five sections decide nothing about others: methods are then sorted by their
+    composite and nobody has a rank or group. From five on, methods are in different groups where
+    Holm's correction over all pairs of the protocol tells them apart (family-wise error at most 1 -
+    `level`). The same rows in any order give the same table.
 
     Parameters
     ----------
@@ -55,7 +59,7 @@ def summarise(
     composite.low composite.high composite.scope composite.note missing undefined images sections
     coverage`` and, per metric and region, ``<metric>.<region>.{mean,sem,low,high,images,undefined}``.
     ``images`` stand behind the composite, ``<metric>.<region>.images`` behind that metric's mean;
-    ``rank_kept`` is the share of weight draws in which the rank stays.
+    ``rank_kept`` is the share of weight draws in which the place in the order stays.
 
     Raises
     ------
@@ -69,13 +73,9 @@ def summarise(
         scored = score_images(ions, scheme, control_method=control_method)
         coverage = _coverage(ions, expected)
         reasons = _rank_reasons(scored, coverage)
-        ranked = _best_first(scored, reasons)
-        pairs = [(a, b) for i, a in enumerate(ranked) for b in ranked[i + 1 :]]
-        differences = [scored.composite[:, a] - scored.composite[:, b] for a, b in pairs]
         measures = [m for m in range(len(ions.measures)) if ions.present[..., m].any()]
-        blocks = [  # one set of draws serves all of them
+        blocks = [  # one set of draws serves both
             scored.composite,
-            np.stack(differences, axis=1) if pairs else np.empty((len(ions.images), 0)),
             ions.values[..., measures].reshape(len(ions.images), -1),
         ]
         interval = two_level_bootstrap(
@@ -83,19 +83,21 @@ def summarise(
         )
         ends = np.cumsum([block.shape[1] for block in blocks])
         table = _composite_table(ions, scored, interval.part(0, ends[0]), coverage, reasons)
-        low = np.full((len(ions.methods),) * 2, np.nan)
-        for (a, b), value in zip(pairs, interval.low[ends[0] : ends[1]], strict=True):
-            low[a, b] = value
         score = np.where([reason == "" for reason in reasons], interval.mean[: ends[0]], np.nan)
-        groups = rank_groups(score, low)
-        table["rank"] = _whole(ranks(score))
-        table["rank_group"] = _whole(np.where(np.isnan(score), np.nan, groups))
+        decided = score
+        if len(np.unique(ions.sections)) < MINIMUM_SECTIONS:
+            decided = np.full_like(score, np.nan)
+        groups = rank_groups(decided, _separated(scored.composite, decided, ions.sections, level))
+        table["rank"] = _whole(ranks(decided))
+        table["rank_group"] = _whole(np.where(np.isnan(decided), np.nan, groups))
         table["rank_kept"] = _rank_kept(scored, score, start, draws)
-        columns = _measure_columns(ions, measures, interval.part(ends[1], ends[2]))
+        columns = _measure_columns(ions, measures, interval.part(ends[0], ends[1]))
         columns |= _section_columns(cube, start, draws, level)
         names = sorted(columns, key=lambda column: column.rsplit(".", 1)[0])
         table = pd.concat([table, pd.DataFrame({name: columns[name] for name in names})], axis=1)
-        order = np.lexsort((table["method"], -table["composite"].fillna(-np.inf), table["rank"]))
+        order = np.lexsort(
+            (table["method"], -table["composite"].fillna(-np.inf), table["rank_reason"] != "")
+        )
         tables.append(table.iloc[order])
     if not tables:
         return pd.DataFrame(columns=["protocol", "method", "rank", "rank_group", "composite"])
@@ -150,10 +152,20 @@ def _rank_reasons(scored: ImageScores, coverage: NDArray[np.float64]) -> list[st
     return reasons
 
 
-def _best_first(scored: ImageScores, reasons: list[str]) -> list[int]:
-    """Return the ranked methods by falling mean composite."""
-    score = {m: np.nanmean(scored.composite[:, m]) for m, no in enumerate(reasons) if not no}
-    return sorted(score, key=lambda method: -score[method])
+def _separated(
+    composite: NDArray[np.float64],
+    score: NDArray[np.float64],
+    sections: NDArray[np.intp],
+    level: float,
+) -> NDArray[np.bool_]:
+    """Tell which methods differ, ``(method, method)``, by Holm's correction over all ranked pairs."""
+    apart = np.zeros((len(score),) * 2, dtype=np.bool_)
+    ranked = np.flatnonzero(~np.isnan(score))
+    if len(ranked) > 1:
+        first, second, found = every_pair(composite[:, ranked], sections, level=level)
+        p = holm(np.where(found.scope == "sections", found.p, np.nan))
+        apart[ranked[first], ranked[second]] = p <= 1.0 - level
+    return apart | apart.T
 
 
 def _composite_table(

@@ -29,7 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="test this method (an installed name, or path/to/file.py:Class); may be repeated",
+        help="test this method (an installed name, path/to/file.py:Class, a folder of finetune, or "
+        "plugin:checkpoint); may be repeated",
     )
     group.addoption(
         "--msibench-gate",
@@ -124,16 +125,10 @@ def _tests_of(name: str, config: pytest.Config) -> Iterator[tuple[str, Check]]:
 
 
 def find_method(name: str) -> MethodSpec:
-    """Return an installed method, or one of a single file.
+    """Return the method that a name stands for, as `msibench.plugin_manager.resolve_method` does."""
+    from msibench.plugin_manager import discover, resolve_method
 
-    Raises
-    ------
-    UnknownNameError
-        If there is none of that name.
-    """
-    from msibench.plugin_manager import discover, method_from_file
-
-    return method_from_file(name) if ".py:" in name else discover().method(name)
+    return resolve_method(name, discover())
 
 
 def _gate(sides: list[str], margins: str | None) -> Check:

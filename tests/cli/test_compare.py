@@ -26,7 +26,7 @@ def run(capsys, monkeypatch):
 @pytest.fixture
 def margins(tmp_path):
     file = tmp_path / "margins.toml"
-    file.write_text("schema_version = 1\n[metrics]\npsnr = 0.1\n[statistics]\ndraws = 500\n")
+    file.write_text("schema_version = 1\n[metrics]\npsnr = 0.1\n")
     return file
 
 

@@ -188,7 +188,7 @@ def test_all_the_strongest_ions_in_one_word(upscale, tmp_path):
 def test_many_ions_give_the_bytes_that_few_at_a_time_give(upscale, monkeypatch):
     section(channels=20)
     upscale("lanczos3", "own.npz", "--factor", 2, "-o", "a.npz")
-    monkeypatch.setattr("msibench.cli.upscale.AT_A_TIME", 3)
+    monkeypatch.setattr("msibench.library.upscaling.AT_A_TIME", 3)
     upscale("lanczos3", "own.npz", "--factor", 2, "-o", "b.npz")
     monkeypatch.setenv("MSIBENCH_LARGE_MIB", "0.01")
     section(name="holes.npz", channels=20, put=[(4, 0.0), ((2, 1), np.nan)])

@@ -4,7 +4,7 @@ import click
 import numpy as np
 import pytest
 
-from msibench.cli._values import chosen_mz, mz_list, size_in_gib, time_in_s
+from msibench.cli._values import chosen_mz, mz_list, settings, size_in_gib, time_in_s
 from msibench.errors import ConfigurationError
 from msibench.io import read_section
 from msibench.testing.imzml_files import write_odd_imzml
@@ -89,3 +89,21 @@ def test_peaks_of_an_imzml_file_and_channels_of_a_stack(tmp_path, capsys):
         chosen_mz("500", 5, 5.0, path)
     with pytest.raises(click.UsageError, match="goes with --data"):
         chosen_mz(None, 5, 5.0, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("n=5", 5), ("n=1e-3", 1e-3), ("n=[2, 4]", [2, 4]), ("n=true", True), ('n="7"', "7"),
+        ("n=bicubic", "bicubic"), ("n=a=b", "a=b"), ("n=", ""), ('n={"a": 1}', {"a": 1}),
+        ("n={a = 1}", {"a": 1}), ("n=null", None), ("n=1\nm = 2", "1\nm = 2"),
+    ],
+)  # fmt: skip
+def test_a_setting_is_toml_or_json_or_else_text(text, value):
+    assert settings([text]) == {"n": value}
+
+
+@pytest.mark.parametrize("text", ["n", "=5", " =5"])
+def test_a_setting_without_a_key_is_refused(text):
+    with pytest.raises(click.BadParameter, match="key=value"):
+        settings([text])

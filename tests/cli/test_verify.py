@@ -1,7 +1,10 @@
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
+import msibench
 from msibench.cli.main import main
 from tests.gate.conftest import board, catalogue, measured, small_card
 
@@ -82,3 +85,78 @@ def test_a_bundle_goes_from_one_folder_to_another(run, tmp_path):
         stream.write(b"\0\0\0\0")
     assert run("import", "out/tiny.zip", "--results", "others")[0] in {2, 7}
     assert run("compare", "results", "theirs")[0] == 0
+
+
+# -- all that is published ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("store.json", "store.json is damaged"), ("tracks/tiny.json", "tiny.json is damaged")],
+)
+def test_damage_to_the_folders_own_files_exits_with_7(run, board, name, said):
+    path = board.store.root / name
+    path.write_text(path.read_text()[:-9])
+    code, text = run("verify", "tiny")
+    assert code == 7, text
+    assert said in text
+
+
+def test_a_store_without_its_problems_is_not_green(run, board):
+    shutil.rmtree(board.store.root / "problems")
+    code, text = run("verify", "tiny")
+    assert code == 6, text
+    assert "nothing recomputed" in text
+
+
+def test_a_page_that_was_edited_is_found(run, board, tmp_path):
+    assert run("leaderboard", "tiny")[0] == 0
+    assert run("report", "tiny")[0] == 0
+    assert run("verify", "tiny")[0] == 0
+    (page,) = tmp_path.rglob("index.html")
+    page.write_text(page.read_text().replace("bicubic", "bicubik", 1))
+    code, text = run("verify", "tiny")
+    assert code == 7
+    assert "index.html differs" in text
+
+
+def test_a_folder_that_cannot_be_written_can_be_verified(run, board, monkeypatch):
+    from msibench.errors import StoreError
+    from msibench.results import verification
+
+    def read_only(*_):
+        raise StoreError("it cannot be written")
+
+    monkeypatch.setattr(verification, "write_atomically", read_only)
+    code, text = run("verify", "tiny")
+    assert code == 0, text
+    assert "cannot be kept" in text
+
+
+@pytest.fixture(scope="module")
+def committed():
+    """Return the folder of a committed board."""
+    return Path(msibench.__file__).parents[1] / "leaderboards" / "bladder-x4"
+
+
+@pytest.mark.parametrize("what", ["nothing", "a score", "a name", "no file", "a link"])
+def test_the_readme_of_a_committed_board_is_made_again_and_compared(
+    run, board, committed, tmp_path, what
+):
+    place = tmp_path / "leaderboards" / "bladder-x4"
+    shutil.copytree(committed, place)
+    readme = place / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    changed = {
+        "nothing": text,
+        "a score": text.replace("0.", "9.", 1),
+        "a name": text.replace("bicubic", "my-method", 1),
+        "a link": text + "\n[more](https://example.org)\n",
+    }
+    readme.write_text(changed.get(what, ""), encoding="utf-8")
+    if what == "no file":
+        readme.unlink()
+    code, said = run("verify", place, "--results", tmp_path / "results")
+    assert code == (0 if what == "nothing" else 7), said
+    if what != "nothing":
+        assert "README.md" in said

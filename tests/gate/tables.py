@@ -8,8 +8,14 @@ import pandas as pd
 from msibench.leaderboard.rows import tidy
 from msibench.results.store import rows_as_parquet
 
-DIRECTIONS = {"psnr": "higher", "ssim": "higher", "rmse": "lower", "sd_ratio": "one"}
-USUAL = {"psnr": 23.0, "ssim": 0.7, "rmse": 0.08, "sd_ratio": 0.9}
+DIRECTIONS = {
+    "psnr": "higher", "ssim": "higher", "rmse": "lower", "sd_ratio": "one", "odd": "higher",
+    "detail_precision": "one", "input_error": "lower", "guide_leakage": "lower", "shift": "lower",
+}  # fmt: skip
+USUAL = {
+    "psnr": 23.0, "ssim": 0.7, "rmse": 0.08, "sd_ratio": 0.9, "odd": 1.0,
+    "detail_precision": 0.9, "input_error": 0.05, "guide_leakage": 0.02, "shift": 0.1,
+}  # fmt: skip
 
 
 def rows_of(
@@ -54,7 +60,8 @@ def rows_of(
 
 def changed(rows, change, **where):
     """Add to the values of some rows."""
-    chosen = np.logical_and.reduce([rows[name] == value for name, value in where.items()])
+    hits = [rows[name] == value for name, value in where.items()]
+    chosen = np.logical_and.reduce([np.ones(len(rows), dtype=bool), *hits])
     return rows.assign(value=rows["value"] + np.where(chosen, change, 0.0))
 
 

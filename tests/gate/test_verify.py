@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import pandas as pd
@@ -7,11 +8,12 @@ import pytest
 from msibench.errors import MSIBenchError
 from msibench.gate.rerun import choose, rerun
 from msibench.gate.verify import key_from, verify_cell
-from msibench.gate.verify_board import verify_leaderboard
+from msibench.gate.verify_board import facts_of, verify_leaderboard
 from msibench.leaderboard.render import write_leaderboard
 from msibench.leaderboard.rows import collect
 from msibench.results.store import rows_as_parquet
 from msibench.results.verification import read_verifications
+from msibench.tracks import load_track
 from tests.gate.tables import rows_of, saved
 
 
@@ -180,3 +182,14 @@ def test_committed_files_without_a_store_are_checked_against_each_other(tmp_path
     assert "leaderboard.csv" in verify_leaderboard(alone, board.track).faults[0]
     saved(rows_of(sections=1), alone)
     assert verify_leaderboard(alone, board.track).faults
+
+
+COMMITTED = sorted((Path(__file__).parents[2] / "leaderboards").glob("*/rows.parquet"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
+def test_every_committed_board_follows_from_its_rows(path, catalogue):
+    """Where this fails after a change of wording: .ci/render-boards writes them anew."""
+    track = load_track(str(path.parent))
+    checked = verify_leaderboard(path.parent, track, facts=facts_of(track, catalogue))
+    assert checked.faults == []

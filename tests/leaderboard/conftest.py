@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from msibench.results.arrays import write_arrays
-from msibench.results.index import identity, update_index
+from msibench.results.identity import CellIdentity
+from msibench.results.index import update_index
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import ROW_COLUMNS, Store, rows_as_parquet
 from msibench.tracks import ProblemSet, Track
@@ -76,7 +77,16 @@ def _stage(store, problem, truth, rng):
 
 
 def _cell(store, method, section, problem, truth, guess):
-    key = identity(method, "toy", section, "area-x4@1", "all", 0, "", "cpu")
+    key = str(
+        CellIdentity(
+            method=method,
+            dataset="toy",
+            section=section,
+            protocol="area-x4@1",
+            mz_set="all",
+            seed=0,
+        )
+    )
     name = f"{len(method):02d}{section:0>6}" * 8
     work = store.new_work(name)
     status, reason = Status.OK, ""

@@ -8,7 +8,8 @@ import pytest
 
 from msibench.errors import IntegrityError, SchemaError, StoreError
 from msibench.results import files
-from msibench.results.index import identity, read_index, update_index
+from msibench.results.identity import CellIdentity
+from msibench.results.index import read_index, update_index
 from msibench.results.schema import CellRecord, Status, record_from_json
 from msibench.results.store import METRICS, Store, empty_rows, rows_as_parquet
 
@@ -181,7 +182,9 @@ def test_a_damaged_cell_is_set_aside_and_not_lost(store):
 
 
 def test_an_index_grows_and_replaces(store):
-    name = identity("m", "d", "s", "p", "all", 0, "", "cpu")
+    name = str(
+        CellIdentity(method="m", dataset="d", section="s", protocol="p", mz_set="all", seed=0)
+    )
     update_index(store, "t", {name: "1"}, {"a": 1})
     update_index(store, "t", {"other": "2"}, {"b": 2})
     found = update_index(store, "t", {name: "3"}, {})

@@ -141,3 +141,12 @@ def test_mean_and_sem_are_those_of_the_papers():
     assert sem == pytest.approx(stats.sem([1.0, 2.0, 4.0]))
     assert mean_and_sem([])[2] == 0
     assert np.isnan(mean_and_sem([1.0])[1])
+
+
+def test_no_interval_reaches_further_than_draws_can_say():
+    """One section of six differs: draws without it hold no variation, and no pivot of 1e6 is printed."""
+    values = np.zeros(36)
+    values[:6] = -5.0
+    interval = two_level_bootstrap(values, np.repeat(np.arange(6), 6), level=0.999)
+    assert np.isnan([interval.low, interval.high]).all()
+    assert str(interval.note) == "too few values differ for an interval"

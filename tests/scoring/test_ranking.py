@@ -5,21 +5,20 @@ from msibench.scoring.statistics import rank_groups, ranks, weight_sensitivity
 
 
 def test_methods_that_cannot_be_told_from_the_leader_share_its_group():
-    low = np.array([[0, -0.1, 0.01, 0.2], [-1, 0, -0.2, 0.1], [-1, -1, 0, -0.1], [-1, -1, -1, 0]])
-    np.testing.assert_array_equal(rank_groups([0.9, 0.8, 0.7, 0.6], low), [1, 1, 2, 2])
+    apart = np.zeros((4, 4), dtype=bool)
+    apart[[0, 0, 1], [2, 3, 3]] = True
+    np.testing.assert_array_equal(rank_groups([0.9, 0.8, 0.7, 0.6], apart | apart.T), [1, 1, 2, 2])
 
 
 def test_the_order_of_the_methods_does_not_matter():
-    low = np.array([[0, 0.2, 0.3], [-1, 0, 0.1], [-1, -1, 0]])
+    apart = ~np.eye(3, dtype=bool)
     turned = [2, 0, 1]
-    np.testing.assert_array_equal(
-        rank_groups(np.array([0.9, 0.5, 0.1])[turned], low[np.ix_(turned, turned)]), [3, 1, 2]
-    )
+    np.testing.assert_array_equal(rank_groups(np.array([0.9, 0.5, 0.1])[turned], apart), [3, 1, 2])
 
 
-def test_unknown_intervals_tell_nobody_apart_and_unscored_methods_have_no_group():
-    low = np.full((3, 3), np.nan)
-    np.testing.assert_array_equal(rank_groups([0.9, np.nan, 0.1], low), [1, 0, 1])
+def test_unscored_methods_have_no_group():
+    apart = np.zeros((3, 3), dtype=bool)
+    np.testing.assert_array_equal(rank_groups([0.9, np.nan, 0.1], apart), [1, 0, 1])
 
 
 def test_ties_share_the_better_rank():

@@ -153,23 +153,40 @@ def test_protocols_are_ranked_apart():
 
 def test_the_reference_comparison_holds_test_and_interval_or_says_why_not():
     rows = simulated({"bicubic": 0.0, "a": 0.1, "b": -0.1})
-    result = comparisons(rows, SCHEME, "bicubic", control_method="bicubic", draws=500)
+    result = comparisons(rows, SCHEME, "bicubic", control_method="bicubic")
     line = result.set_index(["metric", "method"])
     better, worse = line.loc[("dists", "a")], line.loc[("dists", "b")]
-    assert better["difference"] < 0 < worse["difference"]
+    assert better["low"] < better["difference"] < better["high"] < 0 < worse["low"]
     assert better["win_rate"] == 1
     assert worse["win_rate"] == 0
-    assert better["p"] == pytest.approx(2 / 2**6)
-    assert better["p_holm"] == pytest.approx(4 / 2**6)
+    assert better["p"] < 0.001
+    assert better["p_holm"] == pytest.approx(max(2 * min(better["p"], worse["p"]), better["p"]))
     few = comparisons(
         simulated({"bicubic": 0.0, "a": 0.1}, sections=3),
         SCHEME,
         "bicubic",
         control_method="bicubic",
-        draws=500,
     )
     assert few["p"].isna().all()
     assert few["note"].str.contains("too few sections").all()
+
+
+def test_groups_and_the_reference_comparison_say_the_same():
+    rows = simulated({"bicubic": 0.0, "a": 0.004, "b": 0.1}, sections=6, noise=0.02)
+    grouped = summary(rows).set_index("method")["rank_group"]
+    against = comparisons(rows, SCHEME, "b", control_method="bicubic")
+    p = against[against["metric"] == "composite"].set_index("method")["p"]
+    assert (grouped.loc[p.index] > grouped.loc["b"]).tolist() == (p * 3 <= 0.05).tolist()
+
+
+@pytest.mark.parametrize("sections", [1, 4])
+def test_fewer_than_five_sections_rank_nobody_and_are_sorted_all_the_same(sections):
+    rows = simulated({"bicubic": 0.0, "a": 0.2, "b": 0.4}, sections=sections, channels=30)
+    result = summary(rows)
+    assert list(result["method"]) == ["b", "a", "bicubic"]
+    assert result[["rank", "rank_group"]].isna().all(axis=None)
+    assert set(result["rank_reason"]) == {""}
+    assert set(summary(simulated({"bicubic": 0.0, "a": 0.2}, sections=5))["rank"]) == {1, 2}
 
 
 def test_numbers_are_rounded_to_what_arithmetic_can_promise():

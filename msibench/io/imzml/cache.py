@@ -26,7 +26,7 @@ from msibench.io.imzml.spectra import COLUMNS, SpectrumTable
 if TYPE_CHECKING:
     from msibench.io.imzml.passes import Survey
 
-VERSION = 1
+VERSION = 2
 HEAD = 1 << 16
 
 

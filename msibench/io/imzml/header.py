@@ -8,38 +8,29 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from msibench.io.pixel_size import MICROMETRES_OF_ACCESSION, micrometres_of
+
 ArrayKind = Literal["mz", "intensity", "other"]
 
 DTYPE_OF_ACCESSION = {
     "MS:1000519": "<i4",
+    "MS:1000520": "<f2",
     "MS:1000521": "<f4",
     "MS:1000522": "<i8",
     "MS:1000523": "<f8",
     "IMS:1000141": "<i4",
     "IMS:1000142": "<i8",
+    "IMS:1100000": "<i1",
+    "IMS:1100001": "<i2",
 }
 DTYPE_OF_NAME = {
+    "8-bit integer": "<i1",
+    "16-bit integer": "<i2",
+    "16-bit float": "<f2",
     "32-bit integer": "<i4",
     "32-bit float": "<f4",
     "64-bit integer": "<i8",
     "64-bit float": "<f8",
-}
-MICROMETRES_OF_UNIT = {
-    "UO:0000008": 1e6,
-    "UO:0000015": 1e4,
-    "UO:0000016": 1e3,
-    "UO:0000017": 1.0,
-    "UO:0000018": 1e-3,
-    "UO:0000019": 1e-4,
-    "UO:0000020": 1e-6,
-}
-MICROMETRES_OF_UNIT_NAME = {
-    **dict.fromkeys(("meter", "metre", "m"), 1e6),
-    **dict.fromkeys(("centimeter", "centimetre", "cm"), 1e4),
-    **dict.fromkeys(("millimeter", "millimetre", "mm"), 1e3),
-    **dict.fromkeys(("micrometer", "micrometre", "micron", "um", "µm", "μm"), 1.0),
-    **dict.fromkeys(("nanometer", "nanometre", "nm"), 1e-3),
-    **dict.fromkeys(("angstrom", "ångström"), 1e-4),
 }
 ACCESSION_OF_NAME = {
     "centroid spectrum": "MS:1000127",
@@ -47,6 +38,26 @@ ACCESSION_OF_NAME = {
     "negative scan": "MS:1000129",
     "positive scan": "MS:1000130",
 }
+"""Terms in which exporters are known to mistake the accession: the name holds."""
+
+ACCESSION_OF_FACT = {
+    "continuous": "IMS:1000030",
+    "processed": "IMS:1000031",
+    "max count of pixels x": "IMS:1000042",
+    "max count of pixels y": "IMS:1000043",
+    "pixel size": "IMS:1000046",
+    "pixel size x": "IMS:1000046",
+    "pixel size (x)": "IMS:1000046",
+    "pixel size y": "IMS:1000047",
+    "pixel size (y)": "IMS:1000047",
+    "universally unique identifier": "IMS:1000080",
+    "ibd md5": "IMS:1000090",
+    "ibd sha-1": "IMS:1000091",
+    "ibd sha-256": "IMS:1000092",
+}
+"""Terms that are known by their names where they have no accession of this list."""
+
+FACTS = frozenset(ACCESSION_OF_FACT.values())
 CHECKSUMS = {"IMS:1000090": "md5", "IMS:1000091": "sha1", "IMS:1000092": "sha256"}
 
 
@@ -73,7 +84,10 @@ class ArrayEncoding(NamedTuple):
 
 @dataclass(slots=True)
 class Header:
-    """Parameters of the parts of an imzML file that precede its spectra."""
+    """Parameters of the parts of an imzML file that precede its spectra.
+
+    A part's own parameters come first, then those of the groups that it refers to.
+    """
 
     groups: dict[str, list[CvParam]] = field(default_factory=dict)
     """``referenceableParamGroup``, by id."""
@@ -87,14 +101,14 @@ class Header:
     def value(self, accession: str) -> str | None:
         """Return the value of a term of the file description or scan settings, or None."""
         for param in (*self.file_content, *self.scan_settings):
-            if param.accession == accession:
+            if meaning(param) == accession:
                 return param.value
         return None
 
     def has(self, accession: str) -> bool:
         """Whether the file description or a parameter group has this term."""
         everywhere: Iterable[list[CvParam]] = (self.file_content, *self.groups.values())
-        return any(param.accession == accession for params in everywhere for param in params)
+        return any(meaning(param) == accession for params in everywhere for param in params)
 
     @property
     def uuid(self) -> uuid.UUID | None:
@@ -127,7 +141,7 @@ class Header:
         """``(row, column)`` from the maximum pixel counts, or None when they are absent or odd."""
         counts = [self.value("IMS:1000043"), self.value("IMS:1000042")]
         try:
-            rows, columns = (int(float(count or "")) for count in counts)
+            rows, columns = (int(float(_with_point(count or ""))) for count in counts)
         except (ValueError, OverflowError):
             return None
         return (rows, columns) if rows > 0 and columns > 0 else None
@@ -148,23 +162,53 @@ class Header:
         return self._length_um("IMS:1000046"), self._length_um("IMS:1000047")
 
     def _length_um(self, accession: str) -> float:
-        for param in self.scan_settings:
-            if param.accession == accession:
-                try:
-                    length = float(param.value) * micrometres(param)
-                except ValueError:
-                    return math.nan
-                return length if math.isfinite(length) and length > 0 else math.nan
+        length = self._stated_um(accession)
+        return length if 0 < length < math.inf else math.nan
+
+    def _stated_um(self, accession: str) -> float:
+        for param in self._lengths(accession):
+            try:
+                return float(_with_point(param.value)) * micrometres(param)
+            except ValueError:
+                return math.nan
         return math.nan
+
+    def _lengths(self, accession: str) -> list[CvParam]:
+        return [
+            param
+            for param in self.scan_settings
+            if meaning(param) == accession and param.value.strip()
+        ]
+
+    def pixel_size_notes(self) -> tuple[str, ...]:
+        """Return what the file says of its pixel size and is not taken, in words."""
+        notes = []
+        for axis, accession in (("x", "IMS:1000046"), ("y", "IMS:1000047")):
+            for param in self._lengths(accession)[:1]:
+                if not 0 < self._stated_um(accession) < math.inf:
+                    unit = param.unit_name or param.unit_accession
+                    stated = f"{param.value.strip()[:40]} {unit[:40]}".strip()
+                    notes.append(f"a pixel size {axis} of {stated!r} cannot be meant; left unknown")
+        x, y = self.pixel_size_um()
+        if math.isfinite(x) and math.isfinite(y) and abs(x - y) > 1e-6 * max(x, y):
+            notes.append(
+                f"pixels of {x:g} x {y:g} µm are not square; pixel_size_um is left unknown"
+            )
+        return tuple(notes)
+
+
+def _with_point(number: str) -> str:
+    """Return a number with a decimal point where its writer has a comma."""
+    text = number.strip()
+    return text.replace(",", ".") if text.count(",") == 1 and "." not in text else text
 
 
 def micrometres(param: CvParam) -> float:
     """Return how many µm the unit of a length is; NaN for a unit that is no length."""
-    if param.unit_accession in MICROMETRES_OF_UNIT:
-        return MICROMETRES_OF_UNIT[param.unit_accession]
-    name = param.unit_name.strip().lower()
-    if name:
-        return MICROMETRES_OF_UNIT_NAME.get(name, math.nan)
+    if param.unit_accession in MICROMETRES_OF_ACCESSION:
+        return MICROMETRES_OF_ACCESSION[param.unit_accession]
+    if param.unit_name.strip():
+        return micrometres_of(param.unit_name)
     return math.nan if param.unit_accession else 1.0
 
 
@@ -215,8 +259,13 @@ def spectrum_mode_of(accessions: Iterable[str]) -> Literal["centroid", "profile"
 
 
 def meaning(param: CvParam) -> str:
-    """Return the accession of a term, by its name where exporters mistake the accession."""
-    return ACCESSION_OF_NAME.get(param.name.strip().lower(), param.accession)
+    """Return the accession of a term, by its name where exporters mistake the accession or leave it out."""
+    name = param.name.strip().lower()
+    if name in ACCESSION_OF_NAME:
+        return ACCESSION_OF_NAME[name]
+    if param.accession in FACTS:
+        return param.accession
+    return ACCESSION_OF_FACT.get(name, param.accession)
 
 
 def meanings(groups: Mapping[str, list[CvParam]], references: Iterable[str]) -> set[str]:

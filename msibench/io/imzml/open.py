@@ -103,6 +103,7 @@ def open_imzml(
     pixels = make_grid(xml, header, table, z=z, duplicates=duplicates or "sum", policy=grid)
     layout = check_layout(xml, table, binary, mapped.size)
     warnings, notes = list(layout.warnings), [*layout.notes, *pixels.notes]
+    notes += header.pixel_size_notes()
     problem = uuid_problem(header, binary)
     if problem:
         warnings.append(problem)

@@ -70,6 +70,7 @@ def read_with_pyimzml(path: Path) -> tuple[Header, SpectrumTable]:
 
 def _header(parser: Any) -> Header:
     header = Header()
+    referred = []
     for element in parser.root.iter():
         name = element.tag.rpartition("}")[2]
         if name == "referenceableParamGroup":
@@ -78,6 +79,15 @@ def _header(parser: Any) -> Header:
             header.file_content.extend(_params(element))
         elif name == "scanSettings":
             header.scan_settings.extend(_params(element))
+        if name in ("fileContent", "scanSettings"):
+            part = header.file_content if name == "fileContent" else header.scan_settings
+            referred += [
+                (part, child.get("ref", ""))
+                for child in element
+                if child.tag.rpartition("}")[2] == "referenceableParamGroupRef"
+            ]
+    for part, group in referred:  # a group may come after what refers to it
+        part.extend(header.groups.get(group, ()))
     return header
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from msibench.io.compiled import compiled
 from msibench.io.imzml.header import ArrayEncoding, Header, encoding_of, meanings
 from msibench.io.imzml.spectra import COLUMNS, TERM_BITS, SpectrumTable
-from msibench.io.imzml.xml import parse_imzml
+from msibench.io.imzml.xml import NUMBERS_OF_SPECTRA, parse_imzml
 
 ROWS = 1 << 16
 """Spectra in one step of the scan."""
@@ -75,6 +75,12 @@ class _Groups:
         self.usable = len(names) < 64 and all(
             not re.search(rb"[&<\"']", name) and name.isascii() for name in encoded
         )
+        if any(
+            param.accession in NUMBERS_OF_SPECTRA
+            for group in header.groups.values()
+            for param in group
+        ):
+            self.usable = False
         self.names = np.frombuffer(b"".join(encoded) or b"\0", dtype=np.uint8)
         self.ends = np.cumsum([0, *map(len, encoded)]).astype(np.int64)
         kinds = {"mz": 0, "intensity": 1, "other": -1}
@@ -118,6 +124,40 @@ def _is(xml: NDArray[np.uint8], start: int, stop: int, word: bytes) -> bool:
         if xml[start + index] != word[index]:
             return False
     return True
+
+
+@compiled
+def _is_folded(xml: NDArray[np.uint8], start: int, stop: int, word: bytes) -> bool:
+    """Whether text is `word` but for capitals and white space around it."""
+    while start < stop and xml[start] <= 32:
+        start += 1
+    while stop > start and xml[stop - 1] <= 32:
+        stop -= 1
+    if stop - start != len(word):
+        return False
+    for index in range(len(word)):
+        byte = xml[start + index]
+        if 65 <= byte <= 90:
+            byte += 32
+        if byte != word[index]:
+            return False
+    return True
+
+
+@compiled
+def _term_of_name(xml: NDArray[np.uint8], start: int, stop: int) -> int:
+    """Return the number of the MS term that a name stands for; 0 for any other name."""
+    if stop - start < 13:
+        return 0
+    if _is_folded(xml, start, stop, b"centroid spectrum"):
+        return 1000127
+    if _is_folded(xml, start, stop, b"profile spectrum"):
+        return 1000128
+    if _is_folded(xml, start, stop, b"negative scan"):
+        return 1000129
+    if _is_folded(xml, start, stop, b"positive scan"):
+        return 1000130
+    return 0
 
 
 @compiled
@@ -178,6 +218,7 @@ def _scan(
         is_reference = not closing and _is(xml, name, name_end, b"referenceableParamGroupRef")
         # attributes, in any order, to the end of the tag
         accession = accession_end = value = value_end = reference = reference_end = 0
+        title = title_end = 0
         empty = False
         while True:
             gap = position
@@ -212,7 +253,7 @@ def _scan(
             position += 1
             text = position
             while position < end and xml[position] != quote:
-                if xml[position] == 60:
+                if xml[position] == 60 or xml[position] > 127:
                     return 2, tag, rows
                 position += 1
             if position >= end:
@@ -222,6 +263,8 @@ def _scan(
                     accession, accession_end = text, position
                 elif _is(xml, attribute, attribute_end, b"value"):
                     value, value_end = text, position
+                elif _is(xml, attribute, attribute_end, b"name"):
+                    title, title_end = text, position
             elif is_reference and _is(xml, attribute, attribute_end, b"ref"):
                 reference, reference_end = text, position
             position += 1
@@ -308,7 +351,11 @@ def _scan(
                 plain, code = _digits(xml, accession + 3, accession_end)
                 if not plain:
                     return 2, tag, rows
-                if 1000127 <= code <= 1000130:
+                # a name that contradicts its accession counts as the parser says
+                named = _term_of_name(xml, title, title_end)
+                if named != (code if 1000127 <= code <= 1000130 else 0):
+                    return 2, tag, rows
+                if named:
                     numbers[rows, 11] |= 1 << (code - 1000127)
             else:
                 return 2, tag, rows

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from msibench.errors import ConfigurationError, StoreError
 from msibench.image import MSImage
+from msibench.io.data_warning import warn_about_data
 
 Mode = Literal["continuous", "processed"]
 BAND = 64
@@ -209,7 +210,9 @@ class ImzMLWriter:
             for code, name in (("46", "pixel size (x)"), ("47", "pixel size y")):
                 sizes += _term("IMS", f"IMS:10000{code}", name, repr(self.pixel_size_um), unit)
             for code, axis, count in (("44", "x", self.shape[1]), ("45", "y", self.shape[0])):
-                length = repr(count * self.pixel_size_um)
+                length = str(
+                    round(count * self.pixel_size_um)
+                )  # a whole number, says the vocabulary
                 sizes += _term("IMS", f"IMS:10000{code}", f"max dimension {axis}", length, unit)
         processing = _term("MS", "MS:1000544", "Conversion to mzML")
         if self.predicted:
@@ -250,6 +253,8 @@ def write_imzml(
 ) -> Path:
     """Write ion images as a centroid imzML pair: every pixel of the mask becomes a spectrum.
 
+    A pixel of which no channel was measured (all NaN) has none.
+
     Parameters
     ----------
     path
@@ -270,6 +275,11 @@ def write_imzml(
     ------
     ConfigurationError
         A channel has no m/z, or the mask is empty.
+
+    Warns
+    -----
+    DataWarning
+        Some channels of a pixel are NaN: read back, they are 0.
     """
     if not np.isfinite(image.mz).all() or image.channels == 0:
         raise ConfigurationError(
@@ -293,19 +303,27 @@ def write_imzml(
         predicted=predicted,
         provenance=provenance,
     )
+    lost = 0
     with writer:
         height = image.shape[0] if isinstance(image.values, np.ndarray) else BAND
         for row in range(image.shape[0]):
             if row % height == 0:  # a stack that stays in its file is read by bands of rows
                 band = image.values[:, row : row + height]
             spectra = np.ascontiguousarray(band[order, row % height, :].T)  # (column, channel)
-            for column in np.flatnonzero(mask[row]):
+            unknown = np.isnan(spectra)
+            for column in np.flatnonzero(mask[row] & ~unknown.all(axis=1)):
                 spectrum = spectra[column]
+                lost += int(np.count_nonzero(unknown[column]))
                 if mode == "continuous":
                     writer.add(row, int(column), axis, spectrum)
                 else:
-                    present = np.flatnonzero(spectrum != 0)
+                    present = np.flatnonzero((spectrum != 0) & ~unknown[column])
                     writer.add(row, int(column), axis[present], spectrum[present])
+    if lost:
+        warn_about_data(
+            f"{writer.path.name}: {lost} intensities are not measured (NaN) in pixels that have others; "
+            "imzML knows no such thing, and they are read as 0. HDF5, npz and OME-TIFF keep them"
+        )
     return writer.path
 
 

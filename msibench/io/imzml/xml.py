@@ -105,7 +105,7 @@ def refuse_entities(path: Path) -> None:
 def _parse(
     path: Path, pieces: list[bytes] | None, encoding: str | None
 ) -> tuple[Header, SpectrumTable]:
-    document = _Document(path)
+    document = _Document(path, mend=encoding is not None)
     parser = expat.ParserCreate(encoding)
     parser.buffer_text = True
     parser.StartElementHandler = document.start
@@ -119,6 +119,7 @@ def _parse(
         for piece in pieces:
             parser.Parse(piece, False)
     parser.Parse(b"", True)
+    document.follow_references()
     return document.header, document.table()
 
 
@@ -133,7 +134,7 @@ def _malformed(path: Path, error: expat.ExpatError) -> DataError:
 class _Document:
     """Collects the header and the numbers of every spectrum while the parser walks the file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mend: bool = False) -> None:
         self.path = path
         self.header = Header()
         self.depth = 0
@@ -148,6 +149,8 @@ class _Document:
         self.array: dict[str, int] | None = None
         self.array_params: list[CvParam] = []
         self.scientific = False
+        self.referred: list[tuple[list[CvParam], str]] = []
+        self.mend = mend
 
     def refuse_entity(self, name: str, *_: object) -> None:
         raise DataError(
@@ -163,6 +166,8 @@ class _Document:
                 "imzML file is; the file is damaged or no imzML."
             )
         name = tag.rpartition(":")[2]
+        if self.mend:
+            attributes = {key: _mended(text) for key, text in attributes.items()}
         if name in ("cvParam", "userParam"):
             self.param(attributes)
         elif name == "referenceableParamGroupRef":
@@ -239,6 +244,7 @@ class _Document:
         if self.array is not None:
             self.array_params.extend(self.header.groups.get(name, ()))
             self.few(self.array_params, "an array")
+            self.numbers_of_group(name, self.array, _ARRAY_COLUMNS)
         elif self.spectrum is not None:
             if name not in self.group_terms:
                 bits = 0
@@ -246,6 +252,25 @@ class _Document:
                     bits |= TERM_BITS.get(accession, 0)
                 self.group_terms[name] = bits
             self.spectrum["terms"] |= self.group_terms[name]
+            self.numbers_of_group(name, self.spectrum, _POSITION_COLUMNS)
+        elif self.section in ("fileContent", "scanSettings"):  # its group may come later
+            part = (
+                self.header.file_content
+                if self.section == "fileContent"
+                else self.header.scan_settings
+            )
+            self.referred.append((part, name))
+
+    def numbers_of_group(self, name: str, numbers: dict[str, int], columns: dict[str, str]) -> None:
+        """Take the numbers that a group gives for every spectrum or array that refers to it."""
+        for param in self.header.groups.get(name, ()):
+            if param.accession in columns:
+                self.once(numbers, columns[param.accession], param.value)
+
+    def follow_references(self) -> None:
+        """Give file description and scan settings what their groups say."""
+        for part, name in self.referred[:MOST_PARAMS]:
+            part.extend(self.header.groups.get(name, ()))
 
     def once(self, numbers: dict[str, int], column: str, text: str) -> None:
         """Note a number; a second, different one for the same thing cannot be understood."""
@@ -303,6 +328,18 @@ class _Document:
 
 _ARRAY_COLUMNS = {"IMS:1000102": "offset", "IMS:1000103": "length", "IMS:1000104": "encoded"}
 _POSITION_COLUMNS = {"IMS:1000050": "x", "IMS:1000051": "y", "IMS:1000052": "z"}
+NUMBERS_OF_SPECTRA = frozenset({*_ARRAY_COLUMNS, *_POSITION_COLUMNS})
+"""Terms whose values are numbers of one spectrum or array."""
+
+
+def _mended(text: str) -> str:
+    """Return UTF-8 that was taken for ISO-8859-1, because of a wrong byte elsewhere, as it was meant."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("iso-8859-1").decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def _beyond(text: str) -> int:

@@ -95,7 +95,7 @@ function drawCharts() {
   const sections = new Set(protocol.images.map((i) => `${i.dataset}/${i.section}`)).size;
   const what = measure.direction === "one" ? `−|1 − ${name}|` : name;
   $("paired-text").textContent = others.length ? `Each method − ${reference} in ${what}, ${protocol.parts ? "section by section" : "ion image by ion image"}; ${measure.direction === "lower" ? "left" : "right"} of the line is better. `
-    + (pairs ? `Line: 95 % interval, ${sections < 5 ? `for other ion images of ${sections === 1 ? "this section" : `these ${sections} sections`} only` : `sections resampled (${sections})`}.` : chosenPart() ? "No intervals inside one section." : "No intervals: too many methods for one page; see msibench leaderboard --pair.") : "There is no other method.";
+    + (pairs ? `Line: 95 % interval, ${sections < 5 ? `over ion images of ${sections === 1 ? "this section" : `these ${sections} sections`}` : `over sections (${sections})`}.` : chosenPart() ? "No intervals inside one section." : "No intervals: too many methods for one page; see msibench leaderboard --pair.") : "There is no other method.";
   $("paired").replaceChildren(...(others.length ? [pairedChart(others, points, summary, `difference in ${what}${unit}`, `Paired differences to ${reference} in ${name}`)] : []));
 
   const cost = new Map(D.cost.filter((c) => c.protocol === protocol.name).map((c) => [c.method, c.seconds]));

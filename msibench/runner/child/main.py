@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,13 @@ import numpy as np
 from msibench.contracts.method import Reporting, Trainable
 from msibench.contracts.progress import heard
 from msibench.errors import StoreError
-from msibench.image import Budget, Skip
+from msibench.image import Budget, Pair, Problem, Skip
 from msibench.plugin_manager import resolve_target
 from msibench.results.arrays import array_file, write_arrays
 from msibench.results.files import write_atomically
 from msibench.results.keys import changed_code, plain
 from msibench.results.problems import read_pairs, read_problem
-from msibench.runner.child.in_groups import goes_in_parts, parts_of, upscale_in_parts
+from msibench.runner.child.in_groups import AmongAll, goes_in_parts, parts_of, upscale_in_parts
 from msibench.runner.child.outcome import reason_of, status_of
 from msibench.runner.child.progress_file import progress_writer
 
@@ -71,7 +72,12 @@ def main(folder: Path) -> int:
 
 
 def _work(folder: Path, facts: dict[str, Any], timings: dict[str, float]) -> dict[str, Any]:
-    problem = read_problem(folder / "problem.h5", facts, scratch=folder / "scratch")
+    every = read_problem(folder / "problem.h5", facts, scratch=folder / "scratch")
+    present = every.low.present()
+    if not present:
+        return {"status": "not-applicable", "reason": "nothing is present in any ion image"}
+    # an ion that is nowhere is 0 in the prediction; no fit and no normalisation ever sees it
+    problem = replace(every, low=every.low.select(present)) if _some(present, every) else every
     with _clock(timings, "import"):
         make = resolve_target(facts["target"])
     weights = {name: Path(path) for name, path in facts["weights"].items()}
@@ -80,7 +86,7 @@ def _work(folder: Path, facts: dict[str, Any], timings: dict[str, float]) -> dic
     pairs_file = folder / "training.h5"
     if isinstance(method, Trainable) and pairs_file.is_file():
         with _clock(timings, "fit"):
-            method.fit(read_pairs(pairs_file), seed=facts["seed"], budget=Budget())
+            method.fit(_with_signal(read_pairs(pairs_file)), seed=facts["seed"], budget=Budget())
     warm_up = getattr(method, "warm_up", None)
     if callable(warm_up):
         first = problem
@@ -97,9 +103,9 @@ def _work(folder: Path, facts: dict[str, Any], timings: dict[str, float]) -> dic
     path = folder / "prediction.h5"
     if goes_in_parts(facts.get("each_ion_alone", False), problem):
         with array_file(path, about) as file:
-            file.write("mz", problem.low.mz)
-            stack = file.stack("prediction", (problem.low.channels, *problem.fine_shape))
-            done = upscale_in_parts(method, problem, stack)
+            file.write("mz", every.low.mz)
+            stack = file.stack("prediction", (every.low.channels, *every.fine_shape))
+            done = upscale_in_parts(method, problem, AmongAll(stack, present))
         timings["upscale"] = done.seconds
         if done.skip is not None:
             path.unlink()
@@ -112,8 +118,29 @@ def _work(folder: Path, facts: dict[str, Any], timings: dict[str, float]) -> dic
     if isinstance(prediction, Skip):
         return {"status": "not-applicable", "reason": prediction.reason, "report": report}
     values = np.asarray(prediction)
-    write_arrays(path, {"prediction": values, "mz": problem.low.mz}, about)
+    if _some(present, every) and values.shape == (len(present), *every.fine_shape):
+        some, values = values, np.zeros((every.low.channels, *every.fine_shape), values.dtype)
+        values[present] = some
+    write_arrays(path, {"prediction": values, "mz": every.low.mz}, about)
     return {"status": "ok", "report": report}
+
+
+def _some(present: list[int], problem: Problem) -> bool:
+    """Whether ions of a problem are left out."""
+    return len(present) < problem.low.channels
+
+
+def _with_signal(pairs: list[Pair]) -> list[Pair]:
+    """Leave out of training pairs every ion that is nowhere in its coarse image."""
+    kept = []
+    for pair in pairs:
+        present = pair.low.present()
+        if len(present) == pair.low.channels:
+            kept.append(pair)
+        elif present:
+            low, high = pair.low.select(present), pair.high.select(present)
+            kept.append(replace(pair, low=low, high=high))
+    return kept
 
 
 @contextmanager

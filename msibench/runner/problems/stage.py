@@ -40,6 +40,9 @@ from msibench.runner.problems.staged_files import check_data, is_staged, put_in_
 SMALLEST_SIDE = 2
 """Coarse pixels along a side below which nothing can be judged."""
 
+NAMED = 12
+"""Ions that one note names."""
+
 
 def stage(plan: ProblemPlan, store: Store) -> Path:
     """Return the folder of a staged problem, making it when it is not there.
@@ -68,7 +71,9 @@ def stage(plan: ProblemPlan, store: Store) -> Path:
 
 def _read(plan: ProblemPlan) -> Section:
     named = plan.mz_set.name if _listed(plan) else ""
-    section = read_section(plan.card, plan.section, named, lazily=True)
+    section = read_section(
+        plan.card, plan.section, named, lazily=True, with_tic=plan.protocol.normalisation == "tic"
+    )
     return section if _listed(plan) else _chosen(section, plan)
 
 
@@ -90,6 +95,7 @@ def write_scored(plan: ProblemPlan, section: Section, path: Path) -> Problem:
         seed=plan.seed,
         declared_range=plan.card.declared_range,
         counts_per_unit=section.counts_per_unit,
+        norm=section.tic,
     )
     parts: list[Prepared] = []
     with section_file(path, (fine.channels, rows, columns), whole=len(cut) == 1) as file:
@@ -103,7 +109,7 @@ def write_scored(plan: ProblemPlan, section: Section, path: Path) -> Problem:
         low = replace(
             parts[0].low, values=np.concatenate([part.low.values for part in parts]), mz=fine.mz
         )
-        notes = [*section.notes, *Prepared.joint_notes(parts)]
+        notes = [*section.notes, *Prepared.joint_notes(parts), *_notes_on_absent(low)]
         guide, second = guides_for(
             plan,
             crop_guide(section.guide, crop),
@@ -147,8 +153,8 @@ def training_pairs(plan: ProblemPlan, sections: tuple[str, ...] = ()) -> list[Pa
 
 @lru_cache(maxsize=64)
 def _pair(card: Card, section: str, chosen: DegradationProtocol, mz_set: str) -> Pair:
-    found = read_section(card, section, mz_set)
-    prepared = chosen.prepare(found.image, declared_range=card.declared_range)
+    found = read_section(card, section, mz_set, with_tic=chosen.normalisation == "tic")
+    prepared = chosen.prepare(found.image, declared_range=card.declared_range, norm=found.tic)
     rows, columns = prepared.truth.shape
     return Pair(
         low=prepared.low,
@@ -188,6 +194,19 @@ def write_unscored(plan: ProblemPlan, section: Section, path: Path) -> Problem:
     with section_file(path, low.values.shape, whole=True) as file:
         file.finish(arrays, facts)
     return Problem(low=low, factor=factor, guide=guide, second=second, protocol=plan.protocol.name)
+
+
+def _notes_on_absent(low: MSImage) -> list[str]:
+    """Say which ions are nowhere in the coarse images: methods do not get them."""
+    absent = sorted({*range(low.channels)} - {*low.present()})
+    if not absent:
+        return []
+    names = [low.channel_names()[channel] for channel in absent]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [
+        f"nothing is present in {len(absent)} of {low.channels} ion images, which methods do not get: "
+        f"{', '.join(names[:NAMED])}{more}"
+    ]
 
 
 def _check_size(plan: ProblemPlan, fine: MSImage, low: MSImage) -> None:

@@ -18,6 +18,7 @@ from msibench.results.files import sha256_of
 from msibench.results.keys import plain
 from msibench.results.problems import Staged, load_staged
 from msibench.results.provenance import plugin_version
+from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import PREDICTION, rows_as_parquet
 from msibench.runner.child.watch import Outcome
@@ -37,14 +38,7 @@ def record_of(cell: Cell, outcome: Outcome, provenance: Mapping[str, Any]) -> Ce
         key_document=cell.document,
         status=outcome.status,
         reason=outcome.reason,
-        method=cell.label,
-        dataset=problem.card.name,
-        section=problem.section,
-        protocol=problem.protocol.name,
-        mz_set=problem.mz_set.name,
-        seed=cell.seed,
-        control=problem.control,
-        device=cell.device.partition(":")[0],
+        **cell.identity.as_dict(),
         precision=cell.competitor.precision,
         problem_key=problem.key,
         timings=dict(outcome.timings),
@@ -104,6 +98,7 @@ def judged(
         elif metrics is not None:
             rows = score(prediction, staged, metrics, seed=cell.seed)
             scored = rows_as_parquet(rows)
+            record = replace(record, rows_digest=rows_digest(rows))
             digest = sha256_of(folder / PREDICTION)
             record = replace(record, scores=score_keys(metrics, staged, digest))
     else:

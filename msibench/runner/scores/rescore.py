@@ -12,6 +12,7 @@ from msibench.errors import IntegrityError, SchemaError
 from msibench.results.arrays import read_arrays
 from msibench.results.files import sha256_of
 from msibench.results.problems import SECTION
+from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import REMEDY, CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION, Store, rows_as_parquet
 from msibench.runner.problems.staged_files import REMEDY as STAGE_REMEDY
@@ -112,7 +113,7 @@ def _rescore_one(
     kept = old[~old["metric"].isin(names)]
     merged = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows
     other = {} if damaged else {n: k for n, k in record.scores.items() if n not in wanted}
-    store.rescore(record, rows_as_parquet(merged), {**other, **wanted})
+    store.rescore(record, rows_as_parquet(merged), {**other, **wanted}, rows_digest(merged))
     total.computed += len(stale)
     if on_cell is not None:
         on_cell(record)

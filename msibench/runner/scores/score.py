@@ -17,6 +17,7 @@ from msibench.plugin_manager import resolve_target
 from msibench.results.keys import digest_of
 from msibench.results.problems import Staged
 from msibench.results.store import ROW_COLUMNS, empty_rows
+from msibench.scoring.cube import NOTHING_PRESENT
 from msibench.weights import find as find_weight
 
 if TYPE_CHECKING:
@@ -51,8 +52,10 @@ def score(
     border, cut = staged.protocol.border, groups(prediction.shape)
     grouped = [spec for spec in chosen if len(cut) == 1 or _one_ion_at_a_time(spec)]
     found: dict[tuple[str, str], list[tuple[Values, list[str]]]] = {}
+    nothing: list[NDArray[np.bool_]] = []
     for group in cut:
         values, part = np.asarray(prediction[group]), staged.some_ions(group)
+        nothing.append(nothing_present(part))
         for spec in grouped:
             for region, mask in regions_of(spec, staged, border):
                 found.setdefault((spec.name, region), []).append(
@@ -64,8 +67,26 @@ def score(
             pieces = found.get((spec.name, region)) or [_together(spec, prediction, staged, seed)]
             numbers = np.concatenate([piece[0] for piece in pieces])
             reasons = [reason for piece in pieces for reason in piece[1]]
+            numbers, reasons = without_nothing(numbers, reasons, np.concatenate(nothing))
             frames.append(frame(spec, region, numbers, reasons, staged.low.mz))
     return pd.concat(frames, ignore_index=True) if frames else empty_rows()
+
+
+def nothing_present(staged: Staged) -> NDArray[np.bool_]:
+    """Say of each ion image whether its truth is zero everywhere; ``(0,)`` where no truth is known."""
+    if staged.truth is None:
+        return np.zeros(0, dtype=np.bool_)
+    return np.asarray(~np.asarray(staged.truth.values).any(axis=(1, 2)))
+
+
+def without_nothing(
+    values: Values, reasons: list[str], nothing: NDArray[np.bool_]
+) -> tuple[Values, list[str]]:
+    """Take the value of each ion image on which nothing is present, whatever a metric says of it."""
+    if len(values) != len(nothing) or not nothing.any():
+        return values, reasons
+    said = [NOTHING_PRESENT if no else why for no, why in zip(nothing, reasons, strict=True)]
+    return np.where(nothing, np.nan, values), said
 
 
 def _one_ion_at_a_time(spec: MetricSpec) -> bool:

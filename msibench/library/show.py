@@ -1,0 +1,129 @@
+"""What images, problems and boards look like in a notebook."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from msibench.image import GuideImage, MSImage, Problem
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from msibench.library.leaderboards import Leaderboard
+
+MOST_SHOWN = 8
+"""Ion images that a notebook shows unasked."""
+
+
+def plot(
+    image: MSImage, *, channels: Iterable[int] | None = None, colours: str = "viridis"
+) -> Figure:
+    """Draw ion images side by side, each with its m/z, colour bar and scale bar.
+
+    Parameters
+    ----------
+    image
+        ``(channel, row, column)``.
+    channels
+        Which to draw; None: the first eight.
+    colours
+        Name of a matplotlib colour map.
+
+    Returns
+    -------
+    A matplotlib figure. Colours end at the 99 % quantile that files of ``msibench upscale`` use; a
+    pixel that was not measured is hatched grey.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    chosen = list(range(min(image.channels, MOST_SHOWN)) if channels is None else channels)
+    across = min(4, max(1, len(chosen)))
+    down = math.ceil(max(1, len(chosen)) / across)
+    rows, columns = image.shape
+    tall = min(2.0, max(0.5, rows / columns))
+    figure = Figure(figsize=(3.2 * across, (2.6 * tall + 0.6) * down), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in panels[len(chosen) :]:
+        axes.set_axis_off()
+    for axes, channel in zip(panels, chosen, strict=False):
+        _draw(figure, axes, image, channel, colours)
+    return figure
+
+
+def _draw(figure: Figure, axes: Axes, image: MSImage, channel: int, colours: str) -> None:
+    import numpy as np
+
+    from msibench.io.figure import add_scale_bar, hotspot_limit
+
+    values = np.asarray(image.values[channel])
+    limit = hotspot_limit(values)
+    axes.set_facecolor("0.85")
+    axes.patch.set_hatch("////")
+    shown = np.where(np.isfinite(values), values, np.nan)
+    drawn = axes.imshow(
+        shown, cmap=colours, vmin=0, vmax=limit if limit > 0 else 1.0, interpolation="nearest"
+    )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(image.channel_names()[channel], fontsize=10)
+    figure.colorbar(drawn, ax=axes, extend="max" if limit > 0 else "neither").set_label(
+        f"intensity ({image.unit})", fontsize=8
+    )
+    if math.isfinite(image.pixel_size_um):
+        add_scale_bar(axes, image.pixel_size_um, *image.shape)
+    else:
+        axes.set_xlabel("pixel size unknown", fontsize=8)
+
+
+def image_html(image: MSImage) -> str:
+    """Return a stack of ion images as HTML: one line of facts, and the first images."""
+    rows, columns = image.shape
+    size = f"{image.pixel_size_um:g} µm" if math.isfinite(image.pixel_size_um) else "unknown size"
+    facts = f"{image.channels} ion images of {rows} x {columns} pixels of {size}; unit {image.unit}"
+    if image.channels > MOST_SHOWN:
+        facts += f"; the first {MOST_SHOWN} are shown"
+    alt = ", ".join(image.channel_names()[:MOST_SHOWN])
+    return f"<p>{html.escape(facts)}</p>{_picture(plot(image), alt)}"
+
+
+def problem_html(problem: Problem) -> str:
+    """Return a problem as HTML: what the method sees."""
+    protocol = problem.protocol or "no protocol: a section of your own"
+    guide = _guide_words(problem.guide)
+    facts = f"bring {problem.low.channels} ion images onto a grid {problem.factor} times finer"
+    return f"<p>{html.escape(f'{facts}; {protocol}; {guide}')}</p>{image_html(problem.low)}"
+
+
+def _guide_words(guide: GuideImage | None) -> str:
+    if guide is None:
+        return "without a guide"
+    return (
+        f"{guide.kind} guide, {len(guide.values)} channels on {guide.shape[0]} x {guide.shape[1]}"
+    )
+
+
+def board_html(board: Leaderboard) -> str:
+    """Return a board as HTML: its title and the main columns of its table."""
+    table = board.table()
+    front = ["protocol", "rank", "method", "composite", "images", "sections", "seconds_per_image"]
+    names = [str(name) for name in table.columns]
+    shown = [name for name in front if name in names and table[name].notna().any()]
+    shown += [name for name in names if name.endswith(".image.mean")][:6]
+    body = table[shown].rename(columns=lambda name: str(name).removesuffix(".image.mean"))
+    title = html.escape(board.track.title or board.track.name)
+    return f"<p><b>{title}</b></p>{body.to_html(index=False, escape=True, float_format='{:.4g}'.format)}"
+
+
+def _picture(figure: Figure, alt: str) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90)
+    content = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return f'<img alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{content}">'

@@ -1,0 +1,43 @@
+"""Which cell of a board a result is: the eight facts that tell it from every other."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from msibench.results.keys import canonical_json
+
+IDENTITY_FIELDS = (
+    "method", "dataset", "section", "protocol", "mz_set", "seed", "control", "device",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellIdentity:
+    """One place of a board; a results folder may hold several results for it, of which one is current."""
+
+    method: str
+    """Name in the leaderboard."""
+    dataset: str
+    section: str
+    protocol: str
+    mz_set: str
+    seed: int
+    control: str = ""
+    """Name of the wrong-guide control; empty for a real cell."""
+    device: str = "cpu"
+    """``"cpu"`` or ``"cuda"``."""
+
+    def __str__(self) -> str:
+        """Return the name under which a track's index lists it."""
+        return canonical_json([getattr(self, name) for name in IDENTITY_FIELDS])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the facts by name."""
+        return asdict(self)
+
+    @property
+    def title(self) -> str:
+        """What messages call it: method, section, protocol, control."""
+        control = f" [{self.control}]" if self.control else ""
+        return f"{self.method} · {self.dataset}/{self.section} · {self.protocol}{control}"
