@@ -144,12 +144,13 @@ def guide_leakage(
     shares = (
         [None] * count if noise is None else list(np.broadcast_to(noise, images.shape[:-2]).ravel())
     )
-    stacks = (stack.reshape(-1, *stack.shape[-2:]) for stack in (images, truth, coarse))
+    stacks = [stack.reshape(-1, *stack.shape[-2:]) for stack in (images, truth, coarse)]
     with one_thread():
-        values = [
-            float(getattr(_leaked(*three, colours, inside, split, factor, share), end))
-            for *three, share in zip(*stacks, shares, strict=True)
+        found = [
+            _leaked(image, other, small, colours, inside, split, factor, share)
+            for image, other, small, share in zip(*stacks, shares, strict=True)
         ]
+    values = [float(getattr(one, end)) for one in found]
     return back(np.array(values, dtype=np.float64).reshape(images.shape[:-2]))
 
 
