@@ -461,7 +461,15 @@ def _read_guide(card: Card, by_role: Mapping[str, CardFile], image: MSImage) -> 
     """Read the optical image of a card and bring it onto the grid of the ion images."""
     transform = find_file(card, by_role["affine"]) if "affine" in by_role else None
     path = find_file(card, by_role["guide"])
-    return guide_on_grid(path, transform, image.shape, 1, image.pixel_size_um)
+    level = card.parameters.get("guide_level")
+    return guide_on_grid(
+        path,
+        transform,
+        image.shape,
+        1,
+        image.pixel_size_um,
+        level=level if isinstance(level, int) else None,
+    )
 
 
 def guide_on_grid(
@@ -470,8 +478,12 @@ def guide_on_grid(
     shape: tuple[int, int],
     finer: int,
     pixel_size_um: float,
+    *,
+    level: int | None = None,
 ) -> GuideImage:
     """Read an optical image and bring it onto a grid.
+
+    A transform that was made on another level of the image's pyramid is rescaled.
 
     Parameters
     ----------
@@ -484,21 +496,37 @@ def guide_on_grid(
         that `transform` speaks of.
     pixel_size_um
         Of the grid.
+    level
+        Level of a pyramid to read, 0 the finest; None: the finest, or, where that has more than 100
+        million pixels, the coarsest that is as fine as the grid.
 
     Raises
     ------
     ConfigurationError
         If there is no transform and the proportions differ by more than 2 %.
+    DataError
+        If the transform was made for a picture of a size that this one has on no level.
     """
+    from msibench.io.guide.levels import guide_levels, needed_level
     from msibench.io.guide.open import read_guide
     from msibench.registration import Affine, Composite, Transform, resample
+    from msibench.registration.levels import made_for, on_level
+    from msibench.registration.resample import guide_pixels_across
 
-    guide = read_guide(path)
+    levels = guide_levels(path)
     onto: Transform
-    if transform is not None:
+    if transform is not None and levels:
         coarse = Affine(np.eye(2) / finer, np.full(2, 0.5 / finer - 0.5))
-        onto = Composite(coarse, Transform.from_file(transform))
+        given, made = Transform.from_file(transform), made_for(transform, levels, path.name)
+        if level is None:
+            finest = Composite(coarse, on_level(given, made, levels[0]))
+            level = needed_level(levels, guide_pixels_across(finest, shape))
+        guide = read_guide(path, level=level)
+        onto = Composite(coarse, on_level(given, made, guide.shape))
     else:
+        if level is None and levels:
+            level = needed_level(levels, levels[0][0] / shape[0])
+        guide = read_guide(path, level=level)
         ratio = (guide.shape[0] / guide.shape[1]) / (shape[0] / shape[1])
         if abs(ratio - 1) > 0.02:
             raise ConfigurationError(

@@ -72,6 +72,8 @@ class Own:
     """Optical images, one a section; empty: none."""
     transform: tuple[str, ...] = ()
     """What ``msibench register`` wrote, one a section; empty: guides show the section's field of view."""
+    level: int | None = None
+    """Level of the guides' pyramids to read, 0 the finest; None: the one that is needed."""
     mz: tuple[float, ...] = ()
     """Empty: every channel of the files, or the m/z set of `dataset`."""
     ppm: float = 5.0
