@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from msibench.leaderboard.board import (
     results_flag,
 )
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
-from msibench.leaderboard.rows import Collected, cells, distinct, measured
+from msibench.leaderboard.rows import Collected, cells, distinct, measured, origins
 from msibench.leaderboard.table import has_ranks, scheme_of, what_numbers_mean
 from msibench.leaderboard.trust import trust_sections
 from msibench.results.experiment import FACT
@@ -99,11 +100,11 @@ def markdown_page(board: Board) -> str:
     """Return ``README.md``: what was compared, the table, what is missing and why."""
     table, collected, track, index = board.table, board.collected, board.track, board.index
     scheme, metrics = scheme_of(track), board_metrics(index)
-    parts = [f"# {track.title or track.name}", track.description]
+    parts = [f"# {in_markdown(track.title or track.name)}", _paragraphs(track.description)]
     for facts in index.facts.get("datasets", {}).values():
         origin = "synthetic: made by a generator, measured by nobody" if facts["synthetic"] else ""
         notes = "; ".join(note for note in (origin, _line(facts["description"])) if note)
-        parts.append(f"**{_line(facts['title'])}.** {notes}")
+        parts.append(f"**{in_markdown(facts['title'])}.** {notes}")
     for protocol, part in table.groupby("protocol", sort=True):
         parts += [f"## {in_markdown(str(protocol))}", _protocol_line(index, str(protocol))]
         parts.append(_table(part, track, metrics, _without_weights(collected.rows)))
@@ -134,13 +135,19 @@ def rebuild_commands(board: Board) -> str:
 
 def _protocol_line(index: TrackIndex, protocol: str) -> str:
     facts = index.facts.get("protocols", {}).get(protocol)
-    return f"_{facts['description']}_" if facts else ""
+    return f"_{_line(facts['description'])}_" if facts else ""
 
 
 def _line(text: object) -> str:
     """Return a description that may hold links of its author, but no HTML, image or second block."""
     line = " ".join(visible(str(text)).split())
-    return line.replace("<", "&lt;").replace(">", "&gt;").replace("![", "!\\[")
+    line = line.replace("<", "&lt;").replace(">", "&gt;").replace("![", "!\\[")
+    return re.sub(r"\](?=\s*(\((?!https?://)|:))", "\\\\]", line)
+
+
+def _paragraphs(text: str) -> str:
+    """Return a description of several paragraphs, each as `_line` gives it."""
+    return "\n\n".join(_line(block) for block in re.split(r"\n\s*\n", text) if block.strip())
 
 
 def _without_weights(rows: pd.DataFrame) -> set[str]:
@@ -234,9 +241,9 @@ def _published(index: TrackIndex) -> list[str]:
     """Show published tables beside the measured ones; never in them."""
     parts = []
     for name, facts in sorted(index.facts.get("published", {}).items()):
-        rows = facts["rows"]
+        rows = [[in_markdown(str(cell)) for cell in row] for row in facts["rows"]]
         parts.append(
-            f"## Published elsewhere: {name}\n\n{facts['source']}\n\n"
+            f"## Published elsewhere: {in_markdown(name)}\n\n{_line(facts['source'])}\n\n"
             + tabulate(rows[1:], headers=rows[0], tablefmt="pipe", disable_numparse=True)
         )
     return parts
@@ -245,7 +252,7 @@ def _published(index: TrackIndex) -> list[str]:
 def _provenance(collected: Collected) -> str:
     found = cells(collected.rows)
     devices = ", ".join(sorted(set(found["device"])))
-    origin = ", ".join(sorted(set(found["origin"])))
+    origin = ", ".join(origins(found))
     where = in_markdown(f"{devices}, {origin}")
     return f"{len(found)} cells on {where}; every number's record is in the store."
 
