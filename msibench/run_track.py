@@ -14,19 +14,21 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from msibench.errors import ConfigurationError
-from msibench.leaderboard.board import Board, board_folder, read_board
+from msibench.leaderboard.board import Board, board_folder, for_others, is_published, read_board
 from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import write_leaderboard
+from msibench.results.experiment import held_by
 from msibench.results.files import explained, write_atomically
-from msibench.results.index import set_index_aside, update_index
+from msibench.results.index import read_index, set_index_aside, update_index
 from msibench.results.leases import STALE_S
+from msibench.results.store import PREDICTION
 from msibench.runner.events import Event, RunSummary
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import Cell, Plan, make_plan
 from msibench.runner.scores.rescore import rescore
 from msibench.runner.supervisor import Supervisor
 from msibench.runner.track_facts import index_cells, track_facts
-from msibench.tracks import Track, track_as_text
+from msibench.tracks import Track, board_file, shipped_tracks, track_as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +51,7 @@ def run_track(
     folder: Path | None = None,
     choose_scheme: Callable[[pd.DataFrame], str] | None = None,
     rebuild: str = "",
+    results_name: str = "",
     page: bool = True,
     stop: threading.Event | None = None,
     listen: Callable[[Event], None] | None = None,
@@ -74,6 +77,9 @@ def run_track(
         track's.
     rebuild
         What the board says of how to make it again, where that is not ``msibench run``.
+    results_name
+        What the user calls the results folder, for the commands that the board prints; empty: the
+        default one, which needs no naming.
     page
         Write ``index.html`` too.
     stop
@@ -102,7 +108,20 @@ def run_track(
     if aside := set_index_aside(store, track.name):
         text = f"the track's index was damaged: set aside in {aside}, made anew"
         listen(Event(kind="note", reason=text))
+    if track.folder is None and track.name not in shipped_tracks():
+        kept = board_file(store.root, track.name)
+        store.make_folder(kept.parent)
+        write_atomically(kept, track_as_text(track))
     facts = {**track_facts(plan, catalogue), **({"rebuild": rebuild} if rebuild else {})}
+    index = read_index(store, track.name)
+    experiment = plan.experiment
+    if index.cells and experiment.continues(held := held_by(store, index)):
+        experiment = experiment.with_controls_of(held)
+        facts |= {  # what is said of methods that are not run today stays said
+            part: {**index.facts.get(part, {}), **facts[part]}
+            for part in ("datasets", "protocols", "methods", "metrics", "published")
+        }
+    facts |= {**experiment.as_facts(), "results": results_name}
     update_index(store, track.name, index_cells(plan.cells), facts)
     chosen = plan if part is None else replace(plan, cells=tuple(part))
     wait = part is not None or options.executor == "slurm"
@@ -113,7 +132,10 @@ def run_track(
     if part is not None or summary.stopped:
         return summary
     metrics = [catalogue.metric(name) for name in track.metrics]
-    summary.damaged = rescore(store, [cell.key for cell in plan.cells], metrics).damaged
+    keys = [cell.key for cell in plan.cells]
+    others = sorted(set(read_index(store, track.name).cells.values()) - set(keys))
+    keys += [key for key in others if (store.cell_folder(key) / PREDICTION).is_file()]
+    summary.damaged = rescore(store, keys, metrics).damaged
     board = read_board(store, track)
     if choose_scheme is not None:
         track = replace(track, scheme=choose_scheme(board.rows))
@@ -150,7 +172,10 @@ def write_board(
     if leave_track:
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "track.toml", track_as_text(track))
+        text = track_as_text(replace(track, own=None))  # a board goes to others, paths do not
+        write_atomically(folder / "track.toml", text)
+    if is_published(folder, store):
+        board = for_others(board)
     write_leaderboard(store, track, folder, board=board)
     return write_page(store, track, folder, board=board) if page else None
 

@@ -20,6 +20,7 @@ from msibench.contracts.tables import (
     read_text,
 )
 from msibench.errors import ConfigurationError, UnknownNameError
+from msibench.plugin_manager import installed
 
 TRACK_SCHEMA = 1
 DEFAULT_TRACK = "quickstart"
@@ -67,10 +68,12 @@ class Own:
 
     data: tuple[str, ...]
     """Files with one section each."""
-    guide: str = ""
-    """Optical image; empty: none."""
-    transform: str = ""
-    """What ``msibench register`` wrote; empty: the guide shows the section's field of view."""
+    guide: tuple[str, ...] = ()
+    """Optical images, one a section; empty: none."""
+    transform: tuple[str, ...] = ()
+    """What ``msibench register`` wrote, one a section; empty: guides show the section's field of view."""
+    level: int | None = None
+    """Level of the guides' pyramids to read, 0 the finest; None: the one that is needed."""
     mz: tuple[float, ...] = ()
     """Empty: every channel of the files, or the m/z set of `dataset`."""
     ppm: float = 5.0
@@ -148,6 +151,8 @@ def load_track(name: str, *, places: tuple[Path, ...] = (), results: Path | None
             kept = path / "track.toml"
         return track_from_text(read_text(kept), path, str(kept))
     found = available_tracks(places=places, results=results)
+    if name not in found and (offered := installed().tracks.get(name)):
+        return track_from_text(read_text(offered.path), None, f"track {name} of a plugin")
     if name not in found:
         near = get_close_matches(name, found, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -160,7 +165,7 @@ def load_track(name: str, *, places: tuple[Path, ...] = (), results: Path | None
     if file is not None and results is not None and file == board_file(results, name):
         return track_from_text(read_text(file), None, str(file))
     if file is None:
-        return track_from_text(_shipped()[name].read_text("utf-8"), None, f"shipped track {name}")
+        return load_shipped(name)
     return track_from_text(read_text(file), file.parent, str(file))
 
 
@@ -172,6 +177,11 @@ def board_file(results: Path, name: str) -> Path:
 def shipped_tracks() -> tuple[str, ...]:
     """Return the names of the tracks inside the package."""
     return tuple(sorted(_shipped()))
+
+
+def load_shipped(name: str) -> Track:
+    """Read a track that ships inside the package."""
+    return track_from_text(_shipped()[name].read_text("utf-8"), None, f"shipped track {name}")
 
 
 def _shipped() -> dict[str, Traversable]:

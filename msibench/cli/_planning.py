@@ -2,36 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from msibench.cli._shared import comma_list
+from msibench.cli._shared import comma_list, named_track
 from msibench.cli._values import chosen_mz, method_settings, mz_list, mz_option, peaks_option
+from msibench.errors import StoreError
 
 if TYPE_CHECKING:
+    from msibench.contracts.method import MethodSpec
     from msibench.datasets import Card
     from msibench.plugin_manager import Catalogue
+    from msibench.results.experiment import Experiment
+    from msibench.results.store import Store
     from msibench.runner.plan import Plan
     from msibench.tracks import Track
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+LEVEL_HELP = (
+    "With --guide: level of a pyramid, 0 the finest (default: the finest; of more than 100 megapixels, "
+    "the coarsest that is as fine as the grid)."
+)
+
 OPTIONS = (
-    click.argument("track", required=False),
+    click.argument("track", nargs=-1, metavar="[TRACK]"),
     click.option(
-        "--data", type=click.Path(path_type=Path), help="Your own section: imzML, HDF5, npz, TIFF."
+        "--data",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Your own section: imzML, HDF5, npz, TIFF; several, or a folder, of one experiment.",
     ),
+    click.option("--name", help="What the board of your own sections is called."),
     click.option(
         "--dataset", help="With --data: the card whose m/z set and published scores apply."
     ),
-    click.option("--guide", type=click.Path(path_type=Path), help="With --data: an optical image."),
     click.option(
-        "--transform", type=click.Path(path_type=Path), help="With --guide: what `register` wrote."
+        "--guide",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="With --data: an optical image, one for each section.",
     ),
+    click.option(
+        "--transform",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="With --guide: what `register` wrote, one for each section.",
+    ),
+    click.option(
+        "--controls",
+        help="Wrong guides to run besides the true one, or none (own guide: guide-shuffled).",
+    ),
+    click.option("--level", type=click.IntRange(0), help=LEVEL_HELP),
     click.option(
         "--factor", type=click.IntRange(1, 32), default=4, show_default=True, help="With --data."
     ),
@@ -76,18 +103,48 @@ def planning_options(function: Function) -> Function:
     return function
 
 
-def planned(options: dict[str, Any], found: Catalogue) -> Plan:
-    """Return the plan that the options describe.
+def sort_words(options: dict[str, Any]) -> None:
+    """Tell the track from further sections: ``run TRACK``, ``run --data a.imzML b.imzML``.
 
     Raises
     ------
     UsageError
-        If they leave nothing.
+        If several tracks are named.
+    """
+    words = options["track"]
+    if options["data"]:
+        from msibench.runner.own_section import files_of_sections
+
+        options["data"] = files_of_sections([*options["data"], *map(Path, words)])
+        options["track"] = None
+    elif len(words) > 1:
+        raise click.UsageError(
+            f"run one track at a time, or sections of your own with --data; got {', '.join(words)}"
+        )
+    else:
+        options["track"] = words[0] if words else None
+
+
+def planned(options: dict[str, Any], found: Catalogue, store: Store | None = None) -> Plan:
+    """Return the plan that the options describe, its track named as the board that it belongs to.
+
+    Parameters
+    ----------
+    options
+        After `sort_words`.
+    store
+        Where boards are looked up; None: nothing is stored yet.
+
+    Raises
+    ------
+    UsageError
+        If they leave nothing, or the board that was named holds another experiment.
     """
     from msibench.plugin_manager import resolve_method
     from msibench.runner.plan import Filters, make_plan, with_control
 
-    track, cards = _what_to_run(options, found)
+    track, cards, given = _what_to_run(options, found)
+    extra = [resolve_method(reference, found) for reference in options["single"]]
     plan = make_plan(
         track,
         found,
@@ -96,11 +153,10 @@ def planned(options: dict[str, Any], found: Catalogue) -> Plan:
             methods=with_control(comma_list(options["methods"]), track),
             datasets=comma_list(options["datasets"]),
             sections=comma_list(options["sections"]),
-            mz=() if options["data"] else mz_list(options["mz_text"]),
         ),
         seeds=options["seeds"] or None,
         device=options["device"],
-        extra_methods=[resolve_method(reference, found) for reference in options["single"]],
+        extra_methods=extra,
         given_weights=options["weights"],
         settings=method_settings(options["changes"]),
     )
@@ -108,7 +164,104 @@ def planned(options: dict[str, Any], found: Catalogue) -> Plan:
         raise click.UsageError(
             "nothing to run: the filters leave no cell; see msibench list tracks"
         )
-    return plan
+    return _on_its_board(plan, given, options, found, store, extra)
+
+
+def _on_its_board(
+    plan: Plan,
+    given: Track | None,
+    options: Mapping[str, Any],
+    found: Catalogue,
+    store: Store | None,
+    extra: Sequence[MethodSpec],
+) -> Plan:
+    """Name the plan's track as the board that holds its experiment, and no other.
+
+    A track that is run as it is has its own board. One's own sections, and a track that options turn
+    into another experiment, get the first free name.
+    """
+    from msibench.results.experiment import board_name, differences, place
+    from msibench.tracks import Entry, available_tracks
+
+    name = options["name"]
+    if given is not None:
+        wanted, official = _board_of_track(plan, given, found, store)
+        if wanted == given.name:
+            if name:
+                raise click.UsageError(
+                    f"--name goes with --data: the board of track {given.name!r} has its name"
+                )
+            return replace(plan, experiment=official)
+    else:
+        wanted = plan.track.name
+    tracks = {*available_tracks(), *([given.name] if given else [])}
+    if name in tracks:
+        raise click.UsageError(f"--name {name}: a track is called so; choose another name")
+    wanted = name or wanted or plan.track.name
+    found_name = board_name(store, wanted, plan.experiment, tracks)
+    if given is None and wanted in tracks:
+        click.echo(f"a track is called {wanted}; the board of this run is {found_name}", err=True)
+    elif store is not None and found_name != wanted and wanted not in tracks:
+        documents = {
+            place(p.card.name, p.section, p.protocol.name, p.mz_set.name, p.control): p.document
+            for p in plan.problems
+        }
+        other = differences(store, wanted, plan.experiment, documents)
+        if name:
+            raise click.UsageError(
+                f"--name {name}: that board holds another experiment (other {other}); choose "
+                f"another name, or leave it to msibench: {found_name}"
+            )
+        click.echo(
+            f"board {wanted} holds another experiment (other {other}) and stays as it is; the board "
+            f"of this run is {found_name}",
+            err=True,
+        )
+    elif given is not None:
+        click.echo(
+            f"this is another experiment than track {given.name}, whose board stays as it is; the "
+            f"board of this run is {found_name}",
+            err=True,
+        )
+    entries = tuple(
+        Entry(method=_in_full(reference), label=spec.name)
+        for reference, spec in zip(options["single"], extra, strict=True)
+    )
+    known = {entry.name for entry in plan.track.entries}
+    track = replace(
+        plan.track,
+        name=found_name,
+        entries=(*plan.track.entries, *(entry for entry in entries if entry.name not in known)),
+        folder=None,
+    )
+    return replace(plan, track=track)
+
+
+def _board_of_track(
+    plan: Plan, given: Track, found: Catalogue, store: Store | None
+) -> tuple[str, Experiment]:
+    """Return the name that the board of a track is to have, and the experiment of the track.
+
+    The name is empty where it must be another than the track's.
+    """
+    from msibench.results.experiment import held_by, kind_of
+    from msibench.results.index import read_index
+    from msibench.runner.plan import experiment_of_track
+
+    here = plan.experiment.device
+    official = plan.experiment
+    if plan.track.problems != given.problems:
+        official = experiment_of_track(given, found, here)
+    if not plan.experiment.true_problems.items() <= official.true_problems.items():
+        return "", official
+    stated = given.device
+    if not stated and store is not None:
+        with suppress(StoreError):  # a damaged index is set aside by the run
+            index = read_index(store, given.name)
+            stated = held_by(store, index).device if index.cells else ""
+    if stated and kind_of(stated) != here:
+        return f"{given.name}-{here}", official
+    return given.name, official
 
 
 def statuses(text: str | None) -> frozenset[str]:
@@ -155,51 +308,70 @@ def _track(name: str) -> str:
 
 
 def _in_full(reference: object) -> str:
-    """Return a path, or the path in ``file.py:Class``, from the root."""
+    """Return a path, or that in ``file.py:Class`` and ``plugin:checkpoint``, from the root."""
     text = str(reference)
     if ".py:" in text:
         path, _, name = text.rpartition(":")
         return f"{Path(path).resolve()}:{name}"
+    plugin, colon, path = text.partition(":")
+    if colon and Path(path).exists():  # plugin:checkpoint
+        return f"{plugin}:{Path(path).resolve()}"
     return str(Path(text).resolve()) if Path(text).exists() else text
 
 
-def _what_to_run(options: dict[str, Any], found: Catalogue) -> tuple[Track, dict[str, Card]]:
-    from msibench.datasets import load_card
-    from msibench.runner.own_section import card_for_file
-    from msibench.tracks import DEFAULT_TRACK, ProblemSet, Track, load_track
+def _what_to_run(
+    options: dict[str, Any], found: Catalogue
+) -> tuple[Track, dict[str, Card], Track | None]:
+    """Return the track to run, the cards of one's own sections, and the track as it was found."""
+    from msibench.tracks import DEFAULT_TRACK
 
     protocols = comma_list(options["protocols"])
     metrics = comma_list(options["metrics"])
+    controls = None
+    if options["controls"] is not None:
+        controls = () if options["controls"] == "none" else comma_list(options["controls"])
     cards: dict[str, Card] = {}
-    if options["data"] is not None:
-        base = load_card(found.dataset(options["dataset"])) if options["dataset"] else None
-        card = card_for_file(
-            options["data"],
-            guide=options["guide"],
-            transform=options["transform"],
-            mz=chosen_mz(options["mz_text"], options["peaks"], options["ppm"], options["data"]),
-            ppm=options["ppm"],
-            pixel_size_um=options["pixel_size"],
-            base=base,
-        )
+    given: Track | None = None
+    if options["data"]:
+        track, card = _own_track(options, found, protocols, controls)
         cards[card.name] = card
-        chosen = protocols or (f"area-x{options['factor']}@1",)
-        track = Track(
-            name=_safe_name(card.name),
-            title=card.title,
-            description="Coarse ion images are made from your own section; the section is the truth.",
-            problems=(ProblemSet(dataset=card.name, protocols=chosen),),
-        )
     else:
-        for name in ("guide", "transform", "dataset", "pixel_size", "peaks"):
-            if options[name] is not None:
+        for name in ("guide", "transform", "level", "dataset", "pixel_size", "peaks"):
+            if options[name] not in (None, ()):
                 raise click.UsageError(f"--{name.replace('_', '-')} goes with --data FILE")
-        track = load_track(options["track"] or DEFAULT_TRACK)
+        track = named_track(options["track"] or DEFAULT_TRACK, options["results"])
+        given = None if track.own is not None else track
         if protocols:
             problems = tuple(replace(p, protocols=protocols) for p in track.problems)
             track = replace(track, problems=problems)
-    return (replace(track, metrics=metrics) if metrics else track), cards
+        if mz := mz_list(options["mz_text"]):
+            track = replace(track, problems=tuple(replace(p, mz=mz) for p in track.problems))
+        if controls is not None:
+            track = replace(track, guide_controls=controls)
+    return (replace(track, metrics=metrics) if metrics else track), cards, given
 
 
-def _safe_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
+def _own_track(
+    options: dict[str, Any],
+    found: Catalogue,
+    protocols: tuple[str, ...],
+    controls: tuple[str, ...] | None,
+) -> tuple[Track, Card]:
+    from msibench.runner.own_section import own_card, own_track
+    from msibench.tracks import Own
+
+    data = options["data"]
+    own = Own(
+        data=tuple(str(path.resolve()) for path in data),
+        guide=tuple(str(path.resolve()) for path in options["guide"]),
+        transform=tuple(str(path.resolve()) for path in options["transform"]),
+        level=options["level"],
+        mz=chosen_mz(options["mz_text"], options["peaks"], options["ppm"], data[0]),
+        ppm=options["ppm"],
+        pixel_size_um=options["pixel_size"],
+        dataset=options["dataset"] or "",
+    )
+    card = own_card(own, found)
+    return own_track(
+        own, card, protocols or (f"area-x{options['factor']}@1",), controls=controls
+    ), card

@@ -104,7 +104,7 @@ class Lines:
                 reason = f": {visible(event.reason)}" if event.reason else ""
                 place = f"[{event.done}/{event.total}] " if event.total else ""
                 click.echo(f"{place}{event.status:<16} {visible(event.cell)}{reason}", err=True)
-            elif event.kind in {"busy", "note"}:
+            elif event.kind in {"busy", "dropped", "note"}:
                 click.echo(visible(f"{event.kind}: {event.cell} {event.reason}".strip()), err=True)
 
 
@@ -162,6 +162,6 @@ class Bar:
                 self._progress.remove_task(self._running.pop(event.key))
             if event.kind == "finished" and event.total:
                 self._progress.update(self._task, completed=event.done)
-        if event.reason and event.kind in {"finished", "busy", "note"}:
+        if event.reason and event.kind in {"finished", "busy", "dropped", "note"}:
             line = f"{event.status or event.kind}: {event.cell}: {event.reason}"
             self._progress.console.print(Text(visible(line)))

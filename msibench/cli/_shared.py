@@ -13,6 +13,7 @@ from msibench.library.installed import catalogue as catalogue
 
 if TYPE_CHECKING:
     from msibench.results.store import Store
+    from msibench.tracks import Track
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -32,6 +33,39 @@ def open_store(results: Path | None, *, create: bool) -> Store:
     from msibench.results.store import Store
 
     return Store.open(results_root(results), create=create)
+
+
+def publish_option(function: Function) -> Function:
+    """Add ``--publish``."""
+    return click.option(
+        "--publish",
+        is_flag=True,
+        help="Write the board into the folder of the track's file, not into the results folder.",
+    )(function)
+
+
+def folder_of_board(
+    track: Track, store: Store, output: Path | None = None, *, publish: bool = False
+) -> Path:
+    """Return where a board goes: the folder that was named, the track's own, or the results folder."""
+    from msibench.leaderboard.board import board_folder, published_folder
+
+    if output is not None and publish:
+        raise click.UsageError("-o and --publish both say where the board goes: give one")
+    return output or (published_folder(track) if publish else board_folder(track, store))
+
+
+def store_if_there(results: Path | None) -> Store | None:
+    """Open the results folder that was named, or the default one; None where nothing is stored yet."""
+    there = (results_root(results) / "store.json").exists()
+    return open_store(results, create=False) if there else None
+
+
+def named_track(name: str, results: Path | None) -> Track:
+    """Return a track by name or path; boards of one's own sections are known in the results folder."""
+    from msibench.tracks import load_track
+
+    return load_track(name, results=results_root(results))
 
 
 def results_root(results: Path | None) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from msibench.cli._shared import open_store, results_option
+from msibench.cli._shared import named_track, open_store, results_option
 
 
 @click.command(epilog="Example: msibench bundle bladder-x4 -o bladder.zip --predictions")
@@ -23,11 +23,10 @@ def command(track: str, output: Path | None, predictions: bool, results: Path | 
     """Pack the rows and records of TRACK; truths and logs stay here."""
     from msibench.errors import UnknownNameError
     from msibench.gate.bundle import write_bundle
-    from msibench.tracks import load_track
 
     store = open_store(results, create=False)
     try:
-        name = load_track(track).name
+        name = named_track(track, results).name
     except UnknownNameError:
         name = track  # a run with --data has a track of its own, and no file
     path = output or Path(f"{name}.zip")

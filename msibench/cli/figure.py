@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from msibench.cli._shared import comma_list, open_store, results_option
+from msibench.cli._shared import comma_list, named_track, open_store, results_option
 from msibench.cli._values import mz_list
 
 
@@ -55,7 +55,6 @@ def command(
 ) -> None:
     """Write the figure KIND of TRACK: images, box, violin, pareto, paired or table."""
     from msibench.leaderboard.figures import Choice, write_figure
-    from msibench.tracks import load_track
 
     choice = Choice(
         metric=metric,
@@ -67,4 +66,4 @@ def command(
         colours=colours,
     )
     store = open_store(results, create=False)
-    click.echo(f"wrote {write_figure(kind, store, load_track(track), output, choice)}")
+    click.echo(f"wrote {write_figure(kind, store, named_track(track, results), output, choice)}")

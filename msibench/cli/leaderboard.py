@@ -6,7 +6,13 @@ from pathlib import Path
 
 import click
 
-from msibench.cli._shared import open_store, results_option
+from msibench.cli._shared import (
+    folder_of_board,
+    named_track,
+    open_store,
+    publish_option,
+    results_option,
+)
 
 
 @click.command(
@@ -15,6 +21,7 @@ from msibench.cli._shared import open_store, results_option
 )
 @click.argument("track", default="quickstart")
 @results_option
+@publish_option
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Another folder."
 )
@@ -22,17 +29,21 @@ from msibench.cli._shared import open_store, results_option
     "--pair", nargs=2, default=None, help="Compare two methods per m/z (Cao's Tables S2 and S3)."
 )
 def command(
-    track: str, results: Path | None, output: Path | None, pair: tuple[str, str] | None
+    track: str,
+    results: Path | None,
+    publish: bool,
+    output: Path | None,
+    pair: tuple[str, str] | None,
 ) -> None:
     """Rebuild the leaderboard of TRACK; no plugin is asked and nothing is run."""
-    from msibench.leaderboard.board import board_folder
+    from msibench.leaderboard.page import renew_page
     from msibench.leaderboard.render import write_leaderboard
-    from msibench.tracks import load_track
 
-    chosen = load_track(track)
+    chosen = named_track(track, results)
     store = open_store(results, create=False)
-    folder = output or board_folder(chosen, store)
+    folder = folder_of_board(chosen, store, output, publish=publish)
     collected = write_leaderboard(store, chosen, folder)
+    renew_page(store, chosen, folder)
     if pair:
         from msibench.leaderboard.pair import pair_page
 

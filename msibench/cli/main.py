@@ -9,8 +9,9 @@ import io
 import os
 import sys
 import traceback
+import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -87,8 +88,11 @@ class Commands(click.Group):
         return found if isinstance(found, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing any."""
+        """List the commands without importing any, and those that plugins add."""
+        from msibench.plugin_manager import discover
+
         rows = [(name, HELP[name]) for name in self.list_commands(ctx)]
+        rows += [(name, spec.help) for name, spec in sorted(discover().commands.items())]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -122,6 +126,24 @@ def cli(ctx: click.Context, show: bool) -> None:
     ctx.obj = {"traceback": show}
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning about data as a line for people, any other as Python does."""
+    from msibench.io.data_warning import DataWarning
+
+    if issubclass(category, DataWarning):
+        click.echo(visible(f"warning: {message}"), err=True)
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        (file or sys.stderr).write(text)
+
+
 def _refuse_unwritable(arguments: list[str]) -> None:
     """Refuse words that no file system and no file can hold."""
     for word in arguments:
@@ -153,10 +175,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors made on purpose become one message and their exit code."""
     _never_fail_to_print()
     show = "--traceback" in (arguments if arguments is not None else sys.argv)
+    if arguments is None:  # a process of its own
+        warnings.showwarning = _show_warning
     try:
         _refuse_unwritable(sys.argv[1:] if arguments is None else arguments)
         with orderly():
             status = cli.main(args=arguments, prog_name="msibench", standalone_mode=False)
+            sys.stdout.flush()
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -175,6 +200,8 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(visible(f"msibench: {error}"), err=True)
         sys.exit(error.exit_code)
     except OSError as error:
+        if error.filename is None and error.errno in {errno.EPIPE, errno.ENOSPC, errno.EIO}:
+            _output_is_gone(error)
         if error.errno not in PLACE or error.filename is None:
             _internal(error, show)
         click.echo(
@@ -185,6 +212,15 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         _internal(error, show)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _output_is_gone(error: OSError) -> NoReturn:
+    """End where nobody reads what is printed any more, or its disk is full."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer has no place to go
+    if error.errno == errno.EPIPE:
+        sys.exit(1)  # quietly, as click does
+    click.echo(f"msibench: what is printed cannot be written: {error.strerror}", err=True)
+    sys.exit(2)
 
 
 def _internal(error: Exception, show: bool) -> NoReturn:

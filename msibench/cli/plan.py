@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -12,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msibench.cli._planning import as_arguments, planned, planning_options, statuses
-from msibench.cli._shared import catalogue, results_option
+from msibench.cli._planning import as_arguments, planned, planning_options, sort_words, statuses
+from msibench.cli._shared import catalogue, results_option, results_root, store_if_there
 from msibench.cli._values import size_in_gib, time_in_s
 
 if TYPE_CHECKING:
-    from msibench.results.store import Store
     from msibench.runner.plan import Plan
     from msibench.runner.preview import Forecast, Summary
 
@@ -55,15 +53,16 @@ def command(**options: Any) -> int:
     """Show which cells of TRACK a run would run, which are stored, and how long it would take."""
     from msibench.runner.preview import preview
 
+    sort_words(options)
     for name in ("machine", "out"):
         if options[name] is not None and not options["sbatch"]:
             raise click.UsageError(f"--{name} goes with --sbatch")
-    if options["sbatch"] and options["data"] is not None:
+    if options["sbatch"] and options["data"]:
         raise click.UsageError("--sbatch wants a track: write a card for your own section first")
     if options["sbatch"] and options["as_json"]:
         raise click.UsageError("--sbatch prints scripts, --json the cells: give one")
-    plan = planned(options, catalogue())
-    store = _store(options["results"])
+    store = store_if_there(options["results"])
+    plan = planned(options, catalogue(), store)
     forecasts = preview(plan, store, statuses(options["retry"]))
     if options["sbatch"]:
         return _scripts(plan, forecasts, options)
@@ -72,17 +71,6 @@ def command(**options: Any) -> int:
     else:
         _show(plan, forecasts)
     return 0
-
-
-def _store(results: Path | None) -> Store | None:
-    from msibench.results.store import Store
-
-    root = _root(results)
-    return Store.open(root, create=False) if (root / "store.json").exists() else None
-
-
-def _root(results: Path | None) -> Path:
-    return results or Path(os.environ.get("MSIBENCH_RESULTS", "results"))
 
 
 def _facts(plan: Plan, forecasts: Sequence[Forecast]) -> dict[str, Any]:
@@ -170,10 +158,12 @@ def _scripts(plan: Plan, forecasts: Sequence[Forecast], options: dict[str, Any])
     from msibench.runner.jobs import Asked
     from msibench.runner.preview import BUSY, RUN
 
-    root = ["--results", str(_root(options["results"]).resolve())]
+    root = ["--results", str(results_root(options["results"]).resolve())]
     arguments = as_arguments(options)
     machine = load_machine(options["machine"])
-    track = arguments[0] if options["track"] is not None else "quickstart"
+    track = plan.track.name
+    if plan.track.folder is not None and options["track"] is not None:
+        track = arguments[0]
     retry = [] if options["retry"] is None else ["--retry", options["retry"]]
     made = scripts(
         [each.cell for each in forecasts if each.what in {RUN, BUSY}],

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import click
 
-from msibench.cli._shared import open_store, results_option
+from msibench.cli._shared import (
+    folder_of_board,
+    named_track,
+    open_store,
+    publish_option,
+    results_option,
+)
 
 
 @click.command(
@@ -15,6 +21,7 @@ from msibench.cli._shared import open_store, results_option
 )
 @click.argument("track", default="quickstart")
 @results_option
+@publish_option
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Another folder."
 )
@@ -25,15 +32,18 @@ from msibench.cli._shared import open_store, results_option
 )
 @click.option("--split", is_flag=True, help="Write the images into files beside the page.")
 def command(
-    track: str, results: Path | None, output: Path | None, max_images: int | None, split: bool
+    track: str,
+    results: Path | None,
+    publish: bool,
+    output: Path | None,
+    max_images: int | None,
+    split: bool,
 ) -> None:
     """Write the page of TRACK; no plugin is asked, nothing is run, and it needs no network."""
-    from msibench.leaderboard.board import board_folder
     from msibench.leaderboard.page import write_page
-    from msibench.tracks import load_track
 
     store = open_store(results, create=False)
-    chosen = load_track(track)
-    folder = output or board_folder(chosen, store)
+    chosen = named_track(track, results)
+    folder = folder_of_board(chosen, store, output, publish=publish)
     path = write_page(store, chosen, folder, max_images=max_images, split=split)
     click.echo(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

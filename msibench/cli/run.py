@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msibench.cli._planning import planned, planning_options, statuses
+from msibench.cli._planning import planned, planning_options, sort_words, statuses
 from msibench.cli._progress import listener, stopped_by_signals
-from msibench.cli._shared import catalogue, comma_list, open_store, results_option
+from msibench.cli._shared import (
+    catalogue,
+    comma_list,
+    open_store,
+    publish_option,
+    results_option,
+    store_if_there,
+)
 from msibench.cli._stop import BATCH_S, WITHIN_S
 from msibench.cli._values import size_in_gib, time_in_s
 
 if TYPE_CHECKING:
+    from msibench.results.store import Store
     from msibench.runner.events import RunSummary
     from msibench.runner.plan import Cell, Plan
 
@@ -75,22 +83,28 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 @click.option("--strict-plugins", is_flag=True, help="Fail when a plugin is broken.")
 @click.option("--events", is_flag=True, help="Print one JSON event a line.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@publish_option
 @results_option
 def command(**options: Any) -> int:
     """Run TRACK (default: quickstart), or your own section, and write its leaderboard."""
+    from msibench.leaderboard.board import published_folder
     from msibench.run_track import run_track
     from msibench.runner.child.sandbox.command import AUTO, NONE, choose_sandbox
     from msibench.runner.options import RunOptions
 
     sandbox = {None: AUTO, False: NONE}.get(options["sandbox"]) or choose_sandbox()
     found = catalogue(strict=options["strict_plugins"])
-    plan = planned(options, found)
+    sort_words(options)
+    plan = planned(options, found, store_if_there(options["results"]))
     part = _part_of(plan, options)
+    folder = published_folder(plan.track) if options["publish"] else None
     store = open_store(options["results"], create=True)
     quiet = options["as_json"]
     with listener(events=options["events"], quiet=quiet) as listen, _stopped(options) as stop:
         for note in (f"plugin {n!r} is broken: {why}" for n, why in found.broken.items()):
             click.echo(note, err=True)
+        if options["data"]:
+            _stage_own_sections(plan, store)
         run_options = RunOptions(
             jobs=_jobs(options, plan),
             timeout_s=options["timeout"],
@@ -104,7 +118,16 @@ def command(**options: Any) -> int:
             sandbox=sandbox,
         )
         summary = run_track(
-            plan.track, found, store, run_options, plan=plan, part=part, stop=stop, listen=listen
+            plan.track,
+            found,
+            store,
+            run_options,
+            plan=plan,
+            part=part,
+            folder=folder,
+            results_name=str(options["results"] or ""),
+            stop=stop,
+            listen=listen,
         )
     if summary.stopped:
         _tell_part(summary, as_json=quiet or options["events"])
@@ -121,6 +144,40 @@ def command(**options: Any) -> int:
 def _stopped(options: dict[str, Any]) -> AbstractContextManager[threading.Event]:
     """Return what hears of signals; a batch system takes longer to give cells back."""
     return stopped_by_signals(WITHIN_S if options["executor"] == "local" else BATCH_S)
+
+
+def _stage_own_sections(plan: Plan, store: Store) -> None:
+    """Make the problems of one's own sections first: what is wrong with a file is an error, and no board.
+
+    Says once which sections do not tell how large their pixels are.
+
+    Raises
+    ------
+    MSIBenchError
+        A section cannot be read, has no peak at an m/z, is too small, or holds nothing at all.
+    """
+    import numpy as np
+
+    from msibench.errors import DataError
+    from msibench.runner.problems.stage import stage
+    from msibench.runner.scores.record import load_staged_once
+
+    silent: dict[str, None] = {}
+    for problem in {cell.problem.key: cell.problem for cell in plan.cells}.values():
+        low = load_staged_once(stage(problem, store)).low
+        if not low.present():
+            raise DataError(
+                f"{problem.section}: nothing is present in any of the {low.channels} ion images; "
+                "choose other m/z or a wider window (--ppm)"
+            )
+        if np.isnan(low.pixel_size_um):
+            silent.setdefault(problem.section)
+    if silent:
+        click.echo(
+            f"pixel size not known ({', '.join(silent)}): no scale bars, and no resolution in µm; give it "
+            "in µm with --pixel-size",
+            err=True,
+        )
 
 
 def _part_of(plan: Plan, options: dict[str, Any]) -> list[Cell] | None:

@@ -9,7 +9,10 @@ import click
 from msibench.cli._shared import (
     catalogue,
     comma_list,
+    folder_of_board,
+    named_track,
     open_store,
+    publish_option,
     results_option,
 )
 
@@ -18,19 +21,20 @@ from msibench.cli._shared import (
 @click.argument("track", default="quickstart")
 @click.option("--metrics", help="Metrics (default: the track's), with commas between.")
 @click.option("--all", "force", is_flag=True, help="Compute also what is up to date.")
+@publish_option
 @results_option
-def command(track: str, metrics: str | None, force: bool, results: Path | None) -> int:
+def command(
+    track: str, metrics: str | None, force: bool, publish: bool, results: Path | None
+) -> int:
     """Score the stored predictions of TRACK again; nothing is predicted."""
-    from dataclasses import replace
-
-    from msibench.leaderboard.board import board_folder
+    from msibench.leaderboard.board import ADDED_METRICS, results_flag, with_added_metrics
+    from msibench.leaderboard.page import renew_page
     from msibench.leaderboard.render import write_leaderboard
     from msibench.results.index import read_index, update_index
     from msibench.runner.scores.rescore import rescore
     from msibench.runner.track_facts import metric_facts
-    from msibench.tracks import load_track
 
-    chosen = load_track(track)
+    chosen = named_track(track, results)
     found = catalogue()
     names = comma_list(metrics) or chosen.metrics
     specs = [found.metric(name) for name in names]
@@ -38,7 +42,8 @@ def command(track: str, metrics: str | None, force: bool, results: Path | None) 
     index = read_index(store, chosen.name)
     if not index.cells:
         raise click.UsageError(
-            f"nothing of track {chosen.name!r} is in {store.root}; run it first: msibench run {track}"
+            f"nothing of track {chosen.name!r} is in {store.root}; run it first: "
+            f"msibench run {track}{results_flag(store.root)}"
         )
     total = rescore(
         store,
@@ -48,10 +53,12 @@ def command(track: str, metrics: str | None, force: bool, results: Path | None) 
         on_cell=lambda record: click.echo(f"scored {record.method} {record.section}", err=True),
     )
     facts = {**index.facts.get("metrics", {}), **metric_facts(found, names)}
-    update_index(store, chosen.name, {}, {"metrics": facts})
-    shown = replace(chosen, metrics=tuple(dict.fromkeys((*chosen.metrics, *names))))
-    folder = board_folder(chosen, store)
-    write_leaderboard(store, shown, folder)
+    known = with_added_metrics(chosen, index).metrics[len(chosen.metrics) :]
+    added = list(dict.fromkeys((*known, *(n for n in names if n not in chosen.metrics))))
+    update_index(store, chosen.name, {}, {"metrics": facts, ADDED_METRICS: added})
+    folder = folder_of_board(chosen, store, publish=publish)
+    write_leaderboard(store, chosen, folder)
+    renew_page(store, chosen, folder)
     click.echo(
         f"{total.cells} cells: {total.computed} scores computed, {total.kept} were up to date; "
         f"wrote {folder / 'README.md'}"

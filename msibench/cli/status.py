@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from msibench.cli._shared import catalogue, comma_list, open_store, results_option
+from msibench.cli._shared import catalogue, comma_list, named_track, open_store, results_option
 from msibench.contracts.plain_text import visible
 
 if TYPE_CHECKING:
@@ -41,9 +41,8 @@ def command(
     from msibench.runner.executors.slurm.status import in_the_queue
     from msibench.runner.plan import Filters, make_plan
     from msibench.runner.track_facts import index_cells
-    from msibench.tracks import load_track
 
-    chosen = load_track(track)
+    chosen = named_track(track, results)
     store = open_store(results, create=False)
     plan = make_plan(
         chosen, catalogue(), filters=Filters(methods=comma_list(methods)), device=device

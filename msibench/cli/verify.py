@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from msibench.cli._shared import catalogue, open_store, results_option, results_root
+from msibench.cli._shared import (
+    catalogue,
+    named_track,
+    open_store,
+    results_option,
+    results_root,
+)
 
 if TYPE_CHECKING:
     from msibench.gate.verify import Checked
@@ -36,14 +42,13 @@ def command(target: str, count: int, seed: int, as_json: bool, results: Path | N
     """
     from msibench.errors import SchemaError, StoreError, UnknownNameError
     from msibench.gate.verify import Checked
-    from msibench.tracks import load_track
 
     track: Track | None = None
     store: Store | None = None
     place = Path(target)
     if place.name != "record.json" and not (place / "record.json").is_file():
         try:
-            track = load_track(target)
+            track = named_track(target, results)
         except UnknownNameError:
             if len(place.name) < 12 or set(place.name) - set("0123456789abcdef"):
                 raise
@@ -91,7 +96,6 @@ def _track(track: Track, store: Store | None, count: int, seed: int) -> list[Che
     from msibench.gate.rerun import RUN_AGAIN, cards_of_own, choose, rerun
     from msibench.gate.verify import Checked, misplaced, verify_cell
     from msibench.gate.verify_board import facts_of, verify_leaderboard
-    from msibench.leaderboard.board import board_folder
     from msibench.results.index import read_index
 
     found = catalogue()
@@ -117,13 +121,23 @@ def _track(track: Track, store: Store | None, count: int, seed: int) -> list[Che
             checked.append(rerun(store, key, found, cards=cards))
         note = "is listed in the track, and not in the store"
         checked += [Checked(name=key, notes=[note]) for key in absent]
-    folder = track.folder
-    if store is not None and (folder is None or not (folder / "rows.parquet").is_file()):
-        folder = board_folder(track, store)
-    if folder is not None and folder.is_dir():
-        facts = facts_of(track, found) if index is None or not index.cells else None
+    facts = facts_of(track, found) if index is None or not index.cells else None
+    for folder in _folders(track, store):
         checked.append(verify_leaderboard(folder, track, store, index, facts=facts))
     return checked
+
+
+def _folders(track: Track, store: Store | None) -> list[Path]:
+    """Return where boards of a track lie: published beside its file, and in the results folder."""
+    from msibench.leaderboard.board import board_folder
+
+    places = [] if track.folder is None else [track.folder]
+    if store is not None and board_folder(track, store).resolve() not in {
+        place.resolve() for place in places
+    }:
+        places.append(board_folder(track, store))
+    there = [place for place in places if (place / "rows.parquet").is_file()]
+    return there or [place for place in places if place.is_dir()]
 
 
 def _record(store: Store | None, target: str, count: int) -> list[Checked]:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from msibench.errors import ConfigurationError, StoreError
+from msibench.io.partial import beside
 from msibench.leaderboard.rows import collect
-from msibench.results.files import sha256_of
+from msibench.results.files import explained, sha256_of
 from msibench.results.index import read_index
 from msibench.results.keys import plain
 from msibench.results.store import METRICS, PREDICTION, RECORD, Store, rows_as_parquet
@@ -62,15 +63,11 @@ def write_bundle(store: Store, track: str, path: Path, *, predictions: bool = Fa
         "files": {name: _facts(content) for name, content in members},
     }
     text = json.dumps(plain(manifest), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        with zipfile.ZipFile(beside, "w") as archive:
-            for name, content in [(MANIFEST, text.encode()), *sorted(members, key=_name)]:
-                _add(archive, name, content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with beside(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        for name, content in [(MANIFEST, text.encode()), *sorted(members, key=_name)]:
+            _add(archive, name, content)
     return len(keys)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from msibench.datasets import Card, load_card
+from msibench.datasets import Card
 from msibench.errors import IntegrityError, MSIBenchError, StoreError
 from msibench.gate.verify import Checked
 from msibench.plugin_manager import Catalogue
@@ -20,7 +21,7 @@ from msibench.results.schema import CellRecord, Status
 from msibench.results.store import PREDICTION, Store
 from msibench.results.verification import REPRODUCED, keep_verification
 from msibench.runner.options import RunOptions
-from msibench.runner.own_section import card_for_file
+from msibench.runner.own_section import own_card
 from msibench.runner.plan import Cell, Filters, make_plan
 from msibench.runner.supervisor import Supervisor
 from msibench.scoring.seeds import seed_from
@@ -100,22 +101,17 @@ def rerun(
 
 def cards_of_own(track: Track, catalogue: Catalogue) -> dict[str, Card]:
     """Return the cards of a user's own sections that a track names, as far as their files are here."""
-    own, cards = track.own, {}
-    if own is None:
+    if track.own is None:
         return {}
-    for data in own.data:
-        with suppress(MSIBenchError, OSError):
-            card = card_for_file(
-                _beside(track, data),
-                guide=_beside(track, own.guide) if own.guide else None,
-                transform=_beside(track, own.transform) if own.transform else None,
-                mz=own.mz,
-                ppm=own.ppm,
-                pixel_size_um=own.pixel_size_um,
-                base=load_card(catalogue.dataset(own.dataset)) if own.dataset else None,
-            )
-            cards[card.name] = card
-    return cards
+    here = {
+        role: tuple(str(_beside(track, name)) for name in getattr(track.own, role))
+        for role in ("data", "guide", "transform")
+    }
+    own = replace(track.own, data=here["data"], guide=here["guide"], transform=here["transform"])
+    with suppress(MSIBenchError, OSError):
+        card = own_card(own, catalogue)
+        return {card.name: card}
+    return {}
 
 
 def _beside(track: Track, name: str) -> Path:

@@ -18,10 +18,10 @@ import pandas as pd
 from msibench.errors import IntegrityError, MSIBenchError
 from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify import Checked
-from msibench.leaderboard.board import Board
+from msibench.leaderboard.board import Board, is_published, with_added_metrics
 from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import leaderboard_files, table_csv
-from msibench.leaderboard.rows import COLUMNS, Collected, collect
+from msibench.leaderboard.rows import COLUMNS, ISOLATION, Collected, collect
 from msibench.leaderboard.table import leaderboard_table
 from msibench.plugin_manager import Catalogue
 from msibench.results.index import TrackIndex
@@ -86,12 +86,16 @@ def verify_leaderboard(
             checked.notes.append(f"{folder / PAGE} is not checked: it shows images of the cells")
         return checked
     made = collect(store, index)
-    own = replace(made, rows=_with_origin_of(made.rows, rows))
+    known = _with_origin_of(made.rows, rows)
+    if ISOLATION not in rows:  # written before there was such a column
+        known = known.drop(columns=ISOLATION, errors="ignore")
+    own = replace(made, rows=known)
     found = row_differences(rows, own.rows)
     checked.faults += [f"{folder / ROWS}: {text}" for text in found]
     if not found:
         _same_rows(folder / ROWS, raw, own.rows, checked)
-    board = Board(own, track, index)
+    shown = with_added_metrics(track, index)
+    board = Board(own, shown, index, published=is_published(folder, store))
     for name, content in leaderboard_files(board).items():
         if name != ROWS:
             _same_bytes(folder / name, content, checked)
@@ -144,7 +148,8 @@ def row_differences(stored: pd.DataFrame, made: pd.DataFrame) -> list[str]:
     if len(stored) != len(made):
         return [f"{len(stored)} rows; the cells of the store give {len(made)}"]
     found = []
-    for column in COLUMNS:
+    shared = [name for name in (ISOLATION,) if name in stored and name in made]
+    for column in (*COLUMNS, *shared):
         before, after = stored[column].to_numpy(), made[column].to_numpy()
         same = before == after
         if before.dtype.kind == "f":

@@ -13,6 +13,7 @@ import numpy as np
 
 from msibench.errors import ConfigurationError, MSIBenchError, StoreError
 from msibench.image import MSImage
+from msibench.io.partial import beside
 
 FORMATS = {
     ".ome.tif": "ome-tiff",
@@ -146,8 +147,6 @@ def _write_npz(target: Path, image: MSImage, facts: dict[str, object]) -> Path:
     }
     if image.mask is not None:
         arrays["mask"] = image.mask
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
+    with beside(target) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    partial.replace(target)
     return target

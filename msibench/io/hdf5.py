@@ -28,11 +28,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from msibench.errors import DataError, MissingDataError, MSIBenchError, SchemaError, StoreError
+from msibench.errors import DataError, MissingDataError, MSIBenchError, SchemaError
 from msibench.image import MSImage
 from msibench.io.float32_range import refuse_infinite
 from msibench.io.hdf5_guard import has, why_unsafe
+from msibench.io.hdf5_writing import new_hdf5
+from msibench.io.partial import beside
 from msibench.io.pixel_size import stated_pixel_size
+from msibench.io.stack_facts import ALSO_CALLED, FACTS, other_names
 from msibench.io.stored_stack import StoredStack, is_large
 
 if TYPE_CHECKING:
@@ -58,38 +61,31 @@ def write_hdf5(
     StoreError
         The file cannot be written.
     """
-    import h5py
-
     target = Path(path)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        with h5py.File(partial, "w", libver=("v110", "v110")) as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["schema_version"] = SCHEMA_VERSION
-            file.attrs["pixel_size_um"] = float(image.pixel_size_um)
-            file.attrs["ppm"] = float("nan") if image.ppm is None else float(image.ppm)
-            file.attrs["unit"] = image.unit
-            text = json.dumps(dict(provenance or {}), sort_keys=True, default=str)
-            file.attrs["provenance"] = text
-            filled = image.values.size > 0
-            images = file.create_dataset(
-                "images",
-                shape=image.values.shape,
-                dtype=np.float32,
-                chunks=(1, *image.shape) if filled else None,
-                compression="gzip" if filled else None,
-                compression_opts=1 if filled else None,
-                shuffle=filled,
-            )
-            for channel in range(image.channels if filled else 0):
-                images[channel] = image.values[channel]
-            file.create_dataset("mz", data=image.mz)
-            if image.mask is not None:
-                file.create_dataset("mask", data=image.mask.astype(np.uint8))
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StoreError(f"{target} cannot be written: {error}") from error
+    with beside(target) as partial, new_hdf5(partial, libver=("v110", "v110")) as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["schema_version"] = SCHEMA_VERSION
+        file.attrs["pixel_size_um"] = float(image.pixel_size_um)
+        file.attrs["ppm"] = float("nan") if image.ppm is None else float(image.ppm)
+        file.attrs["unit"] = image.unit
+        text = json.dumps(dict(provenance or {}), sort_keys=True, default=str)
+        file.attrs["provenance"] = text
+        filled = image.values.size > 0
+        images = file.create_dataset(
+            "images",
+            shape=image.values.shape,
+            dtype=np.float32,
+            chunks=(1, *image.shape) if filled else None,
+            compression="gzip" if filled else None,
+            compression_opts=1 if filled else None,
+            shuffle=filled,
+        )
+        for channel in range(image.channels if filled else 0):
+            images[channel] = image.values[channel]
+            file.flush()  # a full disk is to be heard of here
+        file.create_dataset("mz", data=image.mz)
+        if image.mask is not None:
+            file.create_dataset("mask", data=image.mask.astype(np.uint8))
     return target
 
 
@@ -129,20 +125,35 @@ def read_hdf5(
             values = file[stack][()]
             refuse_infinite(values, source.name)
             values = np.asarray(values, dtype=np.float32)
-        mz = file["mz"][()].astype(np.float64) if "mz" in file else np.full(len(values), np.nan)
-        mask = file["mask"][()] != 0 if "mask" in file else None
+        facts = _other_facts(file, stack, source.name)
+        mz = file["mz"][()] if "mz" in file else facts.get("mz", np.full(len(values), np.nan))
+        mask = file["mask"][()] if "mask" in file else facts.get("mask")
         ppm = _number(file, "ppm")
+        said = _value(file, "pixel_size_um", facts.get("pixel_size_um", np.nan))
         return MSImage(
             values,
-            mz,
+            np.asarray(mz, dtype=np.float64),
             pixel_size_um=stated_pixel_size(
-                _value(file, "pixel_size_um", np.nan) if pixel_size_um is None else pixel_size_um,
-                source.name,
+                said if pixel_size_um is None else pixel_size_um, source.name
             ),
-            mask=mask,
+            mask=None if mask is None else np.asarray(mask) != 0,
             ppm=None if np.isnan(ppm) else ppm,
             unit=_text(file, "unit") or "arbitrary",
         )
+
+
+def _other_facts(file: h5py.File, stack: str, source: str) -> dict[str, Any]:
+    """Return what data sets and attributes say under other names; warn of data sets that are ignored."""
+    attributes = [name for names in ALSO_CALLED.values() for name in names if name in file.attrs]
+
+    def read(name: str) -> Any:
+        if name in attributes:
+            return file.attrs[name]
+        return None if why_unsafe(file, name) else file[name][()]
+
+    taken = {stack, *(name for name in ("mz", "mask") if name in file)}
+    taken |= {name for name in FACTS if name in file.attrs}
+    return other_names(file[stack].shape, [*file, *attributes], read, source, taken=taken)
 
 
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.errors import StoreError
 from msibench.image import MSImage
+from msibench.io.partial import beside
 
 NAMESPACE = "msibench/section"
 TILE = 256
@@ -73,27 +73,25 @@ def write_ome_tiff(
             metadata[f"PhysicalSize{axis}"] = float(image.pixel_size_um)
             metadata[f"PhysicalSize{axis}Unit"] = "µm"
         options["resolutionunit"] = "CENTIMETER"
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        with tifffile.TiffWriter(partial, ome=True, bigtiff=image.values.nbytes > 1 << 31) as file:
-            for level, shape in enumerate(shapes):
-                if math.isfinite(image.pixel_size_um):
-                    per_cm = 1e4 / (image.pixel_size_um * 2**level)
-                    options["resolution"] = (per_cm, per_cm)
-                if level == 0:
-                    file.write(
-                        **_content(image.values, (image.channels, *shape)),
-                        metadata=metadata,
-                        subifds=len(shapes) - 1,
-                        software="msibench",
-                        **options,
-                    )
-                else:
-                    file.write(coarser[level - 1], subfiletype=1, metadata=None, **options)
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StoreError(f"{target} cannot be written: {error}") from error
+    big = image.values.nbytes > 1 << 31
+    with (
+        beside(target) as partial,
+        tifffile.TiffWriter(partial, ome=True, bigtiff=big) as file,
+    ):
+        for level, shape in enumerate(shapes):
+            if math.isfinite(image.pixel_size_um):
+                per_cm = 1e4 / (image.pixel_size_um * 2**level)
+                options["resolution"] = (per_cm, per_cm)
+            if level == 0:
+                file.write(
+                    **_content(image.values, (image.channels, *shape)),
+                    metadata=metadata,
+                    subifds=len(shapes) - 1,
+                    software="msibench",
+                    **options,
+                )
+            else:
+                file.write(coarser[level - 1], subfiletype=1, metadata=None, **options)
     return target
 
 

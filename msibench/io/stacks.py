@@ -20,6 +20,7 @@ from msibench.io.ome_tiff import ome_facts, unpack_mask
 from msibench.io.picture import decode_frame, frames, open_picture
 from msibench.io.pixel_size import refuse_impossible, square_or_said, stated_pixel_size
 from msibench.io.samples import intensities, tiff_samples
+from msibench.io.stack_facts import FACTS, other_names
 from msibench.io.sub_images import main_series, warn_of_orientation
 from msibench.io.tiff_facts import channel_names, tiff_pixel_size
 from msibench.io.tiff_guard import check_page, check_tiff
@@ -36,8 +37,9 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
     """Read a stack from npz.
 
     ``cube`` (also ``images``, ``values``, ``prediction``) is ``(channel, row, column)``; ``mz``,
-    ``mask``, ``pixel_size_um``, ``ppm`` and ``unit`` are taken when they are there. Nothing in the
-    file is unpickled. With `pixel_size_um` given, the file's is not looked at.
+    ``mask``, ``pixel_size_um``, ``ppm`` and ``unit`` are taken when they are there, also under other
+    names (`msibench.io.stack_facts`); a DataWarning names what is ignored. Nothing in the file is
+    unpickled. With `pixel_size_um` given, the file's is not looked at.
 
     Raises
     ------
@@ -45,7 +47,7 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
     """
     source = _existing(path)
     if zipfile.is_zipfile(source):
-        check_npz(source, (*STACK_KEYS, "mz", "mask", "pixel_size_um", "ppm", "unit"))
+        check_npz(source, (*STACK_KEYS, *FACTS))
     try:
         with source.open("rb") as file, np.load(file, allow_pickle=False) as held:
             if isinstance(held, np.ndarray):
@@ -58,16 +60,19 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
                     f"{source.name}: expected an array 'cube' (channel, row, column), it holds "
                     f"{', '.join(held.files) or 'nothing'}; save it with np.savez(path, cube=..., mz=...)"
                 )
-            facts = {
-                key: held[key]
-                for key in ("mz", "mask", "pixel_size_um", "ppm", "unit")
-                if key in held.files
-            }
+            facts = {key: held[key] for key in FACTS if key in held.files}
             values = held[name]
+
+            def checked(other: str) -> Any:
+                check_npz(source, (other,))
+                return held[other]
+
+            shape = values.shape if values.ndim == 3 else (1, *values.shape)
+            facts |= other_names(shape, held.files, checked, source.name, taken={name, *facts})
     except MemoryError as error:
         raise DataError(f"{source.name}: does not fit into the memory that is free.") from error
     except Exception as error:  # a damaged archive makes zipfile, zlib and numpy raise anything
-        if isinstance(error, DataError):
+        if isinstance(error, DataError | Warning):
             raise
         raise DataError(
             f"{source.name}: cannot be read as npz ({error}); write it again."
@@ -77,9 +82,10 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
     try:
         ppm = float(np.asarray(facts.get("ppm", math.nan), dtype=np.float64).item())
         mask = None if "mask" not in facts else np.asarray(facts["mask"] != 0)
+        unit = str(np.asarray(facts.get("unit", "arbitrary")).item())
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"{source.name}: ppm must be one number ({error}); write it again."
+            f"{source.name}: ppm must be one number and unit one word ({error}); write it again."
         ) from error
     return _stack(
         source,
@@ -88,7 +94,7 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
         mask=mask,
         pixel_size_um=size,
         ppm=None if math.isnan(ppm) else ppm,
-        unit=str(np.asarray(facts.get("unit", "arbitrary")).item()),
+        unit=unit,
     )
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from msibench.errors import StoreError
+from msibench.errors import ConfigurationError, StoreError
 from msibench.leaderboard.rows import Collected, collect
 from msibench.leaderboard.table import leaderboard_table
 from msibench.results.index import TrackIndex, read_index
 from msibench.results.store import Store
-from msibench.tracks import Track
+from msibench.tracks import READY, Track
+
+ADDED_METRICS = "added_metrics"
+"""Name, among the facts of an index, of the metrics that ``msibench score`` added."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +27,8 @@ class Board:
     collected: Collected
     track: Track
     index: TrackIndex
+    published: bool = False
+    """It goes to others: it names no folder of this machine."""
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -47,11 +53,92 @@ def read_board(store: Store, track: Track) -> Board:
     if not index.cells:
         raise StoreError(
             f"nothing of track {track.name!r} is in {store.root}; "
-            f"run it first: msibench run {track.name}"
+            f"run it first: msibench run {track.name}{results_flag(store.root)}"
         )
-    return Board(collect(store, index), track, index)
+    return Board(collect(store, index), with_added_metrics(track, index), index)
+
+
+def for_others(board: Board) -> Board:
+    """Return a board that names no folder of this machine; its statistics are not computed again."""
+    if board.published:
+        return board
+    shown = replace(board, published=True)
+    shown.__dict__["table"] = board.table
+    return shown
+
+
+def with_added_metrics(track: Track, index: TrackIndex) -> Track:
+    """Return the track with the metrics that ``msibench score`` added to its board."""
+    added = index.facts.get(ADDED_METRICS, ())
+    names = [name for name in added if isinstance(name, str)] if isinstance(added, list) else []
+    return replace(track, metrics=tuple(dict.fromkeys((*track.metrics, *names))))
 
 
 def board_folder(track: Track, store: Store) -> Path:
-    """Return where a track's board goes: beside its file, or into the results folder."""
-    return track.folder or store.root / "leaderboards" / track.name
+    """Return where a track's board goes in the results folder."""
+    return store.root / "leaderboards" / track.name
+
+
+def published_folder(track: Track) -> Path:
+    """Return the folder of a track's own file, into which its board is published.
+
+    Raises
+    ------
+    ConfigurationError
+        If the track has no such folder.
+    """
+    if track.folder is None:
+        raise ConfigurationError(
+            f"--publish writes into the folder of a track's file, and {track.name!r} has none here: "
+            "run it where leaderboards/<name>/track.toml is"
+        )
+    return track.folder
+
+
+def is_published(folder: Path, store: Store) -> bool:
+    """Whether a board in this folder lies outside the results folder that it is made from."""
+    return not folder.resolve().is_relative_to(store.root.resolve())
+
+
+def results_flag(root: object) -> str:
+    """Return what a command needs to find a results folder; nothing for the default one."""
+    text = str(root)
+    return "" if text in {"", "results"} else f" --results {shlex.quote(text)}"
+
+
+def refuse_to_shrink(rows: pd.DataFrame, track: Track, folder: Path) -> None:
+    """Raise if a board that is published already holds cells that the new rows lack.
+
+    Methods that the track does not name any more may go.
+
+    Raises
+    ------
+    ConfigurationError
+        Names what would be lost.
+    """
+    place = folder / "rows.parquet"
+    if not place.is_file():
+        return
+    columns = ["method", "dataset", "section", "protocol", "mz_set", "control", "seed"]
+    try:
+        old = pd.read_parquet(place, columns=[*columns, "status", "metric"])
+    except (OSError, ValueError) as error:  # pyarrow's errors are both
+        raise ConfigurationError(
+            f"{place} is no table of rows ({error}), so that nobody can tell whether the new board "
+            "is as full; move it away first"
+        ) from error
+    old, new = (part[part["status"] == "ok"] for part in (old, rows))
+    named = {entry.name for entry in track.entries}
+    if READY not in named:
+        old = old[old["method"].isin(named)]
+    lost = set(old[columns].itertuples(index=False, name=None)) - set(
+        new[columns].itertuples(index=False, name=None)
+    )
+    if lost:
+        methods = sorted({str(cell[0]) for cell in lost})
+        some = ", ".join(methods[:8]) + (", …" if len(methods) > 8 else "")
+        raise ConfigurationError(
+            f"{folder} holds a fuller board: {len(lost)} of its cells are not in this one ({some}). "
+            "It stays as it is. Run the whole track first (what is stored is not run again), or "
+            "write elsewhere"
+        )

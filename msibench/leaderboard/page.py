@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from msibench.errors import ConfigurationError
-from msibench.leaderboard.board import Board, read_board
+from msibench.leaderboard.board import Board, for_others, is_published, read_board, results_flag
 from msibench.leaderboard.images import SectionImages
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.page_data import (
@@ -45,7 +45,6 @@ from msibench.leaderboard.page_table import table_view
 from msibench.leaderboard.render import table_csv
 from msibench.leaderboard.table import scheme_of
 from msibench.results.files import explained, write_atomically
-from msibench.results.index import TrackIndex
 from msibench.results.store import Store
 from msibench.tracks import Track
 
@@ -99,7 +98,9 @@ def write_page(
     """
     if max_images is not None and max_images < 0:
         raise ConfigurationError(f"max_images must be 0 or more, got {max_images}")
-    board = board or read_board(store, track)
+    if board is None:
+        board = read_board(store, track)
+        board = for_others(board) if is_published(folder, store) else board
     root = str(store.root)
     cells = cell_data(board.collected, board.index, root)
     large = is_large_board(board.rows)
@@ -120,6 +121,12 @@ def write_page(
         if not path.is_file() or path.read_bytes() != encoded:
             write_atomically(path, encoded)
     return path
+
+
+def renew_page(store: Store, track: Track, folder: Path) -> None:
+    """Write the page again where one lies, so that it shows the numbers of the tables beside it."""
+    if (folder / "index.html").is_file():
+        write_page(store, track, folder, split=(folder / IMAGES).is_dir())
 
 
 def make_page(
@@ -180,7 +187,7 @@ def make_page(
         "methods": index.facts.get("methods", {}),
     }
     damaged = {key: without_path(why, root) for key, why in sorted(collected.damaged.items())}
-    page = _render(content, {} if split else pictures, table, track, index, damaged)
+    page = _render(content, {} if split else pictures, board, damaged)
     return page, parts, pictures
 
 
@@ -221,12 +228,11 @@ def _cost(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _render(
     content: Mapping[str, Any],
     pictures: Mapping[str, Any],
-    table: pd.DataFrame,
-    track: Track,
-    index: TrackIndex,
+    board: Board,
     damaged: Mapping[str, str],
 ) -> str:
     """Fill the template; every text is escaped by it."""
+    track, index = board.track, board.index
     shown = sum(len(problem["shown"]) for problem in content["problems"])
     every = sum(len(problem["channels"]) for problem in content["problems"])
     return _template().render(
@@ -236,7 +242,8 @@ def _render(
         script="\n".join(_asset(name) for name in SCRIPTS),
         data=embedded_json(content),
         pictures=embedded_json(pictures),
-        views=table_view(table, track, index),
+        views=table_view(board.table, track, index),
+        flag="" if board.published else results_flag(index.facts.get("results", "")),
         facts=index.facts,
         damaged=damaged,
         shown=shown,

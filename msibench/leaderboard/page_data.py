@@ -308,7 +308,8 @@ def cell_data(collected: Collected, index: TrackIndex, root: str = "") -> list[d
                 **record.identity.as_dict(),
                 "status": str(record.status),
                 "reason": record.reason,
-                "origin": record.origin,
+                "origin": record.origin
+                + (", not isolated" if facts.get("sandbox") == "none" else ""),
                 "precision": record.precision,
                 "problem": record.problem_key,
                 "truth": record.truth_digest,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,19 @@ import pandas as pd
 from tabulate import tabulate
 
 from msibench.contracts.plain_text import in_markdown, visible
-from msibench.leaderboard.board import Board, read_board
+from msibench.leaderboard.board import (
+    Board,
+    for_others,
+    is_published,
+    read_board,
+    refuse_to_shrink,
+    results_flag,
+)
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
-from msibench.leaderboard.rows import Collected, cells, distinct, measured
+from msibench.leaderboard.rows import Collected, cells, distinct, measured, origins
 from msibench.leaderboard.table import has_ranks, scheme_of, what_numbers_mean
 from msibench.leaderboard.trust import trust_sections
+from msibench.results.experiment import FACT
 from msibench.results.files import explained, write_together
 from msibench.results.index import TrackIndex
 from msibench.results.store import Store, rows_as_parquet
@@ -38,7 +47,12 @@ def write_leaderboard(
     StoreError
         If the track was never run into this store.
     """
-    board = board or read_board(store, track)
+    published = is_published(folder, store)
+    if board is None:
+        board = read_board(store, track)
+        board = for_others(board) if published else board
+    if published:
+        refuse_to_shrink(board.rows, board.track, folder)
     contents = leaderboard_files(board)
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +67,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 def leaderboard_files(board: Board) -> dict[str, bytes]:
     """Return the content of every file of a leaderboard, by name."""
-    page = markdown_page(board.table, board.collected, board.track, board.index)
+    page = markdown_page(board)
     return {
         "rows.parquet": rows_as_parquet(board.rows),
         "leaderboard.csv": table_csv(board.table).encode(),
@@ -82,16 +96,15 @@ def _harmless(value: object) -> object:
     return f"'{text}" if value[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
-def markdown_page(
-    table: pd.DataFrame, collected: Collected, track: Track, index: TrackIndex
-) -> str:
+def markdown_page(board: Board) -> str:
     """Return ``README.md``: what was compared, the table, what is missing and why."""
+    table, collected, track, index = board.table, board.collected, board.track, board.index
     scheme, metrics = scheme_of(track), board_metrics(index)
-    parts = [f"# {track.title or track.name}", track.description]
+    parts = [f"# {in_markdown(track.title or track.name)}", _paragraphs(track.description)]
     for facts in index.facts.get("datasets", {}).values():
         origin = "synthetic: made by a generator, measured by nobody" if facts["synthetic"] else ""
         notes = "; ".join(note for note in (origin, _line(facts["description"])) if note)
-        parts.append(f"**{_line(facts['title'])}.** {notes}")
+        parts.append(f"**{in_markdown(facts['title'])}.** {notes}")
     for protocol, part in table.groupby("protocol", sort=True):
         parts += [f"## {in_markdown(str(protocol))}", _protocol_line(index, str(protocol))]
         parts.append(_table(part, track, metrics, _without_weights(collected.rows)))
@@ -104,29 +117,37 @@ def markdown_page(
     )
     parts += _remarks(table, collected)
     parts += _published(index)
-    parts.append(f"## Rebuild\n\n```\n{_rebuild(track, index)}\n```\n\n{_provenance(collected)}")
+    parts.append(f"## Rebuild\n\n```\n{rebuild_commands(board)}\n```\n\n{_provenance(collected)}")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _rebuild(track: Track, index: TrackIndex) -> str:
-    """Return the commands that make this leaderboard again."""
-    if "rebuild" in index.facts:
-        return str(index.facts["rebuild"])
-    own = any(facts.get("own") for facts in index.facts.get("datasets", {}).values())
-    if own:
-        return f"msibench run --data FILE …\nmsibench leaderboard results/leaderboards/{track.name}"
-    return f"msibench run {track.name}\nmsibench leaderboard {track.name}"
+def rebuild_commands(board: Board) -> str:
+    """Return the commands that make this board again, as they work where it was run."""
+    name, facts = board.track.name, board.index.facts
+    if "rebuild" in facts:
+        return str(facts["rebuild"])
+    own = any(each.get("own") for each in facts.get("datasets", {}).values())
+    if own and FACT not in facts:  # of an older msibench: it is not known by its name
+        return f"msibench run --data FILE …\nmsibench leaderboard results/leaderboards/{name}"
+    flag = "" if board.published else results_flag(facts.get("results", ""))
+    return f"msibench run {name}{flag}\nmsibench leaderboard {name}{flag}"
 
 
 def _protocol_line(index: TrackIndex, protocol: str) -> str:
     facts = index.facts.get("protocols", {}).get(protocol)
-    return f"_{facts['description']}_" if facts else ""
+    return f"_{_line(facts['description'])}_" if facts else ""
 
 
 def _line(text: object) -> str:
     """Return a description that may hold links of its author, but no HTML, image or second block."""
     line = " ".join(visible(str(text)).split())
-    return line.replace("<", "&lt;").replace(">", "&gt;").replace("![", "!\\[")
+    line = line.replace("<", "&lt;").replace(">", "&gt;").replace("![", "!\\[")
+    return re.sub(r"\](?=\s*(\((?!https?://)|:))", "\\\\]", line)
+
+
+def _paragraphs(text: str) -> str:
+    """Return a description of several paragraphs, each as `_line` gives it."""
+    return "\n\n".join(_line(block) for block in re.split(r"\n\s*\n", text) if block.strip())
 
 
 def _without_weights(rows: pd.DataFrame) -> set[str]:
@@ -220,9 +241,9 @@ def _published(index: TrackIndex) -> list[str]:
     """Show published tables beside the measured ones; never in them."""
     parts = []
     for name, facts in sorted(index.facts.get("published", {}).items()):
-        rows = facts["rows"]
+        rows = [[in_markdown(str(cell)) for cell in row] for row in facts["rows"]]
         parts.append(
-            f"## Published elsewhere: {name}\n\n{facts['source']}\n\n"
+            f"## Published elsewhere: {in_markdown(name)}\n\n{_line(facts['source'])}\n\n"
             + tabulate(rows[1:], headers=rows[0], tablefmt="pipe", disable_numparse=True)
         )
     return parts
@@ -231,7 +252,7 @@ def _published(index: TrackIndex) -> list[str]:
 def _provenance(collected: Collected) -> str:
     found = cells(collected.rows)
     devices = ", ".join(sorted(set(found["device"])))
-    origin = ", ".join(sorted(set(found["origin"])))
+    origin = ", ".join(origins(found))
     where = in_markdown(f"{devices}, {origin}")
     return f"{len(found)} cells on {where}; every number's record is in the store."
 

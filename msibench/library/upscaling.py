@@ -41,7 +41,7 @@ def upscale(
     device: str = "cpu",
     seed: int = 0,
 ) -> MSImage:
-    """Put ion images on a finer grid with one method, in this process.
+    """Put ion images on a finer grid with one method, in this process: not isolated from yours.
 
     Parameters
     ----------
@@ -299,7 +299,7 @@ def _present(low: MSImage, name: str, notes: list[str]) -> list[int]:
         If none does.
     """
     names = low.channel_names()
-    present = [channel for channel in range(low.channels) if (low.values[channel] > 0).any()]
+    present = low.present()
     absent = [names[channel] for channel in range(low.channels) if channel not in set(present)]
     if not present:
         raise DataError(

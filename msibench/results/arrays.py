@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.errors import IntegrityError, MSIBenchError
+from msibench.errors import IntegrityError
 from msibench.io.hdf5_guard import has, why_unsafe
+from msibench.io.hdf5_writing import let_go, new_hdf5
 from msibench.io.stored_stack import StoredStack, bands, is_large
-from msibench.results.files import hdf5_errno
 
 CHUNK_PIXELS = 1 << 20
 
@@ -35,39 +34,10 @@ def array_file(path: Path, attributes: Mapping[str, Any] | None = None) -> Itera
 
     The same calls with the same content give the same bytes.
     """
-    import h5py
-
-    try:
-        file = h5py.File(path, "w", libver="v110", track_order=False)
-        descriptor = int(file.id.get_vfd_handle())
-        try:
-            for key, value in sorted((attributes or {}).items()):
-                file.attrs[key] = value
-            yield ArrayFile(file, descriptor)
-            file.flush()
-            file.close()
-        except BaseException:
-            _let_go(descriptor)
-            with suppress(Exception):
-                file.close()
-            raise
-    except (RuntimeError, OSError) as error:  # HDF5 wraps the system's word in several kinds
-        number = None if isinstance(error, MSIBenchError) else hdf5_errno(str(error))
-        if number is None:
-            raise
-        raise OSError(number, os.strerror(number), str(path)) from error
-
-
-def _let_go(descriptor: int) -> None:
-    """Let HDF5 write to memory what it still holds of a file whose writing has failed.
-
-    It would go on trying, on a full disk in vain, and would not be sound after: the next file, or the
-    end of the process, may crash.
-    """
-    with suppress(OSError, AttributeError):  # systems without memfd keep HDF5's own ways
-        sink = os.memfd_create("unwritten")
-        os.dup2(sink, descriptor)
-        os.close(sink)
+    with new_hdf5(path, libver="v110", track_order=False) as file:
+        for key, value in sorted((attributes or {}).items()):
+            file.attrs[key] = value
+        yield ArrayFile(file, int(file.id.get_vfd_handle()))
 
 
 class ArrayFile:
@@ -103,7 +73,7 @@ class ArrayFile:
             )
             created.flush()  # a full disk is to be heard of here, not while the array is let go
         except (OSError, RuntimeError):
-            _let_go(self._descriptor)
+            let_go(self._descriptor)
             raise
         return created
 
@@ -147,6 +117,27 @@ def read_arrays(
             raise
         raise IntegrityError(f"{path} cannot be read as HDF5: {error}") from error
     return arrays, attributes
+
+
+def shape_of(path: Path, name: str) -> tuple[int, ...]:
+    """Return the shape that a file states for an array; nothing of the array is read.
+
+    Raises
+    ------
+    IntegrityError
+        If it is no HDF5 file, or holds no such plain array.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            if not has(file, name) or _is_group(file, name):
+                raise IntegrityError(f"{path} holds no array {name!r}")
+            return tuple(int(size) for size in file[name].shape)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, IntegrityError):
+            raise
+        raise IntegrityError(f"{path} cannot be read as HDF5: {error}") from error
 
 
 def _stored(item: Any, path: Path) -> Any:

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
-from msibench.results.index import TrackIndex
+from msibench.errors import IntegrityError, SchemaError
+from msibench.results.index import TrackIndex, read_index
 from msibench.results.keys import canonical_json
 from msibench.results.schema import CellRecord
+from msibench.results.store import Store
 
 FACT = "experiment"
 """Name of the experiment among the facts of a track's index."""
+Documents = Mapping[str, Mapping[str, Any]]
 OTHER_PROBLEM = "of other data, m/z values, protocol, guide or transform than this board"
 
 
@@ -36,9 +40,11 @@ class Experiment:
         """The problems without those that have a wrong guide."""
         return {place: key for place, key in self.problems.items() if not json.loads(place)[-1]}
 
-    def is_that_of(self, other: Experiment) -> bool:
-        """Whether cells of both may stand in one table: wrong guides may be added later."""
-        return self.device == other.device and self.true_problems == other.true_problems
+    def continues(self, other: Experiment) -> bool:
+        """Whether this is `other` still, or more of it: sections, protocols, wrong guides added."""
+        return self.device == other.device and (
+            other.true_problems.items() <= self.true_problems.items()
+        )
 
     def with_controls_of(self, other: Experiment) -> Experiment:
         """Return the same experiment with the wrong guides of both."""
@@ -106,6 +112,69 @@ def experiment_of(index: TrackIndex, records: Iterable[CellRecord]) -> Experimen
         voters[place_of(record), record.problem_key] += 1
     problems = dict(_most_of(voters) for voters in votes.values())
     return Experiment(problems, device)
+
+
+def held_by(store: Store, index: TrackIndex) -> Experiment:
+    """Return what a board holds, asking its cells where the index does not say."""
+    known = stored_experiment(index)
+    return experiment_of(index, _records(store, index)) if known is None else known
+
+
+def board_name(
+    store: Store | None, wanted: str, experiment: Experiment, reserved: Collection[str] = ()
+) -> str:
+    """Return the first of ``wanted``, ``wanted-2``, … whose board is free or of this experiment.
+
+    Parameters
+    ----------
+    store
+        None: nothing is stored yet.
+    reserved
+        Names that are never given to a board of one's own: those of tracks.
+
+    Raises
+    ------
+    StoreError
+        If the index of a board on the way is damaged.
+    """
+    for number in count(1):
+        name = wanted if number == 1 else f"{wanted}-{number}"
+        if name in reserved:
+            continue
+        index = TrackIndex() if store is None else read_index(store, name)
+        if store is None or not index.cells or experiment.continues(held_by(store, index)):
+            break
+    return name
+
+
+def differences(store: Store, name: str, experiment: Experiment, documents: Documents) -> str:
+    """Say in a user's words what the board `name` differs in from an experiment.
+
+    Parameters
+    ----------
+    documents
+        The experiment's problems: place → document.
+    """
+    index = read_index(store, name)
+    held = held_by(store, index)
+    found = [] if held.device == experiment.device else [f"device ({held.device})"]
+    mine = next((doc for at, doc in documents.items() if not doc["control"]), {})
+    for record in _records(store, index):
+        theirs = record.key_document.get("problem", {})
+        if not record.control and held.problems.get(place_of(record)) == record.problem_key:
+            near = documents.get(place_of(record), mine)
+            found += what_differs(near, theirs)
+            break
+    return " and ".join(dict.fromkeys(found)) or "problems"
+
+
+def _records(store: Store, index: TrackIndex) -> Iterator[CellRecord]:
+    for _, key in sorted(index.cells.items()):
+        try:
+            if store.has(key):
+                yield store.record(key)
+        except (IntegrityError, SchemaError):
+            continue
 
 
 def _most(values: Iterable[str], nothing: str) -> str:

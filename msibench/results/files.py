@@ -6,13 +6,13 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from msibench.errors import MSIBenchError, StoreError
-from msibench.results.owners import is_orphaned, owned_name
+from msibench.io.hdf5_writing import hdf5_errno
+from msibench.owners import is_forgotten, is_orphaned, owned_name
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -64,7 +64,7 @@ def write_together(contents: Mapping[Path, bytes | str]) -> None:
 def sweep_parts(folder: Path) -> None:
     """Remove the unfinished files that dead processes left in a folder."""
     for part in folder.glob(".*.part"):
-        if is_orphaned(part.name):
+        if is_orphaned(part.name) or is_forgotten(part):
             with contextlib.suppress(OSError):
                 part.unlink()
 
@@ -121,9 +121,3 @@ def advice(error: OSError) -> str:
             "--results DIR, and run again; finished cells are kept"
         )
     return "finished cells are kept; run again when it can be written"
-
-
-def hdf5_errno(message: str) -> int | None:
-    """Return the number of the system's error in a message of HDF5's, or None."""
-    found = re.search(r"\berrno = (\d+)\b", message)
-    return int(found[1]) if found else None

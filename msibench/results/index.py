@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from msibench.errors import StoreError
+from msibench.owners import owned_name
 from msibench.results.files import explained, write_atomically
 from msibench.results.keys import digest_of, plain
 from msibench.results.leases import waited_for
-from msibench.results.owners import owned_name
 from msibench.results.store import Store
 
 _KEY = re.compile(r"[\w.-]{1,128}")

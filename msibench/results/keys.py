@@ -35,6 +35,7 @@ NEUTRAL = frozenset(
         "msibench.errors",
         "msibench.image",
         "msibench.mirror",
+        "msibench.owners",
         "msibench.plugin_manager",
         "msibench.testing",
         "msibench.weights",

@@ -24,8 +24,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from msibench.owners import is_gone, owned_name, place, process_start
 from msibench.results.files import explained
-from msibench.results.owners import is_gone, owned_name, place, process_start
 
 STALE_S = 180.0
 BEAT_S = 20.0

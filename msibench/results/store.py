@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msibench.errors import IntegrityError, SchemaError, StoreError
+from msibench.owners import is_forgotten, is_orphaned, owned_name
 from msibench.results import leases
 from msibench.results.files import (
     explained,
@@ -35,7 +36,6 @@ from msibench.results.files import (
     sync_folder,
     write_atomically,
 )
-from msibench.results.owners import is_orphaned, owned_name
 from msibench.results.removal import remove
 from msibench.results.schema import REMEDY, SCHEMA_VERSION, CellRecord, record_from_json
 
@@ -275,14 +275,23 @@ class Store:
         """
         work = self.root / "work"
         for folder in list(work.iterdir()) if work.is_dir() else []:
-            if is_orphaned(folder.name):
+            if is_orphaned(folder.name) or (is_forgotten(folder) and not self._is_leased(folder)):
                 if folder.name.startswith("old-"):
                     self._put_back(folder)
                 remove(folder)
+        for left in self.root.glob("import-*"):  # of versions that unpacked bundles there
+            if is_forgotten(left):
+                remove(left)
         for place in ("", "tracks", "leases"):
             sweep_parts(self.root / place)
         for lease in (self.root / "leases").glob("*.json"):
             leases.drop_orphaned(lease)
+
+    def _is_leased(self, folder: Path) -> bool:
+        """Whether a living run holds the cell that a work folder is of."""
+        key = folder.name[:16]
+        found = (self.root / "leases").glob(f"{key}*.json") if key.isalnum() else ()
+        return any(not leases.is_stale(lease) for lease in found)
 
     def _put_back(self, folder: Path) -> None:
         """Return a cell whose replacement never came to its place."""

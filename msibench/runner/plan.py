@@ -13,11 +13,13 @@ from msibench.contracts.method import MethodSpec, Task, WeightFile
 from msibench.contracts.tables import check_keys
 from msibench.datasets import Card, MZSet, dataset_digest, load_card
 from msibench.degradation import DegradationProtocol, protocol
-from msibench.errors import ConfigurationError, UnknownNameError
+from msibench.errors import ConfigurationError, MSIBenchError, UnknownNameError
 from msibench.plugin_manager import Catalogue, resolve_method
+from msibench.results.experiment import Experiment, kind_of, place
 from msibench.results.identity import CellIdentity
 from msibench.results.keys import code_digests, digest_of, versions
 from msibench.results.schema import Status
+from msibench.runner.own_section import own_card
 from msibench.tracks import READY, Entry, ProblemSet, Track
 from msibench.weights import find as find_weight
 from msibench.weights.locate import missing_message
@@ -122,6 +124,10 @@ class Plan:
     cells: tuple[Cell, ...]
     notes: tuple[str, ...] = field(default=())
     """What was left out and why."""
+    problems: tuple[ProblemPlan, ...] = field(default=())
+    """Every problem of the track, whatever the filters leave of it."""
+    experiment: Experiment = field(default_factory=Experiment)
+    """What the board of the track holds."""
 
 
 def make_plan(
@@ -165,12 +171,7 @@ def make_plan(
         If a method's configuration has a key that does not exist.
     """
     wanted = filters or Filters()
-    problems = [
-        plan_problem
-        for problem_set in track.problems
-        if _matches(problem_set.dataset, wanted.datasets)
-        for plan_problem in _problems(problem_set, catalogue, cards or {}, track, wanted)
-    ]
+    every, problems = _every_problem(track, catalogue, cards or {}, wanted)
     chosen, notes = _competitors(track, catalogue, problems, wanted, extra_methods, given_weights)
     chosen += _with_settings(chosen, settings or {})
     library = versions()
@@ -182,7 +183,20 @@ def make_plan(
         for seed in (tuple(seeds) if seeds is not None else track.seeds)
         if not problem.control or competitor.spec.task is not Task.SINGLE_IMAGE
     ]
-    return Plan(track, tuple(cells), tuple(notes))
+    return Plan(track, tuple(cells), tuple(notes), tuple(every), _experiment(every, device))
+
+
+def experiment_of_track(track: Track, catalogue: Catalogue, device: str) -> Experiment:
+    """Return what the board of a track holds, without planning any method."""
+    return _experiment(_every_problem(track, catalogue, {}, Filters())[0], device)
+
+
+def _experiment(problems: Iterable[ProblemPlan], device: str) -> Experiment:
+    places = {
+        place(p.card.name, p.section, p.protocol.name, p.mz_set.name, p.control): p.key
+        for p in problems
+    }
+    return Experiment(places, kind_of(device))
 
 
 def with_control(methods: tuple[str, ...], track: Track) -> tuple[str, ...]:
@@ -201,26 +215,53 @@ def resolve_config(spec: MethodSpec, changes: Mapping[str, Any]) -> dict[str, An
     return {**spec.config, **changes}
 
 
+def _every_problem(
+    track: Track, catalogue: Catalogue, cards: Mapping[str, Card], filters: Filters
+) -> tuple[list[ProblemPlan], list[ProblemPlan]]:
+    """Return every problem of a track, and those that the filters leave."""
+    if track.own is not None and not cards:
+        card = own_card(track.own, catalogue)
+        cards = {card.name: card}
+    every: list[ProblemPlan] = []
+    left: list[ProblemPlan] = []
+    for problem_set in track.problems:
+        asked = _matches(problem_set.dataset, filters.datasets)
+        try:
+            found = list(_problems(problem_set, catalogue, cards, track, filters.mz))
+        except MSIBenchError:
+            if asked:
+                raise
+            continue  # nobody asked for it, and nothing of it is run
+        every += found
+        left += [
+            problem
+            for problem in found
+            if asked
+            and _matches(problem.section, filters.sections)
+            and _matches(problem.protocol.name, filters.protocols)
+        ]
+    return every, left
+
+
 def _problems(
     wanted: ProblemSet,
     catalogue: Catalogue,
     cards: Mapping[str, Card],
     track: Track,
-    filters: Filters,
+    mz: tuple[float, ...],
 ) -> Iterable[ProblemPlan]:
     card = cards.get(wanted.dataset) or load_card(catalogue.dataset(wanted.dataset))
     mz_set = card.mz_set(wanted.mz_set or card.default_mz_set)
-    if filters.mz:
-        mz_set = MZSet(name="chosen", mz=filters.mz, ppm=mz_set.ppm, source="command line")
-    sections = wanted.sections or card.test
-    for name in (name for name in wanted.protocols if _matches(name, filters.protocols)):
+    if chosen_mz := mz or wanted.mz:
+        mz_set = MZSet(name="chosen", mz=chosen_mz, ppm=mz_set.ppm, source="command line")
+    for name in wanted.protocols:
         chosen = protocol(name)
         if card.factor and chosen.factor != card.factor:
             raise ConfigurationError(
                 f"data set {card.name!r} has no truth and comes at factor {card.factor}; "
                 f"protocol {name!r} has factor {chosen.factor}"
             )
-        for section in (s for s in sections if _matches(s, filters.sections)):
+        for section in wanted.sections or card.test:
             for control in ("", *track.guide_controls):
                 if control and card.tasks == ("single-image",):
                     continue
@@ -285,14 +326,17 @@ def _competitors(
                     chosen.setdefault(name, (Entry(method=name), spec))
         else:
             chosen[entry.name] = (entry, resolve_method(entry.method, catalogue))
+    named = set()
     for spec in extra:
+        named.add(spec.name)
         chosen[spec.name] = (Entry(method=spec.name), spec)
     if filters.methods:
         for pattern in filters.methods:
             if not any(fnmatchcase(name, pattern) for name in chosen):
                 spec = resolve_method(pattern, catalogue)
                 chosen[pattern] = (Entry(method=pattern), spec)
-        chosen = {n: v for n, v in chosen.items() if _matches(n, filters.methods)}
+        # what was named with --method runs beside what --methods lists
+        chosen = {n: v for n, v in chosen.items() if n in named or _matches(n, filters.methods)}
         notes = [text for text in notes if _matches(text.partition(":")[0], filters.methods)]
     return list(chosen.values()), notes
 

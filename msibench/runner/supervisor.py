@@ -321,10 +321,11 @@ class Supervisor:
         }
         write_atomically(folder / "cell.json", canonical_json(facts))
         code = spec.target.rpartition(":")[0]
+        own = [code] if code.endswith(".py") else map(str, package_folders(spec.target))
         return replace(
             job_of(cell, folder, plan.track.limits, self.options.asked),
             sandbox=self.options.sandbox,
-            readable=(*facts["weights"].values(), *([code] if code.endswith(".py") else ())),
+            readable=(*facts["weights"].values(), *own),
             hidden=tuple(self._hidden_from(cell)),
         )
 

@@ -82,8 +82,8 @@ def test_a_method_with_other_options_is_a_row_of_its_own(run, tmp_path):
         "--memory", "3GB", "--disk", "1GiB",
     )  # fmt: skip
     assert status == 0, err
-    rows = [line.split("|")[3].strip() for line in out.splitlines() if line.startswith("| ")]
-    assert {"nearest", "nearest (kernel=bilinear)", "bicubic"} <= set(rows)
+    cells = {cell.strip() for line in out.splitlines() for cell in line.split("|")}
+    assert {"nearest", "nearest (kernel=bilinear)", "bicubic"} <= cells
     for change, message in (
         ("nearst.kernel=x", "Did you mean 'nearest'"),
         ("ridge.alpha=3", "Name it with --methods"),
@@ -244,11 +244,43 @@ def test_the_method_that_scores_are_anchored_at_is_always_run(run, tmp_path):
     assert "| bicubic" in out
 
 
-def test_a_section_that_is_too_small_fails_with_the_reason(run, tmp_path):
-    np.savez(tmp_path / "own.npz", cube=np.ones((1, 5, 5), np.float32), mz=np.array([400.0]))
-    status, out, _ = run("run", "--data", tmp_path / "own.npz", "--results", tmp_path, *FAST)
-    assert status == 3
-    assert "take a smaller factor" in out
+def test_a_file_that_cannot_be_used_is_an_error_and_no_board(run, tmp_path):
+    from msibench.testing.imzml_files import write_odd_imzml
+
+    own = tmp_path / "own.npz"
+    write_odd_imzml(tmp_path / "own.imzML")
+    results = tmp_path / "results"
+    for cube, message in (
+        (np.ones((1, 5, 5)), "take a smaller factor"),
+        (np.zeros((2, 16, 16)), "nothing is present in any of the 2 ion images"),
+        (np.full((1, 16, 16), np.inf), "infinite"),
+        (np.full((1, 16, 16), np.nan), "NaN"),
+    ):
+        np.savez(own, cube=cube.astype(np.float32), mz=400.0 + np.arange(len(cube)))
+        status, out, err = run("run", "--data", own, "--results", results, *FAST)
+        assert status == 2, out
+        assert message in err
+    own.write_bytes(own.read_bytes()[:-40])
+    status, _, err = run("run", "--data", own, "--results", results, *FAST)
+    assert status == 2
+    assert "own.npz" in err
+    arguments = ("--data", tmp_path / "own.imzML", "--factor", 2, "--results", results, *FAST)
+    status, _, err = run("run", "--mz", "123.45,300.25", *arguments)
+    assert status == 2
+    assert "the nearest peak of all spectra is m/z" in err
+    assert not (results / "leaderboards").exists()
+
+
+def test_a_missing_pixel_size_is_said_once(run, tmp_path):
+    cube = np.random.default_rng(0).poisson(20, (2, 24, 20)).astype(np.float32)
+    np.savez(tmp_path / "own.npz", cube=cube, mz=[400.0, 500.0])
+    arguments = ("run", "--data", tmp_path / "own.npz", "--results", tmp_path, *FAST)
+    status, _, err = run(*arguments)
+    assert status == 0
+    assert err.count("--pixel-size") == 1
+    status, _, err = run(*arguments, "--pixel-size", 20)
+    assert status == 0
+    assert "--pixel-size" not in err
 
 
 def test_a_published_mz_set_takes_a_file_of_the_users(run, tmp_path):

@@ -110,6 +110,7 @@ def test_a_store_without_its_problems_is_not_green(run, board):
 
 
 def test_a_page_that_was_edited_is_found(run, board, tmp_path):
+    assert run("leaderboard", "tiny")[0] == 0
     assert run("report", "tiny")[0] == 0
     assert run("verify", "tiny")[0] == 0
     (page,) = tmp_path.rglob("index.html")

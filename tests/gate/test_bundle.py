@@ -2,9 +2,12 @@ import hashlib
 import io
 import json
 import pickle
+import shutil
+import tracemalloc
 import zipfile
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 
@@ -16,7 +19,7 @@ from msibench.gate.verify import verify_cell
 from msibench.leaderboard.render import write_leaderboard
 from msibench.leaderboard.rows import collect
 from msibench.results.index import read_index
-from msibench.results.store import Store, rows_as_parquet
+from msibench.results.store import METRICS, Store, rows_as_parquet
 
 
 @pytest.fixture
@@ -342,3 +345,40 @@ def board_metrics():
     from msibench.metrics.specs import builtin_metrics
 
     return {spec.name: spec for spec in builtin_metrics()}
+
+
+# -- predictions of another size ---------------------------------------------------------------
+
+
+def larger_prediction(board, path, shape):
+    """Pack a bundle whose first cell brings a prediction of another shape, digests made to fit."""
+    key = board.keys["bicubic"]
+    record = board.store.record(key)
+    work = board.store.new_work(key)
+    (work / METRICS).write_bytes(board.file(METRICS).read_bytes())
+    with h5py.File(work / "prediction.h5", "w") as file:
+        file.create_dataset(
+            "prediction", shape=shape, dtype="f4", chunks=(1, *shape[1:]), compression="gzip"
+        )
+    board.store.commit(work, replace(record, files={}))
+    write_bundle(board.store, "tiny", path, predictions=True)
+
+
+@pytest.mark.parametrize("staged_here", [True, False])
+def test_a_small_file_with_a_large_prediction_is_refused_before_it_is_read(
+    board, tmp_path, catalogue, staged_here
+):
+    path = tmp_path / "large.zip"
+    larger_prediction(board, path, (len(board.store.record(board.keys["bicubic"]).mz), 4000, 4000))
+    assert path.stat().st_size < 2 << 20
+    target = Store.open(tmp_path / "theirs")
+    if staged_here:
+        shutil.copytree(board.store.root / "problems", target.root / "problems")
+    tracemalloc.start()
+    with pytest.raises((DataError, IntegrityError), match=r"prediction\.h5"):
+        receive(target, path, catalogue.metrics)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
+    assert list(target.keys()) == []
+    assert not list((target.root / "work").iterdir())

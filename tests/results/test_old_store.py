@@ -21,7 +21,7 @@ from msibench.results.index import read_index
 from msibench.results.problems import SECTION, load_staged
 from msibench.results.schema import Status
 from msibench.results.store import Store
-from msibench.runner.own_section import card_for_file
+from msibench.runner.own_section import card_for_files
 from msibench.runner.plan import plan_problem
 from msibench.runner.problems.stage import stage
 from msibench.runner.scores.rescore import rescore
@@ -76,7 +76,7 @@ def test_nothing_is_scored_anew(store):
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_the_problem_is_staged_to_the_bytes_of_then(old, store, tmp_path, name):
-    card = card_for_file(old / "section.h5")
+    card = card_for_files([old / "section.h5"])
     plan = plan_problem(card, card.test[0], protocol(name), card.mz_set(card.default_mz_set))
     made = stage(plan, Store.open(tmp_path / "results"))
     records = [store.record(key) for key in read_index(store, "section").cells.values()]

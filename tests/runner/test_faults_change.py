@@ -15,7 +15,7 @@ from msibench.results.keys import changed_code, code_digests, difference
 from msibench.results.schema import Status
 from msibench.results.store import METRICS, PREDICTION, Store
 from msibench.runner.options import RunOptions
-from msibench.runner.own_section import card_for_file
+from msibench.runner.own_section import card_for_files
 from msibench.runner.plan import make_plan
 from msibench.runner.problems import staged_files
 from msibench.runner.supervisor import Supervisor
@@ -130,7 +130,7 @@ def own(tmp_path):
 
 
 def plan_own(bench, path):
-    card = card_for_file(path, pixel_size_um=10.0)
+    card = card_for_files([path], pixel_size_um=10.0)
     track = Track(
         name="own",
         entries=(Entry(method="nearest"),),

@@ -164,7 +164,11 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     peaks["rss"] = max(peaks["rss"], watch.peak_rss / 2**20)
     code = process.returncode if job.sandbox == NONE else exit_status(process.returncode)
     if lost:
-        verdict = verdict or (Status.FAILED, lost)
+        # inside a sandbox a method cannot do that: somebody else did
+        verdict = verdict or (
+            Status.FAILED if job.sandbox == NONE else Status.CANCELLED,
+            lost if job.sandbox == NONE else "its folder was removed from outside while it ran",
+        )
     if verdict is None and not has_begun:
         verdict = _never_began(job, log.last_lines())
     status, reason = verdict or classify(code, result, log.last_lines())
@@ -176,7 +180,7 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
         report=result["report"] if isinstance(result.get("report"), dict) else {},
         provenance={
             "sandbox": job.sandbox,
-            **({} if has_begun or status is not Status.CANCELLED else {"cancelled_by": "system"}),
+            **({"cancelled_by": "system"} if verdict and status is Status.CANCELLED else {}),
         },
     )
 

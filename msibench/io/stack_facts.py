@@ -1,0 +1,99 @@
+"""What a stack of ion images in npz or HDF5 says beside its images, by whatever name it says it.
+
+A fact that is understood is used; every other array of the file is named in a DataWarning, so that
+nobody takes a mask or an m/z axis for read that was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msibench.io.channel_names import mz_of
+from msibench.io.data_warning import warn_about_data
+
+FACTS = ("mz", "mask", "pixel_size_um", "ppm", "unit")
+ALSO_CALLED = {
+    "mz": ("precursor_mz", "mzs", "mz_values"),
+    "mask": ("tissue", "tissue_mask"),
+    "pixel_size_um": ("pixel_um", "um_per_pixel", "pixel_size_microns"),
+}
+"""Other names of a fact, which count where they hold what the fact must be and the fact itself is absent."""
+NAMES = ("names", "channel_names", "channels", "channel")
+"""Names of the channels: they count where each says an m/z."""
+OUR_OWN = ("provenance", "predicted_by", "factor", "schema_version", "format")
+
+
+def other_names(
+    shape: Sequence[int],
+    held: Iterable[str],
+    read: Callable[[str], Any],
+    source: str,
+    *,
+    taken: Iterable[str],
+) -> dict[str, Any]:
+    """Return facts that stand under other names, and warn of what is left.
+
+    Parameters
+    ----------
+    shape
+        ``(channel, row, column)`` of the images.
+    held
+        Names in the file.
+    read
+        Returns the value of a name; may raise `Exception` where it cannot be read.
+    source
+        Name of the file.
+    taken
+        Names that were used already, facts among them.
+    """
+    left = [name for name in held if name not in {*taken, *OUR_OWN}]
+    found: dict[str, Any] = {}
+    for fact, others in ALSO_CALLED.items():
+        for name in others:
+            if fact not in {*taken, *found} and name in left:
+                value = _value(read, name)
+                if _fits(fact, value, shape):
+                    found[fact] = value
+                    left.remove(name)
+    for name in NAMES:
+        if "mz" not in {*taken, *found} and name in left:
+            masses = _named_mz(_value(read, name), shape[0])
+            if masses is not None:
+                found["mz"] = masses
+                left.remove(name)
+    if left:
+        warn_about_data(
+            f"{source}: ignored: {', '.join(sorted(left))}; what is understood is called "
+            f"{', '.join(FACTS)}"
+        )
+    return found
+
+
+def _value(read: Callable[[str], Any], name: str) -> Any:
+    try:
+        return np.asarray(read(name))
+    except Exception:  # pickled objects, damaged members: the same as not understood
+        return None
+
+
+def _fits(fact: str, value: Any, shape: Sequence[int]) -> bool:
+    if value is None or value.dtype.kind not in "biuf":
+        return False
+    if fact == "mask":
+        return tuple(value.shape) == tuple(shape[1:])
+    return int(value.size) == (1 if fact == "pixel_size_um" else shape[0])
+
+
+def _named_mz(names: NDArray[Any] | None, channels: int) -> NDArray[np.float64] | None:
+    """Return the m/z in the names of all channels; None where any has none."""
+    if names is None or names.shape != (channels,) or names.dtype.kind not in "USO":
+        return None
+    texts = [
+        name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names
+    ]
+    masses = np.array([mz_of(text) for text in texts])
+    return None if np.isnan(masses).any() else masses

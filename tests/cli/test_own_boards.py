@@ -1,0 +1,277 @@
+"""One board, one experiment: no table holds numbers of two, and nothing asked for is left out."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from msibench.cli.main import main
+
+FAST = ("--methods", "nearest,bicubic", "--metrics", "psnr")
+MZ = np.array([400.0, 500.0, 600.0])
+
+
+def cube(seed, channels=3):
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices((24, 20))
+    waves = [np.sin(rows / (2 + c)) + np.cos(columns / (3 + c)) + 2 for c in range(channels)]
+    return rng.poisson(20 * np.array(waves)).astype(np.float32)
+
+
+@pytest.fixture
+def run(tmp_path, capsys, monkeypatch):
+    """The command line in a folder of the test's own; fails unless it ends with `status`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MSIBENCH_RESULTS", raising=False)
+
+    def call(*arguments, status=0):
+        with pytest.raises(SystemExit) as ended:
+            main(list(map(str, arguments)))
+        out, err = capsys.readouterr()
+        assert ended.value.code == status, out + err
+        return out, err
+
+    return call
+
+
+@pytest.fixture
+def section(tmp_path):
+    """Return a function that writes a section."""
+
+    def write(name="section.npz", seed=0, mz=MZ, **more):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, cube=cube(seed, len(mz)), mz=np.asarray(mz), **more)
+        return path
+
+    return write
+
+
+def boards(folder="results"):
+    """Return board → its rows."""
+    found = Path(folder).glob("leaderboards/*/rows.parquet")
+    return {path.parent.name: pd.read_parquet(path) for path in sorted(found)}
+
+
+def truths(rows, folder="results"):
+    """Return the distinct problems behind the rows of a board."""
+    records = [json.loads(p.read_text()) for p in Path(folder).glob("cells/*/*/record.json")]
+    problem = {record["key"]: record["problem_key"] for record in records}
+    real = rows[rows["control"] == ""]
+    return {problem[cell] for cell in real["cell"]}
+
+
+def guide(path, seed=0, shape=(48, 40)):
+    pixels = np.random.default_rng(seed).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+SECOND = {
+    "another folder": lambda s, t: ("--data", s("b/section.npz", seed=1), "--mz", "400,500"),
+    "a changed file": lambda s, t: ("--data", s(seed=2), "--mz", "400,500"),
+    "other m/z": lambda s, t: ("--data", t / "section.npz", "--mz", "400,600"),
+    "all channels": lambda s, t: ("--data", t / "section.npz"),
+    "another window": lambda s, t: ("--data", t / "section.npz", "--mz", "400,500", "--ppm", 20),
+    "another factor": lambda s, t: (
+        "--data", t / "section.npz", "--mz", "400,500", "--factor", 2),
+    "another protocol": lambda s, t: (
+        "--data", t / "section.npz", "--mz", "400,500", "--protocol", "bicubic-x4@1"),
+    "another pixel size": lambda s, t: (
+        "--data", t / "section.npz", "--mz", "400,500", "--pixel-size", 25),
+    "a guide": lambda s, t: (
+        "--data", t / "section.npz", "--mz", "400,500", "--guide", guide(t / "he.png")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SECOND)
+def test_a_second_experiment_gets_a_board_of_its_own(run, section, tmp_path, what):
+    run("run", "--data", section(), "--mz", "400,500", *FAST)
+    folder = Path("results/leaderboards/section")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    out, err = run("run", *SECOND[what](section, tmp_path), *FAST)
+
+    assert "board section holds another experiment" in err
+    assert "board of this run is section-2" in err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    found = boards()
+    assert set(found) == {"section", "section-2"}
+    assert all(len(truths(rows)) == 1 for rows in found.values())
+    assert not truths(found["section"]) & truths(found["section-2"])
+    assert "section-2" in out
+    for name in found:
+        run("verify", name)
+
+
+def test_another_guide_or_transform_is_another_experiment(run, section, tmp_path):
+    common = ("--data", section(), "--mz", "400,500", "--controls", "none", *FAST)
+    run("run", *common, "--guide", guide(tmp_path / "he.png", 0))
+    run("run", *common, "--guide", guide(tmp_path / "he.png", 1))
+    transform = tmp_path / "he.json"
+    matrices = ([[2.0, 0, 0.5], [0, 2.0, 0.5]], [[2.0, 0, 1.5], [0, 2.0, 0.5]])
+    from msibench.registration import Affine
+
+    for matrix in matrices:
+        full = np.array(matrix)
+        Affine(full[:, :2], full[:, 2]).to_file(transform)
+        run("run", *common, "--guide", tmp_path / "he.png", "--transform", transform)
+    found = boards()
+    assert set(found) == {"section", "section-2", "section-3", "section-4"}
+    assert len(set().union(*(truths(rows) for rows in found.values()))) == 4
+
+
+def test_the_same_experiment_goes_on_in_its_board(run, section):
+    run("run", "--data", section(), "--mz", "400,500", "--methods", "nearest,bicubic,bilinear")
+    run("run", "--data", "section.npz", "--mz", "400,500", "--methods", "nearest")
+    run(
+        "run",
+        "--data",
+        section("elsewhere/section.npz"),
+        "--mz",
+        "400,500",
+        "--methods",
+        "lanczos3",
+    )
+    found = boards()
+    assert set(found) == {"section"}
+    assert set(found["section"]["method"]) == {"nearest", "bicubic", "bilinear", "lanczos3"}
+    facts = json.loads(Path("results/tracks/section.json").read_text())["facts"]
+    assert set(facts["methods"]) == {"nearest", "bicubic", "bilinear", "lanczos3"}
+
+
+def test_two_protocols_in_one_run_are_two_tables_of_one_board(run, section):
+    two = "area-x4@1,bicubic-x4@1"
+    run("run", "--data", section(), "--protocol", "area-x4@1", *FAST)
+    out, _ = run("run", "--data", "section.npz", "--protocol", two, *FAST)
+    assert set(boards()) == {"section"}
+    assert "## area-x4@1" in out
+    assert "## bicubic-x4@1" in out
+
+
+def test_a_board_has_the_name_that_is_asked_for(run, section):
+    run("run", "--data", section(), "--name", "left-kidney", *FAST)
+    run("run", "--data", section(seed=1), "--name", "right-kidney", *FAST)
+    assert set(boards()) == {"left-kidney", "right-kidney"}
+    _, err = run("run", "--data", "section.npz", "--name", "left-kidney", *FAST, status=2)
+    assert "that board holds another experiment (other data, guide or transform)" in err
+    _, err = run("run", "--data", "section.npz", "--name", "bladder-x4", *FAST, status=2)
+    assert "a track is called so" in err
+    _, err = run("run", "--name", "mine", *FAST, status=2)
+    assert "--name goes with --data" in err
+
+
+def test_a_section_named_like_a_track_is_not_that_track(run, section):
+    run("run", "--data", section("quickstart.npz"), *FAST)
+    run("run", *FAST)
+    assert set(boards()) == {"quickstart", "quickstart-2"}
+    assert set(boards()["quickstart"]["dataset"]) == {"phantom"}
+
+
+def test_a_track_on_other_ions_or_protocols_has_a_board_of_its_own(run):
+    run("run", *FAST)
+    before = Path("results/leaderboards/quickstart/README.md").read_bytes()
+    _, err = run("run", "--mz", "301.141", *FAST)
+    assert "another experiment than track quickstart" in err
+    run("run", "--protocol", "area-x2@1", *FAST)
+    assert Path("results/leaderboards/quickstart/README.md").read_bytes() == before
+    assert set(boards()) == {"quickstart", "quickstart-2", "quickstart-3"}
+    run("leaderboard", "quickstart-2")
+    run("status", "quickstart-3")
+
+
+def test_seeds_add_up_in_one_row(run):
+    run("run", *FAST)
+    out, _ = run("run", "--seed", 1, *FAST)
+    assert "2 ok" in out
+    assert set(boards()) == {"quickstart"}
+    assert set(boards()["quickstart"]["seed"]) == {0, 1}
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_another_device_is_another_board(run, device):
+    """Nothing is run: what is planned for a device says where it would be kept."""
+    from msibench.cli._shared import catalogue
+    from msibench.results.experiment import Experiment
+    from msibench.results.index import update_index
+    from msibench.results.store import Store
+    from msibench.runner.plan import make_plan
+    from msibench.runner.track_facts import index_cells
+    from msibench.tracks import load_track
+
+    plan = make_plan(load_track("quickstart"), catalogue(), device="cpu")
+    store = Store.open(Path("results"))
+    held = Experiment(plan.experiment.problems, "cpu")
+    update_index(store, "quickstart", index_cells(plan.cells), held.as_facts())
+    out, _ = run("plan", "--device", device, "--json")
+    assert json.loads(out)["track"] == {"cpu": "quickstart", "cuda": "quickstart-cuda"}[device]
+
+
+def test_boards_of_several_sections_have_the_section_as_unit(run, section, tmp_path):
+    paths = [section(f"mice/{name}.npz", seed=n) for n, name in enumerate("abcde")]
+    out, _ = run(
+        "run", "--data", tmp_path / "mice", "--methods", "nearest,bicubic", "--metrics", "psnr"
+    )
+    assert "5 sections of your own: a, b, c, d, e" in out
+    rows = boards()["mice"]
+    assert set(rows["section"]) == set("abcde")
+    table = pd.read_csv("results/leaderboards/mice/leaderboard.csv")
+    assert set(table["sections"]) == {5}
+    assert set(table["composite.scope"]) == {"sections"}
+
+    run("run", "--data", *paths, section("mice/f.npz", seed=9), *FAST)  # one more animal
+    assert set(boards()) == {"mice"}
+    assert set(boards()["mice"]["section"]) == set("abcdef")
+    _, err = run("run", "--data", *paths[:2], *FAST)
+    assert "mice holds another experiment" in err
+    assert set(boards()["mice-2"]["section"]) == {"a", "b"}
+
+
+def test_sections_that_cannot_be_compared_are_refused(run, section, tmp_path):
+    first = section("a.npz")
+    _, err = run("run", "--data", first, section("b.npz", mz=[400.0, 500.0]), *FAST, status=2)
+    assert "have not the same m/z values" in err
+    _, err = run("run", "--data", first, first, *FAST, status=2)
+    assert "names a file twice" in err
+    _, err = run("run", "--data", first, section("c.npz"), "--guide", guide(tmp_path / "g.png"), *FAST,
+                 status=2)  # fmt: skip
+    assert "give one for each section" in err
+    (tmp_path / "empty").mkdir()
+    _, err = run("run", "--data", tmp_path / "empty", *FAST, status=2)
+    assert "holds no section" in err
+    _, err = run("run", "quickstart", "phantom", *FAST, status=2)
+    assert "one track at a time" in err
+
+
+def test_sections_of_one_name_in_two_folders_stay_apart(run, section):
+    paths = [section(f"{folder}/section.npz", seed=n) for n, folder in enumerate("ab")]
+    run("run", "--data", *paths, *FAST)
+    (rows,) = boards().values()
+    assert set(rows["section"]) == {"a-section", "b-section"}
+    assert len(truths(rows)) == 2
+
+
+def test_own_boards_answer_to_their_name(run, section, tmp_path):
+    data = section()
+    for results in ((), ("--results", "elsewhere")):
+        run("run", "--data", data, "--mz", "400,500", *FAST, *results)
+        run("leaderboard", "section", *results)
+        run("report", "section", *results)
+        run("score", "section", *results, "--metrics", "psnr,ssim")
+        out, _ = run("status", "section", *results)
+        assert "2 ok" in out
+        run("figure", "box", "section", "-o", "box.svg", *results)
+        run("verify", "section", *results)
+        run("plan", "section", *results)
+        out, _ = run("run", "section", "--json", "--methods", "nearest,bicubic", *results)
+        assert json.loads(out)["ran"] == 0
+        run("bundle", "section", *results)
+    shutil.move("elsewhere", "moved")
+    run("leaderboard", "moved/leaderboards/section", "--results", "moved")
+    out, _ = run("list", "tracks")
+    assert "section " in out
+    assert str(tmp_path) not in Path("results/leaderboards/section/track.toml").read_text()
