@@ -211,7 +211,7 @@ def _tell(checked: list[Checked]) -> None:
     for one in checked:
         state = "CHANGED" if one.faults else one.level or "ok"
         click.echo(f"{state:<10} {one.name}")
-        for text in (*one.faults, *one.notes):
+        for text in (*one.faults, *(f"missing: {text}" for text in one.missing), *one.notes):
             click.echo(f"{'':<10} {text}")
     if any(one.claims for one in checked):
         click.echo(
@@ -219,4 +219,7 @@ def _tell(checked: list[Checked]) -> None:
             + next("; ".join(one.claims) for one in checked if one.claims)
         )
     faults = sum(len(one.faults) for one in checked)
-    click.echo(f"{len(checked)} checked, {faults} faults")
+    missing = sum(len(one.missing) for one in checked)
+    click.echo(
+        f"{len(checked)} checked, {faults} faults" + (f", {missing} missing" * bool(missing))
+    )
