@@ -439,6 +439,7 @@ def _read_plain(card: Card, section: str, mz_set: MZSet, lazily: bool) -> Sectio
         ppm=mz_set.ppm,
         pixel_size_um=None if np.isnan(card.pixel_size_um) else card.pixel_size_um,
         lazily=lazily,
+        absent="zero" if len(card.sections) > 1 else "error",
     )
     image = replace(image, unit=card.unit)
     guide = None
