@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from msibench.contracts.board import ProtocolSpec, SchemeSpec, TrackSpec
 from msibench.contracts.dataset import DatasetSpec
 from msibench.contracts.hookspecs import hookimpl
 from msibench.contracts.method import (
@@ -41,11 +42,14 @@ __all__ = [
     "MetricSpec",
     "Pair",
     "Problem",
+    "ProtocolSpec",
     "Reporting",
     "Resources",
+    "SchemeSpec",
     "Scored",
     "Skip",
     "Task",
+    "TrackSpec",
     "Trainable",
     "WeightFile",
     "__version__",

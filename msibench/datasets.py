@@ -161,6 +161,9 @@ class Section:
     """The signal without counting noise, ``(channel, row, column)``; synthetic sections only."""
     uncharted: NDArray[np.float32] | None = None
     """Structures of the guide without chemical counterpart, ``(row, column)``; synthetic only."""
+    tic: NDArray[np.float64] | None = None
+    """Total ion count of each pixel's whole spectrum, ``(row, column)``, where it was asked for and the
+    data have whole spectra."""
     notes: tuple[str, ...] = ()
 
 
@@ -320,7 +323,9 @@ def download_folder(card: Card) -> Path:
     return cache_root() / "datasets" / card.name
 
 
-def read_section(card: Card, section: str, mz_set: str = "", *, lazily: bool = False) -> Section:
+def read_section(
+    card: Card, section: str, mz_set: str = "", *, lazily: bool = False, with_tic: bool = False
+) -> Section:
     """Read one section with the ion images of one m/z set.
 
     Parameters
@@ -333,6 +338,8 @@ def read_section(card: Card, section: str, mz_set: str = "", *, lazily: bool = F
         Name of an m/z set of the card; empty: the default.
     lazily
         Leave a large stack in its file where the format allows it (`msibench.io.stored_stack`).
+    with_tic
+        Read the total ion count of every whole spectrum, too, where the file has spectra (imzML).
 
     Raises
     ------
@@ -354,7 +361,7 @@ def read_section(card: Card, section: str, mz_set: str = "", *, lazily: bool = F
     if card.reader:
         found: Section = resolve_target(card.reader)(card, section, chosen)
         return select_mz(found, chosen)
-    return _read_plain(card, section, chosen, lazily)
+    return _read_plain(card, section, chosen, lazily, with_tic)
 
 
 def dataset_digest(card: Card, section: str) -> str:
@@ -424,7 +431,7 @@ def _repeat(table: Mapping[str, Any], where: str) -> Repeat:
     return repeat
 
 
-def _read_plain(card: Card, section: str, mz_set: MZSet, lazily: bool) -> Section:
+def _read_plain(card: Card, section: str, mz_set: MZSet, lazily: bool, with_tic: bool) -> Section:
     """Read a section whose files the core's own readers understand."""
     from msibench.io import read as io_read
 
@@ -433,8 +440,9 @@ def _read_plain(card: Card, section: str, mz_set: MZSet, lazily: bool) -> Sectio
         raise ConfigurationError(
             f"card of {card.name!r}: section {section!r} has no file with role 'section'"
         )
+    path = find_file(card, by_role["section"])
     image = io_read.read_section(
-        find_file(card, by_role["section"]),
+        path,
         mz=list(mz_set.mz) or None,
         ppm=mz_set.ppm,
         pixel_size_um=None if np.isnan(card.pixel_size_um) else card.pixel_size_um,
@@ -445,14 +453,24 @@ def _read_plain(card: Card, section: str, mz_set: MZSet, lazily: bool) -> Sectio
     guide = None
     if "guide" in by_role:
         guide = _read_guide(card, by_role, image)
-    return select_mz(Section(dataset=card.name, name=section, image=image, guide=guide), mz_set)
+    tic = io_read.read_tic(path) if with_tic else None
+    found = Section(dataset=card.name, name=section, image=image, guide=guide, tic=tic)
+    return select_mz(found, mz_set)
 
 
 def _read_guide(card: Card, by_role: Mapping[str, CardFile], image: MSImage) -> GuideImage:
     """Read the optical image of a card and bring it onto the grid of the ion images."""
     transform = find_file(card, by_role["affine"]) if "affine" in by_role else None
     path = find_file(card, by_role["guide"])
-    return guide_on_grid(path, transform, image.shape, 1, image.pixel_size_um)
+    level = card.parameters.get("guide_level")
+    return guide_on_grid(
+        path,
+        transform,
+        image.shape,
+        1,
+        image.pixel_size_um,
+        level=level if isinstance(level, int) else None,
+    )
 
 
 def guide_on_grid(
@@ -461,8 +479,12 @@ def guide_on_grid(
     shape: tuple[int, int],
     finer: int,
     pixel_size_um: float,
+    *,
+    level: int | None = None,
 ) -> GuideImage:
     """Read an optical image and bring it onto a grid.
+
+    A transform that was made on another level of the image's pyramid is rescaled.
 
     Parameters
     ----------
@@ -475,21 +497,37 @@ def guide_on_grid(
         that `transform` speaks of.
     pixel_size_um
         Of the grid.
+    level
+        Level of a pyramid to read, 0 the finest; None: the finest, or, where that has more than 100
+        million pixels, the coarsest that is as fine as the grid.
 
     Raises
     ------
     ConfigurationError
         If there is no transform and the proportions differ by more than 2 %.
+    DataError
+        If the transform was made for a picture of a size that this one has on no level.
     """
+    from msibench.io.guide.levels import guide_levels, needed_level
     from msibench.io.guide.open import read_guide
     from msibench.registration import Affine, Composite, Transform, resample
+    from msibench.registration.levels import made_for, on_level
+    from msibench.registration.resample import guide_pixels_across
 
-    guide = read_guide(path)
+    levels = guide_levels(path)
     onto: Transform
-    if transform is not None:
+    if transform is not None and levels:
         coarse = Affine(np.eye(2) / finer, np.full(2, 0.5 / finer - 0.5))
-        onto = Composite(coarse, Transform.from_file(transform))
+        given, made = Transform.from_file(transform), made_for(transform, levels, path.name)
+        if level is None:
+            finest = Composite(coarse, on_level(given, made, levels[0]))
+            level = needed_level(levels, guide_pixels_across(finest, shape))
+        guide = read_guide(path, level=level)
+        onto = Composite(coarse, on_level(given, made, guide.shape))
     else:
+        if level is None and levels:
+            level = needed_level(levels, levels[0][0] / shape[0])
+        guide = read_guide(path, level=level)
         ratio = (guide.shape[0] / guide.shape[1]) / (shape[0] / shape[1])
         if abs(ratio - 1) > 0.02:
             raise ConfigurationError(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from msibench.contracts import hookspecs
+from msibench.contracts.board import ProtocolSpec, SchemeSpec, TrackSpec
 from msibench.contracts.command import CommandSpec, ExecutorSpec
 from msibench.contracts.dataset import DatasetSpec
 from msibench.contracts.method import CONSISTENT, MethodSpec, Task, consistent_twin
@@ -49,6 +50,9 @@ class Catalogue:
     methods: dict[str, MethodSpec] = field(default_factory=dict)
     datasets: dict[str, DatasetSpec] = field(default_factory=dict)
     metrics: dict[str, MetricSpec] = field(default_factory=dict)
+    protocols: dict[str, ProtocolSpec] = field(default_factory=dict)
+    schemes: dict[str, SchemeSpec] = field(default_factory=dict)
+    tracks: dict[str, TrackSpec] = field(default_factory=dict)
     executors: dict[str, ExecutorSpec] = field(default_factory=dict)
     commands: dict[str, CommandSpec] = field(default_factory=dict)
     plugins: dict[str, PluginInfo] = field(default_factory=dict)
@@ -95,6 +99,9 @@ HOOKS: Mapping[str, tuple[str, str]] = {
     "msibench_methods": ("method", "methods"),
     "msibench_datasets": ("data set", "datasets"),
     "msibench_metrics": ("metric", "metrics"),
+    "msibench_protocols": ("protocol", "protocols"),
+    "msibench_schemes": ("scheme", "schemes"),
+    "msibench_tracks": ("track", "tracks"),
     "msibench_executors": ("executor", "executors"),
     "msibench_commands": ("command", "commands"),
 }
@@ -102,6 +109,9 @@ _TYPES: Mapping[str, type] = {
     "msibench_methods": MethodSpec,
     "msibench_datasets": DatasetSpec,
     "msibench_metrics": MetricSpec,
+    "msibench_protocols": ProtocolSpec,
+    "msibench_schemes": SchemeSpec,
+    "msibench_tracks": TrackSpec,
     "msibench_executors": ExecutorSpec,
     "msibench_commands": CommandSpec,
 }
@@ -164,6 +174,15 @@ def discover(
         catalogue.plugins[candidate.name] = info
         _add(catalogue, specs, info)
     return catalogue
+
+
+@lru_cache(maxsize=1)
+def installed() -> Catalogue:
+    """Return what plugins offer, asked once a process.
+
+    For parts of the core that nobody hands a catalogue, where a name is none of the core's own.
+    """
+    return discover()
 
 
 def resolve_method(reference: str, catalogue: Catalogue) -> MethodSpec:

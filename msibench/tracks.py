@@ -20,6 +20,7 @@ from msibench.contracts.tables import (
     read_text,
 )
 from msibench.errors import ConfigurationError, UnknownNameError
+from msibench.plugin_manager import installed
 
 TRACK_SCHEMA = 1
 DEFAULT_TRACK = "quickstart"
@@ -71,6 +72,8 @@ class Own:
     """Optical images, one a section; empty: none."""
     transform: tuple[str, ...] = ()
     """What ``msibench register`` wrote, one a section; empty: guides show the section's field of view."""
+    level: int | None = None
+    """Level of the guides' pyramids to read, 0 the finest; None: the one that is needed."""
     mz: tuple[float, ...] = ()
     """Empty: every channel of the files, or the m/z set of `dataset`."""
     ppm: float = 5.0
@@ -148,6 +151,8 @@ def load_track(name: str, *, places: tuple[Path, ...] = (), results: Path | None
             kept = path / "track.toml"
         return track_from_text(read_text(kept), path, str(kept))
     found = available_tracks(places=places, results=results)
+    if name not in found and (offered := installed().tracks.get(name)):
+        return track_from_text(read_text(offered.path), None, f"track {name} of a plugin")
     if name not in found:
         near = get_close_matches(name, found, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""

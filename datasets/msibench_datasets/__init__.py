@@ -11,6 +11,7 @@ READERS = {
     "deepfere-fetal-brain": "reader.py:read",
     "her2-tumour": "spot_tables.py:read",
     "laicpms-prostate": "laser_tables.py:read",
+    "charted": "reader.py:read",
     "phantom": "reader.py:read",
 }
 

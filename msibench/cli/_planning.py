@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+LEVEL_HELP = (
+    "With --guide: level of a pyramid, 0 the finest (default: the finest; of more than 100 megapixels, "
+    "the coarsest that is as fine as the grid)."
+)
+
 OPTIONS = (
     click.argument("track", nargs=-1, metavar="[TRACK]"),
     click.option(
@@ -53,6 +58,7 @@ OPTIONS = (
         "--controls",
         help="Wrong guides to run besides the true one, or none (own guide: guide-shuffled).",
     ),
+    click.option("--level", type=click.IntRange(0), help=LEVEL_HELP),
     click.option(
         "--factor", type=click.IntRange(1, 32), default=4, show_default=True, help="With --data."
     ),
@@ -330,8 +336,8 @@ def _what_to_run(
         track, card = _own_track(options, found, protocols, controls)
         cards[card.name] = card
     else:
-        for name in ("guide", "transform", "dataset", "pixel_size", "peaks"):
-            if options[name]:
+        for name in ("guide", "transform", "level", "dataset", "pixel_size", "peaks"):
+            if options[name] not in (None, ()):
                 raise click.UsageError(f"--{name.replace('_', '-')} goes with --data FILE")
         track = named_track(options["track"] or DEFAULT_TRACK, options["results"])
         given = None if track.own is not None else track
@@ -359,6 +365,7 @@ def _own_track(
         data=tuple(str(path.resolve()) for path in data),
         guide=tuple(str(path.resolve()) for path in options["guide"]),
         transform=tuple(str(path.resolve()) for path in options["transform"]),
+        level=options["level"],
         mz=chosen_mz(options["mz_text"], options["peaks"], options["ppm"], data[0]),
         ppm=options["ppm"],
         pixel_size_um=options["pixel_size"],

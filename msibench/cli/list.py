@@ -97,18 +97,25 @@ def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
     if kind == "tracks":
         from msibench.tracks import available_tracks
 
-        return [
-            {"track": name, "file": "ships with msibench" if path is None else str(path)}
-            for name, path in sorted(available_tracks(results=results_root(None)).items())
-        ]
+        known = available_tracks(results=results_root(None))
+        ours = {n: "ships with msibench" if p is None else str(p) for n, p in known.items()}
+        offered = catalogue(strict=strict, with_metrics=False).tracks
+        files = {**{name: str(spec.path) for name, spec in offered.items()}, **ours}
+        return [{"track": name, "file": file} for name, file in sorted(files.items())]
     if kind == "protocols":
         from msibench.degradation.protocol import protocol_families
 
-        return [{"protocol": n, "description": d} for n, d in protocol_families().items()]
+        protocols = catalogue(strict=strict, with_metrics=False).protocols
+        every = {
+            **{name.replace("@", "-xN@"): spec.description for name, spec in protocols.items()},
+            **protocol_families(),
+        }
+        return [{"protocol": n, "description": d} for n, d in sorted(every.items())]
     if kind == "schemes":
         from msibench.scoring.schemes import load_scheme, shipped_schemes
 
-        return [{"scheme": n, "title": load_scheme(n).title} for n in shipped_schemes()]
+        names = [*shipped_schemes(), *catalogue(strict=strict, with_metrics=False).schemes]
+        return [{"scheme": name, "title": load_scheme(name).title} for name in names]
     found = catalogue(strict=strict, with_metrics=kind == "metrics")
     if kind == "methods":
         return [_method(spec, found) for _, spec in sorted(found.methods.items())]

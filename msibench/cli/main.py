@@ -88,8 +88,11 @@ class Commands(click.Group):
         return found if isinstance(found, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing any."""
+        """List the commands without importing any, and those that plugins add."""
+        from msibench.plugin_manager import discover
+
         rows = [(name, HELP[name]) for name in self.list_commands(ctx)]
+        rows += [(name, spec.help) for name, spec in sorted(discover().commands.items())]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 

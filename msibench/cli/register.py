@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,11 @@ from msibench.cli._values import chosen_mz, mz_option, peaks_option
 
 if TYPE_CHECKING:
     from msibench.image import GuideImage, MSImage
+    from msibench.io.guide.levels import Levels
     from msibench.registration import Affine, Landmarks, QualityReport, Transform
 
+PIXELS_ACROSS = 4
+"""Pixels of a large slide along one pixel of the section: enough to see what the ions can show."""
 LANDMARK_MODELS = ("thin-plate", "affine", "similarity", "rigid", "translation")
 IMAGE_MODELS = ("affine", "rigid", "similarity", "bspline")
 
@@ -37,7 +41,9 @@ IMAGE_MODELS = ("affine", "rigid", "similarity", "bspline")
 @click.option(
     "--ppm", type=float, default=5.0, show_default=True, help="Half-width of the windows."
 )
-@click.option("--level", type=int, default=None, help="Level of a pyramid, 0 the finest.")
+@click.option("--level", type=click.IntRange(0), default=None,
+              help="Level of a pyramid, 0 the finest (default: the finest; of more than 100 megapixels, "
+              "one with four pixels along a pixel of the section). Landmarks are pixels of level 0.")  # fmt: skip
 @click.option("--overlay", type=click.Path(dir_okay=False, path_type=Path), default=None,
               help="PNG: the registered guide in red, what the ions say of it in cyan.")  # fmt: skip
 @click.option("--max-error", type=float, default=None,
@@ -72,23 +78,38 @@ def command(
       msibench register HE.png section.npz --model bspline --start rough.json -o HE.json
     """
     from msibench.errors import RegistrationError
+    from msibench.io.guide.levels import guide_levels
     from msibench.io.guide.open import read_guide
     from msibench.io.read import read_section
-    from msibench.registration import read_affine, read_bigwarp
+    from msibench.registration import Affine, read_affine, read_bigwarp
+    from msibench.registration.levels import between_levels, made_for, on_level
     from msibench.registration.quality import MAX_TARGET_ERROR
 
     fixed = read_section(section, mz=chosen_mz(mz_text, peaks, ppm, section) or None, ppm=ppm)
+    levels = guide_levels(guide)
+    if level is None:
+        level = _level(guide, levels, fixed.pixel_size_um)
     moving = read_guide(guide, level=level)
-    sizes = {
-        "moving_pixel_size": landmark_pixel_size[0],
-        "fixed_pixel_size": landmark_pixel_size[1],
-    }
-    checks = None if held_out is None else read_bigwarp(held_out, **sizes)
-    first = None if start is None else read_affine(start)
+
+    def marks(path: Path) -> Landmarks:
+        table = read_bigwarp(
+            path, moving_pixel_size=landmark_pixel_size[0], fixed_pixel_size=landmark_pixel_size[1]
+        )
+        onto = between_levels(levels[0] if levels else moving.shape, moving.shape)
+        return replace(table, moving=onto(table.moving))
+
+    checks = None if held_out is None else marks(held_out)
+    first = None
+    if start is not None:
+        found = on_level(
+            read_affine(start), made_for(start, levels or (moving.shape,), guide.name), moving.shape
+        )
+        assert isinstance(found, Affine)
+        first = found
     limit = MAX_TARGET_ERROR if max_error is None else max_error
     if landmarks is not None:
         transform, report, fitted = _by_landmarks(
-            moving, fixed, read_bigwarp(landmarks, **sizes), model, first, checks, limit
+            moving, fixed, marks(landmarks), model, first, checks, limit
         )
     else:
         transform, report, fitted = _by_intensity(moving, fixed, model, first, checks, limit, seed)
@@ -113,6 +134,19 @@ def command(
         quality=report.definition(),
     )
     click.echo(f"transform: {output}")
+
+
+def _level(guide: Path, levels: Levels, section_um: float) -> int:
+    """Return the level to register on: of a slide too large to decode, one that fits the section."""
+    from msibench.io.guide.levels import needed_level
+    from msibench.io.guide.limits import MAX_PIXELS
+    from msibench.io.guide.open import read_guide
+
+    if not levels or levels[0][0] * levels[0][1] <= MAX_PIXELS:
+        return 0
+    corner = (slice(0, min(64, levels[0][0])), slice(0, min(64, levels[0][1])))
+    finest_um = read_guide(guide, region=corner).pixel_size_um
+    return needed_level(levels, section_um / PIXELS_ACROSS / finest_um)
 
 
 def _by_landmarks(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
+from msibench.cli._planning import LEVEL_HELP
 from msibench.cli._shared import catalogue
 from msibench.cli._values import chosen_mz, mz_option, peaks_option, settings
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--transform", type=click.Path(path_type=Path), help="What `msibench register` wrote."
 )
+@click.option("--level", type=click.IntRange(0), help=LEVEL_HELP)
 @click.option("--pixel-size", type=float, help="µm, where the file does not say.")
 @click.option("--set", "changes", multiple=True, help="Configuration, e.g. --set kernel=nearest.")
 @click.option("--device", default="cpu", show_default=True)
@@ -57,6 +59,7 @@ def command(
     factor: int,
     guide: Path | None,
     transform: Path | None,
+    level: int | None,
     pixel_size: float | None,
     changes: tuple[str, ...],
     device: str,
@@ -90,7 +93,7 @@ def command(
     problem = Problem(
         low=low,
         factor=factor,
-        guide=guide_on(low, guide, transform, factor),
+        guide=guide_on(low, guide, transform, factor, level),
         device=device,
         seed=seed,
     )
@@ -110,7 +113,7 @@ def command(
         _write(outputs, done, problem, spec, section, guide, ppm)
         chosen = {
             "--data": section, "--mz": mz_text, "--peaks": peaks, "--ppm": ppm, "--guide": guide,
-            "--transform": transform, "--pixel-size": pixel_size, "--factor": factor,
+            "--transform": transform, "--level": level, "--pixel-size": pixel_size, "--factor": factor,
             "--methods" if spec.name == method else "--method": method,
         }  # fmt: skip
         _tell_agreement(done, factor, spec.name, chosen)

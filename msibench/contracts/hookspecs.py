@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pluggy
 
+from msibench.contracts.board import ProtocolSpec, SchemeSpec, TrackSpec
 from msibench.contracts.command import CommandSpec, ExecutorSpec
 from msibench.contracts.dataset import DatasetSpec
 from msibench.contracts.method import MethodSpec
@@ -37,6 +38,27 @@ def msibench_datasets() -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
 @hookspec
 def msibench_metrics() -> Iterable[MetricSpec]:  # type: ignore[empty-body]
     """Yield one spec for each metric that this plugin offers."""
+
+
+@hookspec
+def msibench_protocols() -> Iterable[ProtocolSpec]:  # type: ignore[empty-body]
+    """Yield one spec for each family of degradation protocols that this plugin offers.
+
+    >>> @hookimpl
+    ... def msibench_protocols():
+    ...     yield ProtocolSpec(name="double-shot@1", target="my_plugin.double_shot:FAMILY",
+    ...                        description="two shots a coarse pixel, their mean")
+    """
+
+
+@hookspec
+def msibench_schemes() -> Iterable[SchemeSpec]:  # type: ignore[empty-body]
+    """Yield one spec for each scoring scheme that this plugin offers."""
+
+
+@hookspec
+def msibench_tracks() -> Iterable[TrackSpec]:  # type: ignore[empty-body]
+    """Yield one spec for each track that this plugin offers."""
 
 
 @hookspec

@@ -5,6 +5,7 @@ from msibench.degradation.bicubic import bicubic_reduce
 from msibench.degradation.binning import area_mean
 from msibench.degradation.counting_noise import count_ions
 from msibench.degradation.dropout import drop_lines
+from msibench.degradation.families import Family
 from msibench.degradation.protocol import (
     DegradationProtocol,
     Prepared,
@@ -14,11 +15,15 @@ from msibench.degradation.protocol import (
 from msibench.degradation.psf import gaussian_beam, round_spot
 from msibench.degradation.quantise import quantise8
 from msibench.degradation.scaling import Scaling
+from msibench.degradation.step import NoiseSource, Step
 
 __all__ = [
     "DegradationProtocol",
+    "Family",
+    "NoiseSource",
     "Prepared",
     "Scaling",
+    "Step",
     "area_mean",
     "back_project",
     "bicubic_reduce",

@@ -6,9 +6,11 @@ refer to it.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from msibench.degradation.bicubic import Bicubic
 from msibench.degradation.binning import AreaMean
@@ -16,6 +18,7 @@ from msibench.degradation.counting_noise import CountingNoise
 from msibench.degradation.dropout import LineDropout
 from msibench.degradation.psf import GaussianBeam, RoundSpot
 from msibench.degradation.step import Step
+from msibench.errors import PluginError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,3 +98,26 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         ),
     }
 )
+
+
+def find_family(name: str) -> Family | None:
+    """Return a family by name and version (``"area@1"``): of the core, or of an installed plugin.
+
+    Raises
+    ------
+    PluginError
+        If a plugin's target is no `Family`.
+    """
+    if name in FAMILIES:
+        return FAMILIES[name]
+    plugins: Any = importlib.import_module("msibench.plugin_manager")  # stands above this package
+    spec = plugins.installed().protocols.get(name)
+    if spec is None:
+        return None
+    found = plugins.resolve_target(spec.target)
+    if not isinstance(found, Family):
+        raise PluginError(
+            f"protocol {name!r}: {spec.target!r} must be a msibench.degradation.Family, "
+            f"got {type(found).__name__}"
+        )
+    return found

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.degradation.families import FAMILIES
+from msibench.degradation.families import FAMILIES, find_family
 from msibench.degradation.grid import crop_to_multiple, reduce_mask
 from msibench.degradation.quantise import quantise8
 from msibench.degradation.scaling import Scaling
@@ -423,14 +423,14 @@ def protocol(name: str) -> DegradationProtocol:
         If no family has that name and version, or the factor is not 1 to 32.
     """
     match = _NAME.fullmatch(name)
-    if match is None or not _exists(match["family"], match["version"]):
+    family = None if match is None else find_family(f"{match['family']}@{match['version']}")
+    if match is None or family is None:
         raise UnknownNameError(f"No protocol named {name!r}.{_nearest(name)}")
     factor = int(match["factor"])
     if factor > LARGEST_FACTOR:
         raise UnknownNameError(
             f"No protocol named {name!r}: the factor must be 1 to {LARGEST_FACTOR}, got {factor}."
         )
-    family = FAMILIES[f"{match['family']}@{match['version']}"]
     return DegradationProtocol(
         name=name,
         factor=factor,
@@ -443,14 +443,10 @@ def protocol(name: str) -> DegradationProtocol:
 
 
 def protocol_families() -> Mapping[str, str]:
-    """Return every family as ``"area-xN@1"`` (N: 1 to 32) with a line that describes it."""
+    """Return every family of the core as ``"area-xN@1"`` (N: 1 to 32) with a line on each."""
     return MappingProxyType(
         {key.replace("@", "-xN@"): family.description for key, family in FAMILIES.items()}
     )
-
-
-def _exists(family: str, version: str) -> bool:
-    return f"{family}@{version}" in FAMILIES
 
 
 def _nearest(name: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from msibench.errors import ConfigurationError, DataError, MissingDataError
 from msibench.image import MSImage
@@ -186,6 +186,20 @@ def most_intense(path: str | os.PathLike[str], count: int, ppm: float = 5.0) -> 
     order = np.lexsort((image.mz, -means))
     order = order[means[order] > 0][:count]
     return StrongestPeaks(image.mz[order], means[order], int((means > 0).sum()))
+
+
+def read_tic(path: str | os.PathLike[str]) -> NDArray[np.float64] | None:
+    """Read the total ion count of every whole spectrum, ``(row, column)`` on the grid of the ion images.
+
+    None for a file that holds ion images only: they do not say what else a spectrum held.
+    """
+    source = Path(path)
+    if kind_of(source) != "imzml":
+        return None
+    from msibench.io.imzml.open import open_imzml
+
+    with open_imzml(source) as section:
+        return section.tic()
 
 
 def _read_imzml(

@@ -16,11 +16,11 @@ REDUCED, MASK = 1, 4
 """Bits of the tag NewSubfileType."""
 
 
-def main_series(source: Path, tiff: Any) -> list[int]:
+def main_series(source: Path, tiff: Any, *, tell: bool = True) -> list[int]:
     """Return the indices of a file's full images, all of the largest grid, in the file's order.
 
     Images of other grids that are no thumbnail, label, macro picture or mask are named in a
-    DataWarning: they are not read.
+    DataWarning unless `tell` is off: they are not read.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def main_series(source: Path, tiff: Any) -> list[int]:
     grids = {index: grid(source, tiff.series[index]) for index in full}
     largest = max(grids.values(), key=math.prod)
     others = [grids[index] for index in full if grids[index] != largest]
-    if others:
+    if others and tell:
         name_unread(source, others)
     return [index for index in full if grids[index] == largest]
 

@@ -126,8 +126,11 @@ def guide_on(
     guide: GuideImage | FilePath | None,
     transform: FilePath | None,
     factor: int = 1,
+    level: int | None = None,
 ) -> GuideImage | None:
     """Return a guide on the grid `factor` times finer than that of `section`.
+
+    `level` is that of a pyramid to read; None: the one that is needed.
 
     Raises
     ------
@@ -145,7 +148,9 @@ def guide_on(
             raise ConfigurationError(f"the guide must lie on the grid {grid}, got {guide.shape}")
         return guide
     where = None if transform is None else Path(transform)
-    return guide_on_grid(Path(guide), where, grid, factor, section.pixel_size_um / factor)
+    return guide_on_grid(
+        Path(guide), where, grid, factor, section.pixel_size_um / factor, level=level
+    )
 
 
 def evaluate(

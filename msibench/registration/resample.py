@@ -58,7 +58,9 @@ def resample(
     if min(shape) < 1:
         raise RegistrationError(f"the fixed grid must hold a pixel, got (row, column) = {shape}")
     guide, transform = _coarsen(guide, transform, shape)
-    samples = min(MAX_SAMPLES_PER_EDGE, max(1, int(np.ceil(_ratio(transform, shape) - 1e-6))))
+    samples = min(
+        MAX_SAMPLES_PER_EDGE, max(1, int(np.ceil(guide_pixels_across(transform, shape) - 1e-6)))
+    )
     if fill is None:
         fill = 1.0 if guide.kind == "optical" and guide.values.shape[0] == 3 else 0.0
     known = np.ones(guide.shape) if guide.mask is None else guide.mask.astype(np.float64)
@@ -85,8 +87,14 @@ def resample(
     )
 
 
-def _ratio(transform: Transform, shape: tuple[int, int]) -> float:
-    """Guide pixels along the edge of a fixed one, at the middle of the grid and near its corners."""
+def guide_pixels_across(transform: Transform, shape: tuple[int, int]) -> float:
+    """Return how many guide pixels lie along the edge of a fixed one, in the median over the grid.
+
+    Raises
+    ------
+    RegistrationError
+        If the transform yields NaN.
+    """
     rows = np.linspace(0, shape[0] - 1, 3)
     columns = np.linspace(0, shape[1] - 1, 3)
     points = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
@@ -100,7 +108,7 @@ def _coarsen(
     guide: GuideImage, transform: Transform, shape: tuple[int, int]
 ) -> tuple[GuideImage, Transform]:
     """Bin a guide that is much finer than the grid, so that few samples a pixel are enough."""
-    factor = int(_ratio(transform, shape) // MAX_SAMPLES_PER_EDGE)
+    factor = int(guide_pixels_across(transform, shape) // MAX_SAMPLES_PER_EDGE)
     if factor < 2 or min(guide.shape) < factor:
         return guide, transform
     binned = _binned(guide.values, factor)

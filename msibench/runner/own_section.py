@@ -80,6 +80,7 @@ def own_card(own: Own, catalogue: Catalogue) -> Card:
         [Path(name) for name in own.data],
         guides=[Path(name) for name in own.guide],
         transforms=[Path(name) for name in own.transform],
+        guide_level=own.level,
         mz=own.mz,
         ppm=own.ppm,
         pixel_size_um=own.pixel_size_um,
@@ -92,6 +93,7 @@ def card_for_files(
     *,
     guides: Sequence[Path] = (),
     transforms: Sequence[Path] = (),
+    guide_level: int | None = None,
     mz: Sequence[float] = (),
     ppm: float = 5.0,
     pixel_size_um: float | None = None,
@@ -106,6 +108,8 @@ def card_for_files(
     guides, transforms
         Optical images, and the files that map sections to them (``msibench register``): none, or one
         a section in the order of `data`.
+    guide_level
+        Level of the guides' pyramids, 0 the finest; None: the one that is needed.
     mz, ppm
         Ion images to take; none: every channel of a stack, or the m/z set of `base`.
     pixel_size_um
@@ -156,11 +160,13 @@ def card_for_files(
     chosen = MZSet(name="chosen" if mz else "all", mz=tuple(mz), ppm=ppm, source="command line")
     if several:
         _require_one_grid(data, by_mz=not mz and base is None, pixel_size_um=pixel_size_um)
+    level = {} if guide_level is None else {"guide_level": guide_level}
     if base is not None:
         kept = base.mz_set(base.default_mz_set)
         return replace(
             base,
             bring_your_own=False,
+            parameters={**base.parameters, **level},
             files=tuple(files),
             local_files=local,
             tasks=tasks,
@@ -184,7 +190,7 @@ def card_for_files(
         mz_sets={chosen.name: chosen},
         default_mz_set=chosen.name,
         test=names,
-        parameters={"mz": tuple(mz), "ppm": ppm},
+        parameters={"mz": tuple(mz), "ppm": ppm, **level},
     )
 
 

@@ -326,14 +326,17 @@ def _competitors(
                     chosen.setdefault(name, (Entry(method=name), spec))
         else:
             chosen[entry.name] = (entry, resolve_method(entry.method, catalogue))
+    named = set()
     for spec in extra:
+        named.add(spec.name)
         chosen[spec.name] = (Entry(method=spec.name), spec)
     if filters.methods:
         for pattern in filters.methods:
             if not any(fnmatchcase(name, pattern) for name in chosen):
                 spec = resolve_method(pattern, catalogue)
                 chosen[pattern] = (Entry(method=pattern), spec)
-        chosen = {n: v for n, v in chosen.items() if _matches(n, filters.methods)}
+        # what was named with --method runs beside what --methods lists
+        chosen = {n: v for n, v in chosen.items() if n in named or _matches(n, filters.methods)}
         notes = [text for text in notes if _matches(text.partition(":")[0], filters.methods)]
     return list(chosen.values()), notes
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, cast, get_args
 
 from msibench.contracts.tables import parse_table, read_text
 from msibench.errors import ConfigurationError, UnknownNameError
+from msibench.plugin_manager import installed
 
 Direction = Literal["higher", "lower", "one"]
 Scale = Literal["linear", "decibel"]
@@ -93,7 +94,7 @@ def shipped_schemes() -> tuple[str, ...]:
 
 
 def load_scheme(name_or_path: str | Path = DEFAULT_SCHEME) -> Scheme:
-    """Read a shipped scheme by its name, or any scheme from its TOML file.
+    """Read a shipped scheme, or one of a plugin, by its name, or any scheme from its TOML file.
 
     Raises
     ------
@@ -108,12 +109,14 @@ def load_scheme(name_or_path: str | Path = DEFAULT_SCHEME) -> Scheme:
         source = f"scheme {name!r}"
     elif Path(name).is_file():
         text, source = read_text(Path(name)), name
+    elif name in (offered := installed().schemes):
+        text, source = read_text(offered[name].path), f"scheme {name!r}"
     else:
-        near = get_close_matches(name, shipped_schemes(), n=1)
+        near = get_close_matches(name, [*shipped_schemes(), *offered], n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UnknownNameError(
             f"No scoring scheme named {name!r}, and no file of that name.{hint} "
-            f"Shipped: {', '.join(shipped_schemes())}."
+            f"There are: {', '.join([*shipped_schemes(), *offered])}."
         )
     return scheme_from_mapping(parse_table(text, source, fault="is not valid TOML"), source=source)
 

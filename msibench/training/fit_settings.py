@@ -43,6 +43,9 @@ class FitSettings:
     """Term whose rises are counted for the early stop; None: the one that is minimised."""
     rises: int | None = None
     """Stop an ion once its watched term has risen this often in all, in a row or not; None: never."""
+    patience: int | None = None
+    """Stop an ion once its watched term has found no new lowest value for this many epochs on end, counting
+    from the first epoch; None: never."""
     restore: Literal["best", "last"] = "best"
     """Keep the parameters of the lowest `best_by`, or those of the last epoch."""
     best_by: str | None = None
@@ -64,6 +67,8 @@ class FitSettings:
             raise ValueError(f"group must be at least 1, or None, got {self.group}")
         if self.rises is not None and self.rises < 1:
             raise ValueError(f"rises must be at least 1, or None for no stop, got {self.rises}")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience must be at least 1, or None, got {self.patience}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,8 @@ def fit_group(
     lowest = torch.full((count,), torch.inf, device=device)
     previous = lowest.clone()
     rises = torch.zeros(count, dtype=torch.int64, device=device)
-    best_epoch, epochs = rises.clone(), rises.clone()
+    best_epoch, epochs, waited = rises.clone(), rises.clone(), rises.clone()
+    least = lowest.clone()  # of the watched term
     curves: list[Tensor] = []
     batch = torch.arange(count, device=device)  # places in the group that the batch holds
     alive = torch.ones(count, dtype=torch.bool, device=device)  # those in it that still move
@@ -80,12 +81,16 @@ def fit_group(
             lowest[batch] = torch.where(better, judged, lowest[batch])
             rises[batch] += alive & (watched > previous[batch])
             previous[batch] = watched
+            waited[batch] = torch.where(watched < least[batch], 0, waited[batch] + 1)
+            least[batch] = torch.fmin(least[batch], watched)
             newest = better if settings.restore == "best" else alive
             kept[batch] = torch.where(newest[:, None], adam.parameters, kept[batch])
             best_epoch[batch] = torch.where(newest, epoch, best_epoch[batch])
             going = alive & losses[:, 0].isfinite()
             if settings.rises is not None:
                 going &= rises[batch] < settings.rises
+            if settings.patience is not None:
+                going &= waited[batch] < settings.patience
             adam.step(gradient)
             before, left = int(alive.sum()), int(going.sum())
             alive = going

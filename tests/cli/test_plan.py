@@ -52,6 +52,14 @@ def test_methods_that_were_not_asked_for_are_not_explained(results):
     assert "left out" in CliRunner().invoke(plan_command, whole).output
 
 
+def test_a_method_that_was_named_runs_beside_those_that_were_listed(results, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "class Mine:\n    def upscale(self, problem):\n        return problem.low.values\n", "utf-8"
+    )
+    cells = facts(results, "--method", f"{tmp_path / 'mine.py'}:Mine")["cells"]
+    assert {cell["method"] for cell in cells} == {"nearest", "bicubic", "mine"}
+
+
 def test_what_is_stored_is_told_and_its_time_is_used_for_the_others(results):
     assert run(results, "--shard", "1/2").return_value == 0
     found = facts(results, "--seed", "0", "--seed", "1")

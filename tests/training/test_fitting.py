@@ -163,6 +163,21 @@ def test_an_ion_stops_at_its_total_count_of_rises_and_keeps_its_best_parameters(
     assert torch.equal(fits.parameters[2], untouched.detach())
 
 
+def test_an_ion_stops_after_as_many_epochs_without_a_new_lowest_value():
+    script = [
+        [9.0, 5.0, 6.0, 4.0, 4.1, 4.2, 4.3, 1.0, 0.5, 0.4],  # lowest at 3: stops after 3 more
+        [9.0, 8.0, 9.0, 7.0, 8.0, 6.0, 7.0, 5.0, 6.0, 4.0],  # jitters and goes on falling
+        [1.0, 2.0, 3.0, 4.0, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0],  # never below its first: stops after 4
+    ]
+    settings = FitSettings(epochs=10, learning_rate=0.05, watch="edge", patience=3, group=3)
+
+    fits = fit_ions(small_network, Scripted(script), range(3), settings, seed=2)
+
+    assert fits.epochs.tolist() == [7, 10, 4]
+    assert fits.best_epoch.tolist() == [3, 9, 0]
+    assert fits.stopped_early.tolist() == [True, False, True]
+
+
 def test_what_stays_in_the_batch_is_not_disturbed_by_what_leaves_it(targets):
     class Stopping(Squares):
         def __call__(self, network, ions, part):
@@ -294,6 +309,7 @@ def test_the_random_state_of_the_caller_is_left_alone(targets):
     [
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"epochs": 1, "rises": 0}, "rises must be at least 1"),
+        ({"epochs": 1, "patience": 0}, "patience must be at least 1"),
         ({"epochs": 1, "group": 0}, "group must be at least 1"),
     ],
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from msibench.io.guide.open import MAX_PIXELS, read_guide
+    from msibench.io.guide.limits import MAX_PIXELS
+    from msibench.io.guide.open import read_guide
 
 __all__ = ["MAX_PIXELS", "read_guide"]
 

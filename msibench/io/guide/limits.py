@@ -6,6 +6,9 @@ from pathlib import Path
 
 from msibench.errors import DataError
 
+MAX_PIXELS = 100_000_000
+"""Largest number of pixels that is decoded at once unless the caller says otherwise."""
+
 Region = tuple[slice, slice]
 """Rows and columns on the grid of the finest level, each with a start and a stop."""
 
@@ -17,7 +20,8 @@ def check_size(path: Path, shape: tuple[int, int], max_pixels: int) -> None:
     if shape[0] * shape[1] > max_pixels:
         raise DataError(
             f"{path}: {shape[0]} x {shape[1]} pixels were asked for, more than max_pixels = "
-            f"{max_pixels}; read a region, a coarser level (level=, target_um=), or raise max_pixels"
+            f"{max_pixels}; read a region, a coarser level (--level N; in Python level= or target_um=), "
+            "or raise max_pixels"
         )
 
 

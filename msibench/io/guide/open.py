@@ -15,15 +15,11 @@ from msibench.errors import DataError, MissingDataError
 from msibench.image import GuideImage
 from msibench.io.data_warning import warn_about_data
 from msibench.io.guide.colour import guide_from_pixels
-from msibench.io.guide.limits import Region, check_size, resolve_region
+from msibench.io.guide.levels import TIFF_MAGIC
+from msibench.io.guide.limits import MAX_PIXELS, Region, check_size, resolve_region
 from msibench.io.guide.tiff import read_tiff_guide
 from msibench.io.picture import JPEG, PNG, decode_frame, frames, open_picture
 from msibench.stand_ins import stand_in
-
-MAX_PIXELS = 100_000_000
-"""Largest number of pixels that is decoded at once unless the caller says otherwise."""
-
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def read_guide(
@@ -73,7 +69,7 @@ def read_guide(
         magic = file.read(32)
     if instead := stand_in(path):
         raise DataError(f"{path} {instead}")
-    if magic[:4] in _TIFF_MAGIC:
+    if magic[:4] in TIFF_MAGIC:
         return read_tiff_guide(path, region, level, target_um, max_pixels)
     if magic[:8] == PNG or magic[:3] == JPEG:
         if level not in (None, 0):

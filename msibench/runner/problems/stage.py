@@ -71,7 +71,9 @@ def stage(plan: ProblemPlan, store: Store) -> Path:
 
 def _read(plan: ProblemPlan) -> Section:
     named = plan.mz_set.name if _listed(plan) else ""
-    section = read_section(plan.card, plan.section, named, lazily=True)
+    section = read_section(
+        plan.card, plan.section, named, lazily=True, with_tic=plan.protocol.normalisation == "tic"
+    )
     return section if _listed(plan) else _chosen(section, plan)
 
 
@@ -93,6 +95,7 @@ def write_scored(plan: ProblemPlan, section: Section, path: Path) -> Problem:
         seed=plan.seed,
         declared_range=plan.card.declared_range,
         counts_per_unit=section.counts_per_unit,
+        norm=section.tic,
     )
     parts: list[Prepared] = []
     with section_file(path, (fine.channels, rows, columns), whole=len(cut) == 1) as file:
@@ -150,8 +153,8 @@ def training_pairs(plan: ProblemPlan, sections: tuple[str, ...] = ()) -> list[Pa
 
 @lru_cache(maxsize=64)
 def _pair(card: Card, section: str, chosen: DegradationProtocol, mz_set: str) -> Pair:
-    found = read_section(card, section, mz_set)
-    prepared = chosen.prepare(found.image, declared_range=card.declared_range)
+    found = read_section(card, section, mz_set, with_tic=chosen.normalisation == "tic")
+    prepared = chosen.prepare(found.image, declared_range=card.declared_range, norm=found.tic)
     rows, columns = prepared.truth.shape
     return Pair(
         low=prepared.low,

@@ -23,6 +23,7 @@ _FIT = {
     "for fewer epochs",
     "rises": "our choice: never stop early, so that every ion has the same budget",
     "tile": "our choice: fine pixels along an edge of the parts whose gradients are summed",
+    "target": f"{ZOU}: the interpolated ion image; footprint: our choice, as PixTransform's loss",
 }
 
 
@@ -135,6 +136,7 @@ METHODS: Mapping[str, Baseline] = {
             "learning_rate": 3e-4,
             "rises": None,
             "tile": 192,
+            "target": "magnified",
         },
         citation=ZOU,
         title="three-layer CNN, budget as published where stated",
@@ -158,6 +160,7 @@ METHODS: Mapping[str, Baseline] = {
             "learning_rate": 3e-4,
             "rises": None,
             "tile": 512,
+            "target": "magnified",
         },
         citation=ZOU,
         title="single-stage U-Net, MSE only",
@@ -196,41 +199,55 @@ METHODS: Mapping[str, Baseline] = {
 }
 
 
-def _quick(name: str, title: str, **changes: object) -> Baseline:
-    paper = METHODS[name]
+def _variant(
+    name: str, title: str, changes: Mapping[str, object], budget: str = "quick"
+) -> Baseline:
+    published = METHODS[name]
     return Baseline(
-        target=paper.target,
-        config={**paper.config, **changes},
-        citation=paper.citation,
+        target=published.target,
+        config={**published.config, **changes},
+        citation=published.citation,
         title=title,
-        sources=paper.sources,
-        budget="quick",
+        sources=published.sources,
+        budget=budget,
     )
 
 
+_SMALL_CNN: Mapping[str, object] = {
+    "channels": (8, 8), "kernels": (3, 3, 3), "epochs": 40, "learning_rate": 2e-2,
+}  # fmt: skip
+_SMALL_UNET: Mapping[str, object] = {
+    "channels": (8, 2), "depth": 2, "epochs": 30, "learning_rate": 2e-2,
+}  # fmt: skip
 METHODS = {
     **METHODS,
-    "cnn3-quick": _quick(
+    "cnn3-quick": _variant("cnn3", "three-layer CNN, small, 40 epochs", _SMALL_CNN),
+    "unet-quick": _variant("unet", "U-Net, small, 30 epochs", _SMALL_UNET),
+    "cnn3-footprint": _variant(
         "cnn3",
-        "three-layer CNN, small, 40 epochs",
-        channels=(8, 8),
-        kernels=(3, 3, 3),
-        epochs=40,
-        learning_rate=2e-2,
+        "three-layer CNN fitted through the pixel footprint",
+        {"target": "footprint"},
+        budget="paper",
     ),
-    "unet-quick": _quick(
+    "cnn3-footprint-quick": _variant(
+        "cnn3",
+        "three-layer CNN fitted through the pixel footprint, pixel by pixel, small, 150 epochs",
+        {**_SMALL_CNN, "kernels": (1, 1, 1), "epochs": 150, "target": "footprint"},
+    ),
+    "unet-footprint": _variant(
         "unet",
-        "U-Net, small, 30 epochs",
-        channels=(8, 2),
-        depth=2,
-        epochs=30,
-        learning_rate=2e-2,
+        "U-Net fitted through the pixel footprint",
+        {"target": "footprint"},
+        budget="paper",
     ),
-    "pixtransform-quick": _quick(
+    "unet-footprint-quick": _variant(
+        "unet",
+        "U-Net fitted through the pixel footprint, one scale, small, 300 epochs",
+        {**_SMALL_UNET, "depth": 1, "epochs": 300, "learning_rate": 1e-2, "target": "footprint"},
+    ),
+    "pixtransform-quick": _variant(
         "pixtransform",
         "guided per-pixel network, small, 400 steps",
-        hidden=(16, 64, 16),
-        iterations=400,
-        learning_rate=5e-3,
+        {"hidden": (16, 64, 16), "iterations": 400, "learning_rate": 5e-3},
     ),
 }

@@ -1,4 +1,9 @@
-"""A network per ion, fitted from the guide to the magnified ion image with plain mean squared error."""
+"""A network per ion, fitted from the guide with plain mean squared error.
+
+As published it is told the bilinearly magnified ion image, which has nothing finer than the coarse pixels:
+with every epoch the network comes nearer to bilinear interpolation. Told the coarse pixels themselves, through
+their footprint, it is free to take what is finer from the guide.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -43,6 +49,9 @@ class ImageNetworkFusion:
     tile
         Fine pixels along an edge of the parts that the image is cut into. ``cnn3`` does not depend on
         it; ``unet`` sees a margin around each part, the larger the better.
+    target
+        ``"magnified"``: the output is held to the bilinearly magnified ion image, as published;
+        ``"footprint"``: its mean over each coarse pixel is held to what was measured there.
     """
 
     def __init__(
@@ -56,6 +65,7 @@ class ImageNetworkFusion:
         learning_rate: float,
         rises: int | None,
         tile: int,
+        target: Literal["magnified", "footprint"],
     ) -> None:
         expected = {"cnn3": 3, "unet": 1}
         if network not in expected or len(kernels) != expected[network] or len(channels) != 2:
@@ -68,7 +78,9 @@ class ImageNetworkFusion:
                 f"kernels must be odd and tile at least 16, got {list(kernels)} and {tile}"
             )
         self.network, self.channels, self.kernels = network, tuple(channels), tuple(kernels)
-        self.depth, self.tile = depth, tile
+        if target not in ("magnified", "footprint"):
+            raise ConfigurationError(f"target must be magnified or footprint, got {target!r}")
+        self.depth, self.tile, self.target = depth, tile, target
         self.settings = FitSettings(epochs=epochs, learning_rate=learning_rate, rises=rises)
         self._report: dict[str, object] = {}
 
@@ -79,7 +91,8 @@ class ImageNetworkFusion:
             return section
         device = torch.device(problem.device)
         inputs = len(section.guide)
-        objective = MagnifiedMSE(section, self.tile, self._build(inputs).radius, device)
+        kind = FootprintMSE if self.target == "footprint" else MagnifiedMSE
+        objective = kind(section, self.tile, self._build(inputs).radius, device)
         which = section.ions.with_signal
         # Every ion starts from the same network, so that fitting it alone changes nothing.
         with one_thread_each():
@@ -124,29 +137,20 @@ class ImageNetworkFusion:
         return UNet(inputs, width, skip, self.depth, self.kernels[0])
 
 
-class MagnifiedMSE:
-    """Mean squared error to the bilinearly magnified ion image, over pixels that may be learned from."""
+class GuideObjective:
+    """What a network is told, tile by tile: it sees the guide around a tile and is judged on the tile."""
 
     terms = ("mse",)
 
-    def __init__(self, section: Section, tile: int, radius: int, device: torch.device) -> None:
+    def __init__(
+        self, section: Section, tiles: Sequence[Rectangle], radius: int, device: torch.device
+    ) -> None:
         self.device = device
         # Standardised on the tissue: the first layer need not learn how bright the slide is.
-        fine_usable = section.fine_usable()
         self.guide = torch.from_numpy(section.standardised_guide())[None].to(device)
         rows, columns = section.guide.shape[1:]
-        self.tiles = [_Tile(own, (rows, columns), radius) for own in _cut((rows, columns), tile)]
-        self._targets = []
-        for part in self.tiles:
-            values, weight = magnify(
-                section.ions,
-                slice(None),
-                section.factor,
-                range(rows)[part.own[0]],
-                range(columns)[part.own[1]],
-            )
-            weight *= fine_usable[part.own]
-            self._targets.append((torch.from_numpy(values), torch.from_numpy(weight)))
+        self.tiles = [_Tile(own, (rows, columns), radius) for own in tiles]
+        self._targets = [self._target(section, tile) for tile in self.tiles]
         known = torch.stack([weight.sum((-2, -1)) for _, weight in self._targets]).sum(0)
         self._known = known.clamp(min=1).to(device)
 
@@ -166,7 +170,72 @@ class MagnifiedMSE:
         output = tile.crop(network(self.guide[(..., *tile.seen)])[:, 0, 0].float())
         chosen = ions.to("cpu")
         target, weight = (x[chosen].to(self.device) for x in self._targets[part])
-        return ((weight * (output - target).square()).sum((-2, -1)) / self._known[ions])[:, None]
+        error = (weight * (self._compared(output) - target).square()).sum((-2, -1))
+        return (error / self._known[ions])[:, None]
+
+    def _target(self, section: Section, tile: _Tile) -> tuple[Tensor, Tensor]:
+        """Return a tile's values and weights, ``(ion, row, column)``."""
+        raise NotImplementedError
+
+    def _compared(self, output: Tensor) -> Tensor:
+        """Return what of the output stands beside the target."""
+        raise NotImplementedError
+
+
+class MagnifiedMSE(GuideObjective):
+    """Mean squared error to the bilinearly magnified ion image, over pixels that may be learned from.
+
+    Its minimum is that image: whatever is finer than the coarse pixels is an error to it.
+    """
+
+    def __init__(self, section: Section, tile: int, radius: int, device: torch.device) -> None:
+        rows, columns = section.guide.shape[1:]
+        super().__init__(section, _cut((rows, columns), tile), radius, device)
+
+    def _target(self, section: Section, tile: _Tile) -> tuple[Tensor, Tensor]:
+        rows, columns = section.guide.shape[1:]
+        values, weight = magnify(
+            section.ions,
+            slice(None),
+            section.factor,
+            range(rows)[tile.own[0]],
+            range(columns)[tile.own[1]],
+        )
+        weight *= section.fine_usable()[tile.own]
+        return torch.from_numpy(values), torch.from_numpy(weight)
+
+    def _compared(self, output: Tensor) -> Tensor:
+        return output
+
+
+class FootprintMSE(GuideObjective):
+    """Mean squared error between means over the coarse pixels' footprints and what was measured there.
+
+    What is finer than the coarse pixels is left to the guide.
+    """
+
+    def __init__(self, section: Section, tile: int, radius: int, device: torch.device) -> None:
+        self.factor = section.factor
+        coarse = _cut(section.shape, max(1, tile // self.factor))
+        tiles = [
+            (
+                slice(rows.start * self.factor, rows.stop * self.factor),
+                slice(columns.start * self.factor, columns.stop * self.factor),
+            )
+            for rows, columns in coarse
+        ]
+        super().__init__(section, tiles, radius, device)
+
+    def _target(self, section: Section, tile: _Tile) -> tuple[Tensor, Tensor]:
+        rows, columns = (
+            slice(own.start // self.factor, own.stop // self.factor) for own in tile.own
+        )
+        weight = (section.ions.known & section.usable)[:, rows, columns].astype(np.float32)
+        values = np.ascontiguousarray(section.ions.values[:, rows, columns])
+        return torch.from_numpy(values), torch.from_numpy(weight)
+
+    def _compared(self, output: Tensor) -> Tensor:
+        return F.avg_pool2d(output, self.factor)
 
 
 class _Tile:
@@ -198,7 +267,7 @@ def _cut(shape: tuple[int, int], tile: int) -> list[Rectangle]:
 
 
 def _paint(
-    painted: NDArray[np.float32], fits: IonFits, which: Sequence[int], objective: MagnifiedMSE
+    painted: NDArray[np.float32], fits: IonFits, which: Sequence[int], objective: GuideObjective
 ) -> None:
     """Run every ion's network over the guide, tile by tile."""
 

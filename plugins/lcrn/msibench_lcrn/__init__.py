@@ -1,9 +1,16 @@
 """LCRN (Zou et al. 2025): guided fusion by a residual network with an edge perceptual loss."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from msibench import MethodSpec, Resources, Task, hookimpl
-from msibench_lcrn.config import PAPER_BUDGET, QUICK_BUDGET, SOURCES
+from msibench_lcrn.config import (
+    FOOTPRINT_BUDGET,
+    PAPER_BUDGET,
+    QUICK_BUDGET,
+    QUICK_FOOTPRINT_BUDGET,
+    SOURCES,
+)
 
 CITATION = (
     "Zou Y., Sun S., Tang W., Li B. Image Fusion for Super-Resolution Mass Spectrometry Imaging of "
@@ -34,10 +41,24 @@ QUICK = MethodSpec(
     sources=SOURCES,
     budget="quick",
 )
+FOOTPRINT = replace(
+    SPEC,
+    name="lcrn-footprint",
+    config=FOOTPRINT_BUDGET,
+    title="our variant: fitted through the pixel footprint, hardly any edge loss",
+)
+QUICK_FOOTPRINT = replace(
+    QUICK,
+    name="lcrn-footprint-quick",
+    config=QUICK_FOOTPRINT_BUDGET,
+    title="our variant: fitted through the pixel footprint, pixel by pixel, small, 150 epochs",
+)
 
 
 @hookimpl
 def msibench_methods() -> Iterator[MethodSpec]:
-    """Offer LCRN with the published budget and with a small one."""
+    """Offer LCRN with the published budget and with a small one, and its variants of ours."""
     yield SPEC
     yield QUICK
+    yield FOOTPRINT
+    yield QUICK_FOOTPRINT

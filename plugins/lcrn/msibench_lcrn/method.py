@@ -84,6 +84,7 @@ class LCRN:
             learning_rate=c.learning_rate,
             watch="edge",
             rises=c.rises,
+            patience=c.patience,
             restore=c.restore,
             best_by=c.best_by,
             group_bytes=int(c.memory_gb * 2**30),

@@ -43,12 +43,16 @@ class Tile:
         )
 
 
-def cut(shape: tuple[int, int], tile: int, halo: int) -> list[Tile]:
-    """Cut the grid into near-equal rectangles of at most `tile` pixels along each edge."""
+def cut(shape: tuple[int, int], tile: int, halo: int, step: int = 1) -> list[Tile]:
+    """Cut the grid into near-equal rectangles of at most `tile` pixels along each edge.
+
+    With `step` the cuts fall between blocks of so many pixels.
+    """
 
     def pieces(length: int) -> list[range]:
-        count = math.ceil(length / tile)
-        ends = [round(length * index / count) for index in range(count + 1)]
+        blocks = length // step
+        count = math.ceil(length / max(tile, step))
+        ends = [round(blocks * index / count) * step for index in range(count + 1)]
         return [range(first, last) for first, last in itertools.pairwise(ends)]
 
     return [Tile(r, c, halo, shape) for r in pieces(shape[0]) for c in pieces(shape[1])]
@@ -65,10 +69,11 @@ def edge_reference(guide: NDArray[np.float32], how: str) -> NDArray[np.float32]:
 
 
 class LcrnObjective:
-    """MSE to the bilinearly magnified ion image, and MSE between edges of output and guide.
+    """MSE to the ion image, and MSE between edges of output and guide.
 
-    Both are means over pixels: the first over those whose coarse intensity is known, the second
-    over those that have all eight neighbours.
+    The first compares with the bilinearly magnified ion image, over pixels whose coarse intensity is known,
+    or, with ``fidelity = "footprint"``, means over coarse pixels with what was measured there; the second
+    is a mean over the pixels that have all eight neighbours.
     """
 
     terms = ("total", "mse", "edge")
@@ -84,7 +89,9 @@ class LcrnObjective:
     ) -> None:
         self._ions, self._factor, self._config, self._device = ions, factor, config, device
         shape = guide.shape[1], guide.shape[2]
-        self.tiles = cut(shape, config.tile, radius + 1)
+        self._footprint = config.fidelity == "footprint"
+        step = factor if self._footprint else 1
+        self.tiles = cut(shape, config.tile, radius + 1, step)
         # On a GPU one pass over the whole image is fastest, and shapes that change would recompile.
         if device.type == "cuda" and shape[0] * shape[1] <= config.tile**2 * 128:
             self.tiles = cut(shape, max(shape), radius + 1)
@@ -114,6 +121,16 @@ class LcrnObjective:
 
     def _target(self, tile: Tile) -> tuple[Tensor, Tensor]:
         every = slice(0, self._ions.values.shape[0])
+        if self._footprint:
+            inside = (
+                every,
+                slice(tile.rows.start // self._factor, tile.rows.stop // self._factor),
+                slice(tile.columns.start // self._factor, tile.columns.stop // self._factor),
+            )
+            measured = np.ascontiguousarray(self._ions.values[inside], dtype=np.float32)
+            return torch.from_numpy(measured), torch.from_numpy(
+                self._ions.known[inside].astype(np.float32)
+            )
         values, weight = magnify(self._ions, every, self._factor, tile.rows, tile.columns)
         return torch.from_numpy(values), torch.from_numpy(weight)
 
@@ -132,6 +149,8 @@ class LcrnObjective:
         target, weight = (x[chosen].to(self._device) for x in self._targets[part])
         top, left = tile.rows.start - seen_rows.start, tile.columns.start - seen_columns.start
         own = output[:, top : top + len(tile.rows), left : left + len(tile.columns)]
+        if self._footprint:
+            own = F.avg_pool2d(own, self._factor)
         mse = (weight * (own - target).square()).sum((-2, -1)) / self._known[ions]
         edge = self._edge_loss(output, tile, seen_rows.start, seen_columns.start)
         total = self._config.mse_weight * mse + self._config.edge_weight * edge
