@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from msibench.errors import ConfigurationError, DataError
-from msibench.leaderboard.rows import cells, measured
+from msibench.leaderboard.rows import cells, measured, origins
 from msibench.scoring import Scheme, load_scheme, summarise
 from msibench.scoring.bootstrap import MINIMUM_SECTIONS
 from msibench.tracks import Track
@@ -145,7 +145,7 @@ def _cost(rows: pd.DataFrame) -> pd.DataFrame:
                 "vram_mib": _highest(good["vram_mib"]),
                 "statuses": ", ".join(f"{count} {status}" for status, count in counts.items()),
                 "status_reasons": " / ".join(reasons)[:1000],
-                "origin": ", ".join(sorted(set(part["origin"]))),
+                "origin": ", ".join(origins(part)),
             }
         )
     columns = [

@@ -86,6 +86,64 @@ def test_the_reusable_workflow_compares_as_the_action_does(shell, tmp_path):
     assert "of the 18 values" in files["GITHUB_STEP_SUMMARY"]
 
 
+MINE = """
+import numpy as np
+
+class Mine:
+    def upscale(self, problem):
+        return np.nan_to_num(problem.low.values).repeat(problem.factor, 1).repeat(problem.factor, 2)
+"""
+TRACK = """
+schema_version = 1
+name = "small"
+methods = ["bicubic", { method = "mine.py:Mine", label = "mine" }]
+metrics = ["psnr", "ssim"]
+control_method = "bicubic"
+[[problems]]
+dataset = "phantom"
+protocols = ["area-x4@1"]
+"""
+
+
+def test_the_reusable_workflow_in_a_scratch_repository(shell, tmp_path):
+    steps = yaml.safe_load(GATE.read_text())["jobs"]["gate"]["steps"]
+    run, compare = step_of(steps, "Run"), step_of(steps, "Compare")
+
+    def git(*words):
+        identity = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init", "-q", "-b", "main")
+    board = tmp_path / "leaderboards" / "small"
+    board.mkdir(parents=True)
+    (board / "track.toml").write_text(TRACK)
+    (tmp_path / "mine.py").write_text(MINE)
+    facts = {"TRACK": "small", "SEEDS": "0,1"}
+    code, _ = shell(run, RESULTS=tmp_path / "first", **facts)
+    assert code == 0
+    (rows,) = (tmp_path / "first").rglob("rows.parquet")
+    (board / "rows.parquet").write_bytes(rows.read_bytes())
+    git("add", "leaderboards", "mine.py")
+    git("commit", "-qm", "the board that later ones are held against")
+
+    base = {"BASE": "main:leaderboards/small", "TRACK": "small"}
+    assert shell(compare, RESULTS=tmp_path / "first", **base)[0] == 0
+
+    (tmp_path / "mine.py").write_text(
+        MINE + "        raise RuntimeError('no')\n".replace("no", "lost")
+    )
+    broken = MINE.replace("return np", "raise RuntimeError('lost'); return np")
+    (tmp_path / "mine.py").write_text(broken)
+    assert shell(run, RESULTS=tmp_path / "second", **facts)[0] == 0, "the comparison still runs"
+    code, files = shell(compare, RESULTS=tmp_path / "second", **base)
+    assert code in {4, 6}
+    assert "mine" in files["GITHUB_STEP_SUMMARY"]
+
+    (tmp_path / "mine.py").write_text(MINE.replace("return np", "return 0.9 * np"))
+    assert shell(run, RESULTS=tmp_path / "third", **facts)[0] == 0
+    assert shell(compare, RESULTS=tmp_path / "third", **base)[0] == 4
+
+
 def test_no_step_puts_an_expression_into_its_script():
     for path in (ROOT / ".github").rglob("*.yml"):
         found = yaml.safe_load(path.read_text())
