@@ -21,7 +21,7 @@ from msibench.leaderboard.board import (
     results_flag,
 )
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
-from msibench.leaderboard.rows import Collected, cells, distinct, measured, origins
+from msibench.leaderboard.rows import Collected, cells, distinct, marks, measured, origins
 from msibench.leaderboard.table import has_ranks, scheme_of, what_numbers_mean
 from msibench.leaderboard.trust import trust_sections
 from msibench.results.experiment import FACT
@@ -107,7 +107,8 @@ def markdown_page(board: Board) -> str:
         parts.append(f"**{in_markdown(facts['title'])}.** {notes}")
     for protocol, part in table.groupby("protocol", sort=True):
         parts += [f"## {in_markdown(str(protocol))}", _protocol_line(index, str(protocol))]
-        parts.append(_table(part, track, metrics, _without_weights(collected.rows)))
+        without = _without_weights(collected.rows)
+        parts.append(_table(part, track, metrics, without, marks(collected.rows)))
         parts.append(f"_{what_numbers_mean(part)}_")
         parts += trust_sections(collected.rows, str(protocol), track, metrics)
     parts.append(
@@ -157,7 +158,11 @@ def _without_weights(rows: pd.DataFrame) -> set[str]:
 
 
 def _table(
-    part: pd.DataFrame, track: Track, metrics: BoardMetrics, without_weights: set[str]
+    part: pd.DataFrame,
+    track: Track,
+    metrics: BoardMetrics,
+    without_weights: set[str],
+    marked: Mapping[str, str],
 ) -> str:
     """Return one protocol's table as Markdown; what asks another question has its own."""
     quality = [name for name in track.metrics if metrics[name].question == "quality"]
@@ -169,6 +174,7 @@ def _table(
     lines = []
     for row in part.to_dict("records"):
         label = f"{row['method']} (control)" if row["control"] else str(row["method"])
+        label += marked.get(str(row["method"]), "")
         place = [whole(row.get("rank")), whole(row.get("rank_group"))] if ranked else []
         line = [*place, in_markdown(label)]
         for name in names:
@@ -234,7 +240,25 @@ def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
         f"- cell {key[:12]}… is damaged: {in_markdown(why)}"
         for key, why in collected.damaged.items()
     ]
+    lines += [
+        f"- {count} cells stay out of every table, {in_markdown(why)}: {in_markdown(names)}"
+        for why, count, names in _left_out(collected)
+    ]
+    lines += [
+        f"- `{in_markdown(method)}`: its seconds are not shown, they were measured on another machine "
+        f"({in_markdown(machine)})"
+        for method, machine in sorted(collected.machines.items())
+    ]
     return ["## What is missing, and why\n\n" + "\n".join(distinct(lines))] if lines else []
+
+
+def _left_out(collected: Collected) -> list[tuple[str, int, str]]:
+    """Return why cells of other experiments are left out, how many, and some of their names."""
+    found = []
+    for why in distinct(collected.left_out.values()):
+        names = sorted(name for name, reason in collected.left_out.items() if reason == why)
+        found.append((why, len(names), "; ".join(names[:3]) + ("; …" if len(names) > 3 else "")))
+    return found
 
 
 def _published(index: TrackIndex) -> list[str]:
