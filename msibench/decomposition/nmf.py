@@ -69,6 +69,10 @@ class Engine(Protocol):
         ...
 
 
+LOOK_BACK = 10
+"""Iterations over which a fall of the error is judged."""
+
+
 def nmf(
     X: Any,
     rank: int,
@@ -101,7 +105,8 @@ def nmf(
     iterations
         At most so many passes.
     tol
-        Stop when an iteration lowers the relative error by less than this share of it; 0: never.
+        Stop when the median relative error of the last ten iterations is lower than that of the ten before
+        by less than this share of it; 0: never. A rise in one of them is no end by itself.
     restarts
         Start so many times with other random factors and return the best.
     init
@@ -264,8 +269,7 @@ def _descend(
         errors.append(_relative_error(facts.squares, cross, gram, H))
         if progress is not None:
             progress(len(errors), errors[-1])
-        if len(errors) > 1 and errors[-2] - errors[-1] < tol * errors[-2]:
-            converged = tol > 0
+        converged = tol > 0 and _no_longer_falls(errors, tol)
     return NMFResult(
         W=W,
         H=np.ascontiguousarray(H.T),
@@ -275,6 +279,20 @@ def _descend(
         seed=seed,
         restart=restart,
     )
+
+
+def _no_longer_falls(errors: list[float], tol: float) -> bool:
+    """Whether the median error of the last `LOOK_BACK` iterations is hardly below that of those before.
+
+    Medians, because close to what the precision resolves single values tremble, down to 0.
+    """
+    if len(errors) < 2 * LOOK_BACK:
+        return False
+    before, now = (
+        float(np.median(part))
+        for part in (errors[-2 * LOOK_BACK : -LOOK_BACK], errors[-LOOK_BACK:])
+    )
+    return now <= 4 * float(np.sqrt(np.finfo(np.float64).eps)) or before - now < tol * before
 
 
 def _again(source: RowSource, facts: _Facts) -> Iterator[Block]:

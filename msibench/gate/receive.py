@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from msibench.contracts.metric import MetricSpec
-from msibench.errors import DataError, IntegrityError, SchemaError
+from msibench.degradation import protocol
+from msibench.errors import DataError, IntegrityError, MSIBenchError, SchemaError
 from msibench.gate.archive import Limits, Manifest, unpack
 from msibench.gate.bundle import SHARED_FACTS
 from msibench.gate.untrusted_cells import (
@@ -19,8 +20,10 @@ from msibench.gate.untrusted_cells import (
     check_rows_of,
     sound_text,
 )
+from msibench.results.arrays import shape_of
 from msibench.results.files import explained, sha256_of
 from msibench.results.index import TrackIndex, read_index, update_index
+from msibench.results.problems import SECTION
 from msibench.results.removal import remove
 from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import CellRecord, Status
@@ -68,7 +71,7 @@ def receive(
     """
     with explained(store.root), _scratch(store) as folder:
         manifest = unpack(path, folder, limits)
-        records = [_check(folder, key, metrics, manifest) for key in manifest.keys]
+        records = [_check(store, folder, key, metrics, manifest) for key in manifest.keys]
         facts = _facts(manifest, records, read_index(store, manifest.track))
         return _add(store, folder, records, manifest, facts)
 
@@ -84,8 +87,21 @@ def _scratch(store: Store) -> Iterator[Path]:
         remove(folder)
 
 
+def _fine_shape(store: Store, record: CellRecord) -> tuple[int, int, int] | None:
+    """Return (channel, row, column) of a cell's problem on the fine grid; None where it is not here."""
+    path = store.problem_folder(record.problem_key) / SECTION
+    if not path.is_file():
+        return None
+    try:
+        channels, rows, columns = shape_of(path, "low")
+        factor = protocol(record.protocol).factor
+    except (MSIBenchError, ValueError):
+        return None
+    return channels, rows * factor, columns * factor
+
+
 def _check(
-    folder: Path, key: str, metrics: Mapping[str, MetricSpec], manifest: Manifest
+    store: Store, folder: Path, key: str, metrics: Mapping[str, MetricSpec], manifest: Manifest
 ) -> CellRecord:
     """Check one cell and replace its rows by ones written here."""
     cell = folder / "cells" / key
@@ -106,7 +122,7 @@ def _check(
         (cell / METRICS).write_bytes(rows_as_parquet(rows))
         record = replace(record, rows_digest=digest)
     if PREDICTION in there:
-        check_prediction_of(cell, record)
+        check_prediction_of(cell, record, _fine_shape(store, record))
     original = manifest.files[f"cells/{key}/{RECORD}"][0]
     came = {"record_sha256": original, "files": dict(record.files), "origin": record.origin}
     return replace(record, origin=SELF_REPORTED, provenance={**record.provenance, "bundle": came})

@@ -16,7 +16,9 @@ MOST_ROWS = 1 << 18
 """Rows that a small file may hold; a larger one no more than it has bytes, for no value is shorter."""
 
 
-def unpack_rows(raw: bytes, columns: Sequence[str], where: str) -> pd.DataFrame:
+def unpack_rows(
+    raw: bytes, columns: Sequence[str], where: str, *, also: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read the columns of a table of rows.
 
     Parameters
@@ -25,6 +27,8 @@ def unpack_rows(raw: bytes, columns: Sequence[str], where: str) -> pd.DataFrame:
         The file.
     columns
         Columns that must be there; others are not read.
+    also
+        Columns that are read where they are there.
     where
         Its name in messages.
 
@@ -37,6 +41,8 @@ def unpack_rows(raw: bytes, columns: Sequence[str], where: str) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     try:
+        there = pq.ParquetFile(pa.BufferReader(raw)).schema_arrow.names
+        columns = [*columns, *(name for name in also if name in there)]
         schema = _checked_schema(pq.ParquetFile(pa.BufferReader(raw)), len(raw), columns, where)
         texts = [name for name in columns if _is_text(schema.field(name).type)]
         file: Any = pq.ParquetFile(pa.BufferReader(raw), read_dictionary=texts)

@@ -17,7 +17,8 @@ from msibench.contracts.plain_text import HARMFUL
 from msibench.degradation import protocol
 from msibench.errors import DataError, IntegrityError, MSIBenchError
 from msibench.gate.labels import contradictions
-from msibench.results.arrays import read_arrays
+from msibench.io.stored_stack import groups
+from msibench.results.arrays import read_arrays, shape_of
 from msibench.results.keys import plain
 from msibench.results.schema import CellRecord, record_from_json
 from msibench.results.store import METRICS, PREDICTION, RECORD, ROW_COLUMNS
@@ -131,20 +132,45 @@ def _check_words(table: Any, where: str) -> None:
                 )
 
 
-def check_prediction_of(folder: Path, record: CellRecord) -> None:
-    """Check that an unpacked prediction is a finite stack of the right size."""
+SMALL_PREDICTION = 64 << 20
+PREDICTION_RATIO = 100
+"""A prediction of images that are not here may unpack to `SMALL_PREDICTION` bytes, or to this many times
+its file: ion images with noise pack two- to tenfold, sparse ones thirtyfold."""
+
+
+def check_prediction_of(
+    folder: Path, record: CellRecord, expected: tuple[int, int, int] | None = None
+) -> None:
+    """Check that an unpacked prediction is a finite stack of the right size; read in groups.
+
+    Parameters
+    ----------
+    expected
+        (channel, row, column) of its problem, where that is staged here; None: not known, and the size
+        is bounded by that of the file.
+    """
     where = f"cells/{record.key}/{PREDICTION}"
+    path = folder / PREDICTION
+    most = max(SMALL_PREDICTION, PREDICTION_RATIO * path.stat().st_size)
+    if expected is not None:
+        most = 4 * math.prod(expected)
     try:
-        arrays, _ = read_arrays(folder / PREDICTION, ("prediction",), max_bytes=8 << 30)
+        shape = shape_of(path, "prediction")
+        if expected is not None and shape != expected:
+            raise DataError(
+                f"{where} must hold (channel, row, column) = {expected}, as its problem here; it holds "
+                f"{shape}"
+            )
+        arrays, _ = read_arrays(path, ("prediction",), max_bytes=most, lazily=("prediction",))
     except IntegrityError as error:
-        raise IntegrityError(str(error).replace(str(folder / PREDICTION), where)) from error
+        raise IntegrityError(str(error).replace(str(path), where)) from error
     values = arrays["prediction"]
     if values.dtype != np.float32 or values.ndim != 3 or values.shape[0] != len(record.mz):
         raise DataError(
             f"{where} must hold (channel, row, column) float32 of {len(record.mz)} channels; it "
             f"holds {values.shape} {values.dtype}"
         )
-    if not np.isfinite(values).all():
+    if not all(np.isfinite(values[group]).all() for group in groups(values.shape)):
         raise DataError(f"{where} holds values that are no numbers")
 
 

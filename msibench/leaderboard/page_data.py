@@ -308,7 +308,8 @@ def cell_data(collected: Collected, index: TrackIndex, root: str = "") -> list[d
                 **record.identity.as_dict(),
                 "status": str(record.status),
                 "reason": record.reason,
-                "origin": record.origin,
+                "origin": record.origin
+                + (", not isolated" if facts.get("sandbox") == "none" else ""),
                 "precision": record.precision,
                 "problem": record.problem_key,
                 "truth": record.truth_digest,
@@ -358,5 +359,6 @@ def rows_csv(collected: Collected) -> str:
     """Return every value as CSV, without costs (they are in the leaderboard)."""
     columns = [
         *IDENTITY_FIELDS, "channel", "mz", "metric", "metric_version", "region", "value", "reason", "cell",
+        "origin",
     ]  # fmt: skip
     return table_csv(measured(collected.rows, controls=True)[columns])

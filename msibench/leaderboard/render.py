@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from msibench.leaderboard.board import (
     results_flag,
 )
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
-from msibench.leaderboard.rows import Collected, cells, distinct, measured
+from msibench.leaderboard.rows import Collected, cells, distinct, marks, measured, origins
 from msibench.leaderboard.table import has_ranks, scheme_of, what_numbers_mean
 from msibench.leaderboard.trust import trust_sections
 from msibench.results.experiment import FACT
@@ -99,14 +100,15 @@ def markdown_page(board: Board) -> str:
     """Return ``README.md``: what was compared, the table, what is missing and why."""
     table, collected, track, index = board.table, board.collected, board.track, board.index
     scheme, metrics = scheme_of(track), board_metrics(index)
-    parts = [f"# {track.title or track.name}", track.description]
+    parts = [f"# {in_markdown(track.title or track.name)}", _paragraphs(track.description)]
     for facts in index.facts.get("datasets", {}).values():
         origin = "synthetic: made by a generator, measured by nobody" if facts["synthetic"] else ""
         notes = "; ".join(note for note in (origin, _line(facts["description"])) if note)
-        parts.append(f"**{_line(facts['title'])}.** {notes}")
+        parts.append(f"**{in_markdown(facts['title'])}.** {notes}")
     for protocol, part in table.groupby("protocol", sort=True):
         parts += [f"## {in_markdown(str(protocol))}", _protocol_line(index, str(protocol))]
-        parts.append(_table(part, track, metrics, _without_weights(collected.rows)))
+        without = _without_weights(collected.rows)
+        parts.append(_table(part, track, metrics, without, marks(collected.rows)))
         parts.append(f"_{what_numbers_mean(part)}_")
         parts += trust_sections(collected.rows, str(protocol), track, metrics)
     parts.append(
@@ -134,13 +136,19 @@ def rebuild_commands(board: Board) -> str:
 
 def _protocol_line(index: TrackIndex, protocol: str) -> str:
     facts = index.facts.get("protocols", {}).get(protocol)
-    return f"_{facts['description']}_" if facts else ""
+    return f"_{_line(facts['description'])}_" if facts else ""
 
 
 def _line(text: object) -> str:
     """Return a description that may hold links of its author, but no HTML, image or second block."""
     line = " ".join(visible(str(text)).split())
-    return line.replace("<", "&lt;").replace(">", "&gt;").replace("![", "!\\[")
+    line = line.replace("<", "&lt;").replace(">", "&gt;").replace("![", "!\\[")
+    return re.sub(r"\](?=\s*(\((?!https?://)|:))", "\\\\]", line)
+
+
+def _paragraphs(text: str) -> str:
+    """Return a description of several paragraphs, each as `_line` gives it."""
+    return "\n\n".join(_line(block) for block in re.split(r"\n\s*\n", text) if block.strip())
 
 
 def _without_weights(rows: pd.DataFrame) -> set[str]:
@@ -150,7 +158,11 @@ def _without_weights(rows: pd.DataFrame) -> set[str]:
 
 
 def _table(
-    part: pd.DataFrame, track: Track, metrics: BoardMetrics, without_weights: set[str]
+    part: pd.DataFrame,
+    track: Track,
+    metrics: BoardMetrics,
+    without_weights: set[str],
+    marked: Mapping[str, str],
 ) -> str:
     """Return one protocol's table as Markdown; what asks another question has its own."""
     quality = [name for name in track.metrics if metrics[name].question == "quality"]
@@ -162,6 +174,7 @@ def _table(
     lines = []
     for row in part.to_dict("records"):
         label = f"{row['method']} (control)" if row["control"] else str(row["method"])
+        label += marked.get(str(row["method"]), "")
         place = [whole(row.get("rank")), whole(row.get("rank_group"))] if ranked else []
         line = [*place, in_markdown(label)]
         for name in names:
@@ -203,6 +216,11 @@ def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
     """Say what is not in the table, and why."""
     lines = []
     for _, row in table.iterrows():
+        flag = row.get("flag")
+        if isinstance(flag, str) and flag:
+            lines.append(
+                f"- **`{in_markdown(row['method'])}` ({in_markdown(row['protocol'])}) is ranked apart: {flag}**"
+            )
         reason = row.get("rank_reason")
         if isinstance(reason, str) and reason:
             lines.append(
@@ -227,16 +245,34 @@ def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
         f"- cell {key[:12]}… is damaged: {in_markdown(why)}"
         for key, why in collected.damaged.items()
     ]
+    lines += [
+        f"- {count} cells stay out of every table, {in_markdown(why)}: {in_markdown(names)}"
+        for why, count, names in _left_out(collected)
+    ]
+    lines += [
+        f"- `{in_markdown(method)}`: its seconds are not shown, they were measured on another machine "
+        f"({in_markdown(machine)})"
+        for method, machine in sorted(collected.machines.items())
+    ]
     return ["## What is missing, and why\n\n" + "\n".join(distinct(lines))] if lines else []
+
+
+def _left_out(collected: Collected) -> list[tuple[str, int, str]]:
+    """Return why cells of other experiments are left out, how many, and some of their names."""
+    found = []
+    for why in distinct(collected.left_out.values()):
+        names = sorted(name for name, reason in collected.left_out.items() if reason == why)
+        found.append((why, len(names), "; ".join(names[:3]) + ("; …" if len(names) > 3 else "")))
+    return found
 
 
 def _published(index: TrackIndex) -> list[str]:
     """Show published tables beside the measured ones; never in them."""
     parts = []
     for name, facts in sorted(index.facts.get("published", {}).items()):
-        rows = facts["rows"]
+        rows = [[in_markdown(str(cell)) for cell in row] for row in facts["rows"]]
         parts.append(
-            f"## Published elsewhere: {name}\n\n{facts['source']}\n\n"
+            f"## Published elsewhere: {in_markdown(name)}\n\n{_line(facts['source'])}\n\n"
             + tabulate(rows[1:], headers=rows[0], tablefmt="pipe", disable_numparse=True)
         )
     return parts
@@ -245,7 +281,7 @@ def _published(index: TrackIndex) -> list[str]:
 def _provenance(collected: Collected) -> str:
     found = cells(collected.rows)
     devices = ", ".join(sorted(set(found["device"])))
-    origin = ", ".join(sorted(set(found["origin"])))
+    origin = ", ".join(origins(found))
     where = in_markdown(f"{devices}, {origin}")
     return f"{len(found)} cells on {where}; every number's record is in the store."
 

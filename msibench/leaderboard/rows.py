@@ -27,7 +27,12 @@ CELL_COLUMNS = (
 VALUE_COLUMNS = (
     "channel", "mz", "metric", "metric_version", "region", "direction", "value", "reason",
 )  # fmt: skip
+SELF_REPORTED = "self-reported"
+"""Origin of a cell that came in somebody's bundle."""
 COLUMNS = (*CELL_COLUMNS, *VALUE_COLUMNS)
+ISOLATION = "isolation"
+"""A column of rows written since methods are isolated: the kind of sandbox that a cell ran in, ``none``,
+or empty where it ran in no process."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +79,11 @@ def collect(store: Store, index: TrackIndex) -> Collected:
             continue
         shown = without_times(record) if record.key in elsewhere else record
         frames.append(_with_cell(shown, values, shown_origin(store, record, verified)))
-    rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
+    rows = (
+        pd.concat(frames, ignore_index=True)
+        if frames
+        else pd.DataFrame(columns=[*COLUMNS, ISOLATION])
+    )
     return Collected(
         tidy(rows),
         damaged,
@@ -128,8 +137,9 @@ def tidy(rows: pd.DataFrame) -> pd.DataFrame:
         "seconds_per_image": "float64", "fit_seconds": "float64", "rss_mib": "float64",
         "vram_mib": "float64", "mz": "float64", "value": "float64", "is_control": "bool",
     }  # fmt: skip
-    kinds |= {name: "str" for name in COLUMNS if name not in kinds}
-    ordered = rows.loc[:, list(COLUMNS)].astype(kinds)
+    kept = [*COLUMNS, *([ISOLATION] if ISOLATION in rows else [])]
+    kinds |= {name: "str" for name in kept if name not in kinds}
+    ordered = rows.loc[:, kept].astype(kinds)
     keys = ["protocol", "dataset", "section", "mz_set", "control", "method", "seed", "device"]
     order = [*keys, "metric", "region", "channel"]
     return ordered.sort_values(order, kind="stable").reset_index(drop=True)
@@ -143,7 +153,16 @@ def measured(rows: pd.DataFrame, *, controls: bool = False) -> pd.DataFrame:
 
 def cells(rows: pd.DataFrame) -> pd.DataFrame:
     """Return one row per cell."""
-    return rows.drop_duplicates("cell")[list(CELL_COLUMNS)].reset_index(drop=True)
+    kept = [*CELL_COLUMNS, *([ISOLATION] if ISOLATION in rows else [])]
+    return rows.drop_duplicates("cell")[kept].reset_index(drop=True)
+
+
+def origins(rows: pd.DataFrame) -> list[str]:
+    """Return what rows say of where their numbers come from, ``not isolated`` among it."""
+    found = sorted(set(rows["origin"]))
+    if ISOLATION in rows and (rows[ISOLATION] == "none").any():
+        found.append("not isolated")
+    return found
 
 
 def _with_cell(record: CellRecord, values: pd.DataFrame, origin: str) -> pd.DataFrame:
@@ -160,6 +179,7 @@ def _with_cell(record: CellRecord, values: pd.DataFrame, origin: str) -> pd.Data
         "origin": origin,
         "task": str(record.method_facts.get("task", "")),
         "is_control": bool(record.method_facts.get("control", False)),
+        ISOLATION: str(record.provenance.get("sandbox", "")),
         "images": images,
         "seconds_per_image": busy / images if images else np.nan,
         "fit_seconds": record.timings.get("fit", 0.0),
@@ -174,6 +194,22 @@ def _no_value() -> dict[str, object]:
         "channel": -1, "mz": np.nan, "metric": "", "metric_version": 0, "region": "",
         "direction": "", "value": np.nan, "reason": "",
     }  # fmt: skip
+
+
+def marks(rows: pd.DataFrame) -> dict[str, str]:
+    """Return what stands behind a method's name wherever it is shown; only where there is need.
+
+    Returns
+    -------
+    Method → `` (self-reported)`` where a stranger measured it and nobody has verified it here, or
+    `` (partly self-reported)``.
+    """
+    found = {}
+    for method, part in cells(rows).groupby("method", sort=True):
+        foreign = part["origin"] == SELF_REPORTED
+        if foreign.any():
+            found[str(method)] = f" ({'' if foreign.all() else 'partly '}{SELF_REPORTED})"
+    return found
 
 
 def distinct(values: Iterable[str]) -> list[str]:

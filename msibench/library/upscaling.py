@@ -41,7 +41,7 @@ def upscale(
     device: str = "cpu",
     seed: int = 0,
 ) -> MSImage:
-    """Put ion images on a finer grid with one method, in this process.
+    """Put ion images on a finer grid with one method, in this process: not isolated from yours.
 
     Parameters
     ----------

@@ -166,7 +166,7 @@ def split_error(
         raise ValueError(
             f"mask must be bool (row, column) = {grid}, got {inside.dtype} {inside.shape}"
         )
-    split = _splitter(protocol)
+    split = splitter_of(protocol)
     pairs = zip(images.reshape(-1, *grid), truth.reshape(-1, *grid), strict=True)
     found = [_energies(image, other, split, inside) for image, other in pairs]
     columns = np.array(found, dtype=np.float64).reshape(-1, 6).T
@@ -323,7 +323,8 @@ def _measure(name: str, test: Any, reference: Any, protocol: Any, mask: ArrayLik
     return back(getattr(split_error(test, reference, protocol=protocol, mask=mask), name))
 
 
-def _splitter(chosen: Any) -> Splitter:
+def splitter_of(chosen: Any) -> Splitter:
+    """Return the `split` of a protocol, of its name, or itself."""
     from msibench.degradation import protocol  # scipy stays unloaded until a metric needs it
 
     named = protocol(chosen) if isinstance(chosen, str) else chosen

@@ -1,8 +1,15 @@
-"""How much of the detail that a fusion method adds comes from the guide alone."""
+"""How much of the detail that a method invents is the guide's.
+
+Invented is what a prediction adds beyond what its input and any local filter of the truth's own unseen
+detail explain. Of that, the share is told that the guide explains in pixels that the explanation was not
+fitted to, beyond what guides explain that cannot be right.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,48 +24,105 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
+from msibench.metrics.detail import LEAST_ADDED, ROUNDING, Splitter, splitter_of
+from msibench.metrics.detail_ceiling import ceilings_by_estimate, detail_ceiling
+from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT
+from msibench.metrics.products import one_thread
 from msibench.metrics.upsampling import bicubic
 
-NO_DETAIL = "neither prediction nor truth has detail beyond the interpolated low image"
+REACH = 2
+"""Pixels by which guide and truth may be shifted against the prediction, along each axis."""
+TILE = 16
+"""Fine pixels along a tile in which the guide is fitted anew, at least: paint may change its sign."""
+BAND = 128
+"""Rows that are looked at together, so that a large image needs little memory."""
+RIDGE = 0.03
+"""Of the mean of a Gram matrix' diagonal, added to it."""
+WEAKEST = 0.01
+"""Share of the largest eigenvalue below which a direction of the truth's shifts is left out."""
+SECOND = 0.1
+"""Share of the first component's strength that a guide's second colour must have to be looked at."""
+LEAST_TISSUE = 0.25
+"""Share of a tile that must lie inside the mask."""
+DEVIATIONS = 1.96
+End = Literal["value", "low"]
+
+ALL_SHIFTS = tuple((a, b) for a in range(-REACH, REACH + 1) for b in range(-REACH, REACH + 1))
+FAR_SHIFTS = tuple((a, b) for a in (-REACH, 0, REACH) for b in (-REACH, 0, REACH))
+NEAR_SHIFTS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
+
+
+@dataclass(frozen=True, slots=True)
+class Leakage:
+    """What is known of one image."""
+
+    value: float
+    """Share of the added detail, in [0, 1]."""
+    error: float
+    """Standard error, from the scatter of the tiles."""
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % interval, at least 0: above 0 the guide has leaked."""
+        return max(self.value - DEVIATIONS * self.error, 0.0)
 
 
 def guide_leakage(
-    test: Any, reference: Any, low: Any, guide: Any, *, mask: ArrayLike | None = None
+    test: Any,
+    reference: Any,
+    low: Any,
+    guide: Any,
+    *,
+    protocol: Any,
+    mask: ArrayLike | None = None,
+    noise: ArrayLike | None = None,
+    end: End = "value",
 ) -> Any:
-    """Share of the added detail that follows the guide where the truth does not; 0 at best.
+    """Share of the added detail that is invented and follows the guide; 0 at best.
 
-    Detail is what an image has beyond the bicubically enlarged low image, high-pass filtered with a
-    Gaussian as wide as a coarse pixel. The truth's detail is regressed out of the prediction's
-    detail d and of the guide's channels (a partial correlation); what is left of the guide spans
-    everything that it shows and this ion does not. The value is the energy of d in that span over
-    the larger of the energies of d and of the truth's detail: a method that adds next to nothing
-    cannot leak much, and the truth itself, having nothing left after the regression, scores 0.
+    With ``n`` and ``t`` the unseen parts of prediction and truth:
+
+    1. *Invented* is ``r``, what is left of n after the least-squares fit of t shifted by up to 2 pixels
+       (any local filter of the true detail: blurred, sharpened or displaced is not invented) and of the
+       bicubically enlarged low image's own detail. The truth's noise, which would weaken the fit, is
+       taken out of its normal equations; a prediction that matches the truth better than the noise
+       allows shares that noise, and then it stays in.
+    2. In every tile, r is regressed (ridge) on the guide's unseen part: its first colour shifted by up to
+       2 pixels, its second, and its edge magnitude. What is fitted in one half of the coarse pixels, a
+       checkerboard, is judged in the other. The explained energy is the difference in squared error
+       with and without the guide.
+    3. The same with three guides that cannot be right (moved by half the image, turned by half a
+       circle); their mean is taken away.
+
+    Give ``prediction(true guide) - prediction(wrong guide)`` as `test` to judge what the guide brought.
 
     Parameters
     ----------
     test, reference
         Prediction and truth, ``(..., row, column)``; give the noise-free signal as `reference`
-        where it is known.
+        where it is known, with ``noise=0``.
     low
         What the prediction was made from, ``(..., row / factor, column / factor)``.
     guide
         The guide's channels on the fine grid, ``(channel, row, column)``.
+    protocol
+        Name of the degradation protocol, the protocol, or its `split`.
     mask
         Pixels to judge, bool ``(row, column)``; None: all.
+    noise
+        Share of the energy of the truth's unseen detail that is noise, one per image; None: the middle
+        of two estimates (`msibench.metrics.detail_ceiling`).
+    end
+        ``"value"``, or ``"low"``: the lower end of its 95 % interval, at least 0.
 
     Returns
     -------
-    One value per image in [0, 1], ``(...)``; NaN where neither image has any detail or a pixel is
-    not finite.
+    One value per image in [0, 1], ``(...)``; 0 where next to nothing is added, NaN where the truth has no
+    unseen detail or a pixel is not finite.
 
     Notes
     -----
-    A large image is regressed as a whole, with the guide's channels in memory three times; ion images
-    are taken one after the other.
-
-    Counting noise in the truth weakens the regression, so on measured data part of what is rightly
-    taken from the guide counts as leaked: read the value beside those of the wrong-guide controls
-    and of other methods on the same section.
+    Guides are looked at in bands of 128 rows: a large image needs about 10 times its own float64 size.
     """
     images, back = to_host(test, "test")
     truth, _ = to_host(reference, "reference")
@@ -73,20 +137,24 @@ def guide_leakage(
         )
     inside = np.ones(images.shape[-2:], bool) if mask is None else np.asarray(mask, dtype=bool)
     inside = inside & np.isfinite(bands).all(axis=0)
-    shown = _high_pass(np.nan_to_num(bands), factor)[:, inside]
-    values = []
-    stacks = (stack.reshape(-1, *stack.shape[-2:]) for stack in (images, truth, coarse))
-    for image, other, small in zip(*stacks, strict=True):  # one at a time: five images' worth each
-        if not (finite_images(image, other) and finite_images(small)):
-            values.append(float("nan"))
-            continue
-        enlarged = bicubic(small, factor)
-        added, real = (_high_pass(one - enlarged, factor)[inside] for one in (image, other))
-        values.append(_leaked(added, real, shown, float(np.abs(enlarged).max(initial=0.0))))
+    split = splitter_of(protocol)
+    with one_thread():
+        colours = _colours(np.nan_to_num(bands))
+    count = int(np.prod(images.shape[:-2], dtype=np.int64))
+    shares = (
+        [None] * count if noise is None else list(np.broadcast_to(noise, images.shape[:-2]).ravel())
+    )
+    stacks = [stack.reshape(-1, *stack.shape[-2:]) for stack in (images, truth, coarse)]
+    with one_thread():
+        found = [
+            _leaked(image, other, small, colours, inside, split, factor, share)
+            for image, other, small, share in zip(*stacks, shares, strict=True)
+        ]
+    values = [float(getattr(one, end)) for one in found]
     return back(np.array(values, dtype=np.float64).reshape(images.shape[:-2]))
 
 
-def evaluate(evaluation: Evaluation, *, against: str = "guide") -> Scored:
+def evaluate(evaluation: Evaluation, *, against: str = "guide", end: End = "value") -> Scored:
     """Score one cell inside the tissue mask.
 
     Parameters
@@ -96,10 +164,19 @@ def evaluate(evaluation: Evaluation, *, against: str = "guide") -> Scored:
     against
         ``"guide"``, or ``"uncharted"``: only the structures of a synthetic guide that are known to
         have no chemical counterpart.
+    end
+        As `guide_leakage`.
     """
     assert evaluation.truth is not None
     truth = evaluation.truth
-    reference = truth.values if evaluation.noise_free is None else evaluation.noise_free
+    if evaluation.split is None:
+        return Scored(np.full(truth.channels, np.nan), (NO_SPLIT,) * truth.channels)
+    if evaluation.noise_free is not None:
+        reference, noise = evaluation.noise_free, np.zeros(truth.channels)
+    else:
+        ceilings = detail_ceiling(evaluation)
+        reference = truth.values
+        noise = np.array([1 - (one.low + one.high) / 2 for one in ceilings])
     if against == "uncharted":
         assert evaluation.uncharted is not None
         shown, known = evaluation.uncharted[None], None
@@ -109,8 +186,9 @@ def evaluate(evaluation: Evaluation, *, against: str = "guide") -> Scored:
     mask: NDArray[np.bool_] = np.ones(truth.shape, bool) if truth.mask is None else truth.mask
     mask = mask if known is None else mask & known
     values = guide_leakage(
-        evaluation.prediction, reference, evaluation.low.values, shown, mask=mask
-    )
+        evaluation.prediction, reference, evaluation.low.values, shown,
+        protocol=evaluation.split, mask=mask, noise=noise, end=end,
+    )  # fmt: skip
     bad = ~(
         finite_images(evaluation.prediction.astype(np.float64), reference.astype(np.float64))
         & finite_images(evaluation.low.values.astype(np.float64))
@@ -119,34 +197,182 @@ def evaluate(evaluation: Evaluation, *, against: str = "guide") -> Scored:
     return Scored(values, reasons)
 
 
-def _high_pass(images: Floats, factor: int) -> Floats:
-    """Take away what a Gaussian as wide as a coarse pixel keeps."""
-    from scipy.ndimage import gaussian_filter
+def _leaked(
+    image: Floats,
+    truth: Floats,
+    low: Floats,
+    colours: list[Floats],
+    mask: NDArray[np.bool_],
+    split: Splitter,
+    factor: int,
+    noise: float | None,
+) -> Leakage:
+    """Attribute the invented detail of one image to the guide."""
+    if not (finite_images(image, truth) and finite_images(low)):
+        return Leakage(float("nan"), 0.0)
+    added, wanted = split(image)[1], split(truth)[1]
+    energy = float((added[mask] ** 2).sum())
+    of_truth = float((wanted[mask] ** 2).sum())
+    if not of_truth > ROUNDING**2 * float((truth[mask] ** 2).sum()):
+        return Leakage(float("nan"), 0.0)
+    if energy < LEAST_ADDED**2 * of_truth:
+        return Leakage(0.0, 0.0)
+    enlarged = split(bicubic(low, factor))[1]
+    if noise is None or not np.isfinite(noise):
+        noise = 1 - float(np.mean(ceilings_by_estimate(truth, split=split, mask=mask)))
+    match = float((added * wanted)[mask].sum()) ** 2 / (energy * of_truth)
+    noise = min(noise, 1 - match)
+    left = _invented(added, wanted, enlarged, mask, split, noise)
+    tiles = [
+        _explained(left, enlarged, guide, mask, split, factor)
+        for guide in (colours, *_wrong(colours))
+    ]
+    wrong = np.mean(tiles[1:], axis=0)
+    own = tiles[0]
+    value = max(own.sum(), 0.0) - max(wrong.sum(), 0.0)
+    scatter = own - wrong
+    error = float(np.sqrt(len(scatter)) * scatter.std(ddof=1)) if len(scatter) > 1 else 0.0
+    return Leakage(float(np.clip(value / energy, 0.0, 1.0)), error / energy)
 
-    smooth = gaussian_filter(images, sigma=factor / 2, axes=(-2, -1), mode="nearest")
-    return np.asarray(images - smooth)
+
+def _invented(
+    added: Floats,
+    wanted: Floats,
+    enlarged: Floats,
+    mask: NDArray[np.bool_],
+    split: Splitter,
+    noise: float,
+) -> Floats:
+    """Return what neither a filter of the true detail nor the low image explains of the added detail."""
+    own = np.stack([*_shifted(wanted, ALL_SHIFTS), *_shifted(enlarged, NEAR_SHIFTS)])
+    lines = own[:, mask]
+    gram = _products(lines, lines)
+    if noise > 0:
+        white = split(np.random.default_rng(0).standard_normal(wanted.shape) * mask)[1]
+        blank = np.stack([*_shifted(white, ALL_SHIFTS)])[:, mask]
+        of_noise = _products(blank, blank)
+        middle, count = len(ALL_SHIFTS) // 2, len(ALL_SHIFTS)
+        gram[:count, :count] -= of_noise * (noise * gram[middle, middle] / of_noise[middle, middle])
+    strength, direction = np.linalg.eigh(gram)
+    kept = direction[:, strength > WEAKEST * strength[-1]]
+    share = kept.T @ _products(lines, added[mask][None])[:, 0]
+    weights = kept @ (share / strength[strength > WEAKEST * strength[-1]])
+    return np.asarray(added - np.einsum("f,fij->ij", weights, own))
 
 
-def _leaked(added: Floats, real: Floats, shown: Floats, scale: float) -> float:
-    """Energy of `added` in the guide's span after the truth is regressed out of both.
+def _explained(
+    left: Floats,
+    enlarged: Floats,
+    colours: list[Floats],
+    mask: NDArray[np.bool_],
+    split: Splitter,
+    factor: int,
+) -> Floats:
+    """Return how much squared error the guide takes off `left` in every tile, ``(tile,)``."""
+    tile = max(TILE // factor, 2) * factor
+    plain = _of_unit_power(np.stack(_shifted(enlarged, NEAR_SHIFTS)))
+    rows, columns = (np.arange(side) // factor for side in left.shape)
+    fold = (rows[:, None] + columns[None, :]) % 2
+    gains = []
+    for band, features in _features(colours, split, tile):
+        whole = np.concatenate([plain[:, band], features])
+        inside, half = mask[band], fold[band]
+        for top in range(0, whole.shape[1], tile):
+            for start in range(0, whole.shape[2], tile):
+                place = (slice(top, top + tile), slice(start, start + tile))
+                chosen = inside[place]
+                if chosen.sum() < max(LEAST_TISSUE * tile * tile, 16):
+                    continue
+                gains.append(
+                    _gain(
+                        whole[:, *place][:, chosen],
+                        left[band][place][chosen],
+                        half[place][chosen],
+                        len(plain),
+                    )
+                )
+    return np.array(gains or [0.0])
 
-    `added`, `real` ``(pixel,)``, `shown` ``(guide channel, pixel)``.
-    """
-    floor = len(added) * (1e-6 * scale) ** 2  # what rounding to float32 leaves
-    energy = max(float(added @ added), float(real @ real))
-    if energy <= floor:
-        return float("nan")
-    truth_energy = float(real @ real)
-    own, rest = added, shown
-    if truth_energy > floor:
-        own = added - (added @ real / truth_energy) * real
-        rest = shown - np.outer(shown @ real / truth_energy, real)
-    if float(own @ own) <= floor:
-        return 0.0
-    size = np.sqrt((rest * rest).sum(axis=1))
-    rest = rest[size > 1e-9 * max(1.0, float(np.abs(shown).max(initial=0.0)))]
-    if not len(rest):
-        return 0.0
-    share = rest @ own
-    weights = np.linalg.lstsq(rest @ rest.T, share, rcond=1e-10)[0]
-    return float(np.clip(share @ weights / energy, 0.0, 1.0))
+
+def _gain(lines: Floats, left: Floats, fold: NDArray[np.integer], plain: int) -> float:
+    """Squared error without the guide's features less that with them, each half judged by the other."""
+    gain = 0.0
+    for half in (0, 1):
+        fitted, judged = lines[:, fold != half], lines[:, fold == half]
+        gram = _products(fitted, fitted)
+        share = _products(fitted, left[fold != half][None])[:, 0]
+        errors = []
+        for count in (plain, len(lines)):
+            part = gram[:count, :count].copy()
+            part[np.diag_indices(count)] += RIDGE * np.trace(part) / count + 1e-300
+            weights = np.linalg.solve(part, share[:count])
+            rest = left[fold == half] - np.einsum("f,fp->p", weights, judged[:count])
+            errors.append(float((rest * rest).sum()))
+        gain += errors[0] - errors[1]
+    return gain
+
+
+def _features(colours: list[Floats], split: Splitter, tile: int) -> Iterator[tuple[slice, Floats]]:
+    """Yield bands of rows, and the unseen part of what the guide may lend them, each of unit power."""
+    from scipy.ndimage import sobel
+
+    rows = colours[0].shape[0]
+    step = max(BAND // tile, 1) * tile
+    for top in range(0, rows, step):
+        outer = slice(max(top - tile, 0), min(top + step + tile, rows))
+        band = slice(top, min(top + step, rows))
+        cut = [colour[outer] for colour in colours]
+        edges = np.hypot(sobel(cut[0], 0), sobel(cut[0], 1))
+        shifted = [*_shifted(cut[0], ALL_SHIFTS), *_shifted(edges, FAR_SHIFTS)]
+        for colour in cut[1:]:
+            shifted += _shifted(colour, FAR_SHIFTS)
+        unseen = split(np.stack(shifted))[1][:, band.start - outer.start : band.stop - outer.start]
+        yield band, _of_unit_power(unseen)
+
+
+def _of_unit_power(images: Floats) -> Floats:
+    """Scale each image to a mean square of 1; one that is no more than rounding becomes 0."""
+    size = np.sqrt((images**2).mean(axis=(1, 2), keepdims=True))
+    return np.asarray(
+        np.divide(images, size, out=np.zeros_like(images), where=size > 1e-9 * size.max())
+    )
+
+
+def _colours(bands: Floats) -> list[Floats]:
+    """Return the guide's first one or two principal components, of unit power."""
+    lines = bands.reshape(len(bands), -1)
+    lines = lines - lines.mean(axis=1, keepdims=True)
+    strength, direction = np.linalg.eigh(_products(lines, lines))
+    kept = [
+        place
+        for place in (-1, -2)[: len(bands)]
+        if strength[place] > 0 and strength[place] >= SECOND**2 * strength[-1]
+    ]
+    if not kept:
+        return [np.zeros(bands.shape[-2:])]
+    found = [np.einsum("c,cp->p", direction[:, place], lines) for place in kept]
+    return [(one / np.sqrt((one**2).mean())).reshape(bands.shape[-2:]) for one in found]
+
+
+def _wrong(colours: list[Floats]) -> list[list[Floats]]:
+    """Return guides that cannot be right: moved by half the image, and turned by half a circle."""
+    rows, columns = (side // 2 for side in colours[0].shape)
+    return [
+        [np.roll(colour, rows, axis=0) for colour in colours],
+        [np.roll(colour, columns, axis=1) for colour in colours],
+        [colour[::-1, ::-1] for colour in colours],
+    ]
+
+
+def _shifted(image: Floats, shifts: tuple[tuple[int, int], ...]) -> list[Floats]:
+    """Return an image moved by whole pixels, edge pixels repeated."""
+    rows, columns = image.shape
+    padded = np.pad(image, REACH, mode="edge")
+    return [
+        padded[REACH + row : REACH + row + rows, REACH + column : REACH + column + columns]
+        for row, column in shifts
+    ]
+
+
+def _products(first: Floats, second: Floats) -> Floats:
+    return np.asarray(first @ second.T)

@@ -21,6 +21,11 @@ def product(left: Any, right: Any) -> Any:
     return left @ right
 
 
+def one_thread() -> Any:
+    """Return a context in which numpy's products and solvers run on one BLAS thread."""
+    return _libraries().limit(limits=1, user_api="blas")
+
+
 @lru_cache(maxsize=1)
 def _libraries() -> Any:
     """Return the loaded BLAS libraries; looking for them costs twenty times a change of their threads."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msibench.contracts.metric import MetricSpec
+from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT
 
 TRUST_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
@@ -111,22 +112,38 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="guide_leakage",
-        version=1,
+        version=2,
         target="msibench.metrics.guide_leakage:evaluate",
         direction="lower",
         kind="contextual",
         each_ion_alone=True,
         regions=("image",),
         needs=frozenset({"truth", "low", "guide"}),
-        title="Share of the added detail that follows the guide where the truth does not",
+        title="Share of the added detail that is invented and explained by the guide",
         label="guide leakage",
         question="trust",
-        explanation="How much of the added detail follows the guide where the truth does not?",
-        undefined=("neither prediction nor truth has detail beyond the interpolated low image",),
+        explanation="How much of the added detail is invented, and the guide's?",
+        undefined=(NO_DETAIL, NO_SPLIT),
+    ),
+    MetricSpec(
+        name="guide_leakage_low",
+        version=1,
+        target="msibench.metrics.guide_leakage:evaluate",
+        direction="lower",
+        kind="contextual",
+        each_ion_alone=True,
+        params={"end": "low"},
+        regions=("image",),
+        needs=frozenset({"truth", "low", "guide"}),
+        title="Lower end (95 %) of the share of the added detail that is invented and explained by the guide",
+        label="guide leakage, at least",
+        question="trust",
+        explanation="The same, at least: above 0 the guide has leaked.",
+        undefined=(NO_DETAIL, NO_SPLIT),
     ),
     MetricSpec(
         name="uncharted_leakage",
-        version=1,
+        version=2,
         target="msibench.metrics.guide_leakage:evaluate",
         direction="lower",
         kind="contextual",
@@ -134,11 +151,11 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         params={"against": "uncharted"},
         regions=("image",),
         needs=frozenset({"truth", "low", "guide", "uncharted"}),
-        title="Share of the added detail that follows structures known to have no counterpart",
+        title="Share of the added detail that is invented and explained by structures without a counterpart",
         label="uncharted leakage",
         question="trust",
         explanation="How much follows structures that are known to have no counterpart?",
-        undefined=("neither prediction nor truth has detail beyond the interpolated low image",),
+        undefined=(NO_DETAIL, NO_SPLIT),
     ),
     MetricSpec(
         name="spectral_angle",

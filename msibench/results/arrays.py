@@ -119,6 +119,27 @@ def read_arrays(
     return arrays, attributes
 
 
+def shape_of(path: Path, name: str) -> tuple[int, ...]:
+    """Return the shape that a file states for an array; nothing of the array is read.
+
+    Raises
+    ------
+    IntegrityError
+        If it is no HDF5 file, or holds no such plain array.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            if not has(file, name) or _is_group(file, name):
+                raise IntegrityError(f"{path} holds no array {name!r}")
+            return tuple(int(size) for size in file[name].shape)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, IntegrityError):
+            raise
+        raise IntegrityError(f"{path} cannot be read as HDF5: {error}") from error
+
+
 def _stored(item: Any, path: Path) -> Any:
     if item.ndim == 3 and item.dtype == np.float32 and is_large(item.shape):
         return StoredStack(path, item.name, item.shape, item.dtype)

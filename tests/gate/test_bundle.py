@@ -2,9 +2,12 @@ import hashlib
 import io
 import json
 import pickle
+import shutil
+import tracemalloc
 import zipfile
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 
@@ -13,10 +16,12 @@ from msibench.gate.archive import Limits, unpack
 from msibench.gate.bundle import write_bundle
 from msibench.gate.receive import receive
 from msibench.gate.verify import verify_cell
+from msibench.leaderboard.figures import Choice, write_figure
+from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import write_leaderboard
 from msibench.leaderboard.rows import collect
 from msibench.results.index import read_index
-from msibench.results.store import Store, rows_as_parquet
+from msibench.results.store import METRICS, Store, rows_as_parquet
 
 
 @pytest.fixture
@@ -103,7 +108,17 @@ def test_a_bundle_arrives_with_the_same_numbers_marked_as_self_reported(board, p
     assert after.drop(columns="origin").equals(before.drop(columns="origin"))
     page = elsewhere.root / "page"
     write_leaderboard(elsewhere, board.track, page)
-    assert "self-reported" in (page / "README.md").read_text()
+    readme = (page / "README.md").read_text()
+    assert "self-reported" in readme
+    lines = [line for line in readme.splitlines() if line.startswith("|") and "bicubic" in line]
+    assert lines
+    assert all("bicubic (self-reported)" in line for line in lines)
+    assert "self-reported" in (page / "leaderboard.csv").read_text()
+    content = write_page(elsewhere, board.track, page).read_text("utf-8")
+    assert '"marks":{"bicubic":" (self-reported)","nearest":" (self-reported)"}' in content
+    assert "bicubic (self-reported)</th>" in content.replace("<small>", "</th>")
+    write_figure("table", elsewhere, board.track, page / "table.md", Choice())
+    assert "bicubic (self-reported)" in (page / "table.md").read_text()
     assert [path.name for path in elsewhere.root.glob("import-*")] == []
 
 
@@ -342,3 +357,40 @@ def board_metrics():
     from msibench.metrics.specs import builtin_metrics
 
     return {spec.name: spec for spec in builtin_metrics()}
+
+
+# -- predictions of another size ---------------------------------------------------------------
+
+
+def larger_prediction(board, path, shape):
+    """Pack a bundle whose first cell brings a prediction of another shape, digests made to fit."""
+    key = board.keys["bicubic"]
+    record = board.store.record(key)
+    work = board.store.new_work(key)
+    (work / METRICS).write_bytes(board.file(METRICS).read_bytes())
+    with h5py.File(work / "prediction.h5", "w") as file:
+        file.create_dataset(
+            "prediction", shape=shape, dtype="f4", chunks=(1, *shape[1:]), compression="gzip"
+        )
+    board.store.commit(work, replace(record, files={}))
+    write_bundle(board.store, "tiny", path, predictions=True)
+
+
+@pytest.mark.parametrize("staged_here", [True, False])
+def test_a_small_file_with_a_large_prediction_is_refused_before_it_is_read(
+    board, tmp_path, catalogue, staged_here
+):
+    path = tmp_path / "large.zip"
+    larger_prediction(board, path, (len(board.store.record(board.keys["bicubic"]).mz), 4000, 4000))
+    assert path.stat().st_size < 2 << 20
+    target = Store.open(tmp_path / "theirs")
+    if staged_here:
+        shutil.copytree(board.store.root / "problems", target.root / "problems")
+    tracemalloc.start()
+    with pytest.raises((DataError, IntegrityError), match=r"prediction\.h5"):
+        receive(target, path, catalogue.metrics)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
+    assert list(target.keys()) == []
+    assert not list((target.root / "work").iterdir())

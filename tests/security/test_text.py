@@ -152,3 +152,34 @@ def test_a_methods_last_words_are_stored_without_escape_sequences(tmp_path):
     (tmp_path / "cell.json").write_text('{"target": "msibench.\\u001b[31m:x"}')
     ended = run_child(Job(key="k", folder=tmp_path, timeout_s=60.0))
     assert "\x1b" not in ended.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<svg onload=alert(1)>",
+        "[more](https://evil.example)",
+        *HOSTILE[:1],
+        *HOSTILE[3:6],
+        *HOSTILE[11:13],
+    ],
+)
+def test_titles_of_strangers_are_text_in_a_readme(text):
+    from msibench.leaderboard.board import Board
+    from msibench.leaderboard.render import markdown_page
+    from msibench.leaderboard.rows import Collected
+    from msibench.results.index import TrackIndex
+    from msibench.tracks import ProblemSet, Track
+    from tests.gate.tables import rows_of
+
+    facts = {
+        "datasets": {"small": {"title": text, "description": text, "synthetic": False}},
+        "published": {"x": {"source": text, "rows": [["a", "b"], [text, "1"]]}},
+    }
+    problems = (ProblemSet(dataset="toy", protocols=("area-x4@1",)),)
+    track = Track(name="toy", problems=problems, metrics=("psnr", "ssim"), title=text)
+    page = markdown_page(Board(Collected(rows_of(sections=1), {}), track, TrackIndex({}, facts)))
+    assert not re.search(r"<(?!br|sub|sup)[a-z/!]", page)
+    title, card = page.split("\n\n")[0], page.split("\n\n")[1].partition("**")[2].partition("**")[0]
+    assert not re.search(r"(?<!\\)\[[^\]]*\]\(", title + card)
+    assert not re.search(r"(?<!\\)\[[^\]\\]*\]\((?!https?://)", page)

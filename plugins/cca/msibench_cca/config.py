@@ -28,6 +28,7 @@ class CCAConfig:
     grid_tile: int | None = None
     keep_level: bool = True
     mask_dilation: int = 2
+    section: str | int = "largest"
     register: bool = False
     register_steps: int = 300
     register_rate: float = 0.01
@@ -67,6 +68,8 @@ SOURCES: Mapping[str, str] = {
     "keep_level": f"{PAPER}, 2.3: the whole mean tile is subtracted (as-published); regression subtracts "
     "only its pattern, so that the level of the image stays. Negative values become 0: not stated",
     "mask_dilation": f"{PAPER}, 2.4: binary dilation; how often is not stated, our choice: 2",
+    "section": f"{PAPER}, 2.4: the common section of two modalities; our choice: the largest of the coarse one, "
+    "or its number, and what overlaps it in the others; for the imzML pipeline",
     "register": "the benchmark's sections are registered; the imzML pipeline registers",
     "register_steps": "not stated, our choice: 300",
     "register_rate": "not stated, our choice: Adam, 0.01 of the image's half width per step; loss (not "

@@ -51,7 +51,7 @@ class CCAFusion:
         if low is None:
             return Skip("needs tissue: no coarse pixel is on the mask and known in all ion images")
         coarse, channels = low
-        finer = []
+        finer: list[Maps] = []
         self._motions: list[dict[str, object]] = []
         for name, image in (("middle", problem.middle), ("second", problem.second)):
             if image is None:
@@ -60,7 +60,8 @@ class CCAFusion:
             found = factor_image(cleaned, self.config, seed=problem.seed, device=problem.device)
             if found is None:
                 return Skip(f"needs tissue: nothing is known of the {name} modality")
-            finer.append(self._registered(found[0], coarse))
+            before = finer[-1] if finer else coarse
+            finer.append(self._registered(found[0], before))
         self._report = {
             "nmf_relative_error": [round(maps.relative_error, 6) for maps in (coarse, *finer)]
         }

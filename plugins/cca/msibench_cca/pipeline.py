@@ -24,7 +24,7 @@ from msibench_cca.canonical import Stage, predict_in_stages
 from msibench_cca.config import CCAConfig
 from msibench_cca.grid_artefact import WithoutGrid
 from msibench_cca.maps import Maps, factor
-from msibench_cca.masks import largest_section, tissue_mask
+from msibench_cca.masks import same_section, sections_of, tissue_mask
 from msibench_cca.mz_grid import MzGrid, SpectraOnGrid, binned, make_grid
 from msibench_cca.registration import Motion, move, register_rigid
 
@@ -91,7 +91,8 @@ def fuse(
     coarse, fine, middle
         imzML files of one section: rich in m/z; finest; between the two.
     config
-        Hyper-parameters; None: the defaults with registration.
+        Hyper-parameters; None: the defaults with registration. ``section`` says which of several
+        sections on the slides is meant; it is the same one in every modality.
     seed, device
         Of the factorisation.
     scratch
@@ -100,14 +101,14 @@ def fuse(
     Raises
     ------
     DataError
-        If a file has no peaks, no m/z of a finer file matches the coarse one's, or the sections share
-        no pixels.
+        If a file has no peaks, no m/z of a finer file matches the coarse one's, there is no such section,
+        or the sections share no pixels.
     """
     settings = config or CCAConfig(register=True)
     paths = [Path(coarse), *([Path(middle)] if middle is not None else []), Path(fine)]
     sections = [open_imzml(path) for path in paths]
     grid = make_grid(sections[0], settings.mz_gap)
-    maps, crops = [], []
+    wholes = []
     for index, section in enumerate(sections):
         own = grid
         if index and settings.match_ppm is None:
@@ -123,9 +124,13 @@ def fuse(
             seed=seed,
             device=device,
         )
-        crop = largest_section(tissue_mask(whole.known, settings.mask_dilation), whole.known)
-        crops.append(crop)
-        maps.append(whole.crop(*crop))
+        wholes.append(whole)
+    slides = [
+        sections_of(tissue_mask(whole.known, settings.mask_dilation), whole.known)
+        for whole in wholes
+    ]
+    crops = [(piece.rows, piece.columns) for piece in same_section(slides, settings.section)]
+    maps = [whole.crop(*crop) for whole, crop in zip(wholes, crops, strict=True)]
     motions = []
     for index in range(1, len(maps)):
         if not settings.register:

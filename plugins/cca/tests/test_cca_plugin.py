@@ -20,7 +20,13 @@ from msibench_cca.canonical import predict_finer
 from msibench_cca.config import CCAConfig
 from msibench_cca.grid_artefact import WithoutGrid, remove_grid
 from msibench_cca.maps import Maps
-from msibench_cca.masks import area_weights, largest_section, resample, tissue_mask
+from msibench_cca.masks import (
+    area_weights,
+    resample,
+    same_section,
+    sections_of,
+    tissue_mask,
+)
 from msibench_cca.method import CCAFusion
 from msibench_cca.mz_grid import linear_index, make_grid
 from msibench_cca.pipeline import fuse
@@ -271,7 +277,7 @@ def test_a_tile_as_large_as_the_image_is_refused():
         remove_grid(np.ones((1, 8, 8), np.float32), 8, keep_level=True)
 
 
-def test_masks_have_no_holes_and_the_largest_piece_is_the_section():
+def test_masks_have_no_holes_and_debris_is_no_section():
     known = np.zeros((20, 30), dtype=bool)
     known[2:6, 2:5] = True
     known[8:18, 10:28] = True
@@ -280,9 +286,122 @@ def test_masks_have_no_holes_and_the_largest_piece_is_the_section():
     mask = tissue_mask(known, 1)
 
     assert mask[12, 15]
-    assert largest_section(mask, known) == (slice(8, 18), slice(10, 28))
+    small, large = sections_of(mask, known)
+    assert (small.rows, small.columns, small.pixels) == (slice(2, 6), slice(2, 5), 12)
+    assert (large.rows, large.columns, large.pixels) == (slice(8, 18), slice(10, 28), 179)
+    known[19, 0] = True
+    assert len(sections_of(tissue_mask(known, 1), known)) == 2
     with pytest.raises(DataError, match="no tissue"):
-        largest_section(np.zeros((3, 3), bool), np.zeros((3, 3), bool))
+        sections_of(np.zeros((3, 3), bool), np.zeros((3, 3), bool))
+
+
+def slide(*boxes, shape=(40, 60), scale=1):
+    known = np.zeros((shape[0] * scale, shape[1] * scale), dtype=bool)
+    for top, left, bottom, right in boxes:
+        known[top * scale : bottom * scale, left * scale : right * scale] = True
+    return sections_of(known, known)
+
+
+def test_the_same_section_is_taken_in_every_modality_though_another_is_its_largest():
+    coarse = slide((4, 3, 14, 23), (4, 33, 12, 51), (24, 5, 36, 18))
+    fine = slide((4, 3, 14, 20), (4, 33, 14, 58), (24, 5, 36, 18), scale=4)  # its second is larger
+
+    one, other = same_section([coarse, fine])
+    assert (one.rows, one.columns) == (slice(4, 14), slice(3, 23))
+    assert (other.rows, other.columns) == (slice(16, 56), slice(12, 80))
+    for number, (top, left) in enumerate([(4, 3), (4, 33), (24, 5)], start=1):
+        one, other = same_section([coarse, fine], number)
+        assert (one.rows.start, one.columns.start) == (top, left)
+        assert (other.rows.start, other.columns.start) == (4 * top, 4 * left)
+    assert same_section([coarse, fine], "2") == same_section([coarse, fine], 2)
+
+
+def test_slides_with_other_margins_show_the_same_sections():
+    coarse = slide((4, 3, 14, 23), (24, 30, 36, 50))
+    shifted = slide((4, 13, 14, 33), (24, 40, 36, 60), shape=(60, 90), scale=2)
+    for number in (1, 2):
+        one, other = same_section([coarse, shifted], number)
+        assert other.rows.start == 2 * one.rows.start
+        assert other.columns.start == 2 * (one.columns.start + 10)
+
+
+def test_a_section_that_is_not_there_is_refused():
+    coarse, fine = slide((4, 3, 14, 23), (24, 30, 36, 50)), slide((4, 3, 14, 23), (30, 3, 38, 9))
+    for wrong in (0, 3, "liver"):
+        with pytest.raises(DataError, match="from 1 to 2"):
+            same_section([coarse, fine], wrong)
+    with pytest.raises(DataError, match="has no section where the coarse one's lies"):
+        same_section([coarse, fine], 2)
+
+
+def test_the_pipeline_fuses_the_section_that_is_named(tmp_path):
+    """Two sections on a slide; in the finer file the other one is the larger."""
+    problem, _ = sections()
+    mz = np.arange(5) * 1.0 + 788
+    low = np.zeros((5, 12, 24), np.float32)
+    low[:, :, :10], low[:, 1:11, 13:22] = problem.low.values, problem.low.values[:, :10, :9]
+    fine = np.zeros((4, 48, 96), np.float32)
+    fine[:, :, :36], fine[:, 2:46, 50:94] = (
+        problem.second.values[:, :, :36],
+        np.tile(problem.second.values, 2)[:, :44, :44],
+    )
+    paths = [tmp_path / "coarse.imzML", tmp_path / "fine.imzML"]
+    write_imzml(paths[0], MSImage(low, mz, mask=low.any(0)))
+    write_imzml(paths[1], MSImage(fine, mz[:4], mask=fine.any(0)))
+
+    first = fuse(*paths, config=CCAConfig(mask_dilation=1))
+    second = fuse(*paths, config=CCAConfig(mask_dilation=1, section=2))
+
+    assert [crop[1].start for crop in first.crops] == [0, 0]
+    assert [crop[1].start for crop in second.crops] == [13, 50]
+
+
+def test_the_finest_modality_is_registered_onto_the_middle_one(monkeypatch):
+    problem, _ = sections()
+    middle = MSImage(area_mean(problem.second.values, 2).astype(np.float32), problem.second.mz)
+    seen = []
+
+    def watched(moving, fixed, *, steps, rate):
+        seen.append((moving.shape, fixed.shape))
+        return register_rigid(moving, fixed, steps=steps, rate=rate)
+
+    monkeypatch.setattr("msibench_cca.registration.register_rigid", watched)
+    build("cca-regression", register=True, register_steps=8).upscale(
+        replace(problem, middle=middle)
+    )
+    assert seen == [((24, 20), (12, 10)), ((48, 40), (24, 20))]
+
+
+def test_grid_removal_and_registration_are_switched_on_by_a_track():
+    from msibench.plugin_manager import discover
+    from msibench.runner.plan import make_plan
+    from msibench.tracks import track_from_text
+
+    text = """
+schema_version = 1
+name = "t"
+methods = ["cca-regression",
+  { method = "cca-regression", label = "cca-mended", config = { grid_tile = 8, register = true } }]
+[[problems]]
+dataset = "phantom"
+protocols = ["area-x4@1"]
+sections = ["synthetic-1"]
+"""
+    plan = make_plan(track_from_text(text, None, "t"), discover())
+    chosen = {cell.label: cell.competitor.config for cell in plan.cells}
+    assert chosen["cca-mended"]["grid_tile"] == 8
+    assert not chosen["cca-regression"]["register"]
+    problem, truth = sections()
+    pattern = np.tile(np.random.default_rng(3).random((8, 8)), (6, 5)) * 3
+    gridded = replace(
+        problem,
+        second=replace(problem.second, values=(problem.second.values + pattern).astype(np.float32)),
+    )
+    kept, mended = (
+        CCAFusion(**{**chosen[name], "register": False}).upscale(gridded)
+        for name in ("cca-regression", "cca-mended")
+    )
+    assert np.abs(mended - truth).mean() < np.abs(kept - truth).mean()
 
 
 @pytest.mark.parametrize(("fine", "coarse"), [(12, 4), (13, 5), (7, 7)])
