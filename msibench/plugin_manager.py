@@ -265,6 +265,7 @@ def method_from_file(reference: str) -> MethodSpec:
         task=Task(getattr(kind, "task", Task.SINGLE_IMAGE)),
         config=dict(getattr(kind, "config", _defaults(kind))),
         factors=getattr(kind, "factors", None),
+        trainable=callable(getattr(kind, "fit", None)),
         citation="not stated",
         licence="not stated",
         title="single file",
