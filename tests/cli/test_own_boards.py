@@ -212,6 +212,14 @@ def test_another_device_is_another_board(run, device):
     assert json.loads(out)["track"] == {"cpu": "quickstart", "cuda": "quickstart-cuda"}[device]
 
 
+def test_a_track_that_states_its_device_is_another_board_elsewhere(run):
+    out, err = run("plan", "bladder-fusion-published-x4", "--json")
+    assert json.loads(out)["track"] == "bladder-fusion-published-x4-cpu"
+    assert "whose board stays as it is" in err
+    out, _ = run("plan", "bladder-fusion-published-x4", "--device", "cuda", "--json")
+    assert json.loads(out)["track"] == "bladder-fusion-published-x4"
+
+
 def test_boards_of_several_sections_have_the_section_as_unit(run, section, tmp_path):
     paths = [section(f"mice/{name}.npz", seed=n) for n, name in enumerate("abcde")]
     out, _ = run(
