@@ -100,12 +100,9 @@ def _row(
     ranked: bool,
 ) -> list[TableCell]:
     label = f"{row['method']} (control)" if row["control"] else str(row["method"])
-    if SELF_REPORTED in str(row["origin"]):
-        label += (
-            f" ({SELF_REPORTED})"
-            if row["origin"] == SELF_REPORTED
-            else f" (partly {SELF_REPORTED})"
-        )
+    origins = set(str(row["origin"]).split(", ")) - {"not isolated"}
+    if SELF_REPORTED in origins:
+        label += f" ({'partly ' if len(origins) > 1 else ''}{SELF_REPORTED})"
     reason = row.get("rank_reason")
     reason = reason if isinstance(reason, str) else ""
     places = [

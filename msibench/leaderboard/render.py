@@ -216,6 +216,11 @@ def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
     """Say what is not in the table, and why."""
     lines = []
     for _, row in table.iterrows():
+        flag = row.get("flag")
+        if isinstance(flag, str) and flag:
+            lines.append(
+                f"- **`{in_markdown(row['method'])}` ({in_markdown(row['protocol'])}) is ranked apart: {flag}**"
+            )
         reason = row.get("rank_reason")
         if isinstance(reason, str) and reason:
             lines.append(
