@@ -447,6 +447,7 @@ def _read_plain(card: Card, section: str, mz_set: MZSet, lazily: bool, with_tic:
         ppm=mz_set.ppm,
         pixel_size_um=None if np.isnan(card.pixel_size_um) else card.pixel_size_um,
         lazily=lazily,
+        absent="zero" if len(card.sections) > 1 else "error",
     )
     image = replace(image, unit=card.unit)
     guide = None

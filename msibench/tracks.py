@@ -185,6 +185,19 @@ def load_shipped(name: str) -> Track:
     return track_from_text(_shipped()[name].read_text("utf-8"), None, f"shipped track {name}")
 
 
+def shipped_boards(device: str) -> dict[str, str]:
+    """Return ``leaderboard.csv`` of every committed board of a kind of device, by track.
+
+    A track that states no device counts as one of the processor.
+    """
+    found = {}
+    for name, track in _shipped().items():
+        csv = files("msibench") / "tracks_shipped" / "leaderboards" / name / "leaderboard.csv"
+        if csv.is_file() and (load_shipped(name).device or "cpu") == device and track.is_file():
+            found[name] = csv.read_text("utf-8")
+    return found
+
+
 def _shipped() -> dict[str, Traversable]:
     """Return the files of the tracks inside the package: its own, and the committed leaderboards'."""
     inside = files("msibench") / "tracks_shipped"

@@ -163,6 +163,7 @@ def _stage_own_sections(plan: Plan, store: Store) -> None:
     from msibench.runner.scores.record import load_staged_once
 
     silent: dict[str, None] = {}
+    found: dict[str, bool] = {}
     for problem in {cell.problem.key: cell.problem for cell in plan.cells}.values():
         low = load_staged_once(stage(problem, store)).low
         if not low.present():
@@ -170,8 +171,17 @@ def _stage_own_sections(plan: Plan, store: Store) -> None:
                 f"{problem.section}: nothing is present in any of the {low.channels} ion images; "
                 "choose other m/z or a wider window (--ppm)"
             )
+        there = set(low.present())
+        for channel, name in enumerate(low.channel_names()):
+            found[name] = found.get(name, False) or channel in there
         if np.isnan(low.pixel_size_um):
             silent.setdefault(problem.section)
+    nowhere = [name for name, somewhere in found.items() if not somewhere]
+    if nowhere and len({cell.problem.section for cell in plan.cells}) > 1:
+        raise DataError(
+            f"nothing is present in any section at {', '.join(nowhere[:8])}: correct the m/z, widen the "
+            "window (--ppm), or leave them out"
+        )
     if silent:
         click.echo(
             f"pixel size not known ({', '.join(silent)}): no scale bars, and no resolution in µm; give it "

@@ -32,9 +32,26 @@ if TYPE_CHECKING:
 @click.argument("target", default="quickstart")
 @click.option("--rerun", "count", type=click.IntRange(0), default=0, help="Cells to run again.")
 @click.option("--seed", default=0, show_default=True, help="Which cells are drawn for --rerun.")
+@click.option(
+    "--fresh-salt",
+    "fresh",
+    is_flag=True,
+    help="With --rerun: judge their methods on synthetic sections that nobody has seen, too.",
+)
+@click.option(
+    "--method", "files", multiple=True, help="A method that was run as file.py:Class, for --rerun."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 @results_option
-def command(target: str, count: int, seed: int, as_json: bool, results: Path | None) -> int:
+def command(
+    target: str,
+    count: int,
+    seed: int,
+    fresh: bool,
+    files: tuple[str, ...],
+    as_json: bool,
+    results: Path | None,
+) -> int:
     """Check TARGET, a track, a leaderboard folder or one record, along its whole chain.
 
     Digests of records, files and truths are computed again, scores are computed again from the stored
@@ -43,6 +60,11 @@ def command(target: str, count: int, seed: int, as_json: bool, results: Path | N
     from msibench.errors import SchemaError, StoreError, UnknownNameError
     from msibench.gate.verify import Checked
 
+    if fresh and not count:
+        raise click.UsageError(
+            "--fresh-salt goes with --rerun K: the methods of K cells are judged"
+        )
+    single = _single(files)
     track: Track | None = None
     store: Store | None = None
     place = Path(target)
@@ -65,9 +87,9 @@ def command(target: str, count: int, seed: int, as_json: bool, results: Path | N
         elif track is None or results is not None:
             raise
     if track:
-        checked += _track(track, store, count, seed)
+        checked += _track(track, store, count, seed, fresh=fresh, single=single)
     elif store is not None:
-        checked += _record(store, target, count)
+        checked += _record(store, target, count, fresh=fresh, single=single)
     if as_json:
         click.echo(json.dumps([asdict(one) for one in checked], indent=1))
     else:
@@ -91,8 +113,17 @@ def _is_damaged_store(results: Path | None) -> bool:
     return any((root / name).is_dir() for name in ("cells", "problems", "tracks"))
 
 
-def _track(track: Track, store: Store | None, count: int, seed: int) -> list[Checked]:
+def _track(
+    track: Track,
+    store: Store | None,
+    count: int,
+    seed: int,
+    *,
+    fresh: bool,
+    single: dict[str, str],
+) -> list[Checked]:
     from msibench.errors import StoreError
+    from msibench.gate.fresh import judge_afresh
     from msibench.gate.rerun import RUN_AGAIN, cards_of_own, choose, rerun
     from msibench.gate.verify import Checked, misplaced, verify_cell
     from msibench.gate.verify_board import facts_of, verify_leaderboard
@@ -118,13 +149,25 @@ def _track(track: Track, store: Store | None, count: int, seed: int) -> list[Che
         settled = [key for key in sound if store.record(key).status in RUN_AGAIN]
         cards = cards_of_own(track, found)
         for key in choose(settled, count, seed=seed):
-            checked.append(rerun(store, key, found, cards=cards))
+            checked.append(rerun(store, key, found, cards=cards, single=single))
+            if fresh:
+                control = track.control_method
+                checked.append(
+                    judge_afresh(store, key, found, control_method=control, single=single)
+                )
         note = "is listed in the track, and not in the store"
         checked += [Checked(name=key, notes=[note]) for key in absent]
     facts = facts_of(track, found) if index is None or not index.cells else None
     for folder in _folders(track, store):
         checked.append(verify_leaderboard(folder, track, store, index, facts=facts))
     return checked
+
+
+def _single(files: tuple[str, ...]) -> dict[str, str]:
+    """Return name → ``file.py:Class`` of methods that no plugin provides."""
+    from msibench.plugin_manager import method_from_file
+
+    return {method_from_file(reference).name: reference for reference in files}
 
 
 def _folders(track: Track, store: Store | None) -> list[Path]:
@@ -140,7 +183,10 @@ def _folders(track: Track, store: Store | None) -> list[Path]:
     return there or [place for place in places if place.is_dir()]
 
 
-def _record(store: Store | None, target: str, count: int) -> list[Checked]:
+def _record(
+    store: Store | None, target: str, count: int, *, fresh: bool, single: dict[str, str]
+) -> list[Checked]:
+    from msibench.gate.fresh import judge_afresh
     from msibench.gate.rerun import rerun
     from msibench.gate.verify import key_from, verify_cell
 
@@ -149,7 +195,9 @@ def _record(store: Store | None, target: str, count: int) -> list[Checked]:
     key = key_from(target, store)
     checked = [verify_cell(store, key, found.metrics, methods=found.methods)]
     if count and not checked[0].faults:
-        checked.append(rerun(store, key, found))
+        checked.append(rerun(store, key, found, single=single))
+        if fresh:
+            checked.append(judge_afresh(store, key, found, single=single))
     return checked
 
 
@@ -163,7 +211,7 @@ def _tell(checked: list[Checked]) -> None:
     for one in checked:
         state = "CHANGED" if one.faults else one.level or "ok"
         click.echo(f"{state:<10} {one.name}")
-        for text in (*one.faults, *one.notes):
+        for text in (*one.faults, *(f"missing: {text}" for text in one.missing), *one.notes):
             click.echo(f"{'':<10} {text}")
     if any(one.claims for one in checked):
         click.echo(
@@ -171,4 +219,7 @@ def _tell(checked: list[Checked]) -> None:
             + next("; ".join(one.claims) for one in checked if one.claims)
         )
     faults = sum(len(one.faults) for one in checked)
-    click.echo(f"{len(checked)} checked, {faults} faults")
+    missing = sum(len(one.missing) for one in checked)
+    click.echo(
+        f"{len(checked)} checked, {faults} faults" + (f", {missing} missing" * bool(missing))
+    )

@@ -49,6 +49,8 @@ class Checked:
     name: str
     faults: list[str] = field(default_factory=list)
     """What was changed, each naming its file."""
+    missing: list[str] = field(default_factory=list)
+    """What a track asks for and its published board does not have."""
     notes: list[str] = field(default_factory=list)
     """What could not be checked, and why."""
     level: str = ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from msibench.results.store import Store, rows_as_parquet
 from msibench.results.verification import LEVELS
 from msibench.runner.plan import make_plan
 from msibench.runner.track_facts import track_facts
-from msibench.tracks import Track
+from msibench.tracks import READY, Track
 
 CSV, README, PAGE = "leaderboard.csv", "README.md", "index.html"
 
@@ -65,6 +66,9 @@ def verify_leaderboard(
     except IntegrityError as error:
         checked.faults.append(str(error))
         return checked
+    absent, lacking = missing_of_track(rows, track)
+    checked.missing += absent
+    checked.faults += lacking
     if store is None or index is None or not index.cells:
         checked.notes.append(
             "its cells are not here: rows stand as they are, the tables are checked"
@@ -102,6 +106,45 @@ def verify_leaderboard(
     if (folder / PAGE).is_file():
         _same_page(folder / PAGE, board, store, checked)
     return checked
+
+
+def missing_of_track(rows: pd.DataFrame, track: Track) -> tuple[list[str], list[str]]:
+    """Name what a track asks for and a published board has no row of.
+
+    Every method that ``track.toml`` names, and every other one that the board has, must have a cell of
+    each section, protocol, wrong guide and seed; what cannot be run has a row, too, and says so. Which
+    methods were ready when the board was made (``@ready``) nobody can tell from its files.
+
+    Returns
+    -------
+    Methods that are not there at all, as after an edit of ``track.toml``; and what methods that are
+    there lack, which no run of the whole track leaves.
+    """
+    if track.folder is None:
+        return [], []  # a board in a results folder may be on its way
+    cells = rows.drop_duplicates("cell")
+    there = set(cells[["method", "dataset", "section", "protocol", "control", "seed"]]
+                .itertuples(index=False, name=None))  # fmt: skip
+    guided = set(cells.loc[cells["task"] != "single-image", "method"])
+    named = [entry.name for entry in track.entries if entry.method != READY]
+    absent, lacking = [], []
+    for method in dict.fromkeys([*named, *sorted(set(cells["method"]))]):
+        if method not in set(cells["method"]):
+            absent.append(f"track.toml names {method!r}, of which the board has no row")
+            continue
+        controls = ("", *track.guide_controls) if method in guided else ("",)
+        for problem in track.problems:
+            known = cells.loc[cells["dataset"] == problem.dataset, "section"]
+            sections = problem.sections or tuple(sorted(set(known)))
+            wanted = product(sections, problem.protocols, controls, track.seeds)
+            lost = [one for one in wanted if (method, problem.dataset, *one) not in there]
+            some = "; ".join(", ".join(str(part) for part in one if part != "") for one in lost[:3])
+            if lost:
+                lacking.append(
+                    f"{method!r} lacks {len(lost)} cells of data set {problem.dataset!r} that "
+                    f"track.toml asks for ({some}{'; …' if len(lost) > 3 else ''})"
+                )
+    return absent, lacking
 
 
 def _same_rows(path: Path, raw: bytes, rows: pd.DataFrame, checked: Checked) -> None:

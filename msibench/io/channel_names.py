@@ -7,12 +7,15 @@ import re
 
 from msibench.io.data_warning import warn_about_data
 
+SPACE = " \u00a0\u202f"
 NAME = re.compile(
-    r"^\s*m/?z[\s_:=]*([0-9]+(?:[.,\u00a0\u202f'][0-9]+)*(?:e[+-]?[0-9]+)?)", re.IGNORECASE
+    rf"^\s*m/?z[\s_:=]*([0-9]{{1,3}}(?:[{SPACE}][0-9]{{3}})+(?:[.,][0-9]+)?|[0-9]+(?:[.,'][0-9]+)*)"
+    r"(e[+-]?[0-9]+)?",
+    re.IGNORECASE,
 )
 GROUPED = (
-    (re.compile(r"[0-9]{1,3}([,'\u00a0\u202f][0-9]{3})+\.[0-9]+"), "."),  # 1,046.54
-    (re.compile(r"[0-9]{1,3}([.'\u00a0\u202f][0-9]{3})+,[0-9]+"), ","),  # 1.046,54
+    (re.compile(r"[0-9]{1,3}([,' \u00a0\u202f][0-9]{3})+\.[0-9]+"), "."),  # 1,046.54
+    (re.compile(r"[0-9]{1,3}([.' \u00a0\u202f][0-9]{3})+,[0-9]+"), ","),  # 1.046,54
 )
 LARGEST_THOUSANDS, SMALLEST_DECIMAL = 4, 50
 
@@ -30,7 +33,7 @@ def mz_of(name: str) -> float:
     found = NAME.match(name or "")
     if not found:
         return math.nan
-    text, _, exponent = found[1].lower().partition("e")
+    text, exponent = found[1], found[2] or ""
     for pattern, decimal in GROUPED:
         if pattern.fullmatch(text):
             whole, _, rest = text.partition(decimal)
@@ -45,7 +48,7 @@ def mz_of(name: str) -> float:
             return math.nan
         text = "".join(parts.groups()) if lead < LARGEST_THOUSANDS else ".".join(parts.groups())
     try:
-        value = float(text.replace(",", ".") + (f"e{exponent}" if exponent else ""))
+        value = float(text.replace(",", ".") + exponent)
     except ValueError:
         return math.nan
     return value if 0 < value < math.inf else math.nan

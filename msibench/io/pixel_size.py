@@ -52,7 +52,8 @@ def micrometres_of(unit: str) -> float:
     if sign in MICROMETRES:
         return MICROMETRES[sign]
     name = sign.lower().replace("µ", "u")
-    name = name if name in MICROMETRES_OF_NAME else name.removesuffix("s")
+    if name not in MICROMETRES_OF_NAME and len(name) > 3:
+        name = name.removesuffix("s")
     return MICROMETRES_OF_NAME.get(name, MICROMETRES.get(name, math.nan))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,6 +67,7 @@ def read_section(
     verify: bool = False,
     cache: bool = True,
     lazily: bool = False,
+    absent: Literal["error", "zero"] = "error",
 ) -> MSImage:
     """Read the ion images of a section: imzML, HDF5, npz, TIFF, OME-TIFF or one greyscale picture.
 
@@ -87,6 +88,9 @@ def read_section(
         Keep the ion images of a large imzML file in the user's cache folder.
     lazily
         Leave a large stack in its HDF5 file (`msibench.io.stored_stack`); other formats are read.
+    absent
+        An m/z in whose window an imzML file has no peak at all is an error, or an image of zeros: for
+        one of several sections, of which another has it.
 
     Raises
     ------
@@ -101,7 +105,9 @@ def read_section(
     source = Path(path)
     kind = kind_of(source)
     if kind == "imzml":
-        image = _read_imzml(source, mz, ppm, reader, z, duplicates, verify, cache)
+        image = _read_imzml(
+            source, mz, ppm, reader, z, duplicates, verify, cache, absent == "error"
+        )
     else:
         from msibench.io import hdf5, stacks
         from msibench.io.channel_choice import choose_channels
@@ -205,6 +211,7 @@ def _read_imzml(
     duplicates: Duplicates | None,
     verify: bool,
     cache: bool,
+    all_there: bool,
 ) -> MSImage:
     from msibench.io.cache import cached_ion_images
     from msibench.io.imzml.open import open_imzml
@@ -214,7 +221,8 @@ def _read_imzml(
     )
     if mz is not None:
         images = cached_ion_images(section, mz, ppm) if cache else section.ion_images(mz, ppm)
-        _refuse_absent(section, images, ppm)
+        if all_there:
+            _refuse_absent(section, images, ppm)
         return images
     if section.mode == "continuous" and section.axis_length <= MOST_CHANNELS:
         return section.channel_images()

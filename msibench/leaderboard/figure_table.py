@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from msibench.leaderboard.figure_source import Source
 from msibench.leaderboard.render import plus_minus, significant, whole
-from msibench.leaderboard.rows import measured
+from msibench.leaderboard.rows import marks, measured
 from msibench.leaderboard.table import has_ranks, what_numbers_mean
 
 
@@ -37,9 +37,13 @@ def table_text(source: Source, *, latex: bool) -> str:
             best[name] = good == good.max()
     bold: Callable[[str], str] = (lambda t: f"\\textbf{{{t}}}") if latex else (lambda t: f"**{t}**")
     escape = _latex if latex else _markdown
+    marked = marks(source.rows)
     lines = []
     for at, row in enumerate(table.to_dict("records")):
-        line = [*([whole(row.get("rank"))] if ranked else []), escape(str(row["method"]))]
+        line = [
+            *([whole(row.get("rank"))] if ranked else []),
+            escape(f"{row['method']}{marked.get(str(row['method']), '')}"),
+        ]
         for name in names:
             text = plus_minus(row, f"{name}.image", source.metrics[name].digits)
             text = text.replace("±", "$\\pm$") if latex else text

@@ -43,6 +43,7 @@ from msibench.leaderboard.page_parts import (
 )
 from msibench.leaderboard.page_table import table_view
 from msibench.leaderboard.render import table_csv
+from msibench.leaderboard.rows import marks
 from msibench.leaderboard.table import scheme_of
 from msibench.results.files import explained, write_atomically
 from msibench.results.store import Store
@@ -178,6 +179,7 @@ def make_page(
         "losses": loss_curves(collected.records)[: MOST_LOSSES if parts else None],
         "citations": citations(index),
         "split": split,
+        "marks": marks(collected.rows),
         "csv": table_csv(table),
         "rows": rows_csv(collected) if len(collected.rows) <= MOST_ROWS else None,
         "cells": [] if parts else cells,

@@ -359,5 +359,6 @@ def rows_csv(collected: Collected) -> str:
     """Return every value as CSV, without costs (they are in the leaderboard)."""
     columns = [
         *IDENTITY_FIELDS, "channel", "mz", "metric", "metric_version", "region", "value", "reason", "cell",
+        "origin",
     ]  # fmt: skip
     return table_csv(measured(collected.rows, controls=True)[columns])

@@ -219,8 +219,9 @@ def encode_images(
 def _ring_curve(
     place: int, section: SectionImages, method: str, prediction: Any, channels: list[int]
 ) -> list[dict[str, Any]]:
-    """Return the mean ring correlation with the truth over the ions shown, and the resolution."""
-    from msibench.metrics.frc import frc, ring_correlation
+    """Return the mean ring correlation with the truth over the ions shown."""
+    from msibench.degradation import protocol
+    from msibench.metrics.frc import ring_correlation
 
     truth = section.truth
     if truth is None or prediction.shape != truth.shape or min(truth.shape[1:]) < 4:
@@ -231,18 +232,16 @@ def _ring_curve(
     defined = np.isfinite(test).all((1, 2)) & (np.ptp(reference, axis=(1, 2)) > 0)
     if not defined.any():
         return []
-    correlation, frequency = ring_correlation(test[defined], reference[defined])
+    chain = protocol(section.records[method].protocol)
+    unseen = [chain.split(images[defined])[1] for images in (test, reference)]
+    correlation, frequency = ring_correlation(*unseen)
     size = section.pixel_size_um
-    resolution = np.nan
-    if size > 0:
-        resolution = np.median(frc(test[defined], reference[defined], pixel_size_um=size))
     return [
         {
             "problem": place,
             "method": method,
             "frequency": numbers(frequency / (size if size > 0 else 1.0)),
             "correlation": numbers(correlation.mean(axis=0)),
-            "resolution_um": number(resolution),
             "ions": int(defined.sum()),
         }
     ]

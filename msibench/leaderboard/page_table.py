@@ -10,6 +10,7 @@ import pandas as pd
 
 from msibench.leaderboard.metrics import BETTER, BoardMetrics, board_metrics
 from msibench.leaderboard.render import plus_minus, significant, whole
+from msibench.leaderboard.rows import SELF_REPORTED
 from msibench.leaderboard.table import has_ranks, what_numbers_mean
 from msibench.results.index import TrackIndex
 from msibench.scoring import Scheme
@@ -103,6 +104,9 @@ def _row(
     scheme: Scheme,
 ) -> list[TableCell]:
     label = f"{row['method']} (control)" if row["control"] else str(row["method"])
+    origins = set(str(row["origin"]).split(", ")) - {"not isolated"}
+    if SELF_REPORTED in origins:
+        label += f" ({'partly ' if len(origins) > 1 else ''}{SELF_REPORTED})"
     reason = row.get("rank_reason")
     reason = reason if isinstance(reason, str) else ""
     places = [

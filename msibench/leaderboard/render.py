@@ -22,7 +22,7 @@ from msibench.leaderboard.board import (
 )
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.perfect import perfect_signal
-from msibench.leaderboard.rows import Collected, cells, distinct, measured, origins
+from msibench.leaderboard.rows import Collected, cells, distinct, marks, measured, origins
 from msibench.leaderboard.table import BESIDE, has_ranks, scheme_of, what_numbers_mean
 from msibench.leaderboard.trust import trust_sections
 from msibench.results.experiment import FACT
@@ -111,8 +111,8 @@ def markdown_page(board: Board) -> str:
         parts += [f"## {in_markdown(str(protocol))}", _protocol_line(index, str(protocol))]
         scored = measured(collected.rows)
         here = scored[scored["protocol"] == protocol]
-        lacking = _without_weights(collected.rows)
-        parts.append(_table(part, track, metrics, lacking, scheme, perfect_signal(here)))
+        lacking, marked = _without_weights(collected.rows), marks(collected.rows)
+        parts.append(_table(part, track, metrics, lacking, marked, scheme, perfect_signal(here)))
         parts.append(f"_{' '.join(_below(part, metrics, lacking, scheme, track))}_")
         parts += trust_sections(collected.rows, str(protocol), track, metrics)
     parts.append(
@@ -167,6 +167,7 @@ def _table(
     track: Track,
     metrics: BoardMetrics,
     without_weights: Mapping[str, str],
+    marked: Mapping[str, str],
     scheme: Scheme,
     perfect: Mapping[str, tuple[float, float]],
 ) -> str:
@@ -187,6 +188,7 @@ def _table(
     lines = []
     for row in part.to_dict("records"):
         label = f"{row['method']} (control)" if row["control"] else str(row["method"])
+        label += marked.get(str(row["method"]), "")
         place = [whole(row.get("rank")), whole(row.get("rank_group"))] if ranked else []
         lines.append(
             [
@@ -277,6 +279,11 @@ def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
     """Say what is not in the table, and why."""
     lines = []
     for _, row in table.iterrows():
+        flag = row.get("flag")
+        if isinstance(flag, str) and flag:
+            lines.append(
+                f"- **`{in_markdown(row['method'])}` ({in_markdown(row['protocol'])}) is ranked apart: {flag}**"
+            )
         reason = row.get("rank_reason")
         if isinstance(reason, str) and reason:
             lines.append(
@@ -301,7 +308,25 @@ def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
         f"- cell {key[:12]}… is damaged: {in_markdown(why)}"
         for key, why in collected.damaged.items()
     ]
+    lines += [
+        f"- {count} cells stay out of every table, {in_markdown(why)}: {in_markdown(names)}"
+        for why, count, names in _left_out(collected)
+    ]
+    lines += [
+        f"- `{in_markdown(method)}`: its seconds are not shown, they were measured on another machine "
+        f"({in_markdown(machine)})"
+        for method, machine in sorted(collected.machines.items())
+    ]
     return ["## What is missing, and why\n\n" + "\n".join(distinct(lines))] if lines else []
+
+
+def _left_out(collected: Collected) -> list[tuple[str, int, str]]:
+    """Return why cells of other experiments are left out, how many, and some of their names."""
+    found = []
+    for why in distinct(collected.left_out.values()):
+        names = sorted(name for name, reason in collected.left_out.items() if reason == why)
+        found.append((why, len(names), "; ".join(names[:3]) + ("; …" if len(names) > 3 else "")))
+    return found
 
 
 def _published(index: TrackIndex) -> list[str]:

@@ -27,6 +27,8 @@ CELL_COLUMNS = (
 VALUE_COLUMNS = (
     "channel", "mz", "metric", "metric_version", "region", "direction", "value", "reason",
 )  # fmt: skip
+SELF_REPORTED = "self-reported"
+"""Origin of a cell that came in somebody's bundle."""
 COLUMNS = (*CELL_COLUMNS, *VALUE_COLUMNS)
 ISOLATION = "isolation"
 """A column of rows written since methods are isolated: the kind of sandbox that a cell ran in, ``none``,
@@ -192,6 +194,22 @@ def _no_value() -> dict[str, object]:
         "channel": -1, "mz": np.nan, "metric": "", "metric_version": 0, "region": "",
         "direction": "", "value": np.nan, "reason": "",
     }  # fmt: skip
+
+
+def marks(rows: pd.DataFrame) -> dict[str, str]:
+    """Return what stands behind a method's name wherever it is shown; only where there is need.
+
+    Returns
+    -------
+    Method → `` (self-reported)`` where a stranger measured it and nobody has verified it here, or
+    `` (partly self-reported)``.
+    """
+    found = {}
+    for method, part in cells(rows).groupby("method", sort=True):
+        foreign = part["origin"] == SELF_REPORTED
+        if foreign.any():
+            found[str(method)] = f" ({'' if foreign.all() else 'partly '}{SELF_REPORTED})"
+    return found
 
 
 def distinct(values: Iterable[str]) -> list[str]:

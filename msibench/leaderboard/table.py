@@ -11,6 +11,7 @@ import pandas as pd
 
 from msibench.errors import ConfigurationError, DataError
 from msibench.leaderboard.rows import cells, measured, origins
+from msibench.leaderboard.suspicion import ranked_apart, suspicions
 from msibench.scoring import Scheme, load_scheme, summarise
 from msibench.scoring.bootstrap import MINIMUM_SECTIONS
 from msibench.scoring.schemes import DEFAULT_SCHEME, OLDER_SCHEME
@@ -29,7 +30,8 @@ def leaderboard_table(
 ) -> pd.DataFrame:
     """Return one row per protocol and method, best first within a protocol.
 
-    Methods without a single score are listed last, with how their cells ended.
+    Methods without a single score are listed last, with how their cells ended. Results that are better
+    than the truth's noise allows are flagged and ranked apart (`msibench.leaderboard.suspicion`).
 
     Parameters
     ----------
@@ -58,7 +60,7 @@ def leaderboard_table(
             merged["protocol"],
         )
     )
-    result = merged.iloc[order].reset_index(drop=True)
+    result = ranked_apart(merged.iloc[order].reset_index(drop=True), suspicions(rows))
     front = ["protocol", "rank", "rank_group", "method", "composite"]
     front = [name for name in front if name in result]
     return result[[*front, *(name for name in result.columns if name not in front)]]

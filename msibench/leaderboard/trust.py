@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from tabulate import tabulate
@@ -9,7 +11,7 @@ from tabulate import tabulate
 from msibench.contracts.metric import Question
 from msibench.contracts.plain_text import in_markdown
 from msibench.leaderboard.metrics import ARROWS, BoardMetrics
-from msibench.leaderboard.rows import measured
+from msibench.leaderboard.rows import marks, measured
 from msibench.scoring.reachable import reachable_gain
 from msibench.tracks import Track
 
@@ -24,8 +26,9 @@ def trust_sections(
     part = measured(rows, controls=True)
     part = part[part["protocol"] == protocol]
     real = part[part["control"] == ""]
-    trust, cost = _means(real, metrics, "trust"), _means(real, metrics, "cost")
-    reachable = _reachable(real, track)
+    marked = marks(rows)
+    trust, cost = (_means(real, metrics, question, marked) for question in ("trust", "cost"))
+    reachable = _reachable(real, track, marked)
     texts = (
         trust
         and (
@@ -36,13 +39,15 @@ def trust_sections(
         ),
         reachable,
         _ceilings(real, metrics),
-        _wrong_guides(part),
+        _wrong_guides(part, marked),
         cost and f"### What does it take?\n\nMeans over ion images.\n\n{cost}",
     )
     return [text for text in texts if text]
 
 
-def _means(real: pd.DataFrame, metrics: BoardMetrics, question: Question) -> str:
+def _means(
+    real: pd.DataFrame, metrics: BoardMetrics, question: Question, marked: Mapping[str, str]
+) -> str:
     """Return the mean of every metric that answers a question, one line a method."""
     chosen = real[real["metric"].isin(metrics.of(question))]
     if not len(chosen):
@@ -50,7 +55,7 @@ def _means(real: pd.DataFrame, metrics: BoardMetrics, question: Question) -> str
     means = chosen.pivot_table(index="method", columns="metric", values="value", aggfunc="mean")
     names = [name for name in metrics.of(question) if name in means.columns]
     lines = [
-        [in_markdown(str(method)), *(_short(means.loc[method, n]) for n in names)]
+        [_named(method, marked), *(_short(means.loc[method, n]) for n in names)]
         for method in means.index
     ]
     heads = [f"{in_markdown(metrics[n].label)} {ARROWS[metrics[n].direction]}" for n in names]
@@ -68,7 +73,7 @@ def _ceilings(real: pd.DataFrame, metrics: BoardMetrics) -> str:
     return f"Whatever the method, this truth allows: {'; '.join(said)}." if said else ""
 
 
-def _reachable(real: pd.DataFrame, track: Track) -> str:
+def _reachable(real: pd.DataFrame, track: Track, marked: Mapping[str, str]) -> str:
     """Gain over the control as a share of what the noise in the truth leaves to gain."""
     if track.control_method not in real["method"].unique():
         return ""
@@ -80,7 +85,7 @@ def _reachable(real: pd.DataFrame, track: Track) -> str:
     withheld = [f"No share: {text}." for text in gain["withheld"].unique() if text]
     lines = [
         [
-            in_markdown(str(row["method"])),
+            _named(row["method"], marked),
             _percent(row["score"]),
             _percent(row["gain"], sign="+"),
             percent_range(row["share_low"], row["share_high"]),
@@ -101,7 +106,7 @@ def _reachable(real: pd.DataFrame, track: Track) -> str:
     ).rstrip() + f"\n\n{table}"
 
 
-def _wrong_guides(part: pd.DataFrame) -> str:
+def _wrong_guides(part: pd.DataFrame, marked: Mapping[str, str]) -> str:
     """PSNR and leakage with the true guide and with wrong ones."""
     wrong = part[part["control"] != ""]
     if not len(wrong):
@@ -123,7 +128,7 @@ def _wrong_guides(part: pd.DataFrame) -> str:
         )
         lines = [
             [
-                in_markdown(m),
+                _named(m, marked),
                 *(_short(means.loc[m, c]) if c in means.columns else "" for c in controls),
             ]
             for m in methods
@@ -132,6 +137,10 @@ def _wrong_guides(part: pd.DataFrame) -> str:
         headers = [title, *(in_markdown(control) or "true guide" for control in controls)]
         parts.append(tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True))
     return "\n\n".join(parts)
+
+
+def _named(method: object, marked: Mapping[str, str]) -> str:
+    return in_markdown(f"{method}{marked.get(str(method), '')}")
 
 
 def _short(value: float) -> str:

@@ -1,6 +1,9 @@
 """One board, one experiment: no table holds numbers of two, and nothing asked for is left out."""
 
+import html
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -88,23 +91,24 @@ SECOND = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", SECOND)
-def test_a_second_experiment_gets_a_board_of_its_own(run, section, tmp_path, what):
+def test_each_further_experiment_gets_a_board_of_its_own(run, section, tmp_path):
     run("run", "--data", section(), "--mz", "400,500", *FAST)
     folder = Path("results/leaderboards/section")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    original = (tmp_path / "section.npz").read_bytes()
+    for number, (what, arguments) in enumerate(SECOND.items(), start=2):
+        out, err = run("run", *arguments(section, tmp_path), *FAST)
+        assert "board section holds another experiment" in err, what
+        assert f"board of this run is section-{number}" in err, what
+        assert f"section-{number}" in out, what
+        (tmp_path / "section.npz").write_bytes(original)
 
-    out, err = run("run", *SECOND[what](section, tmp_path), *FAST)
-
-    assert "board section holds another experiment" in err
-    assert "board of this run is section-2" in err
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     found = boards()
-    assert set(found) == {"section", "section-2"}
+    assert len(found) == 1 + len(SECOND)
     assert all(len(truths(rows)) == 1 for rows in found.values())
-    assert not truths(found["section"]) & truths(found["section-2"])
-    assert "section-2" in out
-    for name in found:
+    assert len(set().union(*(truths(rows) for rows in found.values()))) == len(found)
+    for name in ("section", "section-5"):
         run("verify", name)
 
 
@@ -211,6 +215,14 @@ def test_another_device_is_another_board(run, device):
     assert json.loads(out)["track"] == {"cpu": "quickstart", "cuda": "quickstart-cuda"}[device]
 
 
+def test_a_track_that_states_its_device_is_another_board_elsewhere(run):
+    out, err = run("plan", "bladder-fusion-published-x4", "--json")
+    assert json.loads(out)["track"] == "bladder-fusion-published-x4-cpu"
+    assert "whose board stays as it is" in err
+    out, _ = run("plan", "bladder-fusion-published-x4", "--device", "cuda", "--json")
+    assert json.loads(out)["track"] == "bladder-fusion-published-x4"
+
+
 def test_boards_of_several_sections_have_the_section_as_unit(run, section, tmp_path):
     paths = [section(f"mice/{name}.npz", seed=n) for n, name in enumerate("abcde")]
     out, _ = run(
@@ -275,3 +287,132 @@ def test_own_boards_answer_to_their_name(run, section, tmp_path):
     out, _ = run("list", "tracks")
     assert "section " in out
     assert str(tmp_path) not in Path("results/leaderboards/section/track.toml").read_text()
+
+
+TRACK = """
+schema_version = 1
+name = "small"
+methods = ["bicubic", "nearest", "bilinear"]
+metrics = ["psnr"]
+[[problems]]
+dataset = "phantom"
+protocols = ["area-x4@1"]
+sections = ["synthetic-1"]
+"""
+
+
+def test_a_restricted_run_never_replaces_a_published_board(run):
+    folder = Path("leaderboards/small")
+    folder.mkdir(parents=True)
+    (folder / "track.toml").write_text(TRACK)
+    run("run", "small", "--publish")
+    published = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(published) == {
+        "track.toml",
+        "README.md",
+        "leaderboard.csv",
+        "rows.parquet",
+        "index.html",
+    }
+    assert "--results" not in published["README.md"].decode()
+
+    elsewhere = ("--results", "elsewhere", "--methods", "nearest,bicubic")
+    run("run", "small", *elsewhere)
+    run("leaderboard", "small", "--results", "elsewhere")
+    run("report", "small", "--results", "elsewhere")
+    run("score", "small", "--results", "elsewhere")
+    assert set(boards("elsewhere")["small"]["method"]) == {"nearest", "bicubic"}
+    for command in (("run", "small", "--publish", *elsewhere),
+                    ("leaderboard", "small", "--publish", "--results", "elsewhere")):  # fmt: skip
+        _, err = run(*command, status=2)
+        assert "holds a fuller board: 1 of its cells" in err
+        assert "bilinear" in err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == published
+    run("verify", "small")
+    (folder / "track.toml").write_text(
+        TRACK.replace(', "bilinear"', "")
+    )  # it is not asked for any more
+    run("leaderboard", "small", "--publish", "--results", "elsewhere")
+
+
+def test_verify_names_what_a_published_board_lacks_of_its_track(run):
+    folder = Path("leaderboards/small")
+    folder.mkdir(parents=True)
+    (folder / "track.toml").write_text(TRACK)
+    run("run", "small", "--publish")
+    (folder / "track.toml").write_text(TRACK.replace('"bilinear"', '"bilinear", "lanczos3"'))
+    out, _ = run("verify", folder, "--results", "results")
+    assert "missing: track.toml names 'lanczos3', of which the board has no row" in out
+    assert "0 faults, 1 missing" in out
+    (folder / "track.toml").write_text(
+        TRACK.replace('"synthetic-1"', '"synthetic-1", "synthetic-2"')
+    )
+    out, _ = run("verify", folder, status=7)
+    assert "'bicubic' lacks 1 cells of data set 'phantom' that track.toml asks for" in out
+    assert "synthetic-2, area-x4@1" in out
+
+
+def test_a_track_without_a_folder_here_is_not_published(run):
+    _, err = run("run", "--publish", *FAST, status=2)
+    assert "has none here" in err
+
+
+def test_own_sections_are_asked_whether_their_detail_is_real(run, section, tmp_path):
+    picture = guide(tmp_path / "he.png")
+    out, _ = run("run", "--data", section(), "--guide", picture, "--methods", "bicubic,ridge")
+    assert "### Is the detail real?" in out
+    assert "### Does a fusion method follow any guide?" in out
+    rows = boards()["section"]
+    assert set(rows["control"]) == {"", "guide-shuffled"}
+    from msibench.tracks import load_shipped
+
+    asked = load_shipped("bladder-fusion-x4").metrics
+    assert set(asked) - set(rows["metric"]) == {"off_tissue"}  # no file says where the tissue is
+    out, _ = run("run", "--data", "section.npz", "--guide", picture, "--methods", "bicubic,ridge",
+                 "--controls", "guide-mirrored")  # fmt: skip
+    assert set(boards()) == {"section"}
+    assert set(boards()["section"]["control"]) == {"", "guide-shuffled", "guide-mirrored"}
+    _, err = run("run", "--data", "section.npz", "--controls", "guide-shuffled", *FAST, status=2)
+    assert "wrong guides stand in for a true one" in err
+
+
+def test_cells_of_another_experiment_in_an_old_index_are_left_out_and_listed(run, section):
+    """As an older msibench mixed them: one name, two m/z sets."""
+    from msibench.results.index import index_path, read_index, update_index
+    from msibench.results.store import Store
+
+    run("run", "--data", section(), "--mz", "400,500", "--methods", "nearest,bicubic,bilinear")
+    run("run", "--data", "section.npz", "--mz", "400,600", *FAST)
+    store = Store.open(Path("results"))
+    mixed = [read_index(store, name) for name in ("section-2", "section")]
+    cells = {f"{place}{n}": key for n, one in enumerate(mixed) for place, key in one.cells.items()}
+    facts = {name: fact for name, fact in mixed[1].facts.items() if name != "experiment"}
+    index_path(store, "section").unlink()
+    update_index(store, "section", cells, facts)
+    run("leaderboard", "section")
+    rows = boards()["section"]
+    assert len(truths(rows)) == 1
+    assert set(rows["mz"].dropna()) == {400.0, 500.0}
+    readme = Path("results/leaderboards/section/README.md").read_text()
+    assert "2 cells stay out of every table, of other data, m/z values" in readme
+
+
+def printed_commands(folder):
+    """Return every command that a board's README and page show."""
+    readme = (folder / "README.md").read_text("utf-8")
+    blocks = re.findall(r"```\n(.*?)```", readme, re.DOTALL)
+    page = (folder / "index.html").read_text("utf-8")
+    blocks += [html.unescape(text) for text in re.findall(r"<code>(msibench[^<]*)</code>", page)]
+    lines = (line for block in blocks for line in block.splitlines())
+    return list(dict.fromkeys(line for line in lines if line.startswith("msibench ")))
+
+
+@pytest.mark.parametrize("results", [(), ("--results", "my results")])
+def test_every_command_on_a_board_works_where_it_was_run(run, section, results):
+    run("run", "--data", section(), "--mz", "400,500", *FAST, *results)
+    folder = Path(results[1] if results else "results") / "leaderboards" / "section"
+    commands = printed_commands(folder)
+    assert {command.split()[1] for command in commands} == {"run", "leaderboard", "report", "score"}
+    for command in commands:
+        run(*shlex.split(command)[1:], *(FAST if command.split()[1] == "run" else ()))
+    run("verify", "section", *results)

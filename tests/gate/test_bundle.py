@@ -16,6 +16,8 @@ from msibench.gate.archive import Limits, unpack
 from msibench.gate.bundle import write_bundle
 from msibench.gate.receive import receive
 from msibench.gate.verify import verify_cell
+from msibench.leaderboard.figures import Choice, write_figure
+from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import write_leaderboard
 from msibench.leaderboard.rows import collect
 from msibench.results.index import read_index
@@ -106,7 +108,17 @@ def test_a_bundle_arrives_with_the_same_numbers_marked_as_self_reported(board, p
     assert after.drop(columns="origin").equals(before.drop(columns="origin"))
     page = elsewhere.root / "page"
     write_leaderboard(elsewhere, board.track, page)
-    assert "self-reported" in (page / "README.md").read_text()
+    readme = (page / "README.md").read_text()
+    assert "self-reported" in readme
+    lines = [line for line in readme.splitlines() if line.startswith("|") and "bicubic" in line]
+    assert lines
+    assert all("bicubic (self-reported)" in line for line in lines)
+    assert "self-reported" in (page / "leaderboard.csv").read_text()
+    content = write_page(elsewhere, board.track, page).read_text("utf-8")
+    assert '"marks":{"bicubic":" (self-reported)","nearest":" (self-reported)"}' in content
+    assert "bicubic (self-reported)</th>" in content.replace("<small>", "</th>")
+    write_figure("table", elsewhere, board.track, page / "table.md", Choice())
+    assert "bicubic (self-reported)" in (page / "table.md").read_text()
     assert [path.name for path in elsewhere.root.glob("import-*")] == []
 
 

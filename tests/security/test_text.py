@@ -182,4 +182,4 @@ def test_titles_of_strangers_are_text_in_a_readme(text):
     assert not re.search(r"<(?!br|sub|sup)[a-z/!]", page)
     title, card = page.split("\n\n")[0], page.split("\n\n")[1].partition("**")[2].partition("**")[0]
     assert not re.search(r"(?<!\\)\[[^\]]*\]\(", title + card)
-    assert not re.search(r"\]\((?!https?://)", page)
+    assert not re.search(r"(?<!\\)\[[^\]\\]*\]\((?!https?://)", page)

@@ -33,8 +33,8 @@ function rowChart(methods, domain, axis, title, row) {
   methods.forEach((method, i) => {
     const group = draw("g", { class: method === state.method ? "chosen" : "" });
     const y = top + step * (i + 0.5);
-    const name = draw("text", { x: left - 8, y: y + 4, "text-anchor": "end", text: shorten(method) });
-    name.append(draw("title", { text: method }));
+    const name = draw("text", { x: left - 8, y: y + 4, "text-anchor": "end", text: shorten(named(method)) });
+    name.append(draw("title", { text: named(method) }));
     group.append(name);
     row(group, method, x, y, step);
     svg.append(group);

@@ -33,7 +33,7 @@ function trustTable(caption, methods, columns) {
   const text = (line) => (line ? `${show(line.mean, 3)}${finite(line.sem) && line.sem > 0 ? ` ± ${show(line.sem, 2)}` : ""}${line.undefined ? ` (${line.undefined} undefined)` : ""}` : "–");
   return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption }, make("table", {}, make("caption", { text: caption }),
     make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "method" }), ...columns.map(([name, better]) => { const th = make("th", { scope: "col", class: "number", text: name }); if (better) th.append(make("small", { text: better })); return th; }))),
-    make("tbody", {}, ...methods.map((m) => make("tr", {}, make("th", { scope: "row", text: m }), ...columns.map(([, , find]) => make("td", { class: "number", text: text(find(m)) })))))));
+    make("tbody", {}, ...methods.map((m) => make("tr", {}, make("th", { scope: "row", text: named(m) }), ...columns.map(([, , find]) => make("td", { class: "number", text: text(find(m)) })))))));
 }
 /** How much there was to gain: the truth is noisy, and no method can reach more than the ceiling. */
 function reachTables() {
@@ -46,7 +46,7 @@ function reachTables() {
       make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Reachable gain" }, make("table", {},
         make("caption", { text: "Gain, and its share of what noise leaves to gain" }),
         make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "method" }), ...columns.map(([text]) => make("th", { scope: "col", class: "number", text })))),
-        make("tbody", {}, ...lines.map((l) => make("tr", {}, make("th", { scope: "row", text: l.method }), ...columns.map(([, text]) => make("td", { class: "number", text: text(l) }))))))));
+        make("tbody", {}, ...lines.map((l) => make("tr", {}, make("th", { scope: "row", text: named(l.method) }), ...columns.map(([, text]) => make("td", { class: "number", text: text(l) }))))))));
   }
 }
 function ringCurves() {
@@ -54,15 +54,11 @@ function ringCurves() {
   $("frc-figure").hidden = !lines.length;
   if (!lines.length) return;
   const micron = finite(problem.pixel_um);
-  $("frc-text").textContent = `${problem.dataset} / ${problem.section}: mean over ${lines[0].ions} of the ion images of this page. The dashed line is 1/7; where a curve falls below it, the prediction no longer agrees with the truth. Reckoned from the stored predictions.`;
+  $("frc-text").textContent = `${problem.dataset} / ${problem.section}: mean over ${lines[0].ions} of the ion images of this page, of the detail that the coarse image does not fix. The dashed line is 1/7; where a curve falls below it beyond the coarse grid's limit, the added detail no longer agrees with that of the truth. Reckoned from the stored predictions.`;
   const sorted = lines.slice().sort((a, b) => ranked(problem.protocol)(a.method, b.method));
   const few = sorted.filter((c, i) => i < 8 || c.method === state.method || c.method === D.scheme.control);
-  $("frc").replaceChildren(lineChart(few.map((c) => ({ name: c.method, x: c.frequency, y: c.correlation })), {
+  $("frc").replaceChildren(lineChart(few.map((c) => ({ name: named(c.method), x: c.frequency, y: c.correlation })), {
     xText: micron ? "spatial frequency (periods per µm)" : "spatial frequency (periods per pixel)", yText: "correlation with the truth", levels: [1 / 7], title: "Fourier ring correlation with the truth" }));
-  $("frc-table").replaceChildren(make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Effective resolution" }, make("table", {},
-    make("caption", { text: "Effective resolution: median over ion images" }),
-    make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "method" }), make("th", { scope: "col", class: "number", text: "µm" }))),
-    make("tbody", {}, ...sorted.map((c) => make("tr", {}, make("th", { scope: "row", text: c.method }), make("td", { class: "number", text: show(c.resolution_um, 3) })))))));
 }
 function lossCurves() {
   $("loss-figure").hidden = !D.losses.length;

@@ -3,6 +3,8 @@
 const D = JSON.parse(document.getElementById("data").textContent);
 const PICTURES = JSON.parse(document.getElementById("pictures").textContent);
 const $ = (id) => document.getElementById(id);
+/** A method as it is shown: what a stranger measured is marked wherever it stands. */
+const named = (method) => method + (D.marks[method] || "");
 const SVG = "http://www.w3.org/2000/svg";
 
 /** Make an element; text is always text, never markup. */

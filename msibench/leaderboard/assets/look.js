@@ -136,7 +136,7 @@ async function gather(problem, channel) {
     const picture = await decode(images.methods[method]);
     if (!picture) continue;
     const off = truth && difference(picture, truth);
-    found.push({ kind: "method", name: `method ${method}`, method, label: method, image: painted(picture, table), difference: off && painted(off, colours("difference")) });
+    found.push({ kind: "method", name: `method ${method}`, method, label: named(method), image: painted(picture, table), difference: off && painted(off, colours("difference")) });
   }
   const guide = await decode(problem.guide);
   if (guide) found.push({ kind: "guide", name: "guide", label: `guide${problem.guide_kind ? ` (${problem.guide_kind})` : ""}`, image: guide.canvas });
@@ -215,7 +215,7 @@ function chooseProblem(place) {
   fill($("mz"), problem.shown.map((c) => [c, problem.channels[c].label]), state.channel);
   const methods = problem.methods.slice().sort(ranked(problem.protocol));
   if (!methods.includes(state.method)) state.method = methods[0] || "";
-  fill($("method"), methods.map((m) => [m, m]), state.method);
+  fill($("method"), methods.map((m) => [m, named(m)]), state.method);
   fill($("metric"), (protocol ? protocol.measures : []).map((m, i) => [i, measureName(m)]), state.measure);
   state.measure = Number($("metric").value) || 0;
   if (!methods.some((m) => state.shown.has(m))) topMethods(methods);
@@ -223,7 +223,7 @@ function chooseProblem(place) {
     const box = make("input", { type: "checkbox", value: m });
     box.checked = state.shown.has(m);
     box.addEventListener("change", () => { if (box.checked) state.shown.add(m); else state.shown.delete(m); countShown(); layOut(problem); redraw(); });
-    return make("label", {}, box, ` ${m}`);
+    return make("label", {}, box, ` ${named(m)}`);
   }));
   countShown();
   return update();

@@ -66,7 +66,7 @@ function chooseProtocol() {
   const usable = protocol.composite.some((row) => row.some(finite));
   fill($("chart-metric"), chartMeasures(protocol).map((m, i) => [i, m.composite ? "score" : measureName(m)]), usable ? 0 : 1);
   const methods = protocol.methods.slice().sort(ranked(protocol.name));
-  fill($("reference"), methods.map((m) => [m, m]), methods.includes(D.scheme.control) ? D.scheme.control : methods[0]);
+  fill($("reference"), methods.map((m) => [m, named(m)]), methods.includes(D.scheme.control) ? D.scheme.control : methods[0]);
   drawCharts(); fillWeights();
 }
 function drawCharts() {
@@ -109,7 +109,7 @@ function drawCharts() {
 function numbersTable(protocol, methods, of, name, unit, direction) {
   const table = $("mz-table");
   const several = new Set(protocol.images.map((i) => `${i.dataset}/${i.section}`)).size > 1;
-  const head = make("tr", {}, ...(several ? [make("th", { scope: "col", text: "section" })] : []), make("th", { scope: "col", text: "ion image" }), ...methods.map((m) => make("th", { scope: "col", class: "number", text: m })));
+  const head = make("tr", {}, ...(several ? [make("th", { scope: "col", text: "section" })] : []), make("th", { scope: "col", text: "ion image" }), ...methods.map((m) => make("th", { scope: "col", class: "number", text: named(m) })));
   const body = make("tbody", {});
   protocol.images.forEach((image, i) => {
     const good = methods.map((m) => goodness(of(m)[i], direction)), best = Math.max(...good.filter((g) => g !== null));
@@ -129,7 +129,7 @@ function besideTables(protocol) {
     const body = make("tbody", {});
     protocol.methods.slice().sort(ranked(protocol.name)).forEach((m) => {
       const row = protocol.methods.indexOf(m);
-      body.append(make("tr", {}, make("th", { scope: "row", text: m }), ...protocol.values.map((v) => make("td", { class: "number", text: show(mean(inside.map((i) => v[row][i]).filter(finite))) }))));
+      body.append(make("tr", {}, make("th", { scope: "row", text: named(m) }), ...protocol.values.map((v) => make("td", { class: "number", text: show(mean(inside.map((i) => v[row][i]).filter(finite))) }))));
     });
     const head = make("tr", {}, make("th", { scope: "col", text: "method" }), ...protocol.measures.map((m) => make("th", { scope: "col", class: "number", text: measureName(m) })));
     holder.append(make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Measured beside published" },

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msibench.errors import ConfigurationError
@@ -71,6 +71,7 @@ def test_peaks_that_jitter_by_more_than_the_window_count_once(tmp_path):
     assert sorted(round(float(mz)) for mz in found) == [150, 300, 300, 799, 1500]
 
 
+@settings(deadline=None)  # the first example compiles
 @given(
     st.lists(st.floats(60, 3000), min_size=1, max_size=12),
     st.floats(0.5, 100),
