@@ -18,8 +18,9 @@ UM = 12.5
 
 
 @pytest.fixture(params=["continuous", "processed"])
-def pair(request, tmp_path):
+def pair(request, tmp_path, monkeypatch):
     """The file, the images in it, and where they were measured."""
+    monkeypatch.chdir(tmp_path)  # m2aia leaves its preferences where it runs
     mask = np.ones((9, 13), bool)
     mask[:2, :3] = False
     values = np.random.default_rng(0).random((4, 9, 13), dtype=np.float32) + 0.5
