@@ -193,7 +193,8 @@ def resolve_method(reference: str, catalogue: Catalogue) -> MethodSpec:
     reference
         A method of an installed plugin (``"bicubic"``); a class in a file
         (``"path/to/file.py:Class"``); a folder that ``msibench finetune`` has written; or a plugin and a
-        checkpoint (``"spandrel:path/to/file.safetensors"``). An installed name comes first.
+        checkpoint (``"spandrel:path/to/file.safetensors"``). An installed name comes first. Each may end in
+        ``+consistent`` (`consistent_twin`).
     catalogue
         What is installed.
 
@@ -206,15 +207,34 @@ def resolve_method(reference: str, catalogue: Catalogue) -> MethodSpec:
     """
     if reference in catalogue.methods:
         return catalogue.method(reference)
+    if reference.endswith(CONSISTENT):
+        return consistent_twin(resolve_method(reference.removesuffix(CONSISTENT), catalogue))
     if ".py:" in reference:
         return method_from_file(reference)
     if Path(reference).is_dir():
         from msibench.training.variants import method_from_training
 
-        return method_from_training(Path(reference), catalogue)
+        folder = Path(reference)
+        return method_from_training(folder, _WithCheckpoints(catalogue, folder))
     if ":" in reference:
         return method_from_plugin(reference, catalogue)
     return catalogue.method(reference)
+
+
+@dataclass(frozen=True, slots=True)
+class _WithCheckpoints:
+    """A catalogue that also knows what a training started from where that was a checkpoint."""
+
+    catalogue: Catalogue
+    folder: Path
+    """Of the training: what the plugin reads off the old checkpoint, it reads off the new one."""
+
+    def method(self, name: str) -> MethodSpec:
+        plugin, colon, _ = name.partition(":")
+        if not colon or name in self.catalogue.methods:
+            return self.catalogue.method(name)
+        weights = self.folder / "weights.safetensors"
+        return replace(method_from_plugin(f"{plugin}:{weights}", self.catalogue), name=name)
 
 
 def method_from_file(reference: str) -> MethodSpec:
@@ -245,6 +265,7 @@ def method_from_file(reference: str) -> MethodSpec:
         task=Task(getattr(kind, "task", Task.SINGLE_IMAGE)),
         config=dict(getattr(kind, "config", _defaults(kind))),
         factors=getattr(kind, "factors", None),
+        trainable=callable(getattr(kind, "fit", None)),
         citation="not stated",
         licence="not stated",
         title="single file",

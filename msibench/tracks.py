@@ -105,7 +105,8 @@ class Track:
     entries: tuple[Entry, ...] = (Entry(method=READY),)
     seeds: tuple[int, ...] = (0,)
     metrics: tuple[str, ...] = DEFAULT_METRICS
-    scheme: str = "anchored"
+    scheme: str = "skill"
+    """Scoring scheme; where `skill` is the default and no row holds it, `anchored` takes its place."""
     control_method: str = "bicubic"
     """The method that stands at 0 of the anchored scheme."""
     missing_metric: str = "mark"
@@ -182,6 +183,19 @@ def shipped_tracks() -> tuple[str, ...]:
 def load_shipped(name: str) -> Track:
     """Read a track that ships inside the package."""
     return track_from_text(_shipped()[name].read_text("utf-8"), None, f"shipped track {name}")
+
+
+def shipped_boards(device: str) -> dict[str, str]:
+    """Return ``leaderboard.csv`` of every committed board of a kind of device, by track.
+
+    A track that states no device counts as one of the processor.
+    """
+    found = {}
+    for name, track in _shipped().items():
+        csv = files("msibench") / "tracks_shipped" / "leaderboards" / name / "leaderboard.csv"
+        if csv.is_file() and (load_shipped(name).device or "cpu") == device and track.is_file():
+            found[name] = csv.read_text("utf-8")
+    return found
 
 
 def _shipped() -> dict[str, Traversable]:

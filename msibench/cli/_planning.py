@@ -285,7 +285,7 @@ def as_arguments(options: Mapping[str, Any]) -> list[str]:
         for each in given:
             if each is None or each == parameter.default:
                 continue
-            text = _in_full(each) if parameter.name in {"single", *PATHS} else str(each)
+            text = _in_full(each) if parameter.name in {"single", "mz_text", *PATHS} else str(each)
             arguments += [parameter.opts[0], text]
     return arguments
 

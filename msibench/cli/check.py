@@ -46,4 +46,11 @@ def command(name: str, changes: tuple[str, ...], as_json: bool) -> int:
             click.echo(f"{state:<8} {title} ({check.__name__}){tail}")
     if as_json:
         click.echo(json.dumps(rows, indent=1))
+    if all(row["state"] == "skipped" for row in rows):
+        click.echo(
+            f"nothing could be checked: {rows[0]['reason']}. A method that nothing was tried on has not "
+            "passed",
+            err=True,
+        )
+        return 3
     return 3 if any(row["state"] == "FAILED" for row in rows) else 0

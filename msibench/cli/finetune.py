@@ -65,6 +65,9 @@ if TYPE_CHECKING:
 def command(method: str, out: Path, grid: Path | None, resume: bool, **options: Any) -> int:
     """Train METHOD on ion images and write weights.safetensors and record.json into --out.
 
+    METHOD is a method's name, a plugin and a checkpoint (spandrel:FILE, any network that spandrel knows), or
+    the folder of an earlier training.
+
     The result is a method of its own: msibench run TRACK --method OUT. Sections that it has seen are
     refused as test sections. --grid runs every combination of a TOML table, each in a folder of its
     own, draws their curves, and ranks all of them on the test sections of the data sets.
@@ -76,7 +79,7 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
     import sys
 
     from msibench.cli._values import settings
-    from msibench.plugin_manager import discover
+    from msibench.plugin_manager import discover, resolve_method
     from msibench.training.ddp import world_from_environment
     from msibench.training.finetune import FinetuneRequest, finetune
     from msibench.training.launch import check_shares, is_started_by_torchrun, start
@@ -86,7 +89,7 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
         check_shares(processes, options["batch"], options["device"])
         start(processes, sys.argv[1:])
     catalogue = discover()
-    spec = catalogue.method(method)
+    spec = resolve_method(method, catalogue)
     reader = _Reader(catalogue, options["mz_set"])
     if options["evaluate_only"]:
         return _evaluate(spec, out, reader, options)

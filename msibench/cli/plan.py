@@ -89,7 +89,7 @@ def _facts(plan: Plan, forecasts: Sequence[Forecast]) -> dict[str, Any]:
                 "what": each.what,
                 "reason": each.reason,
                 "seconds": round(each.seconds, 3),
-                "time_from": "stored cells" if each.measured else "the method's declaration",
+                "time_from": each.time_from,
             }
             for each in forecasts
         ],
@@ -101,14 +101,22 @@ def _summary(summary: Summary) -> dict[str, Any]:
         "method": summary.method,
         **summary.counts,
         "seconds": round(summary.seconds, 3),
-        "measured": summary.measured,
+        "time_from": summary.time_from,
     }
 
 
 def _show(plan: Plan, forecasts: Sequence[Forecast]) -> None:
     from tabulate import tabulate
 
-    from msibench.runner.preview import BUSY, NOT_APPLICABLE, RUN, STORED, by_method, summed
+    from msibench.runner.preview import (
+        BUSY,
+        NOT_APPLICABLE,
+        RUN,
+        STORED,
+        STORED_CELLS,
+        by_method,
+        summed,
+    )
 
     total = summed("total", forecasts)
     rows = [
@@ -131,14 +139,19 @@ def _show(plan: Plan, forecasts: Sequence[Forecast]) -> None:
         click.echo(f"note: {line}")
     if len(notes) > SHOWN_NOTES:
         click.echo(f"note: … and {len(notes) - SHOWN_NOTES} more (--json lists them)")
-    if not total.measured:
-        click.echo("≤: at most, by the method's own declaration; no cell of it is stored yet")
+    if total.time_from != STORED_CELLS:
+        click.echo(
+            "≈: by what the boards that ship with msibench took, on another machine; ≤: at most, by "
+            "the method's own declaration; no cell of these is stored yet"
+        )
     if total.counts[RUN]:
         click.echo("The time is that of all cells one after another.")
 
 
 def duration(summary: Summary) -> str:
     """Return the expected time of cells as words."""
+    from msibench.runner.preview import BOARDS, DECLARED, STORED_CELLS
+
     seconds = summary.seconds
     if not seconds:
         return ""
@@ -148,7 +161,8 @@ def duration(summary: Summary) -> str:
         text = f"{seconds / 60:.0f} min"
     else:
         text = f"{seconds / 3600:.1f} h"
-    return text if summary.measured else f"≤ {text}"
+    marks = {STORED_CELLS: "", BOARDS: "≈ ", DECLARED: "≤ "}
+    return marks[summary.time_from] + text
 
 
 def _scripts(plan: Plan, forecasts: Sequence[Forecast], options: dict[str, Any]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,23 @@ class Trainable(Protocol):
     """A method that learns from pairs of other sections before it is scored."""
 
     def fit(self, pairs: Iterable[Pair], *, seed: int, budget: Budget) -> None:
-        """Learn; never called with a section that is scored."""
+        """Learn from pairs of the training split; never called with a section that is scored.
+
+        `budget` names what the spec says (``"paper"`` or ``"quick"``) and may limit steps or seconds.
+        """
+        ...
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """A `Trainable` whose fit the harness keeps: made once per training set, not once per test section."""
+
+    def learned(self) -> Mapping[str, NDArray[Any]]:
+        """Return what `fit` found, as named arrays of numbers: 256 MiB at most."""
+        ...
+
+    def restore(self, learned: Mapping[str, NDArray[Any]]) -> None:
+        """Take what `learned` returned in another process; `upscale` then gives the same bytes."""
         ...
 
 

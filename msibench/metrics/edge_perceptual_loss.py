@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.pairs import (
     ImagePair,
     ImagesT,
@@ -20,6 +21,8 @@ LAPLACIAN = ((-1.0, -1.0, -1.0), (-1.0, 8.0, -1.0), (-1.0, -1.0, -1.0))
 """The eight-neighbour Laplacian. The paper has "a designated 3x3 kernel" and no numbers."""
 SIDE = 3
 TOO_SMALL = "the image is smaller than the 3 x 3 kernel"
+LUMA = (0.299, 0.587, 0.114)
+"""Rec. 601: how the three channels of a guide become one."""
 NO_CENTRE = "no kernel that lies inside the image has its centre in the mask"
 
 
@@ -35,8 +38,8 @@ def edge_perceptual_loss(
     """Mean squared difference of the edges of two images; lower is better, 0 at best.
 
     ``mean((K * test - K * reference)²)`` with images on the scale where `data_range` is 1. Zou et al.
-    compare the output with the microscopy image that guided it; here the reference is what was
-    measured.
+    compare the output with the microscopy image that guided it (`evaluate_to_guide`); here the reference
+    is what was measured.
 
     Parameters
     ----------
@@ -91,6 +94,20 @@ def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> l
     pair = pair_images(test, reference, mask=mask)
     without = pair.usable if _no_centre(_centres(pair)) else ~pair.usable
     return pair.reasons((too_small(pair, SIDE), TOO_SMALL), (without, NO_CENTRE))
+
+
+def evaluate_to_guide(evaluation: Evaluation) -> Scored:
+    """Score one cell as the paper does: edges of the prediction against those of the guide, in grey.
+
+    Both on the scale where 1 is full. A low value says that the prediction looks like the guide, whether or
+    not the ion does: 0 is the guide itself. Read it beside the loss to the truth.
+    """
+    assert evaluation.guide is not None
+    guide = evaluation.guide.values.astype(np.float64)
+    weights = LUMA if len(guide) == 3 else (1 / len(guide),) * len(guide)
+    grey = np.broadcast_to(np.tensordot(weights, guide, 1), evaluation.prediction.shape)
+    values = edge_perceptual_loss(evaluation.prediction, grey)
+    return Scored(np.asarray(values), tuple(why_undefined(evaluation.prediction, grey)))
 
 
 def _centres(pair: ImagePair) -> Any:

@@ -171,6 +171,20 @@ class Store:
                     f"{path} was changed after it was written (digest differs); {REMEDY}"
                 )
 
+    def fit_path(self, key: str) -> Path:
+        """Return where the fit of a method to one training set is kept."""
+        return self.root / "fits" / f"{key}.h5"
+
+    def keep_fit(self, key: str, source: Path) -> None:
+        """Keep what a method has learned, for its next cell with the same training set.
+
+        Its bytes are not looked at: only the same method, in its own process, reads them again.
+        """
+        target = self.fit_path(key)
+        self.make_folder(target.parent)
+        with explained(target):
+            write_atomically(target, source.read_bytes())
+
     def new_work(self, key: str) -> Path:
         """Make an empty folder in which one cell is worked on."""
         folder = self.root / "work" / owned_name(key[:16])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from msibench.errors import IntegrityError, SchemaError
@@ -13,7 +16,15 @@ from msibench.results.schema import FAILURES, CellRecord, Status
 from msibench.results.store import Store
 from msibench.runner.plan import Cell, Plan
 from msibench.runner.supervisor import ALWAYS_AGAIN
+from msibench.tracks import shipped_boards
 
+STORED_CELLS, BOARDS, DECLARED = "stored cells", "shipped boards", "the method's declaration"
+"""Where an expected time comes from, best first."""
+SOURCES = (STORED_CELLS, BOARDS, DECLARED)
+START_S = 5.0
+"""Seconds that a cell takes besides its ion images: a process, imports, scores."""
+UNKNOWN_IMAGES = 20
+"""Ion images of a section whose number is only known when it is read."""
 RUN, STORED, NOT_APPLICABLE, BUSY = "run", "stored", "not applicable", "elsewhere"
 
 
@@ -27,8 +38,8 @@ class Forecast:
     reason: str = ""
     seconds: float = 0.0
     """Expected wall time; 0 when it is not run."""
-    measured: bool = False
-    """The time comes from stored cells of the method, not from its own word."""
+    time_from: str = DECLARED
+    """`STORED_CELLS` of the method, `BOARDS` that ship with msibench, or `DECLARED`."""
 
 
 def preview(plan: Plan, store: Store | None, retry: Iterable[str] = ()) -> list[Forecast]:
@@ -36,23 +47,43 @@ def preview(plan: Plan, store: Store | None, retry: Iterable[str] = ()) -> list[
     again = frozenset(retry)
     records = {} if store is None else _records(plan, store)
     times = _wall_seconds(records.values())
+    costs = _board_costs()
     found = []
     for cell in plan.cells:
         what, reason = _decide(cell, store, records.get(cell.key), again)
         if what not in {RUN, BUSY}:
             found.append(Forecast(cell=cell, what=what, reason=reason))
             continue
-        known = times.get((cell.label, cell.device.partition(":")[0]))
+        seconds, time_from = _expected(cell, times, costs)
         found.append(
-            Forecast(
-                cell=cell,
-                what=what,
-                reason=reason,
-                seconds=known if known is not None else 60 * cell.spec.resources.minutes,
-                measured=known is not None,
-            )
+            Forecast(cell=cell, what=what, reason=reason, seconds=seconds, time_from=time_from)
         )
     return found
+
+
+def _expected(
+    cell: Cell, times: Mapping[tuple[str, str], float], costs: Mapping[str, float]
+) -> tuple[float, str]:
+    """Return the expected wall time of a cell, and where it comes from."""
+    device = cell.device.partition(":")[0]
+    if (known := times.get((cell.label, device))) is not None:
+        return known, STORED_CELLS
+    if (each := costs.get(cell.label)) is not None and device == "cpu":
+        return START_S + each * (len(cell.problem.mz_set.mz) or UNKNOWN_IMAGES), BOARDS
+    return 60 * cell.spec.resources.minutes, DECLARED
+
+
+def _board_costs() -> dict[str, float]:
+    """Return seconds per ion image, fitting included, by method: the median of the shipped boards.
+
+    They were measured on other machines and other sections: an estimate of the order.
+    """
+    found: dict[str, list[float]] = {}
+    for text in shipped_boards("cpu").values():
+        for row in csv.DictReader(io.StringIO(text)):
+            with suppress(ValueError, KeyError):
+                found.setdefault(row["method"], []).append(float(row["seconds_per_image"]))
+    return {method: statistics.median(values) for method, values in found.items()}
 
 
 def _decide(
@@ -106,8 +137,8 @@ class Summary:
     method: str
     counts: Mapping[str, int]
     seconds: float
-    measured: bool
-    """Every time in the sum was measured."""
+    time_from: str
+    """The least sure of the sources of the times in the sum."""
 
 
 def by_method(forecasts: Sequence[Forecast]) -> list[Summary]:
@@ -126,5 +157,5 @@ def summed(name: str, forecasts: Sequence[Forecast]) -> Summary:
         method=name,
         counts=counts,
         seconds=sum(each.seconds for each in timed),
-        measured=all(each.measured for each in timed),
+        time_from=max((each.time_from for each in timed), key=SOURCES.index, default=STORED_CELLS),
     )

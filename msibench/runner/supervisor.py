@@ -23,13 +23,14 @@ from msibench.errors import (
 )
 from msibench.plugin_manager import Catalogue, resolve_target
 from msibench.results.files import explained, write_atomically
-from msibench.results.keys import canonical_json, changed_code, package_folders
+from msibench.results.keys import canonical_json, changed_code, digest_of, package_folders
 from msibench.results.leases import BEAT_S, Lease, holder
 from msibench.results.problems import PROBLEM, write_pairs
 from msibench.results.provenance import environment
 from msibench.results.removal import remove
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import METRICS, Store
+from msibench.runner.child.child_folder import FIT
 from msibench.runner.child.progress_file import read_progress
 from msibench.runner.child.sandbox.command import NONE, settled
 from msibench.runner.child.watch import Job, Outcome
@@ -51,6 +52,8 @@ ALWAYS_AGAIN = frozenset({Status.CANCELLED, Status.WEIGHTS_MISSING, Status.NOT_A
 """Statuses that are worked out anew in every run: they say nothing about the method's code."""
 PROGRESS_S = 1.0
 """Between two looks at how far the running cells have come."""
+FIT_BYTES = 256 << 20
+"""The most that is kept of what a method has learned."""
 _CHANGED = (
     "{} changed since the run was planned: what the method gave belongs to another key; run again"
 )
@@ -186,6 +189,8 @@ class Supervisor:
                     cell = by_key[job.key]
                     self._drop(cell, job.folder, outcome.reason, summary, changed=not stopped)
                     continue
+                if by_key[job.key].spec.trainable and outcome.status is Status.OK:
+                    self._keep_fit(by_key[job.key], job.folder)
                 scorers.submit(partial(finish, by_key[job.key], job, outcome))
                 scorers.raise_failures()
         finally:
@@ -303,6 +308,9 @@ class Supervisor:
         shutil.copyfile(staged / PROBLEM, folder / PROBLEM)
         spec = cell.spec
         if spec.trainable:
+            kept = self.store.fit_path(fit_key(cell))
+            if kept.is_file():
+                shutil.copyfile(kept, folder / FIT)
             write_pairs(folder / "training.h5", training_pairs(cell.problem))
         weights = {
             weight.name: require(weight, given=self.options.given_weights)
@@ -318,6 +326,7 @@ class Supervisor:
             "seed": cell.seed,
             "code": cell.competitor.document["code"],
             "each_ion_alone": spec.each_ion_alone,
+            "budget": spec.budget,
         }
         write_atomically(folder / "cell.json", canonical_json(facts))
         code = spec.target.rpartition(":")[0]
@@ -365,6 +374,17 @@ class Supervisor:
                 (folder / METRICS).write_bytes(scored)
         return self.store.commit(folder, record)
 
+    def _keep_fit(self, cell: Cell, folder: Path) -> None:
+        """Keep what the method has learned, unless that is kept already or is too much."""
+        learned, key = folder / FIT, fit_key(cell)
+        if self.store.fit_path(key).is_file() or not learned.is_file():
+            return
+        if (size := learned.stat().st_size) > FIT_BYTES:
+            reason = f"it has learned {size >> 20} MiB; up to {FIT_BYTES >> 20} are kept for other sections"
+            self._emit(Event(kind="note", key=cell.key, reason=f"{cell.name}: {reason}"))
+            return
+        self.store.keep_fit(key, learned)
+
     def _record(self, cell: Cell, outcome: Outcome) -> CellRecord:
         """Return the record of a cell; what a node says of itself goes before what is known here."""
         here = {**self._environment, "executor": self.options.executor}
@@ -389,6 +409,13 @@ class Supervisor:
                 self._emit(
                     replace(event, done=stage.done, total=stage.total, seconds=stage.seconds)
                 )
+
+
+def fit_key(cell: Cell) -> str:
+    """Return what names a method's fit to a training set: its cell's key without the test section."""
+    facts, problem = cell.document, cell.problem.document
+    parts = [facts["method"], facts["training"], facts["seed"], facts["device"]]
+    return digest_of([*parts, problem["protocol"], problem["mz"], problem["ppm"]])
 
 
 def check_weights(paths: Mapping[str, Path], planned: Mapping[str, str]) -> None:

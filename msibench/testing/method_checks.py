@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from msibench.contracts.method import Restorable
 from msibench.image import Problem, Skip
 from msibench.testing.subject import NotCheckableError, Subject
 from msibench.testing.watch import watched, written_outside
@@ -150,12 +151,30 @@ def check_opens_no_socket(subject: Subject) -> None:
     assert not sockets, f"used the network: {', '.join(sockets[:3])}"
 
 
+def check_learns_again_the_same(subject: Subject) -> None:
+    """A method that learns gives the same again: fitted anew, and restored from what it learned."""
+    if not subject.spec.trainable:
+        raise NotCheckableError("it does not learn from other sections")
+    problem = subject.problem()
+    fitted = subject.ready()
+    first = np.asarray(fitted.upscale(problem))
+    again = np.asarray(subject.ready().upscale(problem))
+    assert first.tobytes() == again.tobytes(), "two fits with one seed differ"
+    if not isinstance(fitted, Restorable):
+        return
+    learned = {name: np.array(values) for name, values in fitted.learned().items()}
+    restored = subject.build()
+    restored.restore(learned)
+    told = np.asarray(restored.upscale(problem))
+    assert told.tobytes() == first.tobytes(), "restored from what it learned, it gives other images"
+
+
 def check_declines_without_its_guide(subject: Subject) -> None:
     """A fusion method without a guide declines with a reason instead of failing."""
     problem = subject.problem()
     if problem.guide is None and problem.second is None:
         raise NotCheckableError("it needs no guide")
-    result = subject.build().upscale(replace(problem, guide=None, second=None))
+    result = subject.ready().upscale(replace(problem, guide=None, second=None))
     assert isinstance(result, Skip), "expected Skip(reason) where the guide is missing"
     assert result.reason.strip(), "a Skip must carry its reason"
 
@@ -178,6 +197,7 @@ METHOD_CHECKS: tuple[Callable[[Subject], None], ...] = (
     check_batch_equals_one_by_one,
     check_writes_only_into_its_folder,
     check_opens_no_socket,
+    check_learns_again_the_same,
     check_declines_without_its_guide,
 )
 

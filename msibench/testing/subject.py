@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.contracts.method import MethodSpec, Task
-from msibench.image import GuideImage, MSImage, Problem, Skip
+from msibench.image import Budget, GuideImage, MSImage, Pair, Problem, Skip
 from msibench.plugin_manager import resolve_target
 from msibench.weights import find as find_weight
 
@@ -55,6 +55,28 @@ class Subject:
         extra = {"weights": weights} if weights else {}
         return resolve_target(self.spec.target)(**{**self.spec.config, **self.config}, **extra)
 
+    def ready(self) -> Any:
+        """Make the method; one that learns has then been fitted to two tiny sections."""
+        method = self.build()
+        if self.spec.trainable:
+            method.fit(self.pairs(), seed=0, budget=Budget(name=self.spec.budget or "quick"))
+        return method
+
+    def pairs(self) -> list[Pair]:
+        """Make two tiny training sections."""
+        made: list[Pair] = []
+        for shape in (self.low_shape, (self.low_shape[1] + 3, self.low_shape[0])):
+            low = self.problem(shape=shape)
+            fine = tiny_ion_images(low.low.channels, *low.fine_shape)
+            high = replace(
+                low.low, values=fine, mask=None, pixel_size_um=low.low.pixel_size_um / low.factor
+            )
+            name = f"section-{len(made)}"
+            made.append(
+                Pair(low=low.low, high=high, factor=low.factor, guide=low.guide, section=name)
+            )
+        return made
+
     def problem(
         self,
         *,
@@ -97,14 +119,14 @@ class Subject:
         )
 
     def upscale(self, problem: Problem) -> NDArray[np.float32]:
-        """Build the method and run it once.
+        """Build the method, fit it where it learns, and run it once.
 
         Raises
         ------
         NotCheckableError
             If the method says with a reason that the problem is not for it.
         """
-        result = self.build().upscale(problem)
+        result = self.ready().upscale(problem)
         if isinstance(result, Skip):
             assert result.reason.strip(), "a Skip must carry its reason"
             raise NotCheckableError(f"skipped by the method: {result.reason}")

@@ -379,3 +379,28 @@ def test_the_committed_tracks_are_planned_in_any_folder(run, monkeypatch, tmp_pa
     assert "bicubic" in out
     status, out, _ = run("list", "tracks")
     assert name in out
+
+
+def test_an_ion_that_one_of_several_sections_lacks_is_left_out_there_alone(run, tmp_path):
+    from msibench.testing.imzml_files import write_odd_imzml
+
+    rng = np.random.default_rng(0)
+    places = [(index % 12 + 1, index // 12 + 1) for index in range(120)]
+    for name, masses in (("a", [400.0, 500.0]), ("b", [400.0, 510.0])):
+        spectra = [(np.array(masses), rng.poisson(30, 2).astype(float)) for _ in places]
+        write_odd_imzml(
+            tmp_path / f"{name}.imzML", spectra=spectra, coordinates=places, max_counts=None
+        )
+    sections = ("--data", tmp_path / "a.imzML", tmp_path / "b.imzML", "--factor", 2)
+    results = ("--results", tmp_path / "r", *FAST)
+    status, _, err = run("run", *sections, "--mz", "400,500", *results)
+    assert status == 0, err
+    notes = {}
+    for path in (tmp_path / "r" / "cells").rglob("record.json"):
+        facts = json.loads(path.read_text())
+        notes[facts["section"]] = " ".join(facts["notes"])
+    assert "nothing is present" not in notes["a"]
+    assert "1 of 2 ion images, which methods do not get: m/z 500.0000" in notes["b"]
+    status, _, err = run("run", *sections, "--mz", "400,600", *results)
+    assert status == 2
+    assert "nothing is present in any section at m/z 600.0000" in err

@@ -40,10 +40,23 @@ def run(results, *more):
 def test_before_the_first_run_all_is_to_do_and_nothing_is_made(results):
     found = facts(results)
     assert (found["total"]["run"], found["total"]["stored"]) == (2, 0)
-    assert {cell["time_from"] for cell in found["cells"]} == {"the method's declaration"}
-    assert not found["total"]["measured"]
+    assert {cell["time_from"] for cell in found["cells"]} == {"shipped boards"}
+    assert found["total"]["time_from"] == "shipped boards"
     assert not results.exists()
-    assert "≤" in plan(results).stdout
+    assert "≈" in plan(results).stdout
+
+
+def test_times_follow_the_committed_boards_where_there_are_any(results):
+    cells = json.loads(
+        CliRunner()
+        .invoke(plan_command, ["bladder-fusion-x4", "--results", str(results), "--json"])
+        .stdout
+    )["cells"]
+    seconds = {cell["method"]: cell["seconds"] for cell in cells if cell["control"] == ""}
+    sources = {cell["method"]: cell["time_from"] for cell in cells}
+    assert sources["ridge"] == "shipped boards"
+    assert 0 < seconds["ridge"] - 5 < 10  # 8 ion images of a hundredth of a second
+    assert 60 < seconds["deepfere-quick"] < 1800  # 8 ion images of about 47 s
 
 
 def test_methods_that_were_not_asked_for_are_not_explained(results):

@@ -107,3 +107,19 @@ def test_a_setting_is_toml_or_json_or_else_text(text, value):
 def test_a_setting_without_a_key_is_refused(text):
     with pytest.raises(click.BadParameter, match="key=value"):
         settings([text])
+
+
+def test_a_peak_list_is_named_in_full_where_a_command_is_to_run_elsewhere(tmp_path, monkeypatch):
+    from msibench.cli._planning import OPTIONS, _parameter, as_arguments
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "peaks.csv").write_text("798.54\n")
+    nothing = {}
+    for option in OPTIONS[1:]:
+        parameter = _parameter(option)
+        nothing[parameter.name] = () if parameter.multiple else parameter.default
+    nothing["track"] = None
+    for text, expected in (("peaks.csv", str(tmp_path / "peaks.csv")), ("798.54", "798.54")):
+        found = as_arguments({**nothing, "mz_text": text, "changes": ("ridge.alpha=3",)})
+        assert found[found.index("--mz") + 1] == expected
+        assert found[found.index("--set") + 1] == "ridge.alpha=3"

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from msibench.contracts.metric import Evaluation
 from msibench.degradation import protocol
-from msibench.image import as_stack
-from msibench.metrics import conservation, consistency, off_tissue
+from msibench.image import GuideImage, as_stack
+from msibench.metrics import conservation, consistency, edge_perceptual_loss, off_tissue
 from msibench.metrics import consistency as consistency_value
 from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager import resolve_target
@@ -150,9 +150,25 @@ def test_every_measure_of_trust_scores_the_truth_itself(spec):
     assert np.isfinite(scored.values).all()
     assert not any(scored.reasons)
     best = {"lower": 0.0, "one": 1.0}.get(spec.direction)
-    if best is not None and spec.name != "frc":
+    if best is not None and spec.name not in {"frc", "shift", "edge_perceptual_loss_to_guide"}:
         np.testing.assert_allclose(scored.values, best, atol=1e-4)
 
 
 def test_the_plain_function_keeps_its_name_in_the_package():
     assert consistency_value is consistency
+
+
+def test_the_edge_loss_to_the_guide_rewards_the_guide_whatever_the_truth_is():
+    truth = as_stack(section(channels=2))
+    colours = np.random.default_rng(9).random((3, 9, 15)).astype(np.float32)
+    grey = np.tensordot((0.299, 0.587, 0.114), colours, 1)
+    score = resolve_target("msibench.metrics.edge_perceptual_loss:evaluate_to_guide")
+    guided = {"guide": GuideImage(colours)}
+
+    painted = score(evaluation(np.stack([grey, grey + 0.3]), truth, **guided))
+    np.testing.assert_allclose(painted.values, 0, atol=1e-10)
+    right = score(evaluation(truth.values, truth, **guided))
+    expected = edge_perceptual_loss(truth.values, np.stack([grey, grey]))
+    np.testing.assert_allclose(right.values, expected, rtol=1e-6)
+    assert right.values.min() > 0.1
+    assert not any(right.reasons)

@@ -11,7 +11,9 @@ from pathlib import Path
 from msibench.results.removal import remove
 from msibench.runner.child.sandbox.namespaces import MNT_DETACH
 
-FROM_CHILD = ("result.json", "prediction.h5")
+FIT = "fit.h5"
+"""What a method has learned, for the next cell of the same training set."""
+FROM_CHILD = ("result.json", "prediction.h5", FIT)
 """What a child may leave for its supervisor."""
 FROM_SUPERVISOR = ("log.txt", "metrics.parquet", "record.json")
 """What only the supervisor writes."""

@@ -23,15 +23,16 @@ from typing import Any
 
 import numpy as np
 
-from msibench.contracts.method import Reporting, Trainable
+from msibench.contracts.method import Reporting, Restorable, Trainable
 from msibench.contracts.progress import heard
 from msibench.errors import StoreError
 from msibench.image import Budget, Pair, Problem, Skip
 from msibench.plugin_manager import resolve_target
-from msibench.results.arrays import array_file, write_arrays
+from msibench.results.arrays import array_file, read_arrays, write_arrays
 from msibench.results.files import write_atomically
 from msibench.results.keys import changed_code, plain
 from msibench.results.problems import read_pairs, read_problem
+from msibench.runner.child.child_folder import FIT
 from msibench.runner.child.in_groups import AmongAll, goes_in_parts, parts_of, upscale_in_parts
 from msibench.runner.child.outcome import reason_of, status_of
 from msibench.runner.child.progress_file import progress_writer
@@ -83,10 +84,9 @@ def _work(folder: Path, facts: dict[str, Any], timings: dict[str, float]) -> dic
     weights = {name: Path(path) for name, path in facts["weights"].items()}
     with _clock(timings, "build"):
         method = make(**facts["config"], **({"weights": weights} if weights else {}))
-    pairs_file = folder / "training.h5"
-    if isinstance(method, Trainable) and pairs_file.is_file():
+    if isinstance(method, Trainable):
         with _clock(timings, "fit"):
-            method.fit(_with_signal(read_pairs(pairs_file)), seed=facts["seed"], budget=Budget())
+            _fit(method, folder, facts)
     warm_up = getattr(method, "warm_up", None)
     if callable(warm_up):
         first = problem
@@ -141,6 +141,18 @@ def _with_signal(pairs: list[Pair]) -> list[Pair]:
             low, high = pair.low.select(present), pair.high.select(present)
             kept.append(replace(pair, low=low, high=high))
     return kept
+
+
+def _fit(method: Trainable, folder: Path, facts: dict[str, Any]) -> None:
+    """Let a method learn from the training sections, or take what it learned from them before."""
+    kept, pairs = folder / FIT, folder / "training.h5"
+    if kept.is_file() and isinstance(method, Restorable):
+        method.restore(read_arrays(kept)[0])
+    elif pairs.is_file():
+        budget = Budget(name=facts.get("budget") or "quick")
+        method.fit(_with_signal(read_pairs(pairs)), seed=facts["seed"], budget=budget)
+        if isinstance(method, Restorable):
+            write_arrays(kept, {name: np.asarray(v) for name, v in method.learned().items()})
 
 
 @contextmanager

@@ -39,7 +39,7 @@ QUICK = MethodSpec(
     config=QUICK_BUDGET,
     citation=CITATION,
     licence="Apache-2.0",
-    title="small networks, 25 iterations an ion",
+    title="small networks, 40 iterations an ion",
     resources=Resources(cpus=1, memory_gb=6.0, vram_gb=4.0, minutes=60.0),
     sources=SOURCES,
     budget="quick",

@@ -2,24 +2,29 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
 from spandrel import ModelLoader
 from spandrel.architectures.ESRGAN import ESRGAN
 
 from msibench import MSImage, Problem, Skip
+from msibench.cli.finetune import command as finetune_command
 from msibench.errors import ConfigurationError, MissingWeightsError
+from msibench.plugin_manager import discover, resolve_method
 from msibench.testing import MethodContract
 from msibench.testing.mirror import mirrored
 from msibench.weights import UnsafeWeightsError, require
 from msibench_spandrel import msibench_methods, spec_from_checkpoint
 from msibench_spandrel.method import Spandrel, _Square
+from msibench_spandrel.training import network_for_training
 
 SPECS = {spec.name: spec for spec in msibench_methods()}
 REAL = {"spandrel-dctlsa": "sr/DCTLSA_x4.pt", "spandrel-craft": "sr/CRAFT_NTIRE2024_x4.pth"}
@@ -283,3 +288,80 @@ class TestCRAFTContract(MethodContract):
     @pytest.fixture(autouse=True)
     def _needs_the_file(self):
         mirrored(REAL["spandrel-craft"])
+
+
+def small_checkpoint(folder, name, **changes):
+    """A tiny RRDBNet, or a network of windows that takes multiples of 8 alone."""
+    torch.manual_seed(0)
+    path = folder / f"{name}.safetensors"
+    if name == "rrdb":
+        save_file(rrdb_state(**changes), path)
+    else:
+        from spandrel.architectures.SwinIR import SwinIR
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the architecture, as it is built
+            network = SwinIR(
+                img_size=16, window_size=8, depths=[1], embed_dim=12, num_heads=[2], mlp_ratio=2,
+                upscale=4, in_chans=3, upsampler="pixelshuffledirect", img_range=1.0, resi_connection="1conv",
+            )  # fmt: skip
+        save_file(network.state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["rrdb", "swinir"])
+def test_any_network_is_fine_tuned_and_comes_back_as_a_method(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("MSIBENCH_CACHE", str(tmp_path / "cache"))
+    path = small_checkpoint(tmp_path, name)
+    out = tmp_path / "tuned"
+    arguments = [
+        "finetune", f"spandrel:{path}", "--dataset", "phantom", "--sections", "synthetic-11",
+        "--validation", "synthetic-12", "--iterations", "3", "--patch", "9", "--batch", "2",
+        "--train", "lr=0.001", "--out", str(out),
+    ]  # fmt: skip
+    done = CliRunner().invoke(finetune_command, arguments[1:], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+
+    catalogue = discover()
+    spec = resolve_method(str(out), catalogue)
+    assert spec.name == f"spandrel:{path.stem}@finetuned-tuned"
+    assert spec.training_data == ("phantom/synthetic-11",)
+    weights = {file.name: require(file) for file in spec.weights}
+    tuned = Spandrel(weights, **spec.config)
+    before = method_of(path).upscale(problem())
+    after = tuned.upscale(problem())
+    assert after.shape == before.shape
+    assert np.abs(after - before).max() > 1e-4
+    assert tuned.report()["architecture"] == method_of_report(path)["architecture"], (
+        "the trained file is recognised as the same architecture"
+    )
+    twin = resolve_method(f"{out}+consistent", catalogue)
+    assert twin.name == f"{spec.name}+consistent"
+
+
+def method_of_report(path):
+    method = method_of(path)
+    method.upscale(problem())
+    return method.report()
+
+
+def test_half_precision_starts_in_single_and_every_parameter_moves(tmp_path):
+    path = tmp_path / "half.safetensors"
+    save_file({name: value.half() for name, value in rrdb_state().items()}, path)
+    network = network_for_training({}, factor=4, weights={"half": path})
+    assert all(p.dtype == torch.float32 and p.requires_grad for p in network.parameters())
+    assert network.training
+
+
+def test_what_cannot_be_trained_says_why(tmp_path):
+    path = small_checkpoint(tmp_path, "rrdb", scale=2)
+    with pytest.raises(ConfigurationError, match=r"for x2; --factor asks for x4"):
+        network_for_training({}, factor=4, weights={"net": path})
+    with pytest.raises(MissingWeightsError, match="trained from its checkpoint"):
+        network_for_training({}, factor=4, weights=None)
+
+
+def test_the_adversarial_network_can_be_fine_tuned():
+    path = mirrored("sr/realesrgan-x4plus.fp16.safetensors")
+    network = network_for_training({}, factor=4, weights={path.name: path})
+    assert sum(p.numel() for p in network.parameters()) == 16_697_987
