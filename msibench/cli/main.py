@@ -212,9 +212,9 @@ def main(arguments: list[str] | None = None) -> None:
     except MemoryError as error:
         if show:
             click.echo(visible(traceback.format_exc()), err=True)
-        said = visible(str(error)) or "no more could be had"
+        words = visible(str(error)) or "no more could be had"
         click.echo(
-            f"msibench: there is not enough memory: {said}. Take fewer ion images (--mz), a smaller "
+            f"msibench: there is not enough memory: {words}. Take fewer ion images (--mz), a smaller "
             "section, or a machine with more",
             err=True,
         )
