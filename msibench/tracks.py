@@ -105,7 +105,8 @@ class Track:
     entries: tuple[Entry, ...] = (Entry(method=READY),)
     seeds: tuple[int, ...] = (0,)
     metrics: tuple[str, ...] = DEFAULT_METRICS
-    scheme: str = "anchored"
+    scheme: str = "skill"
+    """Scoring scheme; where `skill` is the default and no row holds it, `anchored` takes its place."""
     control_method: str = "bicubic"
     """The method that stands at 0 of the anchored scheme."""
     missing_metric: str = "mark"

@@ -17,7 +17,6 @@ from msibench.io.samples import Samples
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
 ORIENTATION = 0x0112
-MOST_FRAMES = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,17 +53,8 @@ def decode_frame(path: Path, image: Any, index: int = 0) -> Frame:
 
 
 def frames(image: Any) -> int:
-    """Return how many pictures a file holds.
-
-    Raises
-    ------
-    DataError
-        More than 4096.
-    """
-    count = int(getattr(image, "n_frames", 1))
-    if count > MOST_FRAMES:
-        raise DataError(f"holds {count} frames, at most {MOST_FRAMES} are read")
-    return count
+    """Return how many pictures a file holds."""
+    return int(getattr(image, "n_frames", 1))
 
 
 def orientation(image: Any) -> int:

@@ -30,7 +30,7 @@ PACKING = 4096
 """The most bytes of image that a byte of an honest compressed file stands for."""
 FREE_BYTES = 64 << 20
 MOST_PIXELS = 100_000_000
-"""Pixels of a picture that is read as an ion image."""
+"""Pixels of a picture that is read as ion images, all frames together."""
 
 
 def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None) -> MSImage:
@@ -169,12 +169,14 @@ def read_picture(path: str | os.PathLike[str]) -> MSImage:
     parts, masks = [], []
     try:
         with open_picture(source, ("PNG", "JPEG", "BMP", "GIF")) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
+            count = frames(picture)
+            if picture.width * picture.height * count > MOST_PIXELS:
                 raise DataError(
-                    f"{source.name}: holds {picture.height} x {picture.width} pixels, an ion image at "
-                    f"most {MOST_PIXELS}; is it an optical image? Give it with --guide."
+                    f"{source.name}: holds {count} x {picture.height} x {picture.width} pixels, ion "
+                    f"images in a picture at most {MOST_PIXELS}; is it an optical image? Give it with "
+                    "--guide. Stacks belong into TIFF."
                 )
-            for index in range(frames(picture)):
+            for index in range(count):
                 frame = decode_frame(source, picture, index)
                 values, mask = intensities(frame.pixels, frame.facts, source.name)
                 parts.append(values)

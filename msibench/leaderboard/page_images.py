@@ -220,6 +220,7 @@ def _ring_curve(
     place: int, section: SectionImages, method: str, prediction: Any, channels: list[int]
 ) -> list[dict[str, Any]]:
     """Return the mean ring correlation with the truth over the ions shown."""
+    from msibench.degradation import protocol
     from msibench.metrics.frc import ring_correlation
 
     truth = section.truth
@@ -231,7 +232,9 @@ def _ring_curve(
     defined = np.isfinite(test).all((1, 2)) & (np.ptp(reference, axis=(1, 2)) > 0)
     if not defined.any():
         return []
-    correlation, frequency = ring_correlation(test[defined], reference[defined])
+    chain = protocol(section.records[method].protocol)
+    unseen = [chain.split(images[defined])[1] for images in (test, reference)]
+    correlation, frequency = ring_correlation(*unseen)
     size = section.pixel_size_um
     return [
         {

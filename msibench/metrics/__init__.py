@@ -33,6 +33,7 @@ from msibench.metrics.psnr import psnr
 from msibench.metrics.r2 import r2
 from msibench.metrics.rmse import rmse
 from msibench.metrics.sd_ratio import sd_ratio
+from msibench.metrics.shift import shift
 from msibench.metrics.spectral_angle import spectral_angle
 from msibench.metrics.ssim import ssim
 from msibench.metrics.vif import vif
@@ -65,6 +66,7 @@ __all__ = [
     "r2",
     "rmse",
     "sd_ratio",
+    "shift",
     "skill",
     "spectral_angle",
     "split_error",

@@ -1,4 +1,8 @@
-"""Fourier ring correlation with the truth, and the resolution that it leaves."""
+"""Fourier ring correlation with the truth, and the resolution that it leaves.
+
+Noise that truth and low image share correlates like signal, so cells are scored on the unseen parts of
+prediction and truth, from the low image's own Nyquist frequency on.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,11 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
+from msibench.metrics.detail import split_error, splitter_of
+from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT
 from msibench.metrics.spectra import ring_sums, rings, spectrum
 
 Threshold = Literal["1/7", "half-bit"]
-CONSTANT = "the truth is constant: it has no structure to resolve"
 NO_PIXEL_SIZE = "the pixel size is not on record"
 TOO_SMALL = "an edge is shorter than 4 pixels"
 SMALLEST = 4
@@ -78,16 +83,65 @@ def _resolution(
     images: Floats,
     pixel_size_um: float,
     threshold: Threshold | float,
+    start: float = 0.0,
 ) -> Floats:
-    """Return where each curve falls below the threshold, in µm."""
+    """Return where each curve falls below the threshold from the frequency `start` on, in µm."""
     if correlation.shape[-1] < SMALLEST // 2 or min(images.shape[-2:]) < SMALLEST:
         return np.full(images.shape[:-2], np.nan)
     limit = threshold_curve(images.shape[-2:], threshold)
+    if start > 0:
+        limit = np.maximum(limit, chance_floor(images.shape[-2:]))
     flat = correlation.reshape(-1, len(frequency))
-    cut = np.array([_crossing(curve, limit, frequency) for curve in flat])
+    cut = np.array([_crossing(curve, limit, frequency, start) for curve in flat])
     values = (pixel_size_um / cut).reshape(images.shape[:-2])
     constant = np.ptp(images, axis=(-2, -1)) == 0
     return np.where(constant | np.isnan(correlation).any(axis=-1), np.nan, values)
+
+
+def detail_resolution(
+    test: Any,
+    reference: Any,
+    *,
+    pixel_size_um: float,
+    protocol: Any,
+    factor: int,
+    threshold: Threshold | float = "1/7",
+) -> Any:
+    """Effective resolution in µm of the detail that the low image does not fix.
+
+    As `frc`, of the unseen parts of both images, from the low image's Nyquist frequency on: what lies
+    below it the low image decides. A prediction that adds nothing right has the low image's two coarse
+    pixels, one that is right throughout two fine ones. The threshold is at least what white noise
+    reaches by chance in a ring (`chance_floor`).
+
+    Parameters
+    ----------
+    test, reference
+        ``(..., row, column)``.
+    protocol
+        Name of the degradation protocol, the protocol, or its `split`.
+    factor
+        Fine pixels along each edge of a coarse one.
+    """
+    _, back = to_host(test, "test")
+    split = splitter_of(protocol)
+    unseen = [split(to_host(images)[0])[1] for images in (test, reference)]
+    correlation, frequency = ring_correlation(*unseen)
+    return back(
+        _resolution(
+            correlation, frequency, unseen[1], pixel_size_um, threshold, 0.5 / max(factor, 1)
+        )
+    )
+
+
+def chance_floor(shape: tuple[int, ...]) -> Floats:
+    """Return what two independent white noises stay below in 19 of 20 rings, ``(ring,)``.
+
+    ``1.645 / √n`` of the n independent coefficients of a ring.
+    """
+    ring, frequency = rings((shape[-2], shape[-1]))
+    count = np.bincount(ring[ring >= 0], minlength=len(frequency)) / 2
+    return np.asarray(np.minimum(1.645 / np.sqrt(np.maximum(count, 1)), 1.0))
 
 
 def ring_correlation(test: Any, reference: Any) -> tuple[Floats, Floats]:
@@ -144,39 +198,47 @@ def threshold_curve(shape: tuple[int, ...], threshold: Threshold | float) -> Flo
 
 
 def evaluate(evaluation: Evaluation, *, threshold: Threshold | float = "1/7") -> Scored:
-    """Score one cell; curves ``frequency`` (cycles per pixel), ``threshold`` and ``correlation``."""
+    """Score one cell on the unseen parts of prediction and truth.
+
+    Curves ``frequency`` (cycles per pixel), ``threshold``, ``floor`` (white noise) and ``correlation``.
+    """
     assert evaluation.truth is not None
     truth = evaluation.truth.values.astype(np.float64)
     prediction = evaluation.prediction.astype(np.float64)
     size = evaluation.truth.pixel_size_um
     count = len(truth)
+    if evaluation.split is None:
+        return Scored(np.full(count, np.nan), (NO_SPLIT,) * count)
     if min(truth.shape[-2:]) < SMALLEST:
         return Scored(np.full(count, np.nan), (TOO_SMALL,) * count)
-    correlation, frequency = ring_correlation(prediction, truth)
+    wanted = split_error(truth, truth, protocol=evaluation.split).wanted
+    unseen = [evaluation.split(images)[1] for images in (prediction, truth)]
+    correlation, frequency = ring_correlation(*unseen)
     curves = {
         "frequency": frequency,
         "threshold": threshold_curve(truth.shape, threshold),
+        "floor": chance_floor(truth.shape),
         "correlation": correlation,
     }
     if not size > 0:
         return Scored(np.full(count, np.nan), (NO_PIXEL_SIZE,) * count, curves)
-    values = _resolution(correlation, frequency, truth, size, threshold)
+    start = 0.5 / max(evaluation.factor, 1)
+    values = _resolution(correlation, frequency, unseen[1], size, threshold, start)
     reasons = first_reason(
-        count,
-        (~finite_images(prediction, truth), NOT_FINITE),
-        (np.ptp(truth, axis=(-2, -1)) == 0, CONSTANT),
+        count, (~finite_images(prediction, truth), NOT_FINITE), (~(wanted > 0), NO_DETAIL)
     )
-    return Scored(values, reasons, curves)
+    return Scored(np.where(wanted > 0, values, np.nan), reasons, curves)
 
 
-def _crossing(curve: Floats, limit: Floats, frequency: Floats) -> float:
-    """Return the frequency at which a curve first falls below its limit; 0.5 if it never does."""
-    below = np.flatnonzero(curve < limit)
+def _crossing(curve: Floats, limit: Floats, frequency: Floats, start: float) -> float:
+    """Return the frequency from `start` on at which a curve first falls below its limit; else 0.5."""
+    first = int(np.searchsorted(frequency, start))
+    below = first + np.flatnonzero(curve[first:] < limit[first:])
     if not len(below):
         return 0.5
     ring = int(below[0])
-    if ring == 0:
-        return float(frequency[0])
+    if ring == first:
+        return max(start, float(frequency[0]))
     before, after = curve[ring - 1] - limit[ring - 1], curve[ring] - limit[ring]
     share = before / (before - after)
     return float(frequency[ring - 1] + share * (frequency[ring] - frequency[ring - 1]))

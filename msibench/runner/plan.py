@@ -204,7 +204,7 @@ def with_control(methods: tuple[str, ...], track: Track) -> tuple[str, ...]:
 
     Empty stays empty: every method of the track.
     """
-    if not methods or track.scheme != "anchored" or track.control_method in methods:
+    if not methods or track.scheme not in {"anchored", "skill"} or track.control_method in methods:
         return methods
     return (*methods, track.control_method)
 

@@ -1,6 +1,9 @@
 """One board, one experiment: no table holds numbers of two, and nothing asked for is left out."""
 
+import html
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -392,3 +395,24 @@ def test_cells_of_another_experiment_in_an_old_index_are_left_out_and_listed(run
     assert set(rows["mz"].dropna()) == {400.0, 500.0}
     readme = Path("results/leaderboards/section/README.md").read_text()
     assert "2 cells stay out of every table, of other data, m/z values" in readme
+
+
+def printed_commands(folder):
+    """Return every command that a board's README and page show."""
+    readme = (folder / "README.md").read_text("utf-8")
+    blocks = re.findall(r"```\n(.*?)```", readme, re.DOTALL)
+    page = (folder / "index.html").read_text("utf-8")
+    blocks += [html.unescape(text) for text in re.findall(r"<code>(msibench[^<]*)</code>", page)]
+    lines = (line for block in blocks for line in block.splitlines())
+    return list(dict.fromkeys(line for line in lines if line.startswith("msibench ")))
+
+
+@pytest.mark.parametrize("results", [(), ("--results", "my results")])
+def test_every_command_on_a_board_works_where_it_was_run(run, section, results):
+    run("run", "--data", section(), "--mz", "400,500", *FAST, *results)
+    folder = Path(results[1] if results else "results") / "leaderboards" / "section"
+    commands = printed_commands(folder)
+    assert {command.split()[1] for command in commands} == {"run", "leaderboard", "report", "score"}
+    for command in commands:
+        run(*shlex.split(command)[1:], *(FAST if command.split()[1] == "run" else ()))
+    run("verify", "section", *results)

@@ -47,7 +47,7 @@ def test_every_folder_of_the_core_has_its_line():
 def test_the_floors_are_those_of_the_import_contract():
     contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     layers = contract["tool"]["importlinter"]["contracts"][0]["layers"]
-    house = PAGE[PAGE.index("## The house") : PAGE.index("## The path")]
+    house = PAGE[PAGE.index("┌") : PAGE.index("## The path")]
     words = re.findall(r"[│·] (\w+)", house)
     drawn = {name: place for place, name in reversed(list(enumerate(words)))}
     places = [min(drawn[name] for name in layer.split(" | ") if name in drawn) for layer in layers]

@@ -115,6 +115,14 @@ def test_frames_are_channels(tmp_path, suffix):
     np.testing.assert_array_equal(found.values[:, 0, 0], [0, 50, 100, 150])
 
 
+def test_frames_that_would_fill_the_memory_are_refused(tmp_path):
+    first = Image.new("L", (4000, 4000))
+    more = [Image.new("L", (4000, 4000), level) for level in range(1, 8)]
+    first.save(tmp_path / "a.gif", save_all=True, append_images=more)
+    with pytest.raises(DataError, match="8 x 4000 x 4000 pixels"):
+        read_section(tmp_path / "a.gif")
+
+
 def thumbnail_first(path):
     tiff(path, GREY[::4, ::4].copy(), subfiletype=1)
     tifffile.imwrite(path, GREY, append=True, metadata=None)

@@ -3,12 +3,21 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from msibench.contracts.metric import Evaluation
+from msibench.degradation import protocol
 from msibench.image import as_stack
 from msibench.metrics import band_power, frc
 from msibench.metrics.band_power import evaluate as evaluate_power
 from msibench.metrics.band_power import radial_power_ratio
-from msibench.metrics.frc import evaluate, ring_correlation, threshold_curve
+from msibench.metrics.detail_specs import NO_DETAIL
+from msibench.metrics.frc import (
+    chance_floor,
+    detail_resolution,
+    evaluate,
+    ring_correlation,
+    threshold_curve,
+)
 from msibench.metrics.spectra import rings
+from msibench.metrics.upsampling import bicubic
 
 SHAPES = [(64, 64), (63, 90), (41, 57), (96, 33)]
 
@@ -127,6 +136,7 @@ def cell(prediction, truth, **facts):
         low=as_stack(truth[:, ::4, ::4]),
         factor=4,
         degrade=lambda fine: fine[:, ::4, ::4],
+        split=protocol("area-x4@1").split,
     )
 
 
@@ -134,7 +144,7 @@ def test_a_cell_has_the_curves_that_a_page_draws():
     truth = np.stack([texture((32, 40)), np.zeros((32, 40))])
     scored = evaluate(cell(truth, truth, pixel_size_um=10.0))
     assert scored.values[0] == pytest.approx(20)
-    assert scored.reasons == ("", "the truth is constant: it has no structure to resolve")
+    assert scored.reasons == ("", NO_DETAIL)
     assert scored.curves["correlation"].shape == (2, len(scored.curves["frequency"]))
     np.testing.assert_allclose(scored.curves["correlation"][0], 1)
     power = evaluate_power(cell(truth, truth))
@@ -148,3 +158,35 @@ def test_without_a_pixel_size_there_is_a_curve_but_no_number():
     assert np.isnan(scored.values).all()
     assert scored.reasons == ("the pixel size is not on record",)
     assert "correlation" in scored.curves
+
+
+def resolution(test, truth):
+    return detail_resolution(test, truth, pixel_size_um=10.0, protocol="area-x4@1", factor=4)
+
+
+def test_noise_that_truth_and_low_image_share_is_not_resolved():
+    """Whole images "resolve" 45 µm of it at pixels of 10 µm, by nothing but pixel replication."""
+    noise, other = (texture((8, 128, 160), seed) for seed in (0, 1))
+    chain = protocol("area-x4@1")
+    for method in (lambda low: np.kron(low, np.ones((4, 4))), lambda low: bicubic(low, 4)):
+        plain = frc(method(chain.degrade(noise)), noise, pixel_size_um=10.0).mean()
+        assert 40 < plain < 60
+        assert frc(method(chain.degrade(other)), noise, pixel_size_um=10.0).mean() > 900
+        for low in (chain.degrade(noise), chain.degrade(other)):
+            assert resolution(method(low), noise).mean() == pytest.approx(80, rel=0.05)
+
+
+def test_right_detail_is_resolved_as_far_as_it_goes():
+    image = texture((128, 160))
+    assert resolution(image, image) == pytest.approx(20.0)
+    assert resolution(low_passed(image, 0.25), image) == pytest.approx(40.0, rel=0.12)
+    assert resolution(low_passed(image, 0.05), image) == pytest.approx(80.0)
+
+
+def test_white_noise_stays_below_its_floor():
+    shape = (96, 128)
+    curves = [
+        ring_correlation(texture(shape, 2 * n), texture(shape, 2 * n + 1))[0] for n in range(40)
+    ]
+    below = np.mean(np.array(curves) < chance_floor(shape))
+    assert 0.92 < below < 0.99

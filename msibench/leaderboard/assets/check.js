@@ -54,7 +54,7 @@ function ringCurves() {
   $("frc-figure").hidden = !lines.length;
   if (!lines.length) return;
   const micron = finite(problem.pixel_um);
-  $("frc-text").textContent = `${problem.dataset} / ${problem.section}: mean over ${lines[0].ions} of the ion images of this page. The dashed line is 1/7; where a curve falls below it, the prediction no longer agrees with the truth. Reckoned from the stored predictions.`;
+  $("frc-text").textContent = `${problem.dataset} / ${problem.section}: mean over ${lines[0].ions} of the ion images of this page, of the detail that the coarse image does not fix. The dashed line is 1/7; where a curve falls below it beyond the coarse grid's limit, the added detail no longer agrees with that of the truth. Reckoned from the stored predictions.`;
   const sorted = lines.slice().sort((a, b) => ranked(problem.protocol)(a.method, b.method));
   const few = sorted.filter((c, i) => i < 8 || c.method === state.method || c.method === D.scheme.control);
   $("frc").replaceChildren(lineChart(few.map((c) => ({ name: named(c.method), x: c.frequency, y: c.correlation })), {

@@ -1,0 +1,117 @@
+"""How far a prediction lies beside the low image that it was made from, to a fraction of a pixel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from msibench.contracts.metric import Evaluation, Scored
+from msibench.metrics.arrays import (
+    NOT_FINITE,
+    Floats,
+    factor_between,
+    finite_images,
+    first_reason,
+    to_host,
+)
+from msibench.metrics.spectra import frequencies, spectrum
+from msibench.metrics.upsampling import bicubic
+
+NO_STRUCTURE = "prediction and low image have no structure in common"
+STEPS = 8
+"""Most times that the image is brought back by what was found, and looked at again."""
+
+
+def shift(test: Any, low: Any) -> Any:
+    """Distance in fine pixels by which a prediction is displaced against its low image; 0 at best.
+
+    Phase correlation [1]_ with the bicubically enlarged low image, below the low image's Nyquist
+    frequency: a displacement turns the phase of every Fourier coefficient in proportion to its
+    frequency. The peak of the phase correlation gives whole pixels, a least-squares fit of what phase
+    is left, weighted by the strength of the coefficients, the fraction.
+
+    Parameters
+    ----------
+    test
+        Predictions, ``(..., row, column)``.
+    low
+        What they were made from, ``(..., row / factor, column / factor)``.
+
+    Returns
+    -------
+    One value per image, ``(...)``; NaN where either image has no structure that both show, or a pixel
+    is not finite. `displacement` has the two components.
+
+    References
+    ----------
+    .. [1] Kuglin and Hines, Proc. IEEE Int. Conf. Cybernetics and Society (1975) 163-165.
+    """
+    _, back = to_host(test, "test")
+    moved = displacement(test, low)
+    return back(np.hypot(moved[..., 0], moved[..., 1]))
+
+
+def displacement(test: Any, low: Any) -> Floats:
+    """Return by how many fine pixels predictions are displaced, ``(..., 2)``: rows down, columns right."""
+    images, _ = to_host(test, "test")
+    coarse, _ = to_host(low, "low")
+    factor = factor_between(images, coarse)
+    stacks = (stack.reshape(-1, *stack.shape[-2:]) for stack in (images, coarse))
+    found = [_displacement(image, small, factor) for image, small in zip(*stacks, strict=True)]
+    return np.array(found, dtype=np.float64).reshape(*images.shape[:-2], 2)
+
+
+def evaluate(evaluation: Evaluation) -> Scored:
+    """Score one cell."""
+    prediction = evaluation.prediction.astype(np.float64)
+    low = evaluation.low.values.astype(np.float64)
+    values: Floats = shift(prediction, low)
+    bad = ~(finite_images(prediction) & finite_images(low))
+    reasons = first_reason(len(values), (bad, NOT_FINITE), (np.isnan(values), NO_STRUCTURE))
+    return Scored(values, reasons)
+
+
+def _displacement(image: Floats, low: Floats, factor: int) -> tuple[float, float]:
+    if not (finite_images(image) and finite_images(low)):
+        return float("nan"), float("nan")
+    enlarged = bicubic(low, factor)
+    total = np.zeros(2)
+    for _ in range(STEPS):  # the window stays where it is: bring the image back, and look again
+        step = _step(_moved(image, -total), enlarged, factor)
+        total += step
+        if not np.isfinite(step).all() or np.abs(step).max() < 1e-3:
+            break
+    return float(total[0]), float(total[1])
+
+
+def _step(image: Floats, enlarged: Floats, factor: int) -> Floats:
+    """Return how far two images lie apart, from the peak and the slope of their phases."""
+    shape = (image.shape[0], image.shape[1])
+    kept = (frequencies(shape) < 0.5 / factor) & (frequencies(shape) > 0)
+    cross = np.where(kept, spectrum(image) * spectrum(enlarged).conj(), 0)
+    strength = np.abs(cross)
+    scale = float(np.abs(image).max() * np.abs(enlarged).max()) * image.size**2
+    if not strength.max(initial=0.0) > 1e-12 * scale:
+        return np.full(2, np.nan)
+    phase = np.divide(cross, strength, out=np.zeros_like(cross), where=strength > 0)
+    place = np.unravel_index(int(np.argmax(np.fft.ifft2(phase).real)), shape)
+    moved = np.array(
+        [(at + side // 2) % side - side // 2 for at, side in zip(place, shape, strict=True)]
+    )
+    turn = [2 * np.pi * np.fft.fftfreq(side) for side in shape]
+    rows, columns = (np.broadcast_to(one, shape)[kept] for one in (turn[0][:, None], turn[1][None]))
+    left = np.angle(phase[kept] * np.exp(1j * (moved[0] * rows + moved[1] * columns)))
+    weight = strength[kept]
+    sums = [float((weight * a * b).sum()) for a in (rows, columns) for b in (rows, columns, left)]
+    normal = np.array([[sums[0], sums[1]], [sums[3], sums[4]]])
+    return np.asarray(moved - np.linalg.lstsq(normal, np.array([sums[2], sums[5]]), rcond=1e-10)[0])
+
+
+def _moved(image: Floats, by: Floats) -> Floats:
+    """Move an image by a fraction of a pixel, round its edges."""
+    if not by.any():
+        return image
+    turn = [np.fft.fftfreq(side) * step for side, step in zip(image.shape, by, strict=True)]
+    phase = np.exp(-2j * np.pi * (turn[0][:, None] + turn[1][None, :]))
+    return np.asarray(np.fft.ifft2(np.fft.fft2(image) * phase).real)
