@@ -20,3 +20,14 @@ def in_markdown(text: str) -> str:
     """Return text that stays text in a Markdown table or line: no markup, link or image comes of it."""
     table = {"|": "\\|", "<": "&lt;", ">": "&gt;", "`": "'", "[": "\\[", "\n": " ", "\r": " "}
     return "".join(table.get(letter, letter) for letter in visible(text))
+
+
+ADVICE = re.compile(
+    r"[^.;:()\n]*\b(allow_pickle|weights_only|add_safe_globals|trust_remote_code|trusted source)\b[^.;()\n]*[.;]?",
+    re.IGNORECASE,
+)
+
+
+def without_advice(text: str) -> str:
+    """Return a library's message without its hints at how to switch a check off."""
+    return " ".join(ADVICE.sub("", text).split()) or "it holds what is never read"
