@@ -26,7 +26,7 @@ TRACK_SCHEMA = 1
 DEFAULT_TRACK = "quickstart"
 READY = "@ready"
 """In a track's methods: every installed method that runs here as it is, that is whose weights are
-found and whose budget is not ``paper``."""
+found and whose budget, if it has one, is ``quick``."""
 
 DEFAULT_METRICS = ("psnr", "ssim", "rmse", "r2", "sd_ratio")
 
