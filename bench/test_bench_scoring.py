@@ -49,7 +49,7 @@ def test_summary_of_100_000_rows_with_10_000_draws(benchmark, shape):
     rows = rows_of(*shape)
     benchmark.pedantic(
         summarise,
-        args=(rows, load_scheme()),
+        args=(rows, load_scheme("anchored")),
         kwargs={"control_method": "m0", "draws": 10_000},
         rounds=3,
     )
@@ -60,5 +60,5 @@ def test_summary_of_100_000_rows_with_10_000_draws(benchmark, shape):
 def test_composite_of_100_000_rows(benchmark):
     rows = rows_of(*SHAPES[0])
     benchmark.pedantic(
-        composite, args=(rows, load_scheme()), kwargs={"control_method": "m0"}, rounds=3
+        composite, args=(rows, load_scheme("anchored")), kwargs={"control_method": "m0"}, rounds=3
     )

@@ -39,7 +39,9 @@ class MSImage:
 
     def __post_init__(self) -> None:
         stored = getattr(self.values, "stays_in_file", False)
-        values = self.values if stored else np.asarray(self.values)
+        values = self.values if stored else unmasked(self.values)
+        if not stored:
+            object.__setattr__(self, "values", values)
         if values.ndim != 3:
             raise ValueError(
                 "values must be (channel, row, column): expected 3 axes, "
@@ -224,7 +226,14 @@ def as_stack(values: ArrayLike, mz: ArrayLike | None = None, **facts: object) ->
     facts
         Further fields of MSImage.
     """
-    stack = np.asarray(values, dtype=np.float32)
+    stack = np.asarray(unmasked(values), dtype=np.float32)
     stack = stack[None] if stack.ndim == 2 else stack
     axis = np.full(stack.shape[0], np.nan) if mz is None else np.asarray(mz, dtype=np.float64)
     return MSImage(stack, axis, **facts)  # type: ignore[arg-type]
+
+
+def unmasked(values: ArrayLike) -> NDArray[Any]:
+    """Return an array; what a masked array of numpy hides is not measured: NaN."""
+    if np.ma.is_masked(values):
+        return np.asarray(np.ma.filled(np.ma.asarray(values).astype(np.float64), np.nan))
+    return np.asarray(values)

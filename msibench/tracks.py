@@ -26,7 +26,7 @@ TRACK_SCHEMA = 1
 DEFAULT_TRACK = "quickstart"
 READY = "@ready"
 """In a track's methods: every installed method that runs here as it is, that is whose weights are
-found and whose budget is not ``paper``."""
+found and whose budget, if it has one, is ``quick``."""
 
 DEFAULT_METRICS = ("psnr", "ssim", "rmse", "r2", "sd_ratio")
 
@@ -105,7 +105,8 @@ class Track:
     entries: tuple[Entry, ...] = (Entry(method=READY),)
     seeds: tuple[int, ...] = (0,)
     metrics: tuple[str, ...] = DEFAULT_METRICS
-    scheme: str = "anchored"
+    scheme: str = "skill"
+    """Scoring scheme; where `skill` is the default and no row holds it, `anchored` takes its place."""
     control_method: str = "bicubic"
     """The method that stands at 0 of the anchored scheme."""
     missing_metric: str = "mark"

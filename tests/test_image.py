@@ -43,3 +43,13 @@ def test_a_guide_off_the_fine_grid_is_refused():
 def test_a_factor_below_one_is_refused():
     with pytest.raises(ValueError, match="factor must be"):
         Problem(low=as_stack(np.zeros((4, 5))), factor=0)
+
+
+def test_what_a_masked_array_hides_is_not_measured():
+    values = np.ma.array(np.arange(20).reshape(1, 4, 5), mask=False)
+    values[0, 2, 3] = np.ma.masked
+    expected = np.arange(20.0).reshape(1, 4, 5)
+    expected[0, 2, 3] = np.nan
+    for image in (MSImage(values, mz=[1.0]), as_stack(values)):
+        assert type(image.values) is np.ndarray
+        np.testing.assert_array_equal(image.values, expected.astype(np.float32))

@@ -28,12 +28,14 @@ from msibench.cli._shared import (
 @click.option(
     "--pair", nargs=2, default=None, help="Compare two methods per m/z (Cao's Tables S2 and S3)."
 )
+@click.option("--scheme", default="", help="Scoring scheme of --pair (default: the track's).")
 def command(
     track: str,
     results: Path | None,
     publish: bool,
     output: Path | None,
     pair: tuple[str, str] | None,
+    scheme: str,
 ) -> None:
     """Rebuild the leaderboard of TRACK; no plugin is asked and nothing is run."""
     from msibench.leaderboard.page import renew_page
@@ -47,7 +49,7 @@ def command(
     if pair:
         from msibench.leaderboard.pair import pair_page
 
-        click.echo(pair_page(collected.rows, chosen, store, *pair))
+        click.echo(pair_page(collected.rows, chosen, store, *pair, scheme=scheme))
         return
     for key, reason in collected.damaged.items():
         click.echo(f"left out {key[:12]}…: {reason}", err=True)

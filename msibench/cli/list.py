@@ -78,7 +78,7 @@ def _method(spec: MethodSpec, found: Catalogue) -> dict[str, object]:
 
     missing = [weight.name for weight in spec.weights if find(weight) is None]
     ready = f"no: weights missing ({', '.join(missing)})" if missing else "yes"
-    if not missing and spec.budget == "paper":
+    if not missing and spec.budget not in ("", "quick"):
         ready = "yes, when it is named (takes hours)"
     return {
         "method": spec.name,

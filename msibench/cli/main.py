@@ -209,6 +209,16 @@ def main(arguments: list[str] | None = None) -> None:
             err=True,
         )
         sys.exit(2)
+    except MemoryError as error:
+        if show:
+            click.echo(visible(traceback.format_exc()), err=True)
+        words = visible(str(error)) or "no more could be had"
+        click.echo(
+            f"msibench: there is not enough memory: {words}. Take fewer ion images (--mz), a smaller "
+            "section, or a machine with more",
+            err=True,
+        )
+        sys.exit(2)
     except Exception as error:
         _internal(error, show)
     sys.exit(status if isinstance(status, int) else 0)

@@ -147,7 +147,8 @@ class MethodSpec:
     sources: Mapping[str, str] = field(default_factory=dict)
     """Where each hyper-parameter comes from: a paper's page, or "not stated, our choice: why"."""
     budget: str = ""
-    """``"paper"`` or ``"quick"`` for methods that fit themselves to the section; empty otherwise."""
+    """``"paper"``, ``"quick"`` or a budget between them by its size (``"150 iterations"``) for methods that fit
+    themselves to the section; empty otherwise. Only quick ones run where a track asks for all that are ready."""
 
 
 def consistent_twin(spec: MethodSpec) -> MethodSpec:

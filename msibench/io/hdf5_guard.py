@@ -46,7 +46,8 @@ def why_unsafe(file: Any, name: str) -> str:
         return f"/{name} is empty of any shape"
     stored = item.id.get_storage_size()
     most = max(FREE_BYTES, PACKING * stored)
-    claimed = math.prod(int(side) for side in item.shape) * item.dtype.itemsize
+    width = max(item.dtype.itemsize, 4) if item.dtype.kind in "biu" else item.dtype.itemsize
+    claimed = math.prod(int(side) for side in item.shape) * width  # read as float32
     if claimed > most:
         return f"/{name} claims {claimed} bytes but stores {stored} ({claimed / 2**30:.1f} GiB claimed)"
     chunk = math.prod(int(side) for side in item.chunks or ()) * item.dtype.itemsize

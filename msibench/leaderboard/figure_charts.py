@@ -84,7 +84,7 @@ def paired(source: Source) -> Figure:
     require_known((reference,), sorted(set(scored["method"])), "method")
     found = comparisons(
         scored,
-        scheme_of(source.track),
+        scheme_of(source.track, source.rows["metric"].unique()),
         reference,
         control_method=source.track.control_method,
     )

@@ -57,7 +57,8 @@ class Source:
         scored = scored[scored["protocol"] == self.protocol]
         order = self.table["method"].tolist()
         if not self.choice.metric:
-            scheme, control = scheme_of(self.track), self.track.control_method
+            scheme = scheme_of(self.track, self.rows["metric"].unique())
+            control = self.track.control_method
             found = composite(scored, scheme, control_method=control)
             parts = {m: found.loc[found["method"] == m, "composite"].to_numpy() for m in order}
             return "score", "higher", {m: v for m, v in parts.items() if np.isfinite(v).any()}

@@ -171,7 +171,11 @@ def _score_figure(
     means = dict(zip(table["method"], scores.astype("float64"), strict=True))
     values: dict[str, NDArray[np.float64]] = {}
     if any(np.isfinite(mean) for mean in means.values()):
-        found = composite(measured(rows), scheme_of(track), control_method=track.control_method)
+        found = composite(
+            measured(rows),
+            scheme_of(track, rows["metric"].unique()),
+            control_method=track.control_method,
+        )
         values = {
             str(m): part["composite"].to_numpy(np.float64) for m, part in found.groupby("method")
         }

@@ -166,7 +166,7 @@ def make_page(
     pictures, curves = encode_images(sections, chosen)
     for problem, section in zip(problems, sections, strict=True):
         problem["damaged"] = dict(sorted(section.damaged.items()))
-    scheme, metrics = scheme_of(track), board_metrics(index)
+    scheme, metrics = scheme_of(track, collected.rows["metric"].unique()), board_metrics(index)
     content: dict[str, Any] = {
         "track": {"name": track.name, "title": track.title or track.name},
         "scheme": {"name": scheme.name, "title": scheme.title, "control": track.control_method},
@@ -244,7 +244,9 @@ def _render(
         script="\n".join(_asset(name) for name in SCRIPTS),
         data=embedded_json(content),
         pictures=embedded_json(pictures),
-        views=table_view(board.table, track, index),
+        views=table_view(
+            board.table, track, index, scheme_of(track, board.rows["metric"].unique())
+        ),
         flag="" if board.published else results_flag(index.facts.get("results", "")),
         facts=index.facts,
         damaged=damaged,

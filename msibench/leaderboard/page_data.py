@@ -91,7 +91,7 @@ def arrays_of(cube: Cube, track: Track) -> tuple[dict[str, Any], dict[str, Any],
     Name, note, methods, measures and weights; ``values`` (one ``(image, method)`` array per measure),
     ``scores`` (one per weighted metric) and ``composite``; and which way is better, composite first.
     """
-    scheme = scheme_of(track)
+    scheme = scheme_of(track, [name for name, _ in cube.measures])
     note = ""
     weights = {}
     scores = np.full((len(cube.images), len(cube.methods), len(scheme.metrics)), np.nan)

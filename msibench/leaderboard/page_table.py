@@ -13,6 +13,7 @@ from msibench.leaderboard.render import plus_minus, significant, whole
 from msibench.leaderboard.rows import SELF_REPORTED
 from msibench.leaderboard.table import has_ranks, what_numbers_mean
 from msibench.results.index import TrackIndex
+from msibench.scoring import Scheme
 from msibench.tracks import Track
 
 
@@ -52,7 +53,9 @@ class TableView:
     """Over what means, standard errors and intervals run."""
 
 
-def table_view(table: pd.DataFrame, track: Track, index: TrackIndex) -> list[TableView]:
+def table_view(
+    table: pd.DataFrame, track: Track, index: TrackIndex, scheme: Scheme
+) -> list[TableView]:
     """Return one table per protocol, best method first; measures of trust have their own place."""
     known = board_metrics(index)
     views = []
@@ -67,7 +70,7 @@ def table_view(table: pd.DataFrame, track: Track, index: TrackIndex) -> list[Tab
         columns = [
             *([Column("rank", True), Column("group", True)] if ranked else []),
             Column("method", False),
-            Column("score", True, "higher is better"),
+            Column("score (%)" if scheme.percent else "score", True, "higher is better"),
             Column("kept", True),
             *(Column(known[name].label, True, BETTER[known[name].direction]) for name in metrics),
             Column("coverage", True),
@@ -76,7 +79,7 @@ def table_view(table: pd.DataFrame, track: Track, index: TrackIndex) -> list[Tab
             Column("MiB", True, "lower is better"),
             Column("cells", False),
         ]
-        rows = [_row(row, metrics, known, part, ranked) for row in part.to_dict("records")]
+        rows = [_row(row, metrics, known, part, ranked, scheme) for row in part.to_dict("records")]
         methods = [str(name) for name in part["method"]]
         described = str(facts.get("description", ""))
         meaning = what_numbers_mean(part)
@@ -98,6 +101,7 @@ def _row(
     known: BoardMetrics,
     part: pd.DataFrame,
     ranked: bool,
+    scheme: Scheme,
 ) -> list[TableCell]:
     label = f"{row['method']} (control)" if row["control"] else str(row["method"])
     origins = set(str(row["origin"]).split(", ")) - {"not isolated"}
@@ -112,7 +116,7 @@ def _row(
     cells = [
         *(places if ranked else []),
         TableCell(label, label.lower(), _remark(row, reason), head=True),
-        _score(row),
+        _score(row, scheme),
         _kept(row),
     ]
     for name in metrics:
@@ -137,13 +141,19 @@ def _row(
     ]
 
 
-def _score(row: Mapping[Any, Any]) -> TableCell:
+def _score(row: Mapping[Any, Any], scheme: Scheme) -> TableCell:
     score = row.get("composite")
     if score is None or pd.isna(score):
         return TableCell("–")
-    sem = row.get("composite.sem")
-    text = f"{score:.3f}" + ("" if sem is None or pd.isna(sem) else f" ± {sem:.3f}")
-    return TableCell(text, _sort(score), _interval(row, "composite", 3))
+    scale, digits = (100.0, 1) if scheme.percent else (1.0, 3)
+    shown = {
+        f"composite{end}": scale * value
+        for end in ("", ".sem", ".low", ".high")
+        if (value := row.get(f"composite{end}")) is not None and not pd.isna(value)
+    }
+    sem = f" ± {shown['composite.sem']:.{digits}f}" if "composite.sem" in shown else ""
+    text = f"{shown['composite']:.{digits}f}{sem}"
+    return TableCell(text, _sort(score), _interval(shown, "composite", digits))
 
 
 def _kept(row: Mapping[Any, Any]) -> TableCell:

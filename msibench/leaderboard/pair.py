@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
@@ -11,12 +13,22 @@ from msibench.leaderboard.rows import measured
 from msibench.leaderboard.table import scheme_of
 from msibench.results.index import read_index
 from msibench.results.store import Store
-from msibench.scoring import pair_table
+from msibench.scoring import Scheme, comparisons, pair_table
 from msibench.tracks import Track
 
 
-def pair_page(rows: pd.DataFrame, track: Track, store: Store, first: str, second: str) -> str:
-    """Return the per-m/z table of two methods as Markdown, published scores beside it."""
+def pair_page(
+    rows: pd.DataFrame, track: Track, store: Store, first: str, second: str, *, scheme: str = ""
+) -> str:
+    """Return the per-m/z table of two methods as Markdown, published scores beside it.
+
+    Below it stands the mean paired difference with its interval, as in the board's groups.
+
+    Parameters
+    ----------
+    scheme
+        Name or file of the scoring scheme; empty: the track's.
+    """
     facts = read_index(store, track.name).facts
     published = None
     for table in facts.get("published", {}).values():
@@ -25,14 +37,49 @@ def pair_page(rows: pd.DataFrame, track: Track, store: Store, first: str, second
         if {"id", "mz", "tissue"} <= set(found.columns):  # other published tables are per method
             published = found
     scored = measured(rows)
+    chosen = replace(track, scheme=scheme) if scheme else track
+    used = scheme_of(chosen, scored["metric"].unique())
     table = pair_table(
-        scored[scored["method"].isin([first, second, track.control_method])],
-        scheme_of(track),
+        scored,
+        used,
         first,
         second,
         published=published,
         control_method=track.control_method,
     )
-    return tabulate(
+    page = tabulate(
         table.to_dict("list"), headers="keys", tablefmt="pipe", showindex=False, floatfmt=".6g"
     )
+    lines = _differences(scored, used, track.control_method, first, second)
+    return "\n\n".join([page, f"Scheme `{used.name}`. " + " ".join(lines)])
+
+
+def _differences(
+    scored: pd.DataFrame, scheme: Scheme, control: str, first: str, second: str
+) -> list[str]:
+    """Return one sentence a protocol on the mean paired difference."""
+    lines = []
+    for protocol, part in scored.groupby("protocol", sort=True):
+        if not {first, second} <= set(part["method"]):
+            continue
+        found = comparisons(part, scheme, second, control_method=control)
+        line = found[(found["metric"] == "composite") & (found["method"] == first)].iloc[0]
+        sections = int(line["sections"])
+        if not np.isfinite(line["difference"]):
+            continue
+        over = (
+            f"sections ({sections})"
+            if line["scope"] == "sections"
+            else "ion images of these sections"
+        )
+        interval = (
+            f", 95 % interval over {over} [{line['low']:+.3g}, {line['high']:+.3g}]"
+            if np.isfinite(line["low"])
+            else ""
+        )
+        p = f", p = {line['p']:.2g}" if np.isfinite(line["p"]) else ""
+        note = f" ({line['note']})" if line["note"] else ""
+        lines.append(
+            f"{protocol}: {first} - {second} = {line['difference']:+.3g}{interval}{p}{note}."
+        )
+    return lines

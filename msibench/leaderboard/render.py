@@ -21,13 +21,15 @@ from msibench.leaderboard.board import (
     results_flag,
 )
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
+from msibench.leaderboard.perfect import perfect_signal
 from msibench.leaderboard.rows import Collected, cells, distinct, marks, measured, origins
-from msibench.leaderboard.table import has_ranks, scheme_of, what_numbers_mean
+from msibench.leaderboard.table import BESIDE, has_ranks, scheme_of, what_numbers_mean
 from msibench.leaderboard.trust import trust_sections
 from msibench.results.experiment import FACT
 from msibench.results.files import explained, write_together
 from msibench.results.index import TrackIndex
 from msibench.results.store import Store, rows_as_parquet
+from msibench.scoring import Scheme
 from msibench.scoring.cube import NOTHING_PRESENT, images_of_nothing
 from msibench.tracks import Track
 
@@ -99,7 +101,7 @@ def _harmless(value: object) -> object:
 def markdown_page(board: Board) -> str:
     """Return ``README.md``: what was compared, the table, what is missing and why."""
     table, collected, track, index = board.table, board.collected, board.track, board.index
-    scheme, metrics = scheme_of(track), board_metrics(index)
+    scheme, metrics = scheme_of(track, collected.rows["metric"].unique()), board_metrics(index)
     parts = [f"# {in_markdown(track.title or track.name)}", _paragraphs(track.description)]
     for facts in index.facts.get("datasets", {}).values():
         origin = "synthetic: made by a generator, measured by nobody" if facts["synthetic"] else ""
@@ -107,9 +109,11 @@ def markdown_page(board: Board) -> str:
         parts.append(f"**{in_markdown(facts['title'])}.** {notes}")
     for protocol, part in table.groupby("protocol", sort=True):
         parts += [f"## {in_markdown(str(protocol))}", _protocol_line(index, str(protocol))]
-        without = _without_weights(collected.rows)
-        parts.append(_table(part, track, metrics, without, marks(collected.rows)))
-        parts.append(f"_{what_numbers_mean(part)}_")
+        scored = measured(collected.rows)
+        here = scored[scored["protocol"] == protocol]
+        lacking, marked = _without_weights(collected.rows), marks(collected.rows)
+        parts.append(_table(part, track, metrics, lacking, marked, scheme, perfect_signal(here)))
+        parts.append(f"_{' '.join(_below(part, metrics, lacking, scheme, track))}_")
         parts += trust_sections(collected.rows, str(protocol), track, metrics)
     parts.append(
         f"Score: scheme `{scheme.name}`, control method `{track.control_method}`. {scheme.title}. "
@@ -151,45 +155,107 @@ def _paragraphs(text: str) -> str:
     return "\n\n".join(_line(block) for block in re.split(r"\n\s*\n", text) if block.strip())
 
 
-def _without_weights(rows: pd.DataFrame) -> set[str]:
-    """Return the metrics that were not computed because a pretrained file is missing."""
+def _without_weights(rows: pd.DataFrame) -> dict[str, str]:
+    """Return the metrics that were not computed because a pretrained file is missing, and what fetches it."""
     lacking = rows[rows["reason"].str.startswith("weights-missing")]
-    return set(lacking["metric"].unique())
+    first = lacking.groupby("metric")["reason"].first()
+    return {str(name): str(why).partition(": ")[2] for name, why in first.items()}
 
 
 def _table(
     part: pd.DataFrame,
     track: Track,
     metrics: BoardMetrics,
-    without_weights: set[str],
+    without_weights: Mapping[str, str],
     marked: Mapping[str, str],
+    scheme: Scheme,
+    perfect: Mapping[str, tuple[float, float]],
 ) -> str:
     """Return one protocol's table as Markdown; what asks another question has its own."""
     quality = [name for name in track.metrics if metrics[name].question == "quality"]
-    names = [name for name in quality if f"{name}.image.mean" in part]
+    names = [
+        name
+        for name in quality
+        if f"{name}.image.mean" in part
+        and (name not in without_weights or part[f"{name}.image.mean"].notna().any())
+    ]
+    beside = [name for name in BESIDE if name in part and name != scheme.name]
     ranked = has_ranks(part)
     headers = ["rank", "group", "method"] if ranked else ["method"]
+    headers += ["score (%)" if scheme.percent else "score"]
     headers += [in_markdown(metrics[name].label) for name in names]
-    headers += ["score", "coverage", "images", "s / image", "MiB", "cells"]
+    headers += [*beside, "coverage", "images", "s / image", "MiB", "cells"]
     lines = []
     for row in part.to_dict("records"):
         label = f"{row['method']} (control)" if row["control"] else str(row["method"])
         label += marked.get(str(row["method"]), "")
         place = [whole(row.get("rank")), whole(row.get("rank_group"))] if ranked else []
-        line = [*place, in_markdown(label)]
-        for name in names:
-            text = plus_minus(row, f"{name}.image", metrics[name].digits)
-            line.append("weights-missing" if text == "–" and name in without_weights else text)
-        line += [
-            _score(row),
-            "" if pd.isna(row.get("coverage")) else f"{row['coverage']:.0%}",
-            whole(row.get("images")),
-            significant(row["seconds_per_image"]),
-            whole(row["rss_mib"]),
-            in_markdown(str(row["statuses"])),
-        ]
-        lines.append(line)
+        lines.append(
+            [
+                *place,
+                in_markdown(label),
+                _score(row.get("composite"), scheme),
+                *(plus_minus(row, f"{name}.image", metrics[name].digits) for name in names),
+                *(_score(row.get(name)) for name in beside),
+                "" if pd.isna(row.get("coverage")) else f"{row['coverage']:.0%}",
+                whole(row.get("images")),
+                significant(row["seconds_per_image"]),
+                whole(row["rss_mib"]),
+                in_markdown(str(row["statuses"])),
+            ]
+        )
+    before, after = (["", ""] if ranked else []), [""] * (len(beside) + 5)
+    score = perfect.get("skill") if scheme.name == "skill" else None
+    ends = _ends(score, 1, 100.0) if score else "–"
+    best = [_ends(perfect.get(name), metrics[name].digits) for name in names]
+    lines.append([*before, "_perfect signal_", ends, *best, *after])
+    control = part[part["method"] == track.control_method].to_dict("records")
+    if control:
+        row = control[0]
+        held = [plus_minus(row, f"{name}.image", metrics[name].digits) for name in names]
+        name = f"_the control, {in_markdown(track.control_method)}_"
+        lines.append([*before, name, _score(row.get("composite"), scheme), *held, *after])
     return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
+
+
+def _ends(ends: tuple[float, float] | None, digits: int, scale: float = 1.0) -> str:
+    """Return a value, or a range where its ends differ."""
+    if ends is None:
+        return "–"
+    low, high = (f"{scale * end:.{digits}f}" for end in ends)
+    return low if low == high else f"{low} to {high}"
+
+
+def _below(
+    part: pd.DataFrame,
+    metrics: BoardMetrics,
+    without_weights: Mapping[str, str],
+    scheme: Scheme,
+    track: Track,
+) -> list[str]:
+    """Return the sentences below a table: what its numbers are, and what would fill what it lacks."""
+    said = [what_numbers_mean(part)]
+    said.append(
+        "Perfect signal: the noise-free image against this noisy truth, exact, measured or estimated."
+    )
+    for column, name in (("missing", "Score"), *((f"{n}.missing", n) for n in BESIDE)):
+        if column in part:
+            lacks = sorted({str(text) for text in part[column].dropna() if text})
+            if lacks:
+                said.append(f"{name}: without {in_markdown('; '.join(lacks))}.")
+    if scheme.name != track.scheme:
+        said.append(
+            f"These rows hold no {track.scheme}: they are older, and ranked by `{scheme.name}`."
+        )
+    unfilled = {
+        name: how for name, how in without_weights.items() if part.get(f"{name}.image.mean") is not None
+        and part[f"{name}.image.mean"].isna().all()
+    }  # fmt: skip
+    if unfilled:
+        labels = ", ".join(in_markdown(metrics[name].label) for name in unfilled)
+        how = "; ".join(dict.fromkeys(in_markdown(text) for text in unfilled.values()))
+        said.append(f"Not shown: {labels}, which needs pretrained weights ({how}).")
+    return said
 
 
 def plus_minus(row: Mapping[Any, Any], measure: str, digits: int) -> str:
@@ -203,13 +269,10 @@ def plus_minus(row: Mapping[Any, Any], measure: str, digits: int) -> str:
     return f"{mean:.{digits}f}{spread}{holes}"
 
 
-def _score(row: Mapping[Any, Any]) -> str:
-    score = row.get("composite")
+def _score(score: float | None, scheme: Scheme | None = None) -> str:
     if score is None or pd.isna(score):
         return "–"
-    missing = row.get("missing")
-    mark = f" (without {in_markdown(missing)})" if isinstance(missing, str) and missing else ""
-    return f"{score:.3f}{mark}"
+    return f"{100 * score:.1f}" if scheme is not None and scheme.percent else f"{score:.3f}"
 
 
 def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:

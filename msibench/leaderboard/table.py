@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal, cast
 
@@ -13,8 +14,11 @@ from msibench.leaderboard.rows import cells, measured, origins
 from msibench.leaderboard.suspicion import ranked_apart, suspicions
 from msibench.scoring import Scheme, load_scheme, summarise
 from msibench.scoring.bootstrap import MINIMUM_SECTIONS
+from msibench.scoring.schemes import DEFAULT_SCHEME, OLDER_SCHEME
 from msibench.tracks import Track
 
+BESIDE = ("cao2025",)
+"""Schemes whose score stands in every board, made of the metrics at hand, whatever ranks it."""
 DRAWS = 2_000
 FEWER_DRAWS = 1_000
 """Bootstrap draws of a board with more than `MANY_ROWS` rows: 25 lie beyond each end of an interval."""
@@ -42,7 +46,7 @@ def leaderboard_table(
     scored = measured(rows)
     if draws is None:
         draws = DRAWS if len(scored) <= MANY_ROWS else FEWER_DRAWS
-    scheme = scheme_of(track)
+    scheme = scheme_of(track, scored["metric"].unique())
     table = _summary(scored, scheme, track, draws)
     cost = _cost(rows)
     merged = cost.merge(table, on=["protocol", "method"], how="left")
@@ -62,15 +66,22 @@ def leaderboard_table(
     return result[[*front, *(name for name in result.columns if name not in front)]]
 
 
-def scheme_of(track: Track) -> Scheme:
-    """Return the track's scheme, with the track's own policy for missing metrics."""
+def scheme_of(track: Track, measured_metrics: Iterable[object] | None = None) -> Scheme:
+    """Return the track's scheme, with the track's own policy for missing metrics.
+
+    Where the track leaves it at the default and `measured_metrics` hold no skill (rows of msibench 0.1),
+    that is `OLDER_SCHEME`.
+    """
     if track.missing_metric not in {"mark", "refuse"}:
         raise ConfigurationError(
             f"track {track.name!r}: missing_metric must be 'mark' or 'refuse', "
             f"got {track.missing_metric!r}"
         )
+    name = track.scheme
+    if name == DEFAULT_SCHEME and measured_metrics is not None:
+        name = name if "skill" in set(measured_metrics) else OLDER_SCHEME
     policy = cast(Literal["mark", "refuse"], track.missing_metric)
-    return replace(load_scheme(track.scheme), missing=policy)
+    return replace(load_scheme(name), missing=policy)
 
 
 def sections_behind(part: pd.DataFrame) -> int:
@@ -110,12 +121,16 @@ def what_numbers_mean(part: pd.DataFrame) -> str:
 def _summary(scored: pd.DataFrame, scheme: Scheme, track: Track, draws: int) -> pd.DataFrame:
     """Summarise; where the control method has no score, say so instead of giving composites."""
     tables = []
+    beside = [replace(load_scheme(name), missing="mark") for name in BESIDE]
     for _, part in scored.groupby("protocol", sort=True):
         try:
-            tables.append(summarise(part, scheme, control_method=track.control_method, draws=draws))
+            table = summarise(
+                part, scheme, control_method=track.control_method, draws=draws, beside=beside
+            )
+            tables.append(table)
         except DataError as error:
             bare = replace(scheme, normalisation="none")
-            table = summarise(part, bare, draws=draws)
+            table = summarise(part, bare, draws=draws, beside=beside)
             for name in table.columns:
                 if name.startswith(("composite", "rank")) and name != "composite.note":
                     table[name] = None if name != "rank_reason" else f"no composite: {error}"

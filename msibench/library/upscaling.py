@@ -171,7 +171,7 @@ def check_factor(spec: MethodSpec, factor: int, found: Catalogue) -> None:
         if (other.factors is None or factor in other.factors)
         and other.task is spec.task
         and not other.control
-        and other.budget != "paper"
+        and other.budget in ("", "quick")
         and all(find(weight) is not None for weight in other.weights)
     ]
     does = ", ".join(str(each) for each in sorted(spec.factors))

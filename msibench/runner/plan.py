@@ -204,7 +204,7 @@ def with_control(methods: tuple[str, ...], track: Track) -> tuple[str, ...]:
 
     Empty stays empty: every method of the track.
     """
-    if not methods or track.scheme != "anchored" or track.control_method in methods:
+    if not methods or track.scheme not in {"anchored", "skill"} or track.control_method in methods:
         return methods
     return (*methods, track.control_method)
 
@@ -320,8 +320,9 @@ def _competitors(
                 missing = [w.name for w in spec.weights if find_weight(w, given=given) is None]
                 if missing:
                     notes.append(f"{name}: left out, weights missing ({', '.join(missing)})")
-                elif spec.budget == "paper":
-                    notes.append(f"{name}: left out, its budget is the paper's; name it to run it")
+                elif spec.budget not in ("", "quick"):
+                    whose = "the paper's" if spec.budget == "paper" else spec.budget
+                    notes.append(f"{name}: left out, its budget is {whose}; name it to run it")
                 else:
                     chosen.setdefault(name, (Entry(method=name), spec))
         else:

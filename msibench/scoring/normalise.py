@@ -50,8 +50,8 @@ def anchored(error: Floats, control_error: Floats) -> Floats:
     return np.asarray(np.where(error <= control_error, gain, loss))
 
 
-def minmax_per_image(values: Floats, metric: WeightedMetric) -> Floats:
-    """Scale per image between the worst method (0) and the best (1).
+def minmax(values: Floats, metric: WeightedMetric, *, pooled: bool = False) -> Floats:
+    """Scale between the worst method (0) and the best (1), of an image or of all (`pooled`).
 
     Parameters
     ----------
@@ -65,12 +65,13 @@ def minmax_per_image(values: Floats, metric: WeightedMetric) -> Floats:
     """
     oriented = orient(values, metric)
     defined = np.isfinite(oriented)
-    low = np.where(defined, oriented, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-    high = np.where(defined, oriented, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    axis = None if pooled else 1
+    low = np.where(defined, oriented, np.inf).min(axis=axis, keepdims=True, initial=np.inf)
+    high = np.where(defined, oriented, -np.inf).max(axis=axis, keepdims=True, initial=-np.inf)
     with np.errstate(divide="ignore", invalid="ignore"):
         scaled = np.where(high > low, (oriented - low) / (high - low), 0.5)
     scaled[~defined] = np.nan
-    scaled[defined.sum(axis=1) < 2] = np.nan
+    scaled[np.broadcast_to(defined.sum(axis=axis, keepdims=True) < 2, scaled.shape)] = np.nan
     return scaled
 
 
@@ -98,8 +99,11 @@ def normalise(
     -------
     Same shape; NaN where undefined.
     """
-    if scheme.normalisation == "minmax-per-image":
-        return minmax_per_image(values, metric)
+    if scheme.normalisation in {"minmax-per-image", "minmax-pooled"}:
+        return minmax(values, metric, pooled=scheme.normalisation == "minmax-pooled")
+    if scheme.normalisation == "bounded":  # an error of 1 stands at 0, none at 1
+        error = error_of(values, metric)
+        return anchored(error, np.ones_like(error))
     if scheme.normalisation == "none":
         return orient(values, metric)
     if control is None:

@@ -27,8 +27,9 @@ def pair_table(
 ) -> pd.DataFrame:
     """Set the composites of two methods beside one another for every m/z.
 
-    A scheme that scales across the compared methods (``cao2025``) compares these two only, as the
-    published tables do.
+    A scheme that scales per image across methods (``cao2025``) compares these two only: on each image
+    their scores then add up to 1 for every metric, which those of the published tables do not.
+    ``cao2025-pooled`` scales over all images and methods of `rows`.
 
     Parameters
     ----------
@@ -62,7 +63,9 @@ def pair_table(
     wanted = {method_a, method_b}
     if scheme.normalisation == "anchored" and control_method is not None:
         wanted.add(control_method)
-    scored = composite(rows[rows["method"].isin(wanted)], scheme, control_method=control_method)
+    if scheme.normalisation != "minmax-pooled":
+        rows = rows[rows["method"].isin(wanted)]
+    scored = composite(rows, scheme, control_method=control_method)
     sides = [_per_mz(scored[scored["method"] == name]) for name in (method_a, method_b)]
     keys = ["protocol", "dataset", "channel", "mz"]
     table = sides[0].merge(sides[1], on=keys, how="outer", suffixes=("_a", "_b")).sort_values(keys)

@@ -1,6 +1,7 @@
 """Scoring schemes: which metrics count, how much, and on what common scale.
 
-A scheme is a small TOML file; two are shipped, ``anchored`` (the default) and ``cao2025``.
+A scheme is a small TOML file; shipped are ``skill`` (the default), ``anchored``,
+``cao2025`` and ``cao2025-pooled``.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from msibench.plugin_manager import installed
 
 Direction = Literal["higher", "lower", "one"]
 Scale = Literal["linear", "decibel"]
-Normalisation = Literal["anchored", "minmax-per-image", "none"]
+Normalisation = Literal["anchored", "bounded", "minmax-per-image", "minmax-pooled", "none"]
 UndefinedPolicy = Literal["exclude-and-count", "refuse"]
 MissingPolicy = Literal["refuse", "mark"]
 
-DEFAULT_SCHEME = "anchored"
+DEFAULT_SCHEME, OLDER_SCHEME = "skill", "anchored"
+"""The default, and what takes its place where rows were measured before `skill` was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,8 @@ class Scheme:
     """Which region's values the composite takes: ``"image"`` or ``"tissue"``."""
     title: str = ""
     description: str = ""
+    percent: bool = False
+    """Whether scores are printed as percentages; tables hold shares of 1."""
 
     @property
     def weights(self) -> dict[str, float]:
@@ -128,12 +132,13 @@ def scheme_from_mapping(table: Mapping[str, Any], *, source: str = "scheme") -> 
     ----------
     table
         Keys ``name normalisation metrics`` and, at will, ``title description undefined missing
-        region``; ``metrics`` maps a metric's name to ``weight direction`` and, at will,
+        region percent``; ``metrics`` maps a metric's name to ``weight direction`` and, at will,
         ``scale perfect``.
     source
         What messages call it.
     """
     known = {"name", "title", "description", "normalisation", "undefined", "missing", "region"}
+    known |= {"percent"}
     _refuse_unknown(table, known | {"metrics"}, source)
     entries = table.get("metrics")
     if not isinstance(entries, Mapping) or not entries:
@@ -149,6 +154,7 @@ def scheme_from_mapping(table: Mapping[str, Any], *, source: str = "scheme") -> 
         undefined=_one_of(UndefinedPolicy, table.get("undefined", "exclude-and-count"), source),
         missing=_one_of(MissingPolicy, table.get("missing", "refuse"), source),
         region=str(table.get("region", "image")),
+        percent=table.get("percent", False) is True,
         metrics=tuple(_metric(str(name), entry, source) for name, entry in entries.items()),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ def summarise(
     expected: int | Mapping[str, int] | None = None,
     draws: int = 10_000,
     level: float = 0.95,
+    beside: Sequence[Scheme] = (),
 ) -> pd.DataFrame:
     """Summarise rows to one line per protocol and method, best first within a protocol.
 
@@ -52,12 +53,14 @@ def summarise(
         every image that any method has.
     draws, level
         As in `two_level_bootstrap`.
+    beside
+        Schemes whose mean score is shown too, without a rank; not anchored ones.
 
     Returns
     -------
     Columns ``protocol method rank rank_group rank_kept rank_reason composite composite.sem
     composite.low composite.high composite.scope composite.note missing undefined images sections
-    coverage`` and, per metric and region, ``<metric>.<region>.{mean,sem,low,high,images,undefined}``.
+    coverage``, per scheme of `beside` its name and ``<name>.missing``, and, per metric and region, ``<metric>.<region>.{mean,sem,low,high,images,undefined}``.
     ``images`` stand behind the composite, ``<metric>.<region>.images`` behind that metric's mean;
     ``rank_kept`` is the share of weight draws in which the place in the order stays.
 
@@ -93,6 +96,7 @@ def summarise(
         table["rank_kept"] = _rank_kept(scored, score, start, draws)
         columns = _measure_columns(ions, measures, interval.part(ends[0], ends[1]))
         columns |= _section_columns(cube, start, draws, level)
+        table = pd.concat([table, pd.DataFrame(_other_scores(ions, beside))], axis=1)
         names = sorted(columns, key=lambda column: column.rsplit(".", 1)[0])
         table = pd.concat([table, pd.DataFrame({name: columns[name] for name in names})], axis=1)
         order = np.lexsort(
@@ -105,6 +109,16 @@ def summarise(
     for column in result.select_dtypes("float"):
         result[column] = round_significant(result[column].to_numpy())
     return result
+
+
+def _other_scores(ions: Cube, schemes: Sequence[Scheme]) -> dict[str, object]:
+    """Mean score of every method under other schemes, and the metrics that each is made without."""
+    columns: dict[str, object] = {}
+    for scheme in schemes:
+        scored = score_images(ions, scheme)
+        columns[scheme.name] = [mean_and_sem(column)[0] for column in scored.composite.T]
+        columns[f"{scheme.name}.missing"] = [", ".join(names) for names in scored.missing]
+    return columns
 
 
 def round_significant(values: NDArray[np.float64], digits: int = DIGITS) -> NDArray[np.float64]:

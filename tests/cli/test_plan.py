@@ -56,7 +56,7 @@ def test_times_follow_the_committed_boards_where_there_are_any(results):
     sources = {cell["method"]: cell["time_from"] for cell in cells}
     assert sources["ridge"] == "shipped boards"
     assert 0 < seconds["ridge"] - 5 < 10  # 8 ion images of a hundredth of a second
-    assert 60 < seconds["deepfere-quick"] < 1800  # 8 ion images of about 47 s
+    assert 20 < seconds["lcrn-quick"] < 900  # 8 ion images of about 10 s
 
 
 def test_methods_that_were_not_asked_for_are_not_explained(results):

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from msibench.leaderboard.board import Board
 from msibench.leaderboard.pair import pair_page
 from msibench.leaderboard.render import (
     leaderboard_files,
+    markdown_page,
     plus_minus,
     safe_csv,
     significant,
@@ -180,3 +182,37 @@ def test_a_track_that_was_never_run_is_told(tmp_path):
 )
 def test_numbers_keep_their_significant_digits(value, text):
     assert significant(value) == text
+
+
+def test_a_board_shows_caos_score_the_perfect_signal_and_what_would_fill_it(found):
+    rows = found.rows
+    lacking = rows[rows["metric"] == "psnr"].assign(
+        metric="dists", value=np.nan, reason="weights-missing: msibench weights fetch vgg16"
+    )
+    ceiling = rows[rows["metric"] == "psnr"].assign(metric="noise_ceiling_psnr", value=33.0)
+    every = tidy(pd.concat([rows, lacking, ceiling]))
+    track = replace(TRACK, metrics=("psnr", "ssim", "dists", "noise_ceiling_psnr"))
+    page = markdown_page(Board(Collected(every, {}), track, TrackIndex()))
+    heads = next(line for line in page.splitlines() if line.startswith("| method"))
+    assert "cao2025" in heads
+    assert "DISTS" not in heads
+    assert "rank" not in heads
+    assert (
+        "Not shown: DISTS, which needs pretrained weights (msibench weights fetch vgg16)." in page
+    )
+    assert "Sorted by score, without ranks or groups" in page
+    perfect = next(line for line in page.splitlines() if "_perfect signal_" in line)
+    assert "33.000" in perfect
+    assert "_the control, bicubic_" in page
+    assert "These rows hold no skill: they are older, and ranked by `anchored`." in page
+
+
+def test_rows_that_hold_skill_are_ranked_by_it_in_percent(found):
+    skill = found.rows[found.rows["metric"] == "ssim"].assign(metric="skill")
+    every = tidy(pd.concat([found.rows, skill]))
+    page = markdown_page(Board(Collected(every, {}), TRACK, TrackIndex()))
+    assert "score (%)" in page
+    table = leaderboard_table(every, TRACK, draws=500)
+    best = skill[skill["method"] == "better"]["value"].mean()
+    assert table.loc[0, "composite"] == pytest.approx(best)
+    assert f"| {100 * best:.1f} " in page

@@ -336,6 +336,12 @@ class Lies:
             os.link("problem.h5", prediction)
         elif self.prediction == "words":
             prediction.write_text("trust me")
+        elif self.prediction == "holes":
+            import h5py
+
+            with h5py.File(prediction, "w") as file:
+                file["prediction"] = fine(problem)
+            os.truncate(prediction, 1 << 40)
         os._exit(0)
 
 

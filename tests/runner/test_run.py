@@ -16,12 +16,17 @@ import pytest
 
 from msibench.contracts.method import MethodSpec, Task, WeightFile
 from msibench.errors import ConfigurationError, UnknownNameError
+from msibench.metrics.specs import builtin_metrics
 from msibench.results.arrays import read_arrays
+from msibench.results.problems import load_staged
 from msibench.results.schema import Status
 from msibench.results.store import PREDICTION, Store
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import Filters, key_of, make_plan
+from msibench.runner.problems.stage import stage
 from msibench.runner.scores.rescore import rescore
+from msibench.runner.scores.score import score
+from msibench.scoring.cube import NOTHING_PRESENT
 from msibench.tracks import Entry, ProblemSet, Track
 
 
@@ -263,3 +268,16 @@ def test_a_folder_that_was_moved_is_read_where_it_is(undisturbed, tmp_path):
     again = start(tmp_path / "b")
     out, _ = again.communicate(timeout=300)
     assert json.loads(out)["cached"] == 5
+
+
+def test_an_ion_without_a_single_count_has_no_value_of_any_metric(bench):
+    staged = load_staged(stage(bench.plan("bicubic").cells[0].problem, bench.store))
+    values = np.array(staged.truth.values)
+    values[2] = 0.0
+    staged = replace(staged, truth=replace(staged.truth, values=values))
+    chosen = [spec for spec in builtin_metrics() if spec.name in {"rmse", "ssim", "psnr"}]
+    rows = score(np.full_like(values, 0.1), staged, chosen)
+    hit = rows["channel"] == 2
+    assert rows.loc[hit, "value"].isna().all()
+    assert set(rows.loc[hit, "reason"]) == {NOTHING_PRESENT}
+    assert rows.loc[~hit & (rows["region"] == "image"), "value"].notna().all()

@@ -17,6 +17,7 @@ DIRECTIONS = {
     "nqm": "higher",
     "dists": "lower",
     "rmse": "lower",
+    "skill": "higher",
 }
 SIX = ("psnr", "ssim", "vif", "sd_ratio", "nqm", "dists")
 USUAL = {
@@ -27,6 +28,7 @@ USUAL = {
     "nqm": 8.0,
     "dists": 0.3,
     "rmse": 0.1,
+    "skill": 0.2,
 }
 
 

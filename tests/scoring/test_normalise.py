@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msibench.scoring.normalise import anchored, error_of, minmax_per_image
+from msibench.scoring.normalise import anchored, error_of, minmax
 from msibench.scoring.schemes import WeightedMetric
 
 PSNR = WeightedMetric(name="psnr", weight=1, direction="higher", scale="decibel", perfect=np.inf)
@@ -48,19 +48,19 @@ def test_nothing_left_to_gain_is_undefined_and_worse_than_a_perfect_control_is_m
 
 def test_minmax_gives_the_best_one_and_the_worst_zero_in_every_direction():
     values = np.array([[0.1, 0.3, 0.2], [0.5, 0.4, 0.9]])
-    np.testing.assert_allclose(minmax_per_image(values, SSIM), [[0, 1, 0.5], [0.2, 0, 1]])
-    np.testing.assert_allclose(minmax_per_image(values, DISTS), 1 - minmax_per_image(values, SSIM))
-    near = minmax_per_image(np.array([[0.5, 1.1, 1.3]]), SD)
+    np.testing.assert_allclose(minmax(values, SSIM), [[0, 1, 0.5], [0.2, 0, 1]])
+    np.testing.assert_allclose(minmax(values, DISTS), 1 - minmax(values, SSIM))
+    near = minmax(np.array([[0.5, 1.1, 1.3]]), SD)
     np.testing.assert_allclose(near, [[0, 1, 0.5]])
 
 
 def test_minmax_of_a_tie_is_a_half_and_of_a_single_method_undefined():
-    np.testing.assert_allclose(minmax_per_image(np.array([[2.0, 2.0]]), SSIM), 0.5)
-    assert np.isnan(minmax_per_image(np.array([[2.0], [3.0]]), SSIM)).all()
-    lonely = minmax_per_image(np.array([[2.0, np.nan]]), SSIM)
+    np.testing.assert_allclose(minmax(np.array([[2.0, 2.0]]), SSIM), 0.5)
+    assert np.isnan(minmax(np.array([[2.0], [3.0]]), SSIM)).all()
+    lonely = minmax(np.array([[2.0, np.nan]]), SSIM)
     assert np.isnan(lonely).all()
 
 
 def test_infinity_never_enters_a_scaled_value():
-    scaled = minmax_per_image(np.array([[1.0, 2.0, np.inf]]), PSNR)
+    scaled = minmax(np.array([[1.0, 2.0, np.inf]]), PSNR)
     np.testing.assert_array_equal(scaled, [[0.0, 1.0, np.nan]])

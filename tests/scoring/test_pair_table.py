@@ -5,7 +5,7 @@ import pytest
 from msibench.errors import DataError
 from msibench.scoring import load_scheme, pair_table
 from msibench.testing.mirror import mirrored
-from tests.scoring.tables import SIX, USUAL, row, table
+from tests.scoring.tables import SIX, USUAL, row, simulated, table
 
 MZ = (258.7744, 303.0830, 500.0)
 
@@ -35,7 +35,9 @@ PUBLISHED = pd.DataFrame(
 
 
 def test_two_methods_stand_side_by_side_with_their_ratio():
-    result = pair_table(two_methods(), load_scheme(), "fine", "pre", control_method="bicubic")
+    result = pair_table(
+        two_methods(), load_scheme("anchored"), "fine", "pre", control_method="bicubic"
+    )
     assert list(result["id"]) == [1, 2, 3]
     np.testing.assert_allclose(result["ratio"], result["score_a"] / result["score_b"])
     assert (result["ratio"] > 1).all()
@@ -44,8 +46,10 @@ def test_two_methods_stand_side_by_side_with_their_ratio():
 
 def test_published_scores_stand_beside_and_change_no_measured_number():
     rows = two_methods()
-    alone = pair_table(rows, load_scheme(), "fine", "pre", control_method="bicubic")
-    beside = pair_table(rows, load_scheme(), "fine", "pre", PUBLISHED, control_method="bicubic")
+    alone = pair_table(rows, load_scheme("anchored"), "fine", "pre", control_method="bicubic")
+    beside = pair_table(
+        rows, load_scheme("anchored"), "fine", "pre", PUBLISHED, control_method="bicubic"
+    )
     assert list(beside["id"]) == [1, 2, 3, 4]
     assert list(beside["published_fine_tuned"].iloc[:3]) == [0.657115, 0.799053, 0.692114]
     np.testing.assert_array_equal(beside["score_a"].iloc[[0, 1, 3]], alone["score_a"])
@@ -66,7 +70,7 @@ def test_a_scheme_of_the_compared_methods_compares_these_two_only():
 def test_an_mz_further_than_a_millidalton_is_another_ion():
     result = pair_table(
         two_methods(mz=(258.7755,)),
-        load_scheme(),
+        load_scheme("anchored"),
         "fine",
         "pre",
         PUBLISHED,
@@ -78,7 +82,9 @@ def test_an_mz_further_than_a_millidalton_is_another_ion():
 
 def test_the_nearest_of_two_measured_ions_takes_the_published_line():
     rows = two_methods(mz=(303.0835, 303.0831))
-    result = pair_table(rows, load_scheme(), "fine", "pre", PUBLISHED, control_method="bicubic")
+    result = pair_table(
+        rows, load_scheme("anchored"), "fine", "pre", PUBLISHED, control_method="bicubic"
+    )
     taken = result[result["published_id"] == 2]
     assert taken["mz"].item() == pytest.approx(303.0831)
 
@@ -86,7 +92,7 @@ def test_the_nearest_of_two_measured_ions_takes_the_published_line():
 def test_channels_without_an_mz_are_still_compared():
     result = pair_table(
         two_methods(mz=(np.nan, np.nan)),
-        load_scheme(),
+        load_scheme("anchored"),
         "fine",
         "pre",
         PUBLISHED,
@@ -96,17 +102,19 @@ def test_channels_without_an_mz_are_still_compared():
 
 
 def test_a_ratio_of_scores_that_are_not_above_zero_is_left_out():
-    result = pair_table(two_methods(), load_scheme(), "fine", "bicubic", control_method="bicubic")
+    result = pair_table(
+        two_methods(), load_scheme("anchored"), "fine", "bicubic", control_method="bicubic"
+    )
     assert result["ratio"].isna().all()
 
 
 def test_an_unknown_method_or_table_is_refused():
     with pytest.raises(DataError, match="no row of method 'fone'"):
-        pair_table(two_methods(), load_scheme(), "fone", "pre", control_method="bicubic")
+        pair_table(two_methods(), load_scheme("anchored"), "fone", "pre", control_method="bicubic")
     with pytest.raises(DataError, match="missing: tissue"):
         pair_table(
             two_methods(),
-            load_scheme(),
+            load_scheme("anchored"),
             "fine",
             "pre",
             PUBLISHED.drop(columns="tissue"),
@@ -120,7 +128,27 @@ def test_an_unknown_method_or_table_is_refused():
 def test_the_published_tables_of_cao_fit_beside_any_measurement(name, lines):
     published = pd.read_csv(mirrored(f"papers/cao2025-{name}.csv"))
     rows = two_methods(mz=tuple(published["mz"]))
-    result = pair_table(rows, load_scheme(), "fine", "pre", published, control_method="bicubic")
+    result = pair_table(
+        rows, load_scheme("anchored"), "fine", "pre", published, control_method="bicubic"
+    )
     assert len(result) == lines
     np.testing.assert_array_equal(result["mz"], published["mz"])
     np.testing.assert_array_equal(result["published_ratio"], published["ratio"])
+
+
+@pytest.mark.parametrize("name", ["skill", "anchored", "cao2025-pooled"])
+def test_every_scheme_gives_a_ratio_wherever_both_scores_are_positive(name):
+    rows = simulated({"bicubic": 0.0, "pre": 0.1, "fine": 0.3}, metrics=(*SIX, "skill"))
+    result = pair_table(rows, load_scheme(name), "fine", "pre", control_method="bicubic")
+    both = (result["score_a"] > 0) & (result["score_b"] > 0)
+    assert both.any()
+    np.testing.assert_array_equal(result["ratio"].notna(), both)
+    np.testing.assert_allclose(result["ratio"][both], (result["score_a"] / result["score_b"])[both])
+
+
+def test_scaled_per_image_two_scores_add_up_to_one_and_pooled_they_do_not():
+    rows = simulated({"bicubic": 0.0, "pre": 0.1, "fine": 0.3})
+    per_image = pair_table(rows, load_scheme("cao2025"), "fine", "pre")
+    np.testing.assert_allclose(per_image["score_a"] + per_image["score_b"], 1.0)
+    pooled = pair_table(rows, load_scheme("cao2025-pooled"), "fine", "pre")
+    assert (np.abs(pooled["score_a"] + pooled["score_b"] - 1.0) > 0.01).all()

@@ -13,13 +13,16 @@ MINIMAL = {
 
 
 def test_every_shipped_scheme_loads_under_its_own_name():
-    assert shipped_schemes() == ("anchored", "cao2025")
+    assert shipped_schemes() == ("anchored", "cao2025", "cao2025-pooled", "skill")
     for name in shipped_schemes():
         assert load_scheme(name).name == name
 
 
-def test_the_default_scheme_is_anchored():
-    assert load_scheme().normalisation == "anchored"
+def test_the_default_scheme_is_skill_in_percent_and_no_scheme_but_caos_weighs_sd():
+    assert load_scheme().name == "skill"
+    assert load_scheme().percent
+    weighed = [name for name in shipped_schemes() if "sd_ratio" in load_scheme(name).weights]
+    assert weighed == ["cao2025", "cao2025-pooled"]
 
 
 def test_cao2025_has_the_six_metrics_with_equal_weights_and_says_that_it_is_a_reading():
@@ -45,7 +48,7 @@ def test_a_scheme_file_is_read_by_its_path(tmp_path):
 
 
 def test_decibels_are_perfect_at_infinity():
-    metrics = {metric.name: metric for metric in load_scheme().metrics}
+    metrics = {metric.name: metric for metric in load_scheme("anchored").metrics}
     assert math.isinf(metrics["psnr"].perfect)
     assert metrics["dists"].perfect == 0.0
 
@@ -82,7 +85,7 @@ def test_broken_toml_names_its_file(tmp_path):
 
 
 def test_other_weights_keep_the_rest_of_a_scheme():
-    heavier = load_scheme().reweighted({"nqm": 5})
-    assert heavier.weights["nqm"] == pytest.approx(0.5)
+    heavier = load_scheme("anchored").reweighted({"nqm": 5})
+    assert heavier.weights["nqm"] == pytest.approx(5 / 9)
     with pytest.raises(ConfigurationError, match="Did you mean 'nqm'"):
-        load_scheme().reweighted({"nmq": 5})
+        load_scheme("anchored").reweighted({"nmq": 5})

@@ -1,12 +1,14 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from msibench.scoring import comparisons, load_scheme, summarise
+from msibench.scoring.cube import NOTHING_PRESENT, images_of_nothing
 from msibench.scoring.table import round_significant
 from tests.scoring.tables import SIX, row, simulated, table
 
@@ -38,7 +40,7 @@ def test_one_thread_and_two_give_the_same_bytes():
         "from tests.scoring.tables import simulated\n"
         "from msibench.scoring import load_scheme, summarise\n"
         "rows = simulated({'bicubic': 0.0, 'a': 0.1}, sections=7, channels=40)\n"
-        "print(summarise(rows, load_scheme(), control_method='bicubic', draws=300).to_csv())\n"
+        "print(summarise(rows, load_scheme('anchored'), control_method='bicubic', draws=300).to_csv())\n"
     )
     printed = [
         subprocess.run(
@@ -191,3 +193,30 @@ def test_fewer_than_five_sections_rank_nobody_and_are_sorted_all_the_same(sectio
 
 def test_numbers_are_rounded_to_what_arithmetic_can_promise():
     np.testing.assert_array_equal(round_significant(np.array([1 / 3, np.nan]), 3), [0.333, np.nan])
+
+
+def test_skill_is_bounded_below_image_by_image_and_caos_score_stands_beside():
+    rows = simulated({"bicubic": 0.0, "a": 0.1}, metrics=("psnr", "ssim", "skill"))
+    hit = (rows["method"] == "a") & (rows["metric"] == "skill") & (rows["channel"] == 0)
+    rows.loc[hit & (rows["section"] == "s0"), "value"] = -999.0
+    caos = load_scheme("cao2025")
+    result = summarise(rows, load_scheme(), draws=300, beside=[replace(caos, missing="mark")])
+    line = result.set_index("method")
+    skill = rows[(rows["metric"] == "skill") & (rows["method"] == "a")]["value"].to_numpy()
+    assert line.loc["a", "composite"] == pytest.approx(np.where(skill < -1, 1e-3 - 1, skill).mean())
+    assert line.loc["a", "cao2025"] > line.loc["bicubic", "cao2025"]
+    assert set(line["cao2025.missing"]) == {"vif, sd_ratio, nqm, dists"}
+
+
+def test_an_image_on_which_nothing_is_present_enters_no_mean_of_any_method():
+    rows = simulated({"bicubic": 0.0, "a": 0.1}, metrics=("psnr", "rmse"))
+    empty = (rows["section"] == "s0") & (rows["channel"] == 1)
+    hidden = rows.assign(
+        value=rows["value"].mask(empty & (rows["metric"] == "psnr")),
+        reason=np.where(empty & (rows["metric"] == "psnr"), NOTHING_PRESENT, rows["reason"]),
+    )
+    line = summary(hidden).set_index("method").loc["a"]
+    assert line["psnr.image.images"] == line["rmse.image.images"] == 17
+    assert line["psnr.image.undefined"] == 0
+    assert line["coverage"] == 1.0
+    assert images_of_nothing(hidden) == 1

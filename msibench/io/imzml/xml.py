@@ -282,6 +282,15 @@ class _Document:
             )
 
     def whole_number(self, column: str, text: str) -> int:
+        number = self.any_whole_number(column, text)
+        if abs(number) >= 2**63:
+            raise DataError(
+                f"{self.path.name}, spectrum {self.count}: {column} should be below 2^63, got "
+                f"{number}. No file is so long: correct it or export it again."
+            )
+        return number
+
+    def any_whole_number(self, column: str, text: str) -> int:
         text = text.strip()
         try:
             return int(text) if len(text) < 20 else _beyond(text)

@@ -1,9 +1,17 @@
 """DeepFERE (Guo et al. 2023): registration, mapping and fusion fitted to one section."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from msibench import MethodSpec, Resources, Task, hookimpl
-from msibench_deepfere.config import AS_PUBLISHED, PAPER_BUDGET, QUICK_BUDGET, SOURCES
+from msibench_deepfere.config import (
+    AS_PUBLISHED,
+    MULTISTAGE,
+    PAPER_BUDGET,
+    QUICK_BUDGET,
+    QUICK_MULTISTAGE,
+    SOURCES,
+)
 
 CITATION = "https://doi.org/10.1021/acs.analchem.3c02002"
 TARGET = "msibench_deepfere.method:DeepFERE"
@@ -39,16 +47,33 @@ QUICK = MethodSpec(
     config=QUICK_BUDGET,
     citation=CITATION,
     licence="Apache-2.0",
-    title="small networks, 40 iterations an ion",
+    title="small networks, 150 iterations an ion",
     resources=Resources(cpus=1, memory_gb=6.0, vram_gb=4.0, minutes=60.0),
     sources=SOURCES,
-    budget="quick",
+    budget="150 iterations",
+)
+ZOU = "Zou Y., Sun S., Tang W., Li B., Image Fusion for Super-Resolution MSI of Plant Tissue (2025)"
+UNET = replace(
+    SPEC,
+    name="unet-multistage",
+    config=MULTISTAGE,
+    citation=ZOU,
+    title="Zou et al.'s U-Net for ginkgo: MSE, correlation and reconstruction in stages, no registration",
+)
+QUICK_UNET = replace(
+    QUICK,
+    name="unet-multistage-quick",
+    config=QUICK_MULTISTAGE,
+    citation=ZOU,
+    title="Zou et al.'s multi-stage U-Net, small, 150 iterations an ion",
 )
 
 
 @hookimpl
 def msibench_methods() -> Iterator[MethodSpec]:
-    """Offer DeepFERE as published, mended, and with a small budget."""
+    """Offer DeepFERE as published, mended, and with a small budget; and the U-Net that Zou et al. made of it."""
     yield AS_PUBLISHED_SPEC
     yield SPEC
     yield QUICK
+    yield UNET
+    yield QUICK_UNET

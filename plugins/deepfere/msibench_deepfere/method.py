@@ -115,7 +115,7 @@ class DeepFERE:
         c = self.config
         with self._building, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            registration = RegistrationMapping(3, channels, c.mapping_width)
+            registration = RegistrationMapping(3, channels, c.mapping_width, registers=c.register)
             fusion = FusionNetwork(channels, c.width, c.skip_width, c.scales)
         return registration.to(device), fusion.to(device)
 

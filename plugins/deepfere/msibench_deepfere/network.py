@@ -63,10 +63,20 @@ class RegistrationMapping(nn.Module):
         Of the MSI: 3 for an embedding, 1 for an ion image.
     width
         Of the mapping's hidden layers.
+    registers
+        Whether the stain is moved; otherwise it is mapped as it comes.
     """
 
-    def __init__(self, guide_channels: int = 3, channels: int = 3, width: int = 64) -> None:
+    def __init__(
+        self,
+        guide_channels: int = 3,
+        channels: int = 3,
+        width: int = 64,
+        *,
+        registers: bool = True,
+    ) -> None:
         super().__init__()
+        self.registers = registers
         self.register = SpatialTransformer(guide_channels)
         self.head = nn.Conv2d(guide_channels, width, 3, padding=1)
         self.body = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(3))
@@ -74,7 +84,7 @@ class RegistrationMapping(nn.Module):
 
     def forward(self, stain: Tensor) -> tuple[Tensor, Tensor]:
         """Return the registered stain and the mapped image, both on the stain's grid."""
-        registered = self.register(stain)
+        registered = self.register(stain) if self.registers else stain
         x = registered
         for layer in (self.head, *self.body, self.tail):
             x = F.leaky_relu(layer(x), SLOPE)

@@ -18,8 +18,9 @@ UM = 12.5
 
 
 @pytest.fixture(params=["continuous", "processed"])
-def pair(request, tmp_path):
+def pair(request, tmp_path, monkeypatch):
     """The file, the images in it, and where they were measured."""
+    monkeypatch.chdir(tmp_path)  # m2aia leaves its preferences where it runs
     mask = np.ones((9, 13), bool)
     mask[:2, :3] = False
     values = np.random.default_rng(0).random((4, 9, 13), dtype=np.float32) + 0.5
@@ -86,3 +87,22 @@ def test_m2aia_reads_images_and_pixel_size_where_a_term_has_the_name_that_it_wan
     masses, intensities = reader.GetSpectrum(0)
     np.testing.assert_allclose(masses, MASSES, rtol=1e-6)
     np.testing.assert_allclose(intensities, values[:, mask][:, 0], rtol=1e-6)
+
+
+@pytest.mark.usefixtures("loud")
+def test_thyra_opens_it(pair):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the many packages that it imports
+        readers = pytest.importorskip("thyra.readers.imzml", reason="thyra is not installed")
+    path, values, mask = pair
+    reader = readers.ImzMLReader(path)
+    facts = reader.get_essential_metadata()
+    assert facts.dimensions == (13, 9, 1)
+    assert facts.pixel_size == (UM, UM)
+    assert facts.n_spectra == mask.sum()
+    np.testing.assert_array_equal(reader.get_common_mass_axis(), MASSES)
+    found = np.zeros_like(values)
+    for (column, row, _), masses, intensities in reader.iter_spectra():
+        found[np.searchsorted(MASSES, masses), row, column] = intensities
+    reader.close()
+    np.testing.assert_array_equal(found, np.where(mask, values, 0))
