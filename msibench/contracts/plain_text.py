@@ -1,4 +1,4 @@
-"""Text from strangers, made safe to show: on a terminal, in Markdown, in a file of JSON."""
+"""Text from strangers: read as it was meant, and made safe to show on a terminal, in Markdown, in JSON."""
 
 from __future__ import annotations
 
@@ -20,3 +20,27 @@ def in_markdown(text: str) -> str:
     """Return text that stays text in a Markdown table or line: no markup, link or image comes of it."""
     table = {"|": "\\|", "<": "&lt;", ">": "&gt;", "`": "'", "[": "\\[", "\n": " ", "\r": " "}
     return "".join(table.get(letter, letter) for letter in visible(text))
+
+
+ADVICE = re.compile(
+    r"[^.;:()\n]*\b(allow_pickle|weights_only|add_safe_globals|trust_remote_code|trusted source)\b[^.;()\n]*[.;]?",
+    re.IGNORECASE,
+)
+
+
+def without_advice(text: str) -> str:
+    """Return a library's message without its hints at how to switch a check off."""
+    return " ".join(ADVICE.sub("", text).split()) or "it holds what is never read"
+
+
+def written(raw: bytes) -> str:
+    """Return the text of a file that a person wrote: UTF-8 or, with its mark, UTF-16; any line ending.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        It is neither.
+    """
+    wide = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = raw.decode("utf-16" if wide else "utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")

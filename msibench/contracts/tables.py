@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from msibench.contracts.plain_text import written
 from msibench.errors import ConfigurationError
 
 LARGEST_TABLE = 16 << 20
@@ -44,9 +45,9 @@ def read_text(path: Path) -> str:
             f"{path} is larger than {LARGEST_TABLE} bytes, which no file of settings is"
         )
     try:
-        return raw.decode("utf-8")
+        return written(raw)
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+        raise ConfigurationError(f"{path} cannot be read: {error}; save it as UTF-8") from error
 
 
 def parse_table(text: str, where: str, *, fault: str = "is no TOML") -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from msibench.contracts.plain_text import written
 from msibench.errors import DataError, MissingDataError
 
 LARGEST_FILE = 16 << 20
@@ -36,8 +37,10 @@ def read_text(path: Path, what: str, most: int = LARGEST_FILE, errors: str = "st
     if len(raw) > most:
         raise DataError(f"{path} is larger than {most} bytes, which no {what} file is")
     try:
-        return raw.decode("utf-8-sig", errors)
+        return written(raw)
     except UnicodeDecodeError as error:
+        if errors != "strict":
+            return raw.decode("utf-8-sig", errors)
         raise DataError(f"{path} is no {what} file: {error}") from error
 
 

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from msibench.contracts.method import MethodSpec
+from msibench.contracts.plain_text import written
 from msibench.errors import ConfigurationError, MSIBenchError
 from msibench.training.checkpoints import canonical, write_atomically
 from msibench.training.ddp import World
@@ -111,7 +112,7 @@ def run_grid(
         If the table cannot be meant.
     """
     try:
-        table = tomllib.loads(grid.read_text(encoding="utf-8"))
+        table = tomllib.loads(written(grid.read_bytes()))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{grid} cannot be read as TOML: {error}") from error
     requests = expand(table, base)

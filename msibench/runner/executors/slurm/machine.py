@@ -30,6 +30,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from msibench.contracts.plain_text import written
 from msibench.contracts.tables import check_keys
 from msibench.errors import ConfigurationError
 from msibench.runner.child.watch import Job
@@ -168,7 +169,7 @@ def load_machine(path: Path | None) -> Machine:
     if path is None:
         return Machine()
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(written(path.read_bytes()))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--machine {path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
