@@ -22,6 +22,17 @@ def in_markdown(text: str) -> str:
     return "".join(table.get(letter, letter) for letter in visible(text))
 
 
+ADVICE = re.compile(
+    r"[^.;:()\n]*\b(allow_pickle|weights_only|add_safe_globals|trust_remote_code|trusted source)\b[^.;()\n]*[.;]?",
+    re.IGNORECASE,
+)
+
+
+def without_advice(text: str) -> str:
+    """Return a library's message without its hints at how to switch a check off."""
+    return " ".join(ADVICE.sub("", text).split()) or "it holds what is never read"
+
+
 def written(raw: bytes) -> str:
     """Return the text of a file that a person wrote: UTF-8 or, with its mark, UTF-16; any line ending.
 

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from msibench.contracts.plain_text import without_advice
 from msibench.errors import DataError
 
 MOST_MEMBERS = 1000
@@ -44,7 +45,9 @@ def check_npz(path: Path, names: Iterable[str] | None = None) -> None:
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path.name}: cannot be read as npz ({error}); write it again.") from error
+        raise DataError(
+            f"{path.name}: cannot be read as npz ({without_advice(str(error))}); write it again."
+        ) from error
 
 
 def check_npy(path: Path) -> None:
@@ -54,7 +57,7 @@ def check_npy(path: Path) -> None:
             header = _header_bytes(stream)
         except Exception as error:  # numpy parses the header as Python's own literals
             raise DataError(
-                f"{path.name} is no array file: {error}; write it again with np.save."
+                f"{path.name} is no array file: {without_advice(str(error))}; write it again with np.save."
             ) from error
         _check_claim(path, path.name, header, path.stat().st_size - stream.tell())
 
@@ -74,7 +77,7 @@ def _check_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo)
             claimed = _header_bytes(stream)
         except Exception as error:  # numpy parses the header as Python's own literals
             raise DataError(
-                f"{path.name}: cannot be read as npz ({member.filename!r} is no plain array: {error}); "
+                f"{path.name}: cannot be read as npz ({member.filename!r} is no plain array: {without_advice(str(error))}); "
                 "write it again."
             ) from error
         _check_claim(path, member.filename, claimed, member.file_size - stream.tell())

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msibench.contracts.plain_text import without_advice
 from msibench.errors import DataError, MissingDataError
 from msibench.image import MSImage, as_stack
 from msibench.io.channel_names import mz_of
@@ -75,7 +76,7 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
         if isinstance(error, DataError | Warning):
             raise
         raise DataError(
-            f"{source.name}: cannot be read as npz ({error}); write it again."
+            f"{source.name}: cannot be read as npz ({without_advice(str(error))}); write it again."
         ) from error
     stated = facts.get("pixel_size_um", math.nan) if pixel_size_um is None else pixel_size_um
     size = stated_pixel_size(stated, source.name)

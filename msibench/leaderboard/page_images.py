@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msibench.errors import IntegrityError
 from msibench.leaderboard.images import (
@@ -26,6 +27,8 @@ from msibench.results.store import Store
 
 IMAGE_BUDGET = 9_000_000
 """Bytes of embedded images when nobody says how many; keeps the page below 15 MB."""
+MAP_STEP = 80
+"""Grey levels between nothing, improved, omitted and invented in a map's picture."""
 RING_IONS = 12
 """Ion images of a section, evenly spread, that its ring correlation is the mean of."""
 
@@ -204,6 +207,7 @@ def encode_images(
                 "low": data_url(png(level(section.low[channel]))),
                 "truth": None if truth is None else data_url(png(level(truth[channel]))),
                 "methods": {},
+                "maps": {},
             }
         for method in sorted(section.records):
             prediction = section.prediction(method)
@@ -212,8 +216,25 @@ def encode_images(
             for channel in channels:
                 levels = section.scale(channel).levels(prediction[channel])
                 pictures[names[channel]]["methods"][method] = data_url(png(levels))
+                if (found := _detail_map(section, method, prediction, channel)) is not None:
+                    pictures[names[channel]]["maps"][method] = data_url(png(found))
             curves += _ring_curve(place, section, method, prediction, channels)
     return pictures, curves
+
+
+def _detail_map(
+    section: SectionImages, method: str, prediction: Any, channel: int
+) -> NDArray[np.uint8] | None:
+    """Return where detail was improved, omitted or invented as levels; the page gives them colours."""
+    from msibench.degradation import protocol
+    from msibench.metrics import hallucination_map
+
+    truth = section.truth
+    if truth is None or prediction.shape != truth.shape:
+        return None
+    chain = protocol(section.records[method].protocol)
+    found = hallucination_map(prediction[channel], truth[channel], protocol=chain)
+    return (found * MAP_STEP).astype(np.uint8)
 
 
 def _ring_curve(

@@ -22,6 +22,7 @@ from msibench.metrics.dists import dists
 from msibench.metrics.edge_perceptual_loss import edge_perceptual_loss
 from msibench.metrics.frc import frc
 from msibench.metrics.guide_leakage import guide_leakage
+from msibench.metrics.hallucination import hallucination_map
 from msibench.metrics.lpips import lpips
 from msibench.metrics.mse import mse
 from msibench.metrics.neighbour import neighbour
@@ -53,6 +54,7 @@ __all__ = [
     "edge_perceptual_loss",
     "frc",
     "guide_leakage",
+    "hallucination_map",
     "input_error",
     "lpips",
     "mse",

@@ -11,6 +11,7 @@ ADDS_NOTHING = (
     "the prediction adds less than 1 % of the truth's detail: nothing to be precise about"
 )
 NO_SPLIT = "what the low image fixes is not known for this degradation"
+NOTHING_ABOVE_NOISE = "no pixel has detail, right or wrong, above the noise"
 CEILING_SOURCES = (
     "exact: the noise-free signal, scaled by the coarse counts",
     "measured: a repeat with noise of its own",
@@ -50,6 +51,20 @@ def _ceiling(end: str, title: str, **facts: Any) -> MetricSpec:
         params={"end": end},
         question="ceiling",
         **facts,
+    )
+
+
+def _share(what: str, direction: Direction, explanation: str) -> MetricSpec:
+    return _spec(
+        f"{what}_share",
+        direction,
+        f"Share of the pixels with clear detail in which it was {what}",
+        target="msibench.metrics.hallucination:evaluate",
+        params={"what": what},
+        question="trust",
+        label=what,
+        explanation=explanation,
+        undefined=(NOTHING_ABOVE_NOISE, NO_SPLIT),
     )
 
 
@@ -113,6 +128,17 @@ DETAIL_METRICS: tuple[MetricSpec, ...] = (
         explanation="0 the exact signal, 1 a measured repeat, 2 a repeat that shares some noise (an "
         "upper bound), 3 thinned counts, 4 two estimates.",
         digits=0,
+    ),
+    _share(
+        "improved",
+        "higher",
+        "Of the pixels where detail is clear, in how many is it nearer the truth?",
+    ),
+    _share(
+        "omitted", "lower", "In how many is it left out? All, where each pixel is only repeated."
+    ),
+    _share(
+        "invented", "lower", "In how many is the image farther from the truth than without detail?"
     ),
 )
 """Measures of what the low image cannot see, in the order in which pages list them. Those of the question

@@ -52,6 +52,8 @@ ALWAYS_AGAIN = frozenset({Status.CANCELLED, Status.WEIGHTS_MISSING, Status.NOT_A
 """Statuses that are worked out anew in every run: they say nothing about the method's code."""
 PROGRESS_S = 1.0
 """Between two looks at how far the running cells have come."""
+FIT_WAIT_S = 0.2
+"""Between two looks at a fit that another cell makes."""
 FIT_BYTES = 256 << 20
 """The most that is kept of what a method has learned."""
 _CHANGED = (
@@ -79,6 +81,10 @@ class Supervisor:
         self._held: dict[str, Lease] = {}
         self._running: dict[str, tuple[Cell, Path]] = {}
         self._environment = environment()
+        self._fit_ended = threading.Condition()
+        self._fitting: set[str] = set()
+        """Keys of the fits that running cells make."""
+        self._never_kept: set[str] = set()
         self._lock = threading.Lock()
 
     def stop(self) -> None:
@@ -184,13 +190,13 @@ class Supervisor:
 
         try:
             for job, outcome in executor.run(self._jobs(waiting, plan, summary)):
+                if by_key[job.key].spec.trainable:
+                    self._keep_fit(by_key[job.key], job.folder, outcome)
                 if outcome.status is Status.CANCELLED:
                     stopped = self._stop.is_set() or "cancelled_by" in outcome.provenance
                     cell = by_key[job.key]
                     self._drop(cell, job.folder, outcome.reason, summary, changed=not stopped)
                     continue
-                if by_key[job.key].spec.trainable and outcome.status is Status.OK:
-                    self._keep_fit(by_key[job.key], job.folder)
                 scorers.submit(partial(finish, by_key[job.key], job, outcome))
                 scorers.raise_failures()
         finally:
@@ -308,7 +314,7 @@ class Supervisor:
         shutil.copyfile(staged / PROBLEM, folder / PROBLEM)
         spec = cell.spec
         if spec.trainable:
-            kept = self.store.fit_path(fit_key(cell))
+            kept = self._kept_fit(fit_key(cell))
             if kept.is_file():
                 shutil.copyfile(kept, folder / FIT)
             write_pairs(folder / "training.h5", training_pairs(cell.problem))
@@ -374,16 +380,39 @@ class Supervisor:
                 (folder / METRICS).write_bytes(scored)
         return self.store.commit(folder, record)
 
-    def _keep_fit(self, cell: Cell, folder: Path) -> None:
+    def _kept_fit(self, key: str) -> Path:
+        """Return where a fit is kept, once the cell that makes it now has ended.
+
+        Only where cells run here is waited for: their slots draw cells beside the thread that keeps fits.
+        """
+        path = self.store.fit_path(key)
+        with self._fit_ended:
+            while key in self._fitting and self.options.executor == "local":
+                if self._stop.is_set():
+                    break
+                self._fit_ended.wait(FIT_WAIT_S)
+            if not path.is_file() and key not in self._never_kept:
+                self._fitting.add(key)
+        return path
+
+    def _keep_fit(self, cell: Cell, folder: Path, outcome: Outcome) -> None:
         """Keep what the method has learned, unless that is kept already or is too much."""
         learned, key = folder / FIT, fit_key(cell)
-        if self.store.fit_path(key).is_file() or not learned.is_file():
-            return
-        if (size := learned.stat().st_size) > FIT_BYTES:
-            reason = f"it has learned {size >> 20} MiB; up to {FIT_BYTES >> 20} are kept for other sections"
-            self._emit(Event(kind="note", key=cell.key, reason=f"{cell.name}: {reason}"))
-            return
-        self.store.keep_fit(key, learned)
+        try:
+            if outcome.status is not Status.OK or self.store.fit_path(key).is_file():
+                return
+            size = learned.stat().st_size if learned.is_file() else 0
+            if 0 < size <= FIT_BYTES:
+                self.store.keep_fit(key, learned)
+                return
+            self._never_kept.add(key)
+            if size:
+                reason = f"it has learned {size >> 20} MiB; up to {FIT_BYTES >> 20} are kept for other sections"
+                self._emit(Event(kind="note", key=cell.key, reason=f"{cell.name}: {reason}"))
+        finally:
+            with self._fit_ended:
+                self._fitting.discard(key)
+                self._fit_ended.notify_all()
 
     def _record(self, cell: Cell, outcome: Outcome) -> CellRecord:
         """Return the record of a cell; what a node says of itself goes before what is known here."""

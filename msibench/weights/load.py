@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msibench.contracts.plain_text import visible
+from msibench.contracts.plain_text import visible, without_advice
 from msibench.errors import MissingWeightsError
 from msibench.stand_ins import stand_in
 from msibench.weights.container import (
@@ -94,7 +94,7 @@ def _reason(error: Exception) -> str:
     if found := re.search(r"GLOBAL (\S+)", text):
         return f"it holds {visible(found[1])[:200]}"
     told = text.partition("WeightsUnpickler error:")[2] or text
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    lines = [without_advice(line) for line in told.splitlines() if line.strip()]
     return visible(lines[0]).rstrip(".")[:300] if lines else type(error).__name__
 
 

@@ -128,6 +128,11 @@ def test_images_hold_the_truth_on_the_scale_that_the_page_states(toy, page):
 def test_every_method_that_ended_well_has_images_and_values(page):
     data, pictures = data_of(page), pictures_of(page)
     assert all(set(p["methods"]) == {"bicubic", "better", HOSTILE} for p in pictures.values())
+    for picture in pictures.values():  # where detail was improved, omitted, invented
+        assert set(picture["maps"]) == set(picture["methods"])
+        shown = {method: levels(url) for method, url in picture["maps"].items()}
+        assert all(set(np.unique(one)) <= {0, 80, 160, 240} for one in shown.values())
+        assert shown["better"].shape == levels(picture["truth"]).shape
     protocol = data["protocols"][0]
     at = protocol["methods"].index("better")
     assert [m["metric"] for m in protocol["measures"]] == ["psnr", "ssim", "rmse"]

@@ -135,6 +135,7 @@ def test_every_measure_of_trust_scores_the_truth_itself(spec):
     from msibench.image import GuideImage
 
     truth = section(3, 12, 18)
+    truth[:, 4:6, 5:8] += 3  # detail that stands out of the noise
     stack = as_stack(truth, pixel_size_um=10.0, mask=np.ones((12, 18), bool))
     scored = resolve_target(spec.target)(
         evaluation(

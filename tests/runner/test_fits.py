@@ -79,6 +79,18 @@ def test_a_single_file_is_fitted_once_for_all_test_sections(told, bench):
     assert "fit.h5" not in records[0].files
 
 
+def test_two_cells_side_by_side_make_one_fit(bench, tmp_path):
+    from msibench.runner.options import RunOptions
+
+    file = tmp_path / "learners.py"
+    file.write_text(METHODS)
+    entry = Entry(method=f"{file}:Mean", label="Mean")
+    facts = {"sections": ("synthetic-1", "synthetic-2"), "metrics": ("psnr",)}
+    bench.run(entry, options=RunOptions(jobs=2), **facts)
+    records = [bench.store.record(cell.key) for cell in bench.plan(entry, **facts).cells]
+    assert sorted(record.report["told"] for record in records) == [FITTED, "restored"]
+
+
 def test_what_is_restored_gives_the_bytes_of_a_fit(told, bench):
     from msibench.results.arrays import read_arrays
 

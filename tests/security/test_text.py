@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from msibench.contracts.plain_text import in_markdown, visible
+from msibench.contracts.plain_text import in_markdown, visible, without_advice
 from msibench.leaderboard.page_data import embedded_json
 from msibench.leaderboard.render import safe_csv
 
@@ -183,3 +183,20 @@ def test_titles_of_strangers_are_text_in_a_readme(text):
     title, card = page.split("\n\n")[0], page.split("\n\n")[1].partition("**")[2].partition("**")[0]
     assert not re.search(r"(?<!\\)\[[^\]]*\]\(", title + card)
     assert not re.search(r"(?<!\\)\[[^\]\\]*\]\((?!https?://)", page)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Object arrays cannot be loaded when allow_pickle=False",
+        "Weights only load failed. Re-running `torch.load` with `weights_only` set to `False` will likely "
+        "succeed, but it can result in arbitrary code execution. Do it only if you got the file from a "
+        "trusted source.",
+        "This file contains pickled (object) data. If you trust the source you can use allow_pickle=True.",
+    ],
+)
+def test_no_message_says_how_to_switch_a_check_off(text):
+    said = without_advice(text)
+    assert said
+    assert not re.search("allow_pickle|weights_only|trusted source", said)
+    assert without_advice("bad magic number") == "bad magic number"

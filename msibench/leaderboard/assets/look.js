@@ -123,6 +123,9 @@ function movable(canvas, { pointer = true } = {}) {
   });
 }
 
+/** Levels of a detail map: nothing, improved, omitted, invented. */
+const DETAIL = new Uint8Array(768).fill(255);
+[[80, [0, 114, 178]], [160, [176, 180, 186]], [240, [213, 94, 0]]].forEach(([level, colour]) => DETAIL.set(colour, 3 * level));
 let sources = [];
 /** Everything that can be looked at for the chosen ion: name, shown name, painted images. */
 async function gather(problem, channel) {
@@ -136,7 +139,8 @@ async function gather(problem, channel) {
     const picture = await decode(images.methods[method]);
     if (!picture) continue;
     const off = truth && difference(picture, truth);
-    found.push({ kind: "method", name: `method ${method}`, method, label: named(method), image: painted(picture, table), difference: off && painted(off, colours("difference")) });
+    const map = await decode((images.maps || {})[method]);
+    found.push({ kind: "method", map: map && painted(map, DETAIL), name: `method ${method}`, method, label: named(method), image: painted(picture, table), difference: off && painted(off, colours("difference")) });
   }
   const guide = await decode(problem.guide);
   if (guide) found.push({ kind: "guide", name: "guide", label: `guide${problem.guide_kind ? ` (${problem.guide_kind})` : ""}`, image: guide.canvas });
@@ -171,7 +175,7 @@ function describe(problem) {
   bar("bar", colours(state.colours)); bar("difference-bar", colours("difference"));
   $("bar-text").textContent = `Intensity: 0 (left), ${show(ion.intensity / 2)} (middle), ${show(ion.intensity)} and above (right)`;
   const side = ion.intensity / GAIN;
-  $("difference-text").textContent = `Prediction − truth: −${show(side)} or less (orange, too little), 0 (pale), ${show(side)} or more (purple, too much)`;
+  $("difference-text").textContent = `Prediction − truth: −${show(side)} or less (orange, too little), 0 (pale), ${show(side)} or more (purple, too much). Below it, detail that the coarse image does not fix, where it stands out of the noise: improved (blue), omitted (grey), invented (orange); repeating each pixel is all omission`;
   for (const bar of [$("difference-bar").parentElement]) bar.hidden = !problem.truth || !state.differences;
 }
 function layOut(problem) {
@@ -190,6 +194,7 @@ function layOut(problem) {
     };
     add(source.image, label);
     if (state.differences && source.difference) add(source.difference, `Difference of ${source.label} to the truth`);
+    if (state.differences && source.map) add(source.map, `Detail that ${source.label} improved (blue), omitted (grey) and invented (orange)`);
     $(source.kind === "method" ? "tiles" : "references").append(tile);
   }
 }

@@ -25,7 +25,7 @@ from pathlib import Path
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 END_NOW = signal.SIGHUP
 """What a supervisor sends when the time of grace is over."""
-WATCHED = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, END_NOW})
+WATCHED = frozenset({signal.SIGCHLD, signal.SIGCONT, signal.SIGTERM, signal.SIGINT, END_NOW})
 PATIENCE_S = 20.0
 """For how long to go on killing what keeps starting processes."""
 
@@ -47,7 +47,8 @@ def main(parent: int, command: list[str], inside: str = "") -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    # a guard that its cell has stopped is woken by it, and sees that its supervisor is gone
+    _prctl(PR_SET_PDEATHSIG, signal.SIGCONT)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     if os.getppid() != parent:
         return -signal.SIGKILL

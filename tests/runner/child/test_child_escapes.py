@@ -178,16 +178,17 @@ def test_a_cell_starts_with_no_signal_blocked_or_ignored():
     assert ignored & ~python_ignores & ~int(own, 16) == 0  # what `nohup` ignores, cells ignore too
 
 
-@pytest.mark.parametrize("escape", [False, True])
-def test_a_guard_whose_supervisor_is_killed_ends_the_cell_and_its_daemons(tmp_path, escape):
-    mark = f"4712.{int(escape)}"
+@pytest.mark.parametrize(("escape", "stops"), [(False, False), (True, False), (True, True)])
+def test_a_guard_whose_supervisor_is_killed_ends_the_cell_and_its_daemons(tmp_path, escape, stops):
+    mark = f"4712.{int(escape) + int(stops)}"
     daemon = (
         "if os.fork() == 0:\n    os.setsid()\n"
         f"    if os.fork() == 0: os.execve('/bin/sleep', ['sleep', '{mark}'], {{}})\n"
         "    os._exit(0)\n"
     )
     cell = (
-        f"import os, time\n{daemon if escape else ''}\ntime.sleep(0.2)\nprint('up', flush=True)\n"
+        f"import os, signal, time\n{daemon if escape else ''}\ntime.sleep(0.2)\n"
+        f"{'os.kill(os.getppid(), signal.SIGSTOP)' if stops else ''}\nprint('up', flush=True)\n"
     )
     cell += f"os.execv('/bin/sleep', ['sleep', '{mark}'])\n"
     supervisor = (
