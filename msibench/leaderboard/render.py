@@ -35,12 +35,14 @@ from msibench.tracks import Track
 
 
 def write_leaderboard(
-    store: Store, track: Track, folder: Path, *, board: Board | None = None
+    store: Store | None, track: Track, folder: Path, *, board: Board | None = None
 ) -> Collected:
     """Write a track's leaderboard from the store alone; the same store gives the same bytes.
 
     Parameters
     ----------
+    store
+        None: `board` is of committed rows.
     board
         What `read_board` gave, where it was read already.
 
@@ -49,8 +51,9 @@ def write_leaderboard(
     StoreError
         If the track was never run into this store.
     """
-    published = is_published(folder, store)
+    published = store is None or is_published(folder, store)
     if board is None:
+        assert store is not None
         board = read_board(store, track)
         board = for_others(board) if published else board
     if published:
