@@ -35,6 +35,8 @@ class Family:
     """Coarse pixels left out at each edge when scoring."""
     normalisation: str = "none"
     """Normalisation before scaling."""
+    thinned: bool = False
+    """Whether truth and low image come from independent halves of the counts."""
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -68,6 +70,11 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             description="total-ion-count normalisation, then area mean",
             steps=lambda factor: (AreaMean(factor),),
             normalisation="tic",
+        ),
+        "thinned-area@1": Family(
+            description="area mean of one half of the counts; the other half, independent, is the truth",
+            steps=lambda factor: (AreaMean(factor),),
+            thinned=True,
         ),
         "bicubic@1": Family(
             description="antialiased bicubic (Keys a = -0.5) with PIL's edges",

@@ -22,6 +22,7 @@ from msibench.degradation.grid import crop_to_multiple, reduce_mask
 from msibench.degradation.quantise import quantise8
 from msibench.degradation.scaling import Scaling
 from msibench.degradation.step import LinearStep, NoiseSource, Step
+from msibench.degradation.thinning import thin_counts
 from msibench.errors import ConfigurationError, DataError, UnknownNameError
 from msibench.image import MSImage
 
@@ -112,6 +113,8 @@ class DegradationProtocol:
     """Fine pixels left out at each edge when scoring."""
     normalisation: str = "none"
     """``"tic"``, ``"rms"`` or ``"median"`` before the scaling, or ``"none"``."""
+    thinned: bool = False
+    """Whether truth and low image come from independent halves of the counts."""
 
     def definition(self) -> dict[str, object]:
         """Return all that the protocol does, ready for JSON; part of every key."""
@@ -125,6 +128,7 @@ class DegradationProtocol:
             "border": self.border,
             "grid": "crop lower and right edge to multiples of factor",
             "mask": "coarse pixel is tissue when at least half of its fine pixels are",
+            **({"counts": "thinned into two halves: truth, low image"} if self.thinned else {}),
         }
 
     def degrade(self, fine: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -270,7 +274,7 @@ class DegradationProtocol:
         DataError
             If an intensity is infinite, or no pixel was measured in every channel.
         MissingDataError
-            If the protocol normalises and `norm` is None.
+            If the protocol normalises and `norm` is None, or thins counts that are not on record.
         """
         (whole,) = self.prepare_in_groups(
             fine,
@@ -342,6 +346,13 @@ class DegradationProtocol:
         notes = []
         if gaps:
             notes.append(f"{gaps} pixels hold NaN: taken as not measured and left out of the mask")
+        other = None
+        if self.thinned:
+            tosses = NoiseSource(seed, self.name, section.mz, first)
+            one, two = thin_counts(section.values, counts, tosses)
+            section, other = replace(section, values=one), replace(section, values=two)
+            counts = None if counts is None else counts / 2
+            notes.append("truth and low image are of independent halves of the counts")
         if self.normalisation != "none":
             from msibench.io.transforms import normalise  # readers stay unloaded otherwise
 
@@ -356,7 +367,10 @@ class DegradationProtocol:
                 f"{rows} x {columns} pixels are no multiple of {self.factor}"
             )
         truth, clipped = self._scaled(section, scale)
-        low = self._run(truth.values, self.steps, NoiseSource(seed, self.name, truth.mz, first))
+        seen = truth
+        if other is not None:
+            seen, _ = self._scaled(crop_to_multiple(other, self.factor)[0], scale)
+        low = self._run(seen.values, self.steps, NoiseSource(seed, self.name, truth.mz, first))
         count_notes: list[str] = []
         return Prepared(
             truth=truth,
@@ -439,6 +453,7 @@ def protocol(name: str) -> DegradationProtocol:
         quantise8=family.quantise8,
         border=family.border_coarse_pixels * factor,
         normalisation=family.normalisation,
+        thinned=family.thinned,
     )
 
 

@@ -25,6 +25,7 @@ FROZEN = {
     "area-poisson1000-xN@1": "5c37a75296aad3d8ef2c21705b9549aa6947052ca0e51245991e1c80f4f18eae",
     "area-dropout-xN@1": "0bc04a7e80a60bfdab3a93c684c27c2983d1f79ad8db5e384cde57f9e6c4e301",
     "area-tic-xN@1": "7f025b3e429a4ec2f946375700f0354a8b88542ae119c74c7ecf8608471e3964",
+    "thinned-area-xN@1": "7a411f1d092b753154e4f910b1f8040907cd560ea27c64c8b50f79d74f028336",
     "bicubic-xN@1": "f87dbb823a53af5ee0fe288865ee676e14f3d2cb1e1f518e43b0730dacc06e4e",
     "bicubic8-xN@1": "b9b35b04d905f295ce961fe489fa53f922af73c147855d00c754a4159efffad0",
     "matlab-xN@1": "68169eb3c589eeee47645d084c77b4993dc8ebeee07111d1fef42471c7688bd4",
@@ -62,7 +63,8 @@ def test_no_definition_changed_under_its_old_version():
 def test_every_protocol_makes_a_pair_on_matching_grids(family, factor):
     mask = np.random.default_rng(1).random((27, 38)) > 0.3
     chain = named(family, factor)
-    made = chain.prepare(section(mask=mask), norm=np.full((27, 38), 2.0))
+    known = {"norm": np.full((27, 38), 2.0), "counts_per_unit": np.full(3, 5.0)}
+    made = chain.prepare(section(mask=mask), **known)
     assert made.truth.shape == (27 - 27 % factor, 38 - 38 % factor)
     assert made.low.shape == (27 // factor, 38 // factor)
     assert made.cropped == (27 % factor, 38 % factor)
@@ -277,3 +279,30 @@ def test_an_image_stack_keeps_its_other_facts():
     made = protocol("area-x2@1").prepare(image)
     assert made.low.ppm == 5.0
     assert made.low.pixel_size_um == 40.0
+
+
+def test_thinned_counts_are_two_independent_measurements():
+    signal = np.full((2, 120, 160), 3.0)
+    ions = np.array([4.0, 8.0])
+    counted = np.random.default_rng(0).poisson(signal * ions[:, None, None]) / ions[:, None, None]
+    chain = protocol("thinned-area-x4@1")
+    made = chain.prepare(as_stack(counted, [400.0, 500.0]), counts_per_unit=ions, seed=1)
+    scale = made.scale[:, None, None]
+    np.testing.assert_allclose(made.counts_per_unit, ions * made.scale / 2)
+    truth, low = made.truth.values * scale, made.low.values * scale
+    whole = chain.degrade(counted)
+    np.testing.assert_allclose(
+        (chain.degrade(truth) + low) / 2, whole, rtol=0.05
+    )  # clipped at the scale
+    one, two = (part - part.mean((1, 2), keepdims=True) for part in (chain.degrade(truth), low))
+    together = (one * two).sum((1, 2)) / np.sqrt((one**2).sum((1, 2)) * (two**2).sum((1, 2)))
+    assert np.abs(together).max() < 0.08  # of 1200 coarse pixels; the same counts have 1
+    again = chain.prepare(as_stack(counted, [400.0, 500.0]), counts_per_unit=ions, seed=1)
+    np.testing.assert_array_equal(again.low.values, made.low.values)
+    alone = chain.prepare(as_stack(counted[1:], [500.0]), counts_per_unit=ions[1:], seed=1)
+    np.testing.assert_array_equal(alone.truth.values[0], made.truth.values[1])
+
+
+def test_counts_that_are_not_on_record_cannot_be_thinned():
+    with pytest.raises(MissingDataError, match="thinning needs the ion counts"):
+        protocol("thinned-area-x4@1").prepare(section())

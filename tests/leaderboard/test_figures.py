@@ -106,7 +106,7 @@ def test_the_commands_write_what_they_name(toy, tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     results = ["--results", str(toy.store.root)]
-    done = CliRunner().invoke(report_command, ["toy", *results, "--max-images", "1"])
+    done = CliRunner().invoke(report_command, ["toy", *results, "--max-images", "1", "--publish"])
     assert done.exit_code == 0, done.output
     assert (folder / "index.html").is_file()
     done = CliRunner().invoke(figure_command, ["pareto", "toy", *results, "-o", "p.svg"])
