@@ -56,7 +56,7 @@ def images(source: Source) -> Figure:
             intensities = stack[channel] * (scale.intensity / scale.top)
             absent = section.absent_on(stack.shape[1:])
             if absent is not None:
-                axes.add_patch(_hatched((0, 0), columns, rows))
+                axes.add_patch(_hatched(columns, rows))
             drawn = axes.imshow(
                 intensities if absent is None else np.where(absent, np.nan, intensities),
                 cmap="gray" if source.choice.colours == "grey" else source.choice.colours,
@@ -79,24 +79,17 @@ def images(source: Source) -> Figure:
         bar = figure.colorbar(drawn, ax=list(line), fraction=0.03, pad=0.01, extend="max")
         bar.ax.tick_params(labelsize=6)
     if section.low_absent.any() or section.absent.any():
-        legend = [_hatched((0, 0), 1, 1, label="not measured")]
-        figure.legend(handles=legend, loc="outside lower right", fontsize=6, frameon=False)
+        one = [_hatched(1, 1)]
+        figure.legend(one, ["not measured"], loc="outside lower right", fontsize=6, frameon=False)
     return figure
 
 
-def _hatched(corner: tuple[float, float], width: float, height: float, **more: str) -> Rectangle:
+def _hatched(columns: int, rows: int) -> Rectangle:
     """Return what stands where nothing was measured, whatever a method puts there."""
     from matplotlib.patches import Rectangle
 
     return Rectangle(
-        corner,
-        width,
-        height,
-        facecolor="#dddddd",
-        edgecolor="#777777",
-        hatch="//////",
-        lw=0,
-        **more,
+        (0, 0), columns, rows, facecolor="#dddddd", edgecolor="#777777", hatch="//////", lw=0
     )
 
 
