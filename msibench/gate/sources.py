@@ -11,7 +11,7 @@ import pandas as pd
 
 from msibench.errors import ConfigurationError, IntegrityError, SchemaError
 from msibench.gate.rows_file import unpack_rows
-from msibench.gate.samples import Samples, read_pytest_benchmark
+from msibench.gate.samples import Timings, read_pytest_benchmark
 from msibench.leaderboard.rows import COLUMNS, ISOLATION, collect, tidy
 from msibench.results.index import read_index
 from msibench.results.schema import Status
@@ -30,7 +30,7 @@ class Side:
     """As it was given."""
     rows: pd.DataFrame | None = None
     """Rows of a leaderboard; None for benchmark results."""
-    benchmarks: Samples | None = None
+    benchmarks: Timings | None = None
     """Timings of benchmarks; None for rows."""
     damaged: Mapping[str, str] = field(default_factory=dict)
     """What of it was changed or broken, and how."""

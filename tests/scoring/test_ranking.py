@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from msibench.scoring.statistics import rank_groups, ranks, weight_sensitivity
+from msibench.scoring.ranking import rank_groups, ranks, weight_sensitivity
 
 
 def test_methods_that_cannot_be_told_from_the_leader_share_its_group():
