@@ -25,7 +25,7 @@ LEADERBOARD, RESULTS = "leaderboard", "results"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Evaluation:
+class GridResult:
     """What came of judging a grid."""
 
     summary: RunSummary
@@ -74,7 +74,7 @@ def evaluate_grid(
     jobs: int = 1,
     stop: threading.Event | None = None,
     listen: Callable[[Event], None] | None = None,
-) -> Evaluation:
+) -> GridResult:
     """Run all finished trainings in `out` on held-out sections and write their leaderboard.
 
     They meet the method that was trained, if its weights are here, and `CONTROL`, under the protocol
@@ -172,7 +172,7 @@ def evaluate_grid(
         start=spec.name if ready else "",
         missing=missing,
     )
-    return Evaluation(summary=summary, track=track, variants=labels, folder=out / LEADERBOARD)
+    return GridResult(summary=summary, track=track, variants=labels, folder=out / LEADERBOARD)
 
 
 def _track(

@@ -159,13 +159,13 @@ def method_settings(changes: Iterable[str]) -> dict[str, dict[str, object]]:
 
 
 def cells_side_by_side(device: str) -> int:
-    """Return how many cells run side by side where nobody says: what cores, memory and cards allow."""
-    from msibench.runner.executors.gpus import visible_cards
+    """Return how many cells run side by side where nobody says: what cores, memory and GPUs allow."""
+    from msibench.runner.executors.gpus import visible_gpus
     from msibench.runner.executors.local import fair_share, usable_cores
 
     by_memory = fair_share(1) // (CELL_GIB << 30)
-    cards = len(visible_cards()) if device.startswith("cuda") else usable_cores()
-    return int(max(1, min(usable_cores(), by_memory, cards or 1)))
+    gpus = len(visible_gpus()) if device.startswith("cuda") else usable_cores()
+    return int(max(1, min(usable_cores(), by_memory, gpus or 1)))
 
 
 def size_in_gib(text: str) -> float:

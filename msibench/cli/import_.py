@@ -20,11 +20,11 @@ from msibench.cli._shared import catalogue, open_store, results_option
 @results_option
 def command(bundle: Path, max_gb: float, results: Path | None) -> int:
     """Add the cells of BUNDLE to the results folder, marked as self-reported."""
-    from msibench.gate.archive import Limits
+    from msibench.gate.archive import BundleLimits
     from msibench.gate.receive import receive
 
     store = open_store(results, create=True)
-    limits = Limits(total_bytes=int(max_gb * 2**30))
+    limits = BundleLimits(total_bytes=int(max_gb * 2**30))
     received = receive(store, bundle, catalogue().metrics, limits)
     for note in received.notes:
         click.echo(note, err=True)

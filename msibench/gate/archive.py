@@ -27,7 +27,7 @@ RATIO = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class BundleLimits:
     """What a bundle may cost before it is refused."""
 
     members: int = 400_000
@@ -51,7 +51,7 @@ class Manifest:
         return sorted({name.split("/")[1] for name in self.files if name.startswith("cells/")})
 
 
-def unpack(path: Path, folder: Path, limits: Limits | None = None) -> Manifest:
+def unpack(path: Path, folder: Path, limits: BundleLimits | None = None) -> Manifest:
     """Unpack a bundle into an empty folder.
 
     Raises
@@ -64,7 +64,7 @@ def unpack(path: Path, folder: Path, limits: Limits | None = None) -> Manifest:
         If a member has a name, kind, size or digest that it must not have. Nothing outside `folder`
         is written in any case.
     """
-    bounds = limits or Limits()
+    bounds = limits or BundleLimits()
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
@@ -90,7 +90,7 @@ def unpack(path: Path, folder: Path, limits: Limits | None = None) -> Manifest:
     return manifest
 
 
-def _check_members(infos: list[zipfile.ZipInfo], bounds: Limits) -> None:
+def _check_members(infos: list[zipfile.ZipInfo], bounds: BundleLimits) -> None:
     """Refuse members by what the archive's directory says of them, before any is opened."""
     if len(infos) > bounds.members:
         raise IntegrityError(f"the bundle has {len(infos)} members, more than {bounds.members}")

@@ -19,7 +19,7 @@ from msibench.errors import ConfigurationError, IntegrityError, MissingDataError
 from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify_board import facts_of
 from msibench.leaderboard.board import Board, read_board
-from msibench.leaderboard.rows import ISOLATION, Collected, cells, measured, tidy
+from msibench.leaderboard.rows import ALSO, Collected, cells, measured, tidy
 from msibench.leaderboard.table import BESIDE, scheme_of
 from msibench.plugin_manager import Catalogue
 from msibench.results.index import TrackIndex, read_index
@@ -261,9 +261,8 @@ def _fitted(
     if not _same_machine(base, own):
         new = new.assign(**dict.fromkeys(TIMES, np.nan))
         notes.append("seconds are left out: nothing shows that the board's machine measured them")
-    if ISOLATION not in base:
-        new = new.drop(columns=ISOLATION, errors="ignore")
-    return new, notes
+    strange = [name for name in ALSO if name not in base]
+    return new.drop(columns=strange, errors="ignore"), notes
 
 
 def _same_machine(base: pd.DataFrame, own: pd.DataFrame) -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msibench.errors import ConfigurationError, DataError
-from msibench.gate.samples import Samples, Timing
+from msibench.gate.samples import Timing, Timings
 from msibench.results.provenance import processor_name
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def interleaved(
     seed: int = 0,
     timeout_s: float = 600.0,
     folder: Path | None = None,
-) -> tuple[Samples, Samples]:
+) -> tuple[Timings, Timings]:
     """Run two commands in turn and time each run.
 
     Parameters
@@ -85,7 +85,7 @@ def interleaved(
                 runs[which].append(once)
     machine = f"{processor_name()}, {os.cpu_count()} cores"
     first, second = (
-        Samples(
+        Timings(
             timings={NAME: Timing(seconds=tuple(once.seconds for once in side))},
             machine=machine,
             peaks_mib={NAME: max(once.peak_mib for once in side)},

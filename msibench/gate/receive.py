@@ -12,7 +12,7 @@ from typing import Any
 from msibench.contracts.metric import MetricSpec
 from msibench.degradation import protocol
 from msibench.errors import DataError, IntegrityError, MSIBenchError, SchemaError
-from msibench.gate.archive import Limits, Manifest, unpack
+from msibench.gate.archive import BundleLimits, Manifest, unpack
 from msibench.gate.bundle import SHARED_FACTS
 from msibench.gate.untrusted_cells import (
     check_prediction_of,
@@ -55,7 +55,7 @@ class Held:
 
 
 def receive(
-    store: Store, path: Path, metrics: Mapping[str, MetricSpec], limits: Limits | None = None
+    store: Store, path: Path, metrics: Mapping[str, MetricSpec], limits: BundleLimits | None = None
 ) -> Received:
     """Check a whole bundle, then add its cells to the store and to the track's index.
 

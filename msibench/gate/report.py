@@ -14,7 +14,7 @@ from msibench.errors import ConfigurationError
 from msibench.gate.margins import Margins
 from msibench.gate.quality import coverage_faults, declared, judge, not_judged, one_seed
 from msibench.gate.rows_cost import peaks_of, times_of
-from msibench.gate.samples import Samples
+from msibench.gate.samples import Timings
 from msibench.gate.sources import Side
 from msibench.gate.speed import (
     MemoryVerdict,
@@ -163,8 +163,8 @@ def compare(
 def compare_sessions(
     base_name: str,
     new_name: str,
-    base: Samples,
-    new: Samples,
+    base: Timings,
+    new: Timings,
     margins: Margins,
     *,
     warn_speed: bool = False,

@@ -23,7 +23,7 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Samples:
+class Timings:
     """Named timings of one session."""
 
     timings: Mapping[str, Timing]
@@ -33,7 +33,7 @@ class Samples:
     """Highest resident memory by name, where it was measured."""
 
 
-def read_pytest_benchmark(path: Path) -> Samples:
+def read_pytest_benchmark(path: Path) -> Timings:
     """Read what ``pytest --benchmark-json`` (or ``--benchmark-save``) wrote.
 
     Raises
@@ -53,7 +53,7 @@ def read_pytest_benchmark(path: Path) -> Samples:
             f"{path} is no result of pytest-benchmark ({type(error).__name__}: {error}); "
             "write one with: pytest --benchmark-only --benchmark-json FILE"
         ) from error
-    return Samples(timings=timings, machine=where)
+    return Timings(timings=timings, machine=where)
 
 
 def _timing(stats: Mapping[str, Any]) -> Timing:

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from msibench.gate.margins import Margins
-from msibench.gate.samples import Samples, Timing
+from msibench.gate.samples import Timing, Timings
 
 SpeedOutcome = Literal["faster", "same", "slower", "undecided"]
 
@@ -131,7 +131,7 @@ def compare_paired(
     )
 
 
-def compare_samples(base: Samples, new: Samples, margins: Margins) -> list[SpeedVerdict]:
+def compare_samples(base: Timings, new: Timings, margins: Margins) -> list[SpeedVerdict]:
     """Compare everything that both sessions timed, by name."""
     apart = bool(base.machine and new.machine and base.machine != new.machine)
     verdicts = []

@@ -22,8 +22,17 @@ from msibench.gate.verify import Checked
 from msibench.leaderboard.board import Board, is_published, with_added_metrics
 from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import leaderboard_files, table_csv
-from msibench.leaderboard.rows import COLUMNS, ISOLATION, Collected, cells, collect, tidy
+from msibench.leaderboard.rows import (
+    ALSO,
+    COLUMNS,
+    ISOLATION,
+    Collected,
+    cells,
+    collect,
+    tidy,
+)
 from msibench.leaderboard.table import leaderboard_table
+from msibench.leaderboard.twins import TWIN
 from msibench.plugin_manager import Catalogue
 from msibench.results.index import TrackIndex
 from msibench.results.store import Store, rows_as_parquet
@@ -101,8 +110,7 @@ def verify_leaderboard(
         )
         return checked
     known = _with_origin_of(made.rows, rows)
-    if ISOLATION not in rows:  # written before there was such a column
-        known = known.drop(columns=ISOLATION, errors="ignore")
+    known = _with_columns_of(known, rows)
     own = replace(made, rows=known)
     found = row_differences(rows, own.rows)
     checked.faults += [f"{folder / ROWS}: {text}" for text in found]
@@ -158,7 +166,8 @@ def _same_grown(
         withheld = theirs | (told.isna() if name in COSTS else False)
         mine[name] = told if name not in mine else mine[name].mask(withheld, told)
     mine = _with_origin_of(mine, here)
-    checked.faults += [f"{folder / ROWS}: {text}" for text in row_differences(here, tidy(mine))]
+    mine = _with_columns_of(tidy(mine), here)
+    checked.faults += [f"{folder / ROWS}: {text}" for text in row_differences(here, mine)]
     for name, content in leaderboard_files(board).items():
         if name != ROWS:
             _same_bytes(folder / name, content, checked)
@@ -249,7 +258,7 @@ def row_differences(stored: pd.DataFrame, made: pd.DataFrame) -> list[str]:
     if len(stored) != len(made):
         return [f"{len(stored)} rows; the cells of the store give {len(made)}"]
     found = []
-    shared = [name for name in (ISOLATION,) if name in stored and name in made]
+    shared = [name for name in ALSO if name in stored and name in made]
     for column in (*COLUMNS, *shared):
         before, after = stored[column].to_numpy(), made[column].to_numpy()
         same = before == after
@@ -264,6 +273,21 @@ def row_differences(stored: pd.DataFrame, made: pd.DataFrame) -> list[str]:
                 f"{before[place]!r}; the store gives {after[place]!r}"
             )
     return found
+
+
+def _with_columns_of(made: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
+    """Take away columns that there were not when the rows were written, and twins that came since.
+
+    The value of a twin that is not in this store stands as it was written.
+    """
+    made = made.drop(columns=[name for name in ALSO if name not in stored], errors="ignore")
+    if TWIN not in stored or len(made) != len(stored):
+        return made
+    of_twin = stored[TWIN].to_numpy(float)
+    if TWIN in made:
+        now = made[TWIN].to_numpy(float)
+        of_twin = np.where(np.isnan(of_twin) | np.isnan(now), of_twin, now)
+    return made.assign(**{TWIN: of_twin})
 
 
 def _with_origin_of(made: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:

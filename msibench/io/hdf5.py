@@ -156,16 +156,6 @@ def _other_facts(file: h5py.File, stack: str, source: str) -> dict[str, Any]:
     return other_names(file[stack].shape, [*file, *attributes], read, source, taken=taken)
 
 
-def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the provenance that a prepared section carries; empty when it carries none."""
-    with _open(Path(path)) as file, _explained(Path(path)):
-        try:
-            found = json.loads(_text(file, "provenance") or "{}")
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{Path(path).name}: its provenance is no JSON ({error})") from error
-    return found if isinstance(found, dict) else {}
-
-
 def validate_hdf5(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Return what breaks the schema, in words; empty for a valid file.
 

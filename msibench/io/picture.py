@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from msibench.errors import DataError
 from msibench.io.pixel_size import pixel_size_from_density
-from msibench.io.samples import Samples
+from msibench.io.samples import PixelSamples
 
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
@@ -25,7 +25,7 @@ class Frame:
 
     pixels: NDArray[np.generic]
     """``(row, column, sample)``, upright."""
-    facts: Samples
+    facts: PixelSamples
     pixel_size_um: float
     """NaN where the file states none that can be meant."""
 
@@ -85,7 +85,7 @@ def _upright(pixels: NDArray[np.generic], turned: int) -> NDArray[np.generic]:
     return pixels
 
 
-def _decode(path: Path, image: Any) -> tuple[NDArray[np.generic], Samples]:
+def _decode(path: Path, image: Any) -> tuple[NDArray[np.generic], PixelSamples]:
     """Return ``(row, column, sample)`` and what the samples mean."""
     with path.open("rb") as file:
         magic = file.read(32)
@@ -96,24 +96,24 @@ def _decode(path: Path, image: Any) -> tuple[NDArray[np.generic], Samples]:
     mode = image.mode
     transparent = mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
     if mode == "CMYK":  # of Adobe's inverted files, too, Pillow hands back amounts of ink
-        return np.asarray(image), Samples("cmyk")
+        return np.asarray(image), PixelSamples("cmyk")
     if mode in ("1", "L") and not transparent:
-        return np.asarray(image.convert("L"))[..., None], Samples()
+        return np.asarray(image.convert("L"))[..., None], PixelSamples()
     if mode in ("1", "L", "LA", "La"):
-        return np.asarray(image.convert("LA")), Samples(alpha=1)
+        return np.asarray(image.convert("LA")), PixelSamples(alpha=1)
     if mode.startswith("I") or mode == "F":
-        return np.asarray(image)[..., None], Samples()
+        return np.asarray(image)[..., None], PixelSamples()
     wanted = "RGBA" if transparent else "RGB"
-    return np.asarray(image.convert(wanted)), Samples("rgb", alpha=3 if transparent else None)
+    return np.asarray(image.convert(wanted)), PixelSamples("rgb", alpha=3 if transparent else None)
 
 
-def _sixteen_bits(path: Path) -> tuple[NDArray[np.generic], Samples]:
+def _sixteen_bits(path: Path) -> tuple[NDArray[np.generic], PixelSamples]:
     """Decode a PNG of 16 bits, which Pillow would cut down to 8 where it has colours or opacity."""
     import imagecodecs
 
     pixels = np.asarray(imagecodecs.png_decode(path.read_bytes()))
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     count = pixels.shape[-1]
-    return pixels, Samples(
+    return pixels, PixelSamples(
         "rgb" if count > 2 else "grey", alpha=count - 1 if count in (2, 4) else None
     )

@@ -42,7 +42,7 @@ JPEGS = {6, 7, 33003, 33005, 34712}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Samples:
+class PixelSamples:
     """What the samples of a pixel mean."""
 
     model: Model = "grey"
@@ -59,7 +59,7 @@ class Samples:
     """Palette value that means 1."""
 
 
-def tiff_samples(source: Path, page: Any) -> Samples:
+def tiff_samples(source: Path, page: Any) -> PixelSamples:
     """Return what the samples of a TIFF page mean.
 
     Raises
@@ -95,7 +95,7 @@ def tiff_samples(source: Path, page: Any) -> Samples:
     bits = page.bitspersample
     odd = page.dtype.kind in "ui" and isinstance(bits, int) and bits not in (8, 16, 32, 64)
     palette, palette_scale = _palette(source, page) if model == "palette" else (None, 1.0)
-    return Samples(
+    return PixelSamples(
         model,
         alpha=None if alpha is None else count - len(extras) + alpha,
         premultiplied=alpha is not None and extras[alpha] == ASSOCIATED,
@@ -117,7 +117,7 @@ def _palette(source: Path, page: Any) -> tuple[NDArray[np.integer[Any]], float]:
 
 
 def additive(
-    pixels: NDArray[np.generic], facts: Samples, source: str
+    pixels: NDArray[np.generic], facts: PixelSamples, source: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Return light and opacity, both in [0, 1]: ``(row, column, channel)`` and ``(row, column)``.
 
@@ -147,7 +147,7 @@ def additive(
 
 
 def intensities(
-    pixels: NDArray[np.generic], facts: Samples, source: str
+    pixels: NDArray[np.generic], facts: PixelSamples, source: str
 ) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
     """Return the stored numbers of an intensity image, ``(channel, row, column)``, and its mask.
 
@@ -214,7 +214,7 @@ def unit_range(
 
 
 def _apart(
-    pixels: NDArray[np.generic], facts: Samples, source: str
+    pixels: NDArray[np.generic], facts: PixelSamples, source: str
 ) -> tuple[NDArray[np.generic], NDArray[np.float32] | None]:
     """Return colour samples and opacity; samples that are neither stay with grey, others lose them."""
     opacity = None

@@ -25,6 +25,7 @@ from msibench.leaderboard.perfect import perfect_signal
 from msibench.leaderboard.rows import Collected, cells, distinct, marks, measured, origins
 from msibench.leaderboard.table import BESIDE, has_ranks, scheme_of, what_numbers_mean
 from msibench.leaderboard.trust import trust_sections
+from msibench.leaderboard.twins import unstable
 from msibench.results.experiment import FACT
 from msibench.results.files import explained, write_together
 from msibench.results.index import TrackIndex
@@ -280,7 +281,10 @@ def _score(score: float | None, scheme: Scheme | None = None) -> str:
 
 def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
     """Say what is not in the table, and why."""
-    lines = []
+    lines = [
+        f"- **`{in_markdown(method)}` ({in_markdown(protocol)}) is {in_markdown(why)}**"
+        for (protocol, method), why in unstable(collected.rows).items()
+    ]
     for _, row in table.iterrows():
         flag = row.get("flag")
         if isinstance(flag, str) and flag:

@@ -191,6 +191,12 @@ def _align(
     sitk: Any = SimpleITK  # its functions carry no types
     if not isinstance(start, Affine):
         raise RegistrationError("internal: a free-form stage must come last")
+    shown = picture[slide]
+    if shown.size == 0 or float(np.ptp(shown)) <= 1e-6 * max(1.0, float(np.abs(shown).max())):
+        raise RegistrationError(
+            "the guide looks the same everywhere on its tissue: there is nothing in it by which images "
+            "could be registered. Give landmarks"
+        )
     # SimpleITK counts in physical x, y; the guide gets the spacing that makes both units one.
     fixed = sitk.GetImageFromArray(_standardised(target))
     moving = sitk.GetImageFromArray(_standardised(picture))

@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -393,15 +393,6 @@ def rows_as_parquet(rows: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
-
-
-def iter_sound(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, CellRecord | Exception]]:
-    """Yield each key with its record, or with what is wrong with it."""
-    for key in keys:
-        try:
-            yield key, store.record(key)
-        except (IntegrityError, SchemaError) as error:
-            yield key, error
 
 
 def check_store_schema(schema: object, root: Path) -> None:

@@ -47,7 +47,6 @@ from msibench.training.seen import refusal
 from msibench.weights import require
 from msibench.weights.digests import sha256_of as sha256_of_weights
 
-RETRIABLE = frozenset(Status) - {Status.OK}
 ALWAYS_AGAIN = frozenset({Status.CANCELLED, Status.WEIGHTS_MISSING, Status.NOT_APPLICABLE})
 """Statuses that are worked out anew in every run: they say nothing about the method's code."""
 PROGRESS_S = 1.0

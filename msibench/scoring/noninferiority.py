@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from msibench.contracts.metric import Direction
 from msibench.errors import ConfigurationError
 from msibench.scoring.cube import IMAGE_KEY, Cube, cubes
 from msibench.scoring.paired import Difference, holm, paired_difference
-from msibench.scoring.schemes import Direction
 from msibench.scoring.table import round_significant
 
 Outcome = Literal["better", "equivalent", "worse", "undecided"]

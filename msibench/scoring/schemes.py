@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from msibench.contracts.metric import Direction
 from msibench.contracts.tables import parse_table, read_text
 from msibench.errors import ConfigurationError, UnknownNameError
 from msibench.plugin_manager import installed
 
-Direction = Literal["higher", "lower", "one"]
 Scale = Literal["linear", "decibel"]
 Normalisation = Literal["anchored", "bounded", "minmax-per-image", "minmax-pooled", "none"]
 UndefinedPolicy = Literal["exclude-and-count", "refuse"]
@@ -73,20 +73,6 @@ class Scheme:
     def directions(self) -> dict[str, Direction]:
         """Better-way of every metric."""
         return {metric.name: metric.direction for metric in self.metrics}
-
-    def reweighted(self, weights: Mapping[str, float]) -> Scheme:
-        """Return the scheme with other weights; metrics that are not named keep theirs.
-
-        Raises
-        ------
-        ConfigurationError
-            If a weight names a metric that the scheme does not hold, or is not above 0.
-        """
-        _refuse_unknown(weights, [m.name for m in self.metrics], f"weights of scheme {self.name!r}")
-        metrics = tuple(
-            replace(m, weight=_weight(weights.get(m.name, m.weight), m.name)) for m in self.metrics
-        )
-        return replace(self, metrics=metrics)
 
 
 def shipped_schemes() -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from msibench.training.ddp import World
 from msibench.training.degradation import degrade_by
 from msibench.training.fingerprint import fingerprint
 from msibench.training.loop import Progress, TrainingConfig, TrainingResult, train
-from msibench.training.networks import Skip, around, network_for, objective_for
+from msibench.training.networks import SkipConnection, around, network_for, objective_for
 from msibench.training.patches import Patches
 from msibench.training.validation import held_out
 from msibench.weights import sha256_of
@@ -184,7 +184,7 @@ def finetune(
         torch.manual_seed(request.training.seed)
         core = network_for(spec, factor=request.factor, weights=start, config=request.config)
     objective = objective_for(spec, factor=request.factor, weights=weights, config=request.config)
-    skip = cast(Skip, config.get("skip", "none"))
+    skip = cast(SkipConnection, config.get("skip", "none"))
     network = core if objective else around(core, factor=request.factor, skip=skip)
     degrade = degrade_by(request.shares, factor=request.factor)
     patches = Patches(

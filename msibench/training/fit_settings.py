@@ -12,7 +12,7 @@ Network = Callable[[Tensor], Tensor]
 """``(batch, channel, row, column)``, shared by all ions -> ``(ion, batch, channel, row, column)``."""
 
 
-class Objective(Protocol):
+class FitObjective(Protocol):
     """What the networks are fitted to."""
 
     @property

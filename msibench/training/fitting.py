@@ -21,17 +21,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from msibench.training.fit_settings import FitProgress, FitSettings, Network, Objective
+from msibench.training.fit_settings import FitObjective, FitProgress, FitSettings, Network
 from msibench.training.group_fit import GroupFit, Ledger, fit_group
 from msibench.training.stacked import activation_bytes, forward_of, initial_parameters, ion_seed
 from msibench.training.threads import one_thread_each, ordered_map
 
 __all__ = [
+    "FitObjective",
     "FitProgress",
     "FitSettings",
     "IonFits",
     "Network",
-    "Objective",
     "activation_bytes",
     "fit_ions",
     "ion_seed",
@@ -66,7 +66,7 @@ class IonFits:
 
 def fit_ions(
     build: Callable[[], nn.Module],
-    objective: Objective,
+    objective: FitObjective,
     ions: Sequence[int],
     settings: FitSettings,
     *,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from msibench.contracts.progress import tell_progress
-from msibench.training.fit_settings import FitProgress, FitSettings, Objective
+from msibench.training.fit_settings import FitObjective, FitProgress, FitSettings
 from msibench.training.stacked import Forward
 from msibench.training.threads import ordered_map
 
@@ -47,7 +47,7 @@ class GroupFit:
 def fit_group(
     forward: Forward,
     flat: Tensor,
-    objective: Objective,
+    objective: FitObjective,
     ions: Tensor,
     settings: FitSettings,
     threads: int,
@@ -110,7 +110,7 @@ def fit_group(
 def _loss_and_gradient(
     forward: Forward,
     flat: Tensor,
-    objective: Objective,
+    objective: FitObjective,
     ions: Tensor,
     settings: FitSettings,
     spread: Callable[

@@ -30,7 +30,7 @@ from msibench.errors import ConfigurationError, MissingWeightsError
 from msibench.training.objective import Objective
 from msibench.weights import bare_state_dict, read_state_dict
 
-Skip = Literal["none", "bicubic"]
+SkipConnection = Literal["none", "bicubic"]
 
 
 class OnInterpolation(nn.Module):
@@ -70,7 +70,7 @@ def _bicubic(low: Tensor, factor: int) -> Tensor:
     return fine
 
 
-def around(network: nn.Module, *, factor: int, skip: Skip = "none") -> nn.Module:
+def around(network: nn.Module, *, factor: int, skip: SkipConnection = "none") -> nn.Module:
     """Return `network` as a map from one grey channel to one grey channel.
 
     Parameters

@@ -21,7 +21,7 @@ from msibench.contracts.progress import tell_progress
 from msibench.errors import ConfigurationError
 
 Scaling = Literal["minmax", "max", "percentile"]
-Precision = Literal["float32", "bfloat16", "float16"]
+Arithmetic = Literal["float32", "bfloat16", "float16"]
 
 _PERCENTILE = 99.9
 _CPU_PIXELS = 4096
@@ -85,7 +85,7 @@ def upscale_ions(
     options: TileOptions,
     *,
     device: str = "cpu",
-    precision: Precision = "float32",
+    precision: Arithmetic = "float32",
 ) -> tuple[NDArray[np.float32], dict[str, object]]:
     """Bring every ion image onto the finer grid.
 
@@ -314,7 +314,7 @@ class _Batches:
         facts: NetworkFacts,
         batch: int,
         device: str,
-        precision: Precision,
+        precision: Arithmetic,
     ) -> None:
         self.network, self.facts = network, facts
         self.batch, self.halvings = batch, 0
@@ -356,7 +356,7 @@ class _Batches:
 
 
 @contextmanager
-def arithmetic(device_type: str, precision: Precision) -> Iterator[None]:
+def arithmetic(device_type: str, precision: Arithmetic) -> Iterator[None]:
     """Compute in the declared precision; float32 means float32, without TF32 short cuts."""
     with ExitStack() as stack:
         if precision != "float32":

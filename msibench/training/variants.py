@@ -15,7 +15,7 @@ from msibench.training.checkpoints import RECORD, WEIGHTS, load_record, write_at
 from msibench.training.seen import refusal, twin_reason
 
 
-class Catalogue(Protocol):
+class MethodCatalogue(Protocol):
     """What looks methods up: `msibench.plugin_manager.Catalogue`, which stands above this module."""
 
     def method(self, name: str) -> MethodSpec:
@@ -123,7 +123,7 @@ def install(variant: Variant) -> None:
     write_atomically(placed.with_suffix(".json"), record)
 
 
-def method_from_training(folder: Path, catalogue: Catalogue) -> MethodSpec:
+def method_from_training(folder: Path, catalogue: MethodCatalogue) -> MethodSpec:
     """Make a finished training ready to run: ``msibench run TRACK --method FOLDER``.
 
     Parameters

@@ -245,7 +245,7 @@ def test_the_method_that_scores_are_anchored_at_is_always_run(run, tmp_path):
 
 
 def test_a_file_that_cannot_be_used_is_an_error_and_no_board(run, tmp_path):
-    from msibench.testing.imzml_files import write_odd_imzml
+    from tests.io.imzml.imzml_files import write_odd_imzml
 
     own = tmp_path / "own.npz"
     write_odd_imzml(tmp_path / "own.imzML")
@@ -382,7 +382,7 @@ def test_the_committed_tracks_are_planned_in_any_folder(run, monkeypatch, tmp_pa
 
 
 def test_an_ion_that_one_of_several_sections_lacks_is_left_out_there_alone(run, tmp_path):
-    from msibench.testing.imzml_files import write_odd_imzml
+    from tests.io.imzml.imzml_files import write_odd_imzml
 
     rng = np.random.default_rng(0)
     places = [(index % 12 + 1, index // 12 + 1) for index in range(120)]

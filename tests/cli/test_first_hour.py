@@ -17,7 +17,7 @@ from PIL import Image
 
 from msibench.image import MSImage
 from msibench.io import write_image
-from msibench.testing.imzml_files import write_odd_imzml
+from tests.io.imzml.imzml_files import write_odd_imzml
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from PIL import Image
 
 from msibench.cli.main import main
 from msibench.io import DataWarning, read_section
-from msibench.testing.imzml_files import write_odd_imzml
+from tests.io.imzml.imzml_files import write_odd_imzml
 
 MZ = [400.0, 500.0, 600.0]
 METHODS = '''

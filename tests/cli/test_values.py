@@ -7,7 +7,7 @@ import pytest
 from msibench.cli._values import chosen_mz, mz_list, settings, size_in_gib, time_in_s
 from msibench.errors import ConfigurationError
 from msibench.io import read_section
-from msibench.testing.imzml_files import write_odd_imzml
+from tests.io.imzml.imzml_files import write_odd_imzml
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from msibench.errors import DataError, IntegrityError, MSIBenchError, SchemaError, StoreError
-from msibench.gate.archive import Limits, unpack
+from msibench.gate.archive import BundleLimits, unpack
 from msibench.gate.bundle import write_bundle
 from msibench.gate.receive import receive
 from msibench.gate.verify import verify_cell
@@ -151,7 +151,7 @@ def test_what_one_has_is_never_replaced(board, packed):
 
 def other_seed(board, packed):
     """A bundle of one cell that says it is bicubic with seed 5, with a key that follows."""
-    from msibench.runner.plan import key_of
+    from msibench.results.keys import key_of
 
     key = board.keys["bicubic"]
     record = board.store.record(key)
@@ -227,9 +227,9 @@ def test_a_bomb_is_refused_before_it_is_unpacked(packed, elsewhere):
     with pytest.raises(IntegrityError, match="grows"):
         receive(elsewhere, packed_tight, board_metrics())
     with pytest.raises(IntegrityError, match="more than"):
-        receive(elsewhere, bundle, board_metrics(), Limits(total_bytes=1 << 20))
+        receive(elsewhere, bundle, board_metrics(), BundleLimits(total_bytes=1 << 20))
     with pytest.raises(IntegrityError, match="members"):
-        receive(elsewhere, packed, board_metrics(), Limits(members=2))
+        receive(elsewhere, packed, board_metrics(), BundleLimits(members=2))
     assert nothing_was_added(elsewhere)
 
 

@@ -343,10 +343,10 @@ def test_times_of_cells_that_ran_once_are_paired():
 
 
 def test_rows_and_timings_cannot_be_compared():
-    from msibench.gate.samples import Samples
+    from msibench.gate.samples import Timings
 
     with pytest.raises(ConfigurationError, match="one holds rows"):
-        compare(side(rows_of()), Side(name="b", benchmarks=Samples(timings={})), MARGINS)
+        compare(side(rows_of()), Side(name="b", benchmarks=Timings(timings={})), MARGINS)
 
 
 def test_rows_are_read_from_a_folder_a_file_and_a_revision(tmp_path):

@@ -10,7 +10,7 @@ from msibench.errors import ConfigurationError, DataError
 from msibench.gate import load_margins
 from msibench.gate.interleave import interleaved
 from msibench.gate.report import compare_sessions
-from msibench.gate.samples import Samples, Timing, read_pytest_benchmark
+from msibench.gate.samples import Timing, Timings, read_pytest_benchmark
 from msibench.gate.speed import compare_peaks, compare_times, on_shared_runner
 
 MARGINS = load_margins()
@@ -168,5 +168,5 @@ def test_a_command_that_fails_or_hangs_measures_nothing():
 
 
 def test_a_session_without_any_time_is_never_green():
-    nothing = Samples(timings={})
+    nothing = Timings(timings={})
     assert compare_sessions("a", "b", nothing, nothing, MARGINS).exit_code == 6

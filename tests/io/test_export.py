@@ -8,6 +8,7 @@ import uuid
 import warnings
 from typing import ClassVar
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -31,9 +32,13 @@ from msibench.io import (
     write_ome_tiff,
 )
 from msibench.io.figure import hotspot_limit, scale_bar_um
-from msibench.io.hdf5 import read_provenance
 from msibench.io.imzml.writer import ImzMLWriter
 from msibench.io.ome_tiff import pack_mask, unpack_mask
+
+
+def read_provenance(path):
+    with h5py.File(path) as file:
+        return json.loads(file.attrs["provenance"])
 
 
 def section(seed=0, shape=(7, 11), channels=3, **facts):
@@ -386,7 +391,7 @@ class TestConvert:
         np.testing.assert_array_equal(found.mask, image.mask)
 
     def test_takes_windows_from_imzml(self, tmp_path):
-        from msibench.testing.imzml_files import write_odd_imzml
+        from tests.io.imzml.imzml_files import write_odd_imzml
 
         path = write_odd_imzml(tmp_path / "a.imzML")
         result = self.run(path, tmp_path / "b.h5", "--mz", "798.541,150", "--ppm", "20", "--verify")
@@ -400,7 +405,7 @@ class TestConvert:
         assert "--mz" in str(result.exception)
 
     def test_describes_without_writing(self, tmp_path):
-        from msibench.testing.imzml_files import write_odd_imzml
+        from tests.io.imzml.imzml_files import write_odd_imzml
 
         path = write_odd_imzml(tmp_path / "a.imzML", declared_mode="continuous")
         result = self.run(path, "--check", "--verify")

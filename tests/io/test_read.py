@@ -8,8 +8,8 @@ from PIL import Image
 import msibench.io
 from msibench.errors import ConfigurationError, DataError, MissingDataError
 from msibench.io import DataWarning, open_imzml, read_section
-from msibench.testing.imzml_files import write_odd_imzml
 from msibench.testing.mirror import mirrored
+from tests.io.imzml.imzml_files import write_odd_imzml
 
 RNG = np.random.default_rng(0)
 STACK = RNG.random((3, 4, 6)).astype(np.float32)

@@ -235,9 +235,9 @@ def test_a_palette_of_two_colours(tmp_path):
 
 
 def test_an_index_beyond_the_palette_is_said(tmp_path):
-    from msibench.io.samples import Samples, additive
+    from msibench.io.samples import PixelSamples, additive
 
-    facts = Samples("palette", palette=np.zeros((4, 3), np.uint16))
+    facts = PixelSamples("palette", palette=np.zeros((4, 3), np.uint16))
     with pytest.raises(DataError, match="palette index 7"):
         additive(np.full((2, 2, 1), 7, np.uint8), facts, "a.tif")
 

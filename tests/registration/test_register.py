@@ -210,3 +210,12 @@ def test_what_cannot_be_registered_is_refused():
         register_torch(flat, MOVING)
     with pytest.raises(ConfigurationError, match="ncc or mse"):
         register_torch(MOVING, MOVING, loss="l1")
+
+
+def test_a_guide_of_one_colour_is_refused_with_the_true_reason():
+    flat = np.zeros((3, 344, 344), np.float32)
+    flat[:, :156, :188] = np.array([0.8, 0.35, 0.6], np.float32)[:, None, None]
+    noise = np.random.default_rng(0).random((1, 32, 32), dtype=np.float32)
+    section = as_stack(noise, pixel_size_um=86.0)
+    with pytest.raises(RegistrationError, match="looks the same everywhere on its tissue"):
+        register(GuideImage(flat, pixel_size_um=8.0), section, model="rigid")

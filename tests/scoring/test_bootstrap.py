@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from msibench.scoring.statistics import mean_and_sem, two_level_bootstrap
+from msibench.scoring.bootstrap import mean_and_sem, two_level_bootstrap
 
 
 def nested(rng, kind, sections, images, between, within, repeats):

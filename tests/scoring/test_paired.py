@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from msibench.scoring.paired import every_pair
-from msibench.scoring.statistics import holm, moderated, paired_difference, win_rate
+from msibench.scoring.paired import every_pair, holm, moderated, paired_difference, win_rate
 
 
 def test_holm_is_the_published_example():

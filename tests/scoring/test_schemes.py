@@ -82,10 +82,3 @@ def test_broken_toml_names_its_file(tmp_path):
     path.write_text("name = ")
     with pytest.raises(ConfigurationError, match=r"broken\.toml is not valid TOML"):
         load_scheme(path)
-
-
-def test_other_weights_keep_the_rest_of_a_scheme():
-    heavier = load_scheme("anchored").reweighted({"nqm": 5})
-    assert heavier.weights["nqm"] == pytest.approx(5 / 9)
-    with pytest.raises(ConfigurationError, match="Did you mean 'nqm'"):
-        load_scheme("anchored").reweighted({"nmq": 5})

@@ -10,7 +10,7 @@ import tifffile
 from msibench.cli import main as command_line
 from msibench.errors import DataError, IntegrityError, MSIBenchError
 from msibench.io import open_imzml, read_section
-from msibench.testing.imzml_files import write_odd_imzml
+from tests.io.imzml.imzml_files import write_odd_imzml
 
 
 def lzma_tiff(path):

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.image import GuideImage
-from msibench.io.samples import Samples, additive
+from msibench.io.samples import PixelSamples, additive
 
 
 def guide_from_pixels(
     pixels: NDArray[np.generic],
-    facts: Samples,
+    facts: PixelSamples,
     pixel_size_um: float,
     *,
     source: str,
@@ -25,7 +25,7 @@ def guide_from_pixels(
     Parameters
     ----------
     pixels, facts
-        Samples as stored, and what they mean.
+        PixelSamples as stored, and what they mean.
     pixel_size_um
         Of the guide.
     source

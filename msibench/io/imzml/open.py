@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from msibench.errors import ConfigurationError, DataError
 from msibench.io.data_warning import warn_about_data
@@ -15,9 +15,6 @@ from msibench.io.imzml.header import Header
 from msibench.io.imzml.layout import check_layout
 from msibench.io.imzml.section import ImzMLSection
 from msibench.io.imzml.spectra import SpectrumTable
-
-if TYPE_CHECKING:
-    pass
 
 ReaderName = Literal["auto", "scan", "xml", "pyimzml"]
 SCAN_FROM = 4 << 20

@@ -9,26 +9,26 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class GPU:
     """One GPU."""
 
     name: str
-    """What stands for it in ``CUDA_VISIBLE_DEVICES``: a number, or the name of a card or of its part."""
+    """What stands for it in ``CUDA_VISIBLE_DEVICES``: a number, or the name of a GPU or of its part."""
     memory_gb: float
 
 
-class Cards:
+class GPUs:
     """GPUs, and how much of each is given out."""
 
-    def __init__(self, cards: list[Card]) -> None:
-        self._sizes = {card.name: card.memory_gb for card in cards}
+    def __init__(self, gpus: list[GPU]) -> None:
+        self._sizes = {gpu.name: gpu.memory_gb for gpu in gpus}
         self._free = dict(self._sizes)
         self._change = threading.Condition()
 
     def take(self, wanted_gb: float, stop: threading.Event) -> str | None:
-        """Wait for a card with room and return its name; None when stopped, or without any card.
+        """Wait for a GPU with room and return its name; None when stopped, or without any GPU.
 
-        A cell that wants more than any card has gets the largest one to itself.
+        A cell that wants more than any GPU has gets the largest one to itself.
         """
         if not self._sizes:
             return None
@@ -49,7 +49,7 @@ class Cards:
             self._change.notify_all()
 
 
-def visible_cards(environment: Mapping[str, str] = os.environ) -> list[Card]:
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[GPU]:
     """Return the GPUs that this process may use; empty without any."""
     try:
         import torch
@@ -58,11 +58,11 @@ def visible_cards(environment: Mapping[str, str] = os.environ) -> list[Card]:
         sizes = [torch.cuda.get_device_properties(i).total_memory / 2**30 for i in range(count)]
     except (ImportError, RuntimeError):
         return []
-    return [Card(name, size) for name, size in zip(names(count, environment), sizes, strict=True)]
+    return [GPU(name, size) for name, size in zip(names(count, environment), sizes, strict=True)]
 
 
 def names(count: int, environment: Mapping[str, str]) -> list[str]:
-    """Return what `count` visible cards are called where this process was given some of them.
+    """Return what `count` visible GPUs are called where this process was given some of them.
 
     A child is shown one of ours: of ``CUDA_VISIBLE_DEVICES=2,GPU-8d1c``, the second is
     ``GPU-8d1c``, not ``1``.

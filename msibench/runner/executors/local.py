@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from msibench.runner.child.watch import Job, Outcome, run_child
-from msibench.runner.executors.gpus import Cards, visible_cards
+from msibench.runner.executors.gpus import GPUs, visible_gpus
 
 
 class LocalExecutor:
@@ -28,7 +28,7 @@ class LocalExecutor:
     ) -> None:
         self.slots = max(1, slots)
         self._stop = stop or threading.Event()
-        self._cards = Cards(visible_cards() if (options or {}).get("cuda") else [])
+        self._gpus = GPUs(visible_gpus() if (options or {}).get("cuda") else [])
         self._threads = max(1, usable_cores() // self.slots)
         self._memory_bytes = fair_share(self.slots)
 
@@ -78,21 +78,21 @@ class LocalExecutor:
             threads=job.threads or self._threads,
             memory_bytes=self._memory_bytes if job.memory_bytes is None else job.memory_bytes,
         )
-        outcome = self._run_on_card(job)
+        outcome = self._run_on_gpu(job)
         return replace(outcome, provenance={**outcome.provenance, "threads": job.threads})
 
-    def _run_on_card(self, job: Job) -> Outcome:
+    def _run_on_gpu(self, job: Job) -> Outcome:
         if not job.vram_gb:
             hidden = {"CUDA_VISIBLE_DEVICES": "", **job.environment}
             return run_child(replace(job, environment=hidden), self._stop)
-        card = self._cards.take(job.vram_gb, self._stop)
-        if card is None:
+        gpu = self._gpus.take(job.vram_gb, self._stop)
+        if gpu is None:
             return run_child(job, self._stop)
         try:
-            chosen = {**job.environment, "CUDA_VISIBLE_DEVICES": card}
+            chosen = {**job.environment, "CUDA_VISIBLE_DEVICES": gpu}
             return run_child(replace(job, environment=chosen), self._stop)
         finally:
-            self._cards.give_back(card, job.vram_gb)
+            self._gpus.give_back(gpu, job.vram_gb)
 
 
 def usable_cores() -> int:

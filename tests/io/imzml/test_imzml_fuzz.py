@@ -9,8 +9,8 @@ import pytest
 
 from msibench.errors import MSIBenchError
 from msibench.io import DataWarning, open_imzml
-from msibench.testing.imzml_files import write_odd_imzml
-from msibench.testing.imzml_reference import reference_images
+from tests.io.imzml.imzml_files import write_odd_imzml
+from tests.io.imzml.imzml_reference import reference_images
 
 MZ = [150.0, 300.25, 798.541]
 PPM = 30.0

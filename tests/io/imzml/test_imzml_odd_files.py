@@ -8,7 +8,7 @@ import pytest
 
 from msibench.errors import ConfigurationError, DataError, IntegrityError, MissingDataError
 from msibench.io import DataWarning, open_imzml
-from msibench.testing.imzml_files import (
+from tests.io.imzml.imzml_files import (
     ImzMLRecipe,
     example_spectra,
     wrapped_32_bit,

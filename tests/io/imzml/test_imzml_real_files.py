@@ -16,8 +16,8 @@ from msibench.errors import ConfigurationError, DataError
 from msibench.io import open_imzml
 from msibench.io.imzml.writer import ImzMLWriter
 from msibench.io.mz_windows import mz_windows
-from msibench.testing.imzml_files import example_spectra, write_odd_imzml
 from msibench.testing.mirror import mirrored
+from tests.io.imzml.imzml_files import example_spectra, write_odd_imzml
 
 REAL = (
     "Example_Continuous",

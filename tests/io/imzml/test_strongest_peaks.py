@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from msibench.errors import ConfigurationError
 from msibench.io import open_imzml
-from msibench.testing.imzml_files import write_odd_imzml
+from tests.io.imzml.imzml_files import write_odd_imzml
 
 PEAKS = {150.0: 5.0, 300.25: 40.0, 300.30: 20.0, 798.541: 90.0, 1500.0: 1.0}
 """m/z to mean intensity; 300.25 and 300.30 lie 166 ppm apart."""

@@ -10,7 +10,7 @@ import pytest
 from msibench.results.schema import Status
 from msibench.runner.child.watch import Job, Outcome, child_environment
 from msibench.runner.executors import local
-from msibench.runner.executors.gpus import Card, Cards, names
+from msibench.runner.executors.gpus import GPU, GPUs, names
 from msibench.runner.executors.local import LocalExecutor, fair_share, group_limits, usable_cores
 
 
@@ -31,10 +31,10 @@ class Watched:
             self._running.remove(job)
         return Outcome(status=Status.OK)
 
-    def load_of(self, card):
-        """Return the most memory that cells on a card had declared at one time."""
+    def load_of(self, gpu):
+        """Return the most memory that cells on a GPU had declared at one time."""
         return max(
-            sum(gb for environment, gb in now if environment["CUDA_VISIBLE_DEVICES"] == card)
+            sum(gb for environment, gb in now if environment["CUDA_VISIBLE_DEVICES"] == gpu)
             for now in self.beside
         )
 
@@ -45,11 +45,11 @@ def job(number, **facts):
 
 @pytest.fixture
 def run(monkeypatch):
-    def run(jobs, *, slots, cards=None, watched=None):
+    def run(jobs, *, slots, gpus=None, watched=None):
         watched = watched or Watched()
         monkeypatch.setattr(local, "run_child", watched)
-        monkeypatch.setattr(local, "visible_cards", lambda: cards or [])
-        executor = LocalExecutor(slots=slots, options={"cuda": cards is not None})
+        monkeypatch.setattr(local, "visible_gpus", lambda: gpus or [])
+        executor = LocalExecutor(slots=slots, options={"cuda": gpus is not None})
         outcomes = [outcome for _, outcome in executor.run(iter(jobs))]
         assert len(outcomes) == len(jobs)
         return watched
@@ -75,53 +75,53 @@ def test_every_library_of_a_child_is_given_its_threads(tmp_path):
         assert given[name] == "3"
 
 
-def test_a_cell_on_the_cpu_sees_no_card(run):
-    assert run([job(0)], slots=1, cards=[Card("0", 24.0)]).seen[0].environment == {
+def test_a_cell_on_the_cpu_sees_no_gpu(run):
+    assert run([job(0)], slots=1, gpus=[GPU("0", 24.0)]).seen[0].environment == {
         "CUDA_VISIBLE_DEVICES": ""
     }
 
 
-def test_cells_share_a_card_by_the_memory_that_they_declare(run):
-    watched = run([job(i, vram_gb=8.0) for i in range(8)], slots=8, cards=[Card("0", 24.0)])
+def test_cells_share_a_gpu_by_the_memory_that_they_declare(run):
+    watched = run([job(i, vram_gb=8.0) for i in range(8)], slots=8, gpus=[GPU("0", 24.0)])
     assert {each.environment["CUDA_VISIBLE_DEVICES"] for each in watched.seen} == {"0"}
     assert max(map(len, watched.beside)) == 3
     assert watched.load_of("0") == 24.0
 
 
-def test_cells_spread_over_the_cards_and_never_over_fill_one(run):
-    cards = [Card("3", 24.0), Card("GPU-8d1c", 16.0)]
+def test_cells_spread_over_the_gpus_and_never_over_fill_one(run):
+    gpus = [GPU("3", 24.0), GPU("GPU-8d1c", 16.0)]
     jobs = [job(i, vram_gb=gb) for i, gb in enumerate([10.0, 12.0, 5.0, 16.0, 3.0, 20.0] * 4)]
-    watched = run(jobs, slots=6, cards=cards, watched=Watched(0.02))
+    watched = run(jobs, slots=6, gpus=gpus, watched=Watched(0.02))
     used = {each.environment["CUDA_VISIBLE_DEVICES"] for each in watched.seen}
     assert used == {"3", "GPU-8d1c"}
     assert watched.load_of("3") <= 24.0
     assert watched.load_of("GPU-8d1c") <= 16.0
 
 
-def test_a_cell_that_wants_more_than_any_card_has_gets_one_to_itself(run):
-    watched = run([job(i, vram_gb=80.0) for i in range(3)], slots=3, cards=[Card("0", 24.0)])
+def test_a_cell_that_wants_more_than_any_gpu_has_gets_one_to_itself(run):
+    watched = run([job(i, vram_gb=80.0) for i in range(3)], slots=3, gpus=[GPU("0", 24.0)])
     assert max(map(len, watched.beside)) == 1
 
 
 def test_a_late_cell_waits_for_room_even_where_little_was_free_when_it_came():
-    cards, stop = Cards([Card("0", 24.0)]), threading.Event()
-    assert cards.take(20.0, stop) == "0"
+    gpus, stop = GPUs([GPU("0", 24.0)]), threading.Event()
+    assert gpus.take(20.0, stop) == "0"
     late = []
-    thread = threading.Thread(target=lambda: late.append(cards.take(8.0, stop)))
+    thread = threading.Thread(target=lambda: late.append(gpus.take(8.0, stop)))
     thread.start()
     time.sleep(0.4)
     assert late == []
-    cards.give_back("0", 20.0)
+    gpus.give_back("0", 20.0)
     thread.join(5)
     assert late == ["0"]
 
 
-def test_waiting_for_a_card_ends_with_the_run():
-    cards, stop = Cards([Card("0", 24.0)]), threading.Event()
-    cards.take(24.0, stop)
+def test_waiting_for_a_gpu_ends_with_the_run():
+    gpus, stop = GPUs([GPU("0", 24.0)]), threading.Event()
+    gpus.take(24.0, stop)
     threading.Timer(0.2, stop.set).start()
-    assert cards.take(1.0, stop) is None
-    assert Cards([]).take(1.0, threading.Event()) is None
+    assert gpus.take(1.0, stop) is None
+    assert GPUs([]).take(1.0, threading.Event()) is None
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_waiting_for_a_card_ends_with_the_run():
         ("1,-1,2", 1, ["1"]),  # CUDA stops at the first that does not exist
     ],
 )
-def test_a_child_is_shown_a_card_by_the_name_that_this_process_knows_it_by(given, count, expected):
+def test_a_child_is_shown_a_gpu_by_the_name_that_this_process_knows_it_by(given, count, expected):
     assert names(count, {"CUDA_VISIBLE_DEVICES": given}) == expected
 
 

@@ -32,7 +32,7 @@ from msibench.runner.executors.slurm.submit import SubmissionError, job_name, pa
 from msibench.runner.executors.slurm.task import (
     OUT_OF_TIME,
     OUTCOME,
-    Task,
+    ArrayTask,
     publish,
     read_outcome,
     take_over,
@@ -462,7 +462,9 @@ def quiet_signals():
 
 
 def task(*jobs, **facts):
-    return Task(jobs=jobs, retries=facts.pop("retries", 2), seconds=600.0, signal_s=30, **facts)
+    return ArrayTask(
+        jobs=jobs, retries=facts.pop("retries", 2), seconds=600.0, signal_s=30, **facts
+    )
 
 
 def test_a_task_that_was_begun_again_goes_on_where_it_stood(store, monkeypatch, quiet_signals):

@@ -42,7 +42,7 @@ from msibench.runner.executors.slurm.submit import (
 from msibench.runner.executors.slurm.task import (
     OUT_OF_TIME,
     OUTCOME,
-    Task,
+    ArrayTask,
     as_json,
     begun,
     read_outcome,
@@ -238,7 +238,7 @@ class SlurmExecutor:
                 cell.batch, cell.task = batch, ""
                 self._write_ticket(cell, place)
             tasks.append(
-                Task(
+                ArrayTask(
                     jobs=tuple(cell.job for cell in bundle),
                     retries=self.machine.retries,
                     seconds=60.0 * minutes,

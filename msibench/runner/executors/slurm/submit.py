@@ -7,7 +7,7 @@ from typing import Any
 
 from msibench.errors import ConfigurationError
 from msibench.runner.executors.slurm.machine import Machine, Request
-from msibench.runner.executors.slurm.task import Task
+from msibench.runner.executors.slurm.task import ArrayTask
 
 
 class SubmissionError(ConfigurationError):
@@ -15,7 +15,7 @@ class SubmissionError(ConfigurationError):
 
 
 def submit_with_submitit(
-    folder: Path, tasks: list[Task], request: Request, machine: Machine, minutes: int
+    folder: Path, tasks: list[ArrayTask], request: Request, machine: Machine, minutes: int
 ) -> list[str]:
     """Submit tasks as one array and return their numbers, ``"12_0"``, in order.
 
@@ -67,7 +67,7 @@ def job_name(batch: str) -> str:
     return f"msibench-{batch}"
 
 
-def _call(task: Task) -> int:
+def _call(task: ArrayTask) -> int:
     return task()
 
 

@@ -38,7 +38,7 @@ SETTLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class ArrayTask:
     """One element of a job array: submitit carries it to the node and calls it."""
 
     jobs: tuple[Job, ...]
