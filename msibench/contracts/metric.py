@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ SHOWN_FACTS = (
     "version", "direction", "unit", "title", "citation", "label", "digits", "question", "explanation",
 )  # fmt: skip
 """Fields of a `MetricSpec` that a run keeps for its board, which is made without asking plugins."""
+
+
+Shared = TypeVar("Shared")
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -56,6 +59,15 @@ class Evaluation:
     repeat_shares: tuple[str, ...] = ()
     """Which noise the second measurement shares with the first, one per channel; empty: none."""
     seed: int = 0
+    shared: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What one metric has worked out and another can use; see `once`."""
+
+    def once(self, name: str, make: Callable[[], Shared]) -> Shared:
+        """Return what `make` gives, worked out once for all metrics that ask for `name`."""
+        if name not in self.shared:
+            self.shared[name] = make()
+        found: Shared = self.shared[name]
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

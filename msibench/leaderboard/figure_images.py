@@ -17,6 +17,7 @@ from msibench.leaderboard.page_images import stored_sections
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
 
 def images(source: Source) -> Figure:
@@ -25,11 +26,15 @@ def images(source: Source) -> Figure:
     from matplotlib.figure import Figure
 
     require_known((source.choice.colours,), ["viridis", "inferno", "gray", "grey"], "colour table")
-    found = stored_sections(source.store, source.records)
+    store = source.store
+    found = [] if store is None else stored_sections(store, source.records)
     sections = [(next(iter(s.records.values())), s) for s in found]
     here = {r.section: (r, s) for r, s in reversed(sections) if r.protocol == source.protocol}
     if not here:
-        raise DataError(f"the store holds no images of protocol {source.protocol!r}")
+        raise DataError(
+            f"there are no images of protocol {source.protocol!r} here: rows hold none. Run the track, "
+            "or import a bundle of the board that has predictions"
+        )
     if source.choice.section:
         require_known((source.choice.section,), sorted(here), "section")
     record, section = here[source.choice.section or min(here)]
@@ -52,8 +57,12 @@ def images(source: Source) -> Figure:
     for place, (line, channel) in enumerate(zip(grid, channels, strict=True)):
         scale = section.scale(channel)
         for (name, stack), axes in zip(panels, line, strict=True):
+            intensities = stack[channel] * (scale.intensity / scale.top)
+            absent = section.absent_on(stack.shape[1:])
+            if absent is not None:
+                axes.add_patch(_hatched(columns, rows))
             drawn = axes.imshow(
-                stack[channel] * (scale.intensity / scale.top),
+                intensities if absent is None else np.where(absent, np.nan, intensities),
                 cmap="gray" if source.choice.colours == "grey" else source.choice.colours,
                 vmin=0,
                 vmax=scale.intensity,
@@ -73,7 +82,19 @@ def images(source: Source) -> Figure:
             _scale_bar(line[-1], columns, rows, pixel)
         bar = figure.colorbar(drawn, ax=list(line), fraction=0.03, pad=0.01, extend="max")
         bar.ax.tick_params(labelsize=6)
+    if section.low_absent.any() or section.absent.any():
+        one = [_hatched(1, 1)]
+        figure.legend(one, ["not measured"], loc="outside lower right", fontsize=6, frameon=False)
     return figure
+
+
+def _hatched(columns: int, rows: int) -> Rectangle:
+    """Return what stands where nothing was measured, whatever a method puts there."""
+    from matplotlib.patches import Rectangle
+
+    return Rectangle(
+        (0, 0), columns, rows, facecolor="#dddddd", edgecolor="#777777", hatch="//////", lw=0
+    )
 
 
 def _scale_bar(axes: Axes, columns: int, rows: int, pixel_um: float) -> None:

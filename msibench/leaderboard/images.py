@@ -97,6 +97,31 @@ class SectionImages:
             return None
         return found
 
+    @cached_property
+    def low_absent(self) -> NDArray[np.bool_]:
+        """Pixels of the coarse images that were not measured, ``(row, column)``."""
+        return _absent(self.low, self.staged.low.mask)
+
+    @cached_property
+    def absent(self) -> NDArray[np.bool_]:
+        """Pixels of the fine grid that were not measured, ``(row, column)``.
+
+        Without a truth: those below a coarse pixel that was not, on a grid that may be the coarse one.
+        """
+        truth = self.truth
+        return self.low_absent if truth is None else _absent(truth, self.staged.mask)
+
+    def absent_on(self, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+        """Return the pixels of a grid that were not measured; None where all of them were.
+
+        Also None for a grid that is no multiple of the truth's, which no prediction has.
+        """
+        absent = self.low_absent if shape == self.low.shape[1:] else self.absent
+        if not absent.any() or any(f % a for f, a in zip(shape, absent.shape, strict=True)):
+            return None
+        rows, columns = (f // a for f, a in zip(shape, absent.shape, strict=True))
+        return absent.repeat(rows, axis=0).repeat(columns, axis=1)
+
     def scale(self, channel: int) -> IonScale:
         """Return the common scale of one ion."""
         truth = self.truth
@@ -111,6 +136,17 @@ class SectionImages:
         per_one = float(unit[channel]) if channel < len(unit) else 1.0
         clipped = float((finite > top * (1 + 1e-6)).mean()) if finite.size else 0.0
         return IonScale(top=top, intensity=top * per_one, clipped=clipped)
+
+
+def _absent(stack: Any, mask: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Return the pixels that were not measured: NaN, or outside the mask and zero in every ion image."""
+    missing = np.zeros(stack.shape[1:], dtype=np.bool_)
+    empty = np.zeros_like(missing) if mask is None else ~mask
+    for channel in range(len(stack)):
+        values = np.asarray(stack[channel])
+        missing |= np.isnan(values)
+        empty &= (values == 0) | np.isnan(values)
+    return missing | empty
 
 
 def structure(section: SectionImages, channel: int) -> float:
@@ -142,15 +178,16 @@ def guide_png(guide: NDArray[np.float32]) -> bytes:
 
 
 def png(levels: NDArray[np.uint8]) -> bytes:
-    """Return a PNG of ``(row, column)`` grey or ``(row, column, 3)`` RGB levels.
+    """Return a PNG of ``(row, column)`` grey levels, 2 samples with opacity behind them, or 3 of RGB.
 
     Every row is stored as its difference to the row above; the same levels give the same bytes.
     """
     rows, columns = levels.shape[:2]
+    samples = 1 if levels.ndim == 2 else levels.shape[2]
     flat = levels.reshape(rows, -1)
     above = np.vstack([np.zeros_like(flat[:1]), flat[:-1]])
     filtered = np.hstack([np.full((rows, 1), 2, np.uint8), flat - above])
-    kind = 2 if levels.ndim == 3 else 0
+    kind = {1: 0, 2: 4, 3: 2}[samples]
     header = struct.pack(">IIBBBBB", columns, rows, 8, kind, 0, 0, 0)
     body = zlib.compress(filtered.tobytes(), _PNG_LEVEL)
     return b"\x89PNG\r\n\x1a\n" + b"".join(

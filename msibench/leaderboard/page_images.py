@@ -118,6 +118,7 @@ def problem_data(place: int, section: SectionImages) -> dict[str, Any]:
         "shape": list((section.low if section.truth is None else section.truth).shape[1:]),
         "low_shape": list(section.low.shape[1:]),
         "truth": section.truth is not None,
+        "absent": bool(section.low_absent.any() or section.absent.any()),
         "notes": list(staged.notes),
         "guide": None if guide is None else data_url(guide_png(guide.values)),
         "guide_kind": "" if guide is None else guide.kind,
@@ -204,8 +205,8 @@ def encode_images(
             level = section.scale(channel).levels
             truth = section.truth
             pictures[names[channel]] = {
-                "low": data_url(png(level(section.low[channel]))),
-                "truth": None if truth is None else data_url(png(level(truth[channel]))),
+                "low": _encoded(section, level(section.low[channel])),
+                "truth": None if truth is None else _encoded(section, level(truth[channel])),
                 "methods": {},
                 "maps": {},
             }
@@ -215,11 +216,20 @@ def encode_images(
                 continue
             for channel in channels:
                 levels = section.scale(channel).levels(prediction[channel])
-                pictures[names[channel]]["methods"][method] = data_url(png(levels))
+                pictures[names[channel]]["methods"][method] = _encoded(section, levels)
                 if (found := _detail_map(section, method, prediction, channel)) is not None:
-                    pictures[names[channel]]["maps"][method] = data_url(png(found))
+                    pictures[names[channel]]["maps"][method] = _encoded(section, found)
             curves += _ring_curve(place, section, method, prediction, channels)
     return pictures, curves
+
+
+def _encoded(section: SectionImages, levels: NDArray[np.uint8]) -> str:
+    """Return grey levels as an address, transparent where nothing was measured."""
+    absent = section.absent_on(levels.shape)
+    if absent is None:
+        return data_url(png(levels))
+    opacity = np.where(absent, 0, 255).astype(np.uint8)
+    return data_url(png(np.stack([levels, opacity], axis=-1)))
 
 
 def _detail_map(

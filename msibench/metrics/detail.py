@@ -307,7 +307,10 @@ def evaluate(evaluation: Evaluation, *, measure: str = "skill") -> Scored:
     count = len(evaluation.prediction)
     if evaluation.split is None:
         return Scored(np.full(count, np.nan), (NO_SPLIT,) * count)
-    found = split_error(evaluation.prediction, evaluation.truth.values, protocol=evaluation.split)
+    truth, split = evaluation.truth.values, evaluation.split
+    found = evaluation.once(
+        "split_error", lambda: split_error(evaluation.prediction, truth, protocol=split)
+    )
     values = np.asarray(getattr(found, measure))
     reasons = first_reason(
         count,

@@ -194,7 +194,7 @@ def evaluate(evaluation: Evaluation, *, end: End = "low") -> Scored:
     count = evaluation.truth.channels
     if evaluation.split is None:
         return Scored(np.full(count, np.nan), (NO_SPLIT,) * count)
-    found = detail_ceiling(evaluation)
+    found = evaluation.once("detail_ceiling", lambda: detail_ceiling(evaluation))
     values = np.array([float(getattr(one, end)) for one in found], dtype=np.float64)
     nothing = np.array([np.isnan(one.low) for one in found])
     finite = finite_images(evaluation.truth.values.astype(np.float64))

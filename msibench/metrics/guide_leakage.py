@@ -125,6 +125,23 @@ def guide_leakage(
     Guides are looked at in bands of 128 rows: a large image needs about 10 times its own float64 size.
     """
     images, back = to_host(test, "test")
+    found = leakages(images, reference, low, guide, protocol=protocol, mask=mask, noise=noise)
+    values = [float(getattr(one, end)) for one in found]
+    return back(np.array(values, dtype=np.float64).reshape(images.shape[:-2]))
+
+
+def leakages(
+    test: Any,
+    reference: Any,
+    low: Any,
+    guide: Any,
+    *,
+    protocol: Any,
+    mask: ArrayLike | None = None,
+    noise: ArrayLike | None = None,
+) -> list[Leakage]:
+    """Return value and error of every image; arguments as `guide_leakage`."""
+    images, _ = to_host(test, "test")
     truth, _ = to_host(reference, "reference")
     coarse, _ = to_host(low, "low")
     bands, _ = to_host(guide, "guide")
@@ -146,12 +163,10 @@ def guide_leakage(
     )
     stacks = [stack.reshape(-1, *stack.shape[-2:]) for stack in (images, truth, coarse)]
     with one_thread():
-        found = [
+        return [
             _leaked(image, other, small, colours, inside, split, factor, share)
             for image, other, small, share in zip(*stacks, shares, strict=True)
         ]
-    values = [float(getattr(one, end)) for one in found]
-    return back(np.array(values, dtype=np.float64).reshape(images.shape[:-2]))
 
 
 def evaluate(evaluation: Evaluation, *, against: str = "guide", end: End = "value") -> Scored:
@@ -174,7 +189,7 @@ def evaluate(evaluation: Evaluation, *, against: str = "guide", end: End = "valu
     if evaluation.noise_free is not None:
         reference, noise = evaluation.noise_free, np.zeros(truth.channels)
     else:
-        ceilings = detail_ceiling(evaluation)
+        ceilings = evaluation.once("detail_ceiling", lambda: detail_ceiling(evaluation))
         reference = truth.values
         noise = np.array([1 - (one.low + one.high) / 2 for one in ceilings])
     if against == "uncharted":
@@ -185,10 +200,14 @@ def evaluate(evaluation: Evaluation, *, against: str = "guide", end: End = "valu
         shown, known = evaluation.guide.values, evaluation.guide.mask
     mask: NDArray[np.bool_] = np.ones(truth.shape, bool) if truth.mask is None else truth.mask
     mask = mask if known is None else mask & known
-    values = guide_leakage(
-        evaluation.prediction, reference, evaluation.low.values, shown,
-        protocol=evaluation.split, mask=mask, noise=noise, end=end,
-    )  # fmt: skip
+    split, low = evaluation.split, evaluation.low.values
+    found = evaluation.once(
+        f"leakage of {against}",
+        lambda: leakages(
+            evaluation.prediction, reference, low, shown, protocol=split, mask=mask, noise=noise
+        ),
+    )
+    values = np.array([float(getattr(one, end)) for one in found], dtype=np.float64)
     bad = ~(
         finite_images(evaluation.prediction.astype(np.float64), reference.astype(np.float64))
         & finite_images(evaluation.low.values.astype(np.float64))

@@ -89,8 +89,12 @@ def evaluate(evaluation: Evaluation, *, what: What = "invented") -> Scored:
     truth = evaluation.truth
     if evaluation.split is None:
         return Scored(np.full(truth.channels, np.nan), (NO_SPLIT,) * truth.channels)
-    found = hallucination_map(
-        evaluation.prediction, truth.values, protocol=evaluation.split, mask=truth.mask
+    split = evaluation.split
+    found = evaluation.once(
+        "hallucination_map",
+        lambda: hallucination_map(
+            evaluation.prediction, truth.values, protocol=split, mask=truth.mask
+        ),
     )
     place = ("improved", "omitted", "invented").index(what)
     values = shares(found)[:, place]

@@ -28,19 +28,33 @@ def browser():
 
 
 @pytest.fixture(scope="session")
-def toy(tmp_path_factory):
-    """The store that the tests of pages use."""
+def make_toy():
+    """Return what makes the store that the tests of pages use."""
     place = Path(__file__).parents[1] / "leaderboard" / "conftest.py"
     spec = importlib.util.spec_from_file_location("toy_store", place)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.make_toy(tmp_path_factory.mktemp("toy") / "results")
+    return module.make_toy
+
+
+@pytest.fixture(scope="session")
+def toy(make_toy, tmp_path_factory):
+    return make_toy(tmp_path_factory.mktemp("toy") / "results")
 
 
 @pytest.fixture(scope="session")
 def address(browser, toy, tmp_path_factory):
     from msibench.leaderboard.page import write_page
 
+    return write_page(toy.store, toy.track, tmp_path_factory.mktemp("page")).as_uri()
+
+
+@pytest.fixture(scope="session")
+def gap_address(browser, make_toy, tmp_path_factory):
+    """A page of a section whose upper left corner was not measured."""
+    from msibench.leaderboard.page import write_page
+
+    toy = make_toy(tmp_path_factory.mktemp("gap") / "results", gap=True)
     return write_page(toy.store, toy.track, tmp_path_factory.mktemp("page")).as_uri()
 
 

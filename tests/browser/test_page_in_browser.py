@@ -89,6 +89,29 @@ def test_the_slider_divides_two_images(address, visit):
     assert picture(page, "#slider") != left
 
 
+def test_what_was_not_measured_is_hatched_in_every_image(gap_address, address, visit):
+    page = visit(gap_address)
+    assert page.is_visible("#absent-bar")
+    assert "not measured" in page.inner_text("#absent-bar")
+    corners = """canvas => { const copy = document.createElement('canvas');
+        copy.width = canvas.width; copy.height = canvas.height;
+        const context = copy.getContext('2d', { willReadFrequently: true });
+        context.drawImage(canvas, 0, 0);
+        return [1, canvas.width - 2].map((x) => context.getImageData(x, 1, 1, 1).data[3]) }"""
+    tiles = page.locator("#gallery .tile:not(.plain) canvas").all()
+    assert len(tiles) >= 5  # low, truth and three methods, with differences and maps of detail
+    assert all(tile.evaluate(corners) == [0, 255] for tile in tiles)
+    page.select_option("#left", "truth")
+    page.eval_on_selector(
+        "#divider", "e => { e.value = 60; e.dispatchEvent(new Event('input', {bubbles: true})) }"
+    )
+    assert page.eval_on_selector("#slider", corners) == [0, 255]
+    ground = page.eval_on_selector("#slider", "e => getComputedStyle(e).backgroundImage")
+    assert ground.startswith("repeating-linear-gradient")
+    whole = visit(address)
+    assert not whole.is_visible("#absent-bar")
+
+
 def test_all_images_zoom_and_move_together(address, visit):
     page = visit(address)
     truth, method = '[data-name="truth"] canvas', '[data-name="method better"] canvas'

@@ -16,7 +16,7 @@ from msibench.results.store import ROW_COLUMNS, Store, rows_as_parquet
 from msibench.tracks import ProblemSet, Track
 
 HOSTILE = 'evil</script><script>alert("x")</script>'
-SHAPE, FACTOR = (12, 20), 4
+SHAPE, FACTOR, GAP = (12, 20), 4, 8
 MZ = (400.25, 500.5, 700.125)
 METRICS = {"psnr": "higher", "ssim": "higher", "rmse": "lower"}
 METHODS = ("bicubic", "better", HOSTILE)
@@ -28,10 +28,12 @@ class Toy:
     store: Store
     track: Track
     truth: dict
+    gap: int
+    """Rows and columns of the corner that was not measured."""
 
 
-def make_toy(root):
-    """Write the store; the same call gives the same bytes."""
+def make_toy(root, *, gap=False):
+    """Write the store; the same call gives the same bytes. `gap`: a corner was not measured."""
     store = Store.open(root)
     rng = np.random.default_rng(4)
     cells, truths = {}, {}
@@ -39,9 +41,12 @@ def make_toy(root):
         rows, columns = np.indices(SHAPE)
         waves = [np.sin(rows / (2 + c)) + np.cos(columns / (3 + c)) + 2 for c in range(3)]
         truth = np.clip(np.array(waves) / 4 + rng.normal(0, 0.02, (3, *SHAPE)), 0, 1)
+        mask = np.ones(SHAPE, np.uint8)
+        if gap:
+            truth[:, :GAP, :GAP] = mask[:GAP, :GAP] = 0
         truths[section] = truth.astype(np.float32)
         problem = f"{section:0>4}" * 16
-        _stage(store, problem, truths[section], rng)
+        _stage(store, problem, truths[section], mask, rng)
         for place, method in enumerate(METHODS):
             error = (0.1, 0.03, 0.2)[place]
             guess = np.clip(truth + rng.normal(0, error, truth.shape), 0, None).astype(np.float32)
@@ -54,10 +59,10 @@ def make_toy(root):
         metrics=tuple(METRICS),
     )
     update_index(store, "toy", cells, _facts())
-    return Toy(store, track, truths)
+    return Toy(store, track, truths, GAP if gap else 0)
 
 
-def _stage(store, problem, truth, rng):
+def _stage(store, problem, truth, mask, rng):
     folder = store.problem_folder(problem)
     folder.mkdir(parents=True)
     low = truth.reshape(3, SHAPE[0] // 4, 4, SHAPE[1] // 4, 4).mean((2, 4)).astype(np.float32)
@@ -70,7 +75,7 @@ def _stage(store, problem, truth, rng):
     }
     arrays = {
         "truth": truth, "low": low, "scale": np.array([100.0, 200.0, 300.0]),
-        "truth_mask": np.ones(SHAPE, np.uint8), "truth_mz": np.array(MZ), "low_mz": np.array(MZ),
+        "truth_mask": mask, "low_mask": mask[::4, ::4], "truth_mz": np.array(MZ), "low_mz": np.array(MZ),
         "guide": rng.uniform(0, 1, (3, *SHAPE)).astype(np.float32),
     }  # fmt: skip
     write_arrays(folder / "section.h5", arrays, {"facts": json.dumps(facts, sort_keys=True)})
@@ -142,3 +147,9 @@ def own_toy(toy, tmp_path):
     """A copy of the store that a test may damage."""
     shutil.copytree(toy.store.root, tmp_path / "results")
     return replace(toy, store=Store.open(tmp_path / "results"))
+
+
+@pytest.fixture(scope="session")
+def gap_toy(tmp_path_factory):
+    """The store of a section whose corner was not measured."""
+    return make_toy(tmp_path_factory.mktemp("gap") / "results", gap=True)

@@ -32,6 +32,15 @@ def test_a_picture_shows_something(toy, tmp_path):
     assert np.asarray(Image.open(path).convert("L")).std() > 5
 
 
+def test_what_was_not_measured_is_hatched_and_said(toy, gap_toy, tmp_path):
+    text = write_figure("images", gap_toy.store, gap_toy.track, tmp_path / "gap.svg").read_text()
+    whole = write_figure("images", toy.store, toy.track, tmp_path / "whole.svg").read_text()
+    assert "not measured" in text
+    assert "not measured" not in whole
+    assert "<pattern" in text  # SVG's hatching
+    assert "<pattern" not in whole
+
+
 def test_names_in_a_picture_are_text_not_markup(toy, tmp_path):
     text = write_figure("box", toy.store, toy.track, tmp_path / "box.svg").read_text("utf-8")
     assert "<script" not in text

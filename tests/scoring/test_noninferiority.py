@@ -67,6 +67,16 @@ def test_directions_are_turned_so_that_a_loss_is_a_loss():
     assert lower.difference == pytest.approx(-0.2)
 
 
+def test_a_measure_that_is_best_at_one_is_judged_by_its_distance_from_one():
+    base = np.random.default_rng(0).uniform(1.2, 1.4, len(SECTIONS))
+    nearer = noninferiority(base, base - 0.2, SECTIONS, margin=0.1, direction="one")
+    assert nearer.outcome == "better"
+    assert nearer.difference == pytest.approx(0.2)
+    mirrored = noninferiority(base, 2.0 - base, SECTIONS, margin=0.1, direction="one")
+    assert mirrored.difference == pytest.approx(0.0)
+    assert mirrored.outcome == "equivalent"
+
+
 def test_noise_too_wide_for_the_margin_is_undecided():
     rng = np.random.default_rng(1)
     verdict = noninferiority(*rerun(rng, 0.0, spread=0.6), SECTIONS, margin=0.1)

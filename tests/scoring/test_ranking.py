@@ -53,3 +53,10 @@ def test_a_method_without_a_score_keeps_no_rank():
     share = weight_sensitivity([[0.5, 0.5], [np.nan, 0.1]], [1, 1])
     assert share[0] == 1.0
     assert np.isnan(share[1])
+
+
+def test_only_the_ratios_of_the_weights_matter():
+    scores = np.random.default_rng(0).standard_normal((4, 3))
+    share = weight_sensitivity(scores, [1, 2, 3], draws=500)
+    np.testing.assert_array_equal(weight_sensitivity(scores, [10, 20, 30], draws=500), share)
+    assert (share < 1.0).any()

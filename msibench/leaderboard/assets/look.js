@@ -34,8 +34,9 @@ function decode(url) {
         context.drawImage(image, 0, 0);
         const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
         const levels = new Uint8Array(canvas.width * canvas.height);
-        for (let i = 0; i < levels.length; i++) levels[i] = pixels[4 * i];
-        resolve({ width: canvas.width, height: canvas.height, levels, canvas });
+        const absent = new Uint8Array(levels.length); // 1 where nothing was measured
+        for (let i = 0; i < levels.length; i++) { levels[i] = pixels[4 * i]; absent[i] = pixels[4 * i + 3] ? 0 : 1; }
+        resolve({ width: canvas.width, height: canvas.height, levels, absent, canvas });
       };
       image.onerror = () => resolve(null);
       image.src = url;
@@ -49,7 +50,7 @@ function painted(picture, table) {
   const context = canvas.getContext("2d"), target = context.createImageData(picture.width, picture.height);
   picture.levels.forEach((level, i) => {
     for (let k = 0; k < 3; k++) target.data[4 * i + k] = table[3 * level + k];
-    target.data[4 * i + 3] = 255;
+    target.data[4 * i + 3] = picture.absent[i] ? 0 : 255;
   });
   context.putImageData(target, 0, 0);
   return canvas;
@@ -58,7 +59,8 @@ function painted(picture, table) {
 function difference(picture, truth) {
   if (picture.width !== truth.width || picture.height !== truth.height) return null;
   const levels = picture.levels.map((level, i) => Math.max(0, Math.min(255, Math.round(127.5 + GAIN * (level - truth.levels[i]) / 2))));
-  return { width: picture.width, height: picture.height, levels };
+  const absent = picture.absent.map((gone, i) => gone | truth.absent[i]);
+  return { width: picture.width, height: picture.height, levels, absent };
 }
 const GAIN = 2;
 
@@ -176,6 +178,7 @@ function describe(problem) {
   $("bar-text").textContent = `Intensity: 0 (left), ${show(ion.intensity / 2)} (middle), ${show(ion.intensity)} and above (right)`;
   const side = ion.intensity / GAIN;
   $("difference-text").textContent = `Prediction − truth: −${show(side)} or less (orange, too little), 0 (pale), ${show(side)} or more (purple, too much). Below it, detail that the coarse image does not fix, where it stands out of the noise: improved (blue), omitted (grey), invented (orange); repeating each pixel is all omission`;
+  $("absent-bar").hidden = !problem.absent;
   for (const bar of [$("difference-bar").parentElement]) bar.hidden = !problem.truth || !state.differences;
 }
 function layOut(problem) {

@@ -19,6 +19,7 @@ function drawSlider() {
   blit(context, right.image, width, height);
   context.save();
   context.beginPath(); context.rect(0, 0, at * width, height); context.clip();
+  context.clearRect(0, 0, width, height);
   blit(context, left.image, width, height);
   context.restore();
   context.fillStyle = "#000"; context.fillRect(at * width - 3, 0, 6, height);

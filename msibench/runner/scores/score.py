@@ -56,10 +56,11 @@ def score(
     for group in cut:
         values, part = np.asarray(prediction[group]), staged.some_ions(group)
         nothing.append(nothing_present(part))
+        evaluation = evaluation_of(values, part, seed=seed)
         for spec in grouped:
             for region, mask in regions_of(spec, staged, border):
                 found.setdefault((spec.name, region), []).append(
-                    compute(spec, values, part, mask, border, seed)
+                    compute(spec, evaluation, mask, border)
                 )
     frames = []
     for spec in chosen:
@@ -113,7 +114,8 @@ def _together(
             )
             return np.full(count, np.nan), [reason] * count
         whole = staged.some_ions(slice(None))
-        return compute(spec, np.asarray(prediction), whole, None, staged.protocol.border, seed)
+        evaluation = evaluation_of(np.asarray(prediction), whole, seed=seed)
+        return compute(spec, evaluation, None, staged.protocol.border)
     except Exception as error:
         message = f"metric failed: {type(error).__name__}: {error}"[:300]
         return np.full(count, np.nan), [message] * count
@@ -222,14 +224,10 @@ def regions_of(
 
 
 def compute(
-    spec: MetricSpec,
-    prediction: NDArray[np.float32],
-    staged: Staged,
-    mask: NDArray[np.bool_] | None,
-    border: int,
-    seed: int,
+    spec: MetricSpec, evaluation: Evaluation, mask: NDArray[np.bool_] | None, border: int
 ) -> tuple[Values, list[str]]:
     """Compute one metric in one region: a value and a reason (empty where it stands) per ion image."""
+    prediction = evaluation.prediction
     channels = prediction.shape[0]
     pixels = prediction.shape[1] * prediction.shape[2]
     if spec.largest_image is not None and pixels > spec.largest_image:
@@ -245,11 +243,11 @@ def compute(
     try:
         function = resolve_target(spec.target)
         if spec.kind == "contextual":
-            scored: Scored = function(evaluation_of(prediction, staged, seed=seed), **spec.params)
+            scored: Scored = function(evaluation, **spec.params)
             return np.asarray(scored.values, dtype=np.float64), list(scored.reasons)
-        assert staged.truth is not None
+        assert evaluation.truth is not None
         test = _without_border(prediction, border)
-        reference = _without_border(staged.truth.values, border)
+        reference = _without_border(evaluation.truth.values, border)
         values = np.asarray(
             function(test, reference, data_range=1.0, mask=mask, **spec.params), dtype=np.float64
         )

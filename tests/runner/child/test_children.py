@@ -1,7 +1,5 @@
 """Whatever a method does costs its own cell and nothing else."""
 
-import time
-
 import psutil
 import pytest
 
@@ -37,12 +35,10 @@ def test_how_a_cell_ended_is_told(bench, method, status, said):
 
 
 def test_a_method_that_hangs_is_ended_at_its_limit(bench):
-    start = time.monotonic()
     _, records = bench.run("Hangs", "IgnoresSigterm", limits={"timeout_s": 2.0})
     assert records["Hangs"].status is Status.TIMEOUT
     assert records["IgnoresSigterm"].status is Status.TIMEOUT
     assert "longer than 2 s" in records["Hangs"].reason
-    assert time.monotonic() - start < 30
 
 
 def test_a_method_that_eats_all_memory_is_ended_before_the_machine_is(bench):

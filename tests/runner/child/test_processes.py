@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
-import time
 
 import psutil
 import pytest
@@ -54,17 +52,21 @@ def test_nothing_is_below_a_process_that_is_gone():
     assert processes.below(process.pid, {}) == []
 
 
-def test_a_tree_that_changes_while_it_is_read_does_no_harm():
-    stop = threading.Event()
+@pytest.mark.parametrize("files", [True, False])
+def test_a_process_that_ends_after_it_was_listed_is_left_out(family, files, monkeypatch):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    monkeypatch.setattr(processes, "has_children_files", lambda: files)
+    listing = "_from_threads" if files else "_from_all"
+    monkeypatch.setattr(processes, listing, lambda root: [gone.pid, family])
+    known = {}
+    assert [one.pid for one in processes.below(os.getpid(), known)] == [family]
+    assert set(known) == {family}
 
-    def churn():
-        while not stop.is_set():
-            subprocess.run(["true"], check=True)
 
-    thread = threading.Thread(target=churn)
-    thread.start()
-    end = time.monotonic() + 1.0
-    while time.monotonic() < end:
-        processes.below(os.getpid(), {})
-    stop.set()
-    thread.join()
+def test_a_process_that_is_known_is_not_looked_up_again(family):
+    known = {}
+    first = processes.below(os.getpid(), known)
+    again = processes.below(os.getpid(), known)
+    assert all(one is known[one.pid] for one in (*first, *again))
+    assert family in known

@@ -367,10 +367,8 @@ def test_slurms_own_time_limit_is_a_timeout(lab, site):
     """The method declares a minute; the cell is given its whole limit once, and ends at that."""
     plan = lab.plan([method("Hangs")], timeout_s=150.0)
     rules = (MethodRule(match="*", memory_gb=1.0, minutes=0.5),)
-    started = time.monotonic()
     store, _, summary = lab.cluster(plan, machine(methods=rules, signal_s=10))
     assert summary.counts == {"timeout": 1}
-    assert time.monotonic() - started > 150
     (record,) = store.records()
     assert "longer than 150 s" in record.reason
     assert not queue_folder(store, record.key).exists()

@@ -1,0 +1,125 @@
+"""The interval against the textbook: draws are lists of values, and every sum is written out."""
+
+import math
+
+import numpy as np
+import pytest
+
+from msibench.scoring.bootstrap import few_sections, two_level_bootstrap
+
+UNEQUAL = (1, 2, 3, 4, 5, 3)
+HOLES = {4, 9}
+
+
+def by_hand(values, sizes, draws, seed, level):
+    """Bootstrap-t interval of one column (Davison & Hinkley 1997, 5.2), draw by draw."""
+    rng = np.random.default_rng(seed)
+    fixed = len(sizes) < 5
+    sections = np.split(np.asarray(values), np.cumsum(sizes)[:-1])
+    if fixed:
+        picks = np.ones((draws, len(sizes)), dtype=int)
+    else:
+        taken = rng.integers(len(sizes), size=(draws, len(sizes)), dtype=np.uint16)
+        picks = np.array([np.bincount(row, minlength=len(sizes)) for row in taken])
+    drawn = [[] for _ in range(draws)]
+    for number, section in enumerate(sections):
+        for slot in range(1, picks[:, number].max() + 1):
+            which = [draw for draw in range(draws) if picks[draw, number] >= slot]
+            images = np.zeros((len(which), 1), dtype=int)  # a lone image needs no draw
+            if len(section) > 1:
+                images = rng.integers(
+                    len(section), size=(len(which), len(section)), dtype=np.uint16
+                )
+            for draw, chosen in zip(which, images, strict=True):
+                drawn[draw].append(section[chosen])
+    mean, error = mean_and_error(sections, fixed)
+    pivots = []
+    for resampled in drawn:
+        mean_star, error_star = mean_and_error(resampled, fixed)
+        above = mean_star - mean
+        pivots.append(above / error_star if error_star else math.copysign(math.inf, above))
+    pivots.sort()
+    first = max(math.ceil((1 - level) / 2 * draws) - 1, 0)
+    return mean - pivots[draws - 1 - first] * error, mean - pivots[first] * error
+
+
+def mean_and_error(sections, fixed):
+    """Mean over images, and its linearised standard error over sections or inside them."""
+    known = [section[np.isfinite(section)] for section in sections]
+    known = [section for section in known if len(section)]
+    count = sum(map(len, known))
+    mean = sum(float(section.sum()) for section in known) / count
+    variance = 0.0
+    for section in known:
+        if fixed and len(section) > 1:
+            squares = float(((section - section.mean()) ** 2).sum())
+            variance += len(section) / (len(section) - 1) * squares
+        elif not fixed:
+            k = len(known)
+            variance += k / (k - 1) * float((section - mean).sum()) ** 2
+    return mean, math.sqrt(variance) / count
+
+
+@pytest.mark.parametrize("sizes", [(3,) * 6, UNEQUAL, (4, 6, 3), (5, 5)])
+@pytest.mark.parametrize("level", [0.95, 0.8])
+@pytest.mark.parametrize("holes", [False, True])
+def test_the_interval_is_that_of_the_textbook(sizes, level, holes):
+    values = np.random.default_rng(7).gamma(2.0, size=sum(sizes))
+    if holes:
+        values[list(HOLES)] = np.nan
+    names = np.repeat(np.arange(len(sizes)), sizes)
+    found = two_level_bootstrap(values, names, draws=200, seed=3, level=level)
+    low, high = by_hand(values, sizes, 200, 3, level)
+    assert found.low == pytest.approx(low, rel=1e-9)
+    assert found.high == pytest.approx(high, rel=1e-9)
+    assert found.mean == pytest.approx(np.nanmean(values))
+    assert found.images == np.isfinite(values).sum()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "scope"),
+    [
+        ((1,) * 5, "sections"),
+        ((2,) * 4, "images"),
+        ((2, 2, 2, 1), ""),
+        ((5,), "images"),
+        ((4,), ""),
+    ],
+)
+def test_what_an_interval_holds_for_changes_at_five_sections_and_four_spare_images(sizes, scope):
+    values = np.random.default_rng(0).standard_normal(sum(sizes))
+    found = two_level_bootstrap(values, np.repeat(np.arange(len(sizes)), sizes), draws=100)
+    assert found.scope == scope
+    assert bool(scope) or np.isnan(found.low)
+
+
+@pytest.mark.parametrize(
+    ("sections", "images", "said"),
+    [
+        (5, 5, ""),
+        (4, 8, "the interval holds for ion images of these sections only"),
+        (4, 7, "too few images (7) for an interval"),
+        (0, 0, "no defined value"),
+    ],
+)
+def test_what_is_said_changes_at_the_same_numbers(sections, images, said):
+    assert few_sections(sections, images).endswith(said)
+    assert bool(few_sections(sections, images)) == bool(said)
+
+
+def test_draws_and_level_have_ends():
+    values, names = np.arange(10.0), np.repeat(np.arange(5), 2)
+    two_level_bootstrap(values, names, draws=100)
+    for wrong in ({"draws": 99}, {"level": 0.0}, {"level": 1.0}):
+        with pytest.raises(ValueError, match="draws >= 100 and 0 < level < 1"):
+            two_level_bootstrap(values, names, **wrong)
+
+
+def test_columns_beyond_one_block_are_what_they_are_alone():
+    values = np.random.default_rng(5).standard_normal((10, 515))
+    names = np.repeat(np.arange(5), 2)
+    together = two_level_bootstrap(values, names, draws=100)
+    for column in (0, 511, 512, 514):
+        alone = two_level_bootstrap(values[:, column], names, draws=100)
+        assert together.low[column] == pytest.approx(float(alone.low), rel=1e-12)
+        assert together.high[column] == pytest.approx(float(alone.high), rel=1e-12)
