@@ -35,6 +35,7 @@ HELP = {
     "new": "Start a plugin from a template.",
     "finetune": "Adapt a method to ion images.",
     "upscale": "Put the ion images of one section on a finer grid.",
+    "advise": "Say which ions may be sharpened, with what, or whether to measure finer.",
     "convert": "Convert between imzML, HDF5, npz and OME-TIFF.",
     "register": "Bring an optical image onto a section.",
     "plan": "Print what a run would do.",
