@@ -133,58 +133,48 @@ def coverage_tables():
     held_out = ("slice_5", "slice_12", "slice_17", "slice_22", "slice_27", "slice_30")
     train = public(card.name, [one for one in brain if one not in held_out])
     test = public(card.name, held_out)
-    rows, own, shifted = [], [], []
-    learned = phantoms(60, (11, 12, 13, 14))
-    tests = phantoms(60, (1, 2, 3))
+    learned, tests = phantoms(60, (11, 12, 13, 14)), phantoms(60, (1, 2, 3))
+    many = [section for section, _ in learned]
     bladder, tumour = public("bladder"), public("her2-tumour")
+    doses = {dose: phantoms(dose, (1, 2, 3)) for dose in (6, 60, 600)}
+    own = [("prostate", [*a, *b], None), ("bladder", bladder, None), ("tumour", tumour, None)]
+    own += [
+        (f"phantom, dose {n}", *map(list, zip(*made, strict=True))) for n, made in doses.items()
+    ]
+    own += [("brain", test, None)]
+    table("Calibrated on the section itself, one scale up", [(n, s, (), e, ()) for n, s, e in own])
+    same = [
+        ("prostate, A to B", b, a, None, a),
+        ("phantom, 4 to 3", *(list(each) for each in zip(*tests, strict=True))),
+        ("brain, 20 to 6", test, train, None, train),
+    ]
+    name, sections, signals = same[1]
+    same[1] = (name, sections, many, signals, many)
+    table("Calibrated on sections of the same kind", same)
+    table(
+        "Calibrated on something else",
+        [
+            ("phantom dose 60 to dose 6", [s for s, _ in doses[6]], many, None, ()),
+            ("phantom dose 60 to dose 600", [s for s, _ in doses[600]], many, None, ()),
+            ("prostate to bladder", bladder, a, None, ()),
+            ("phantom to tumour", tumour, many, None, ()),
+            ("prostate to brain", test, a, None, ()),
+            ("brain to prostate", b, train[:4], None, ()),
+        ],
+    )
+
+
+def table(title, cases):
+    """Print one table, its rows by factor."""
+    rows = []
     for factor in (2, 4):
-        for name, known, sections, signals in (
-            ("prostate, A to B", a, b, None),
-            ("brain, 20 to 6", train, test, None),
-            (
-                "phantom, 4 to 3",
-                [s for s, _ in learned],
-                [s for s, _ in tests],
-                [e for _, e in tests],
-            ),
-        ):
-            rows.append(judged(name, factor, sections, known, signals, constant_known=known))
-        for name, sections, signals in (
-            ("prostate", [*a, *b], None),
-            ("brain", test, None),
-            ("bladder", bladder, None),
-            ("tumour", tumour, None),
-            *(
-                (f"phantom, dose {dose}", [s for s, _ in made], [e for _, e in made])
-                for dose in (6, 60, 600)
-                for made in [phantoms(dose, (1, 2, 3))]
-            ),
-        ):
-            own.append(judged(name, factor, sections, (), signals))
-        for name, known, sections in (
-            (
-                "phantom dose 60 to dose 6",
-                [s for s, _ in learned],
-                [s for s, _ in phantoms(6, (1, 2, 3))],
-            ),
-            (
-                "phantom dose 60 to dose 600",
-                [s for s, _ in learned],
-                [s for s, _ in phantoms(600, (1, 2))],
-            ),
-            ("brain to prostate", train[:6], b),
-            ("prostate to brain", a, test),
-            ("prostate to bladder", a, bladder),
-            ("phantom to tumour", [s for s, _ in learned], tumour),
-        ):
-            shifted.append(judged(name, factor, sections, known))
-    for title, table in (
-        ("Calibrated on sections of the same kind", rows),
-        ("Calibrated on the section itself, one scale up", own),
-        ("Calibrated on something else", shifted),
-    ):
-        print(f"\n### {title}\n")
-        print(tabulate(table, headers="keys", tablefmt="github", floatfmt=".3f"))
+        for name, sections, known, signals, constant_known in cases:
+            rows.append(judged(name, factor, sections, known, signals, constant_known))
+            print(f"x{factor} {name} done", file=sys.stderr, flush=True)
+    pooled = np.average([row["pooled"] for row in rows], weights=[row["n"] for row in rows])
+    print(f"\n### {title}\n")
+    print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"))
+    print(f"\nAll sections of the table: {pooled:.3f}.", flush=True)
 
 
 def advice_tables():
