@@ -57,10 +57,10 @@ def verify_leaderboard(
         its store is not here; None: its README.md cannot be made again.
     """
     checked = Checked(name=str(folder))
-    raw = (folder / ROWS).read_bytes() if (folder / ROWS).is_file() else None
-    if raw is None:
+    if not (folder / ROWS).is_file():
         checked.faults.append(f"{folder / ROWS} is missing")
         return checked
+    raw = (folder / ROWS).read_bytes()
     try:
         rows = read_rows(raw, str(folder / ROWS))
     except IntegrityError as error:
@@ -70,25 +70,44 @@ def verify_leaderboard(
     checked.missing += absent
     checked.faults += lacking
     if store is None or index is None or not index.cells:
-        checked.notes.append(
-            "its cells are not here: rows stand as they are, the tables are checked"
-        )
-        _same_rows(folder / ROWS, raw, rows, checked)
-        if facts is None:
-            checked.notes.append(
-                f"{folder / README} cannot be made again here: its cards are missing"
-            )
-            _same_bytes(folder / CSV, table_csv(leaderboard_table(rows, track)).encode(), checked)
-            if not (folder / README).is_file():
-                checked.faults.append(f"{folder / README} is missing")
-            return checked
-        board = Board(Collected(rows, {}), track, TrackIndex({}, facts))
-        for name, content in leaderboard_files(board).items():
-            if name != ROWS:
-                _same_bytes(folder / name, content, checked)
-        if (folder / PAGE).is_file():
-            checked.notes.append(f"{folder / PAGE} is not checked: it shows images of the cells")
-        return checked
+        _compare_with_rows(folder, track, rows, raw, facts, checked)
+    else:
+        _compare_with_store(folder, track, rows, raw, store, index, checked)
+    return checked
+
+
+def _compare_with_rows(
+    folder: Path,
+    track: Track,
+    rows: pd.DataFrame,
+    raw: bytes,
+    facts: Mapping[str, Any] | None,
+    checked: Checked,
+) -> None:
+    """Make the tables again from the rows beside them, which themselves stand unchecked."""
+    checked.notes.append("its cells are not here: rows stand as they are, the tables are checked")
+    _same_rows(folder / ROWS, raw, rows, checked)
+    if facts is None:
+        checked.notes.append(f"{folder / README} cannot be made again here: its cards are missing")
+        _same_bytes(folder / CSV, table_csv(leaderboard_table(rows, track)).encode(), checked)
+        if not (folder / README).is_file():
+            checked.faults.append(f"{folder / README} is missing")
+        return
+    _same_files(folder, Board(Collected(rows, {}), track, TrackIndex({}, facts)), checked)
+    if (folder / PAGE).is_file():
+        checked.notes.append(f"{folder / PAGE} is not checked: it shows images of the cells")
+
+
+def _compare_with_store(
+    folder: Path,
+    track: Track,
+    rows: pd.DataFrame,
+    raw: bytes,
+    store: Store,
+    index: TrackIndex,
+    checked: Checked,
+) -> None:
+    """Collect the rows again from the cells, and make every file of them."""
     made = collect(store, index)
     known = _with_origin_of(made.rows, rows)
     if ISOLATION not in rows:  # written before there was such a column
@@ -100,12 +119,16 @@ def verify_leaderboard(
         _same_rows(folder / ROWS, raw, own.rows, checked)
     shown = with_added_metrics(track, index)
     board = Board(own, shown, index, published=is_published(folder, store))
+    _same_files(folder, board, checked)
+    if (folder / PAGE).is_file():
+        _same_page(folder / PAGE, board, store, checked)
+
+
+def _same_files(folder: Path, board: Board, checked: Checked) -> None:
+    """Compare every file of a board but its rows and its page."""
     for name, content in leaderboard_files(board).items():
         if name != ROWS:
             _same_bytes(folder / name, content, checked)
-    if (folder / PAGE).is_file():
-        _same_page(folder / PAGE, board, store, checked)
-    return checked
 
 
 def missing_of_track(rows: pd.DataFrame, track: Track) -> tuple[list[str], list[str]]:
