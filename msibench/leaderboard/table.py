@@ -12,6 +12,7 @@ import pandas as pd
 from msibench.errors import ConfigurationError, DataError
 from msibench.leaderboard.rows import cells, measured, origins
 from msibench.leaderboard.suspicion import ranked_apart, suspicions
+from msibench.leaderboard.twins import UNSTABLE, unstable
 from msibench.scoring import Scheme, load_scheme, summarise
 from msibench.scoring.bootstrap import MINIMUM_SECTIONS
 from msibench.scoring.schemes import DEFAULT_SCHEME, OLDER_SCHEME
@@ -61,6 +62,9 @@ def leaderboard_table(
         )
     )
     result = ranked_apart(merged.iloc[order].reset_index(drop=True), suspicions(rows))
+    if shaky := unstable(rows):
+        places = zip(result["protocol"], result["method"], strict=True)
+        result = result.assign(**{UNSTABLE: [shaky.get(place, "") for place in places]})
     front = ["protocol", "rank", "rank_group", "method", "composite"]
     front = [name for name in front if name in result]
     return result[[*front, *(name for name in result.columns if name not in front)]]
