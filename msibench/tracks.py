@@ -198,6 +198,19 @@ def shipped_boards(device: str) -> dict[str, str]:
     return found
 
 
+def shipped_rows(device: str) -> tuple[Path, ...]:
+    """Return ``rows.parquet`` of every committed board of a kind of device, by name.
+
+    A checkout has them; an installed package does not. Boards that state no device count for both kinds.
+    """
+    found = []
+    for name in sorted(_shipped()):
+        place = files("msibench") / "tracks_shipped" / "leaderboards" / name / "rows.parquet"
+        if place.is_file() and (load_shipped(name).device or device) == device:
+            found.append(Path(str(place)))
+    return tuple(found)
+
+
 def _shipped() -> dict[str, Traversable]:
     """Return the files of the tracks inside the package: its own, and the committed leaderboards'."""
     inside = files("msibench") / "tracks_shipped"

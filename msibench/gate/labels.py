@@ -17,11 +17,10 @@ import pandas as pd
 from msibench.contracts.metric import MetricSpec
 from msibench.degradation import protocol
 from msibench.errors import MSIBenchError
-from msibench.results.keys import digest_of, plain
+from msibench.results.keys import KEY_SCHEMA, digest_of, key_of, plain
 from msibench.results.problems import Staged
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION
-from msibench.runner.plan import KEY_SCHEMA, key_of
 from msibench.runner.scores.score import score_keys
 
 

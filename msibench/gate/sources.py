@@ -12,7 +12,7 @@ import pandas as pd
 from msibench.errors import ConfigurationError, IntegrityError, SchemaError
 from msibench.gate.rows_file import unpack_rows
 from msibench.gate.samples import Timings, read_pytest_benchmark
-from msibench.leaderboard.rows import COLUMNS, ISOLATION, collect, tidy
+from msibench.leaderboard.rows import ALSO, COLUMNS, collect, tidy
 from msibench.results.index import read_index
 from msibench.results.schema import Status
 from msibench.results.store import Store
@@ -81,7 +81,7 @@ def read_rows(raw: bytes, where: str) -> pd.DataFrame:
     """
     import pyarrow as pa
 
-    found = unpack_rows(raw, COLUMNS, where, also=(ISOLATION,))
+    found = unpack_rows(raw, COLUMNS, where, also=ALSO)
     try:
         return tidy(found)
     except (pa.ArrowException, ValueError, TypeError, OverflowError, MemoryError) as error:

@@ -25,6 +25,7 @@ from msibench.leaderboard.perfect import perfect_signal
 from msibench.leaderboard.rows import Collected, cells, distinct, marks, measured, origins
 from msibench.leaderboard.table import BESIDE, has_ranks, scheme_of, what_numbers_mean
 from msibench.leaderboard.trust import trust_sections
+from msibench.leaderboard.twins import unstable
 from msibench.results.experiment import FACT
 from msibench.results.files import explained, write_together
 from msibench.results.index import TrackIndex
@@ -35,12 +36,14 @@ from msibench.tracks import Track
 
 
 def write_leaderboard(
-    store: Store, track: Track, folder: Path, *, board: Board | None = None
+    store: Store | None, track: Track, folder: Path, *, board: Board | None = None
 ) -> Collected:
     """Write a track's leaderboard from the store alone; the same store gives the same bytes.
 
     Parameters
     ----------
+    store
+        None: `board` is of committed rows.
     board
         What `read_board` gave, where it was read already.
 
@@ -49,8 +52,9 @@ def write_leaderboard(
     StoreError
         If the track was never run into this store.
     """
-    published = is_published(folder, store)
+    published = store is None or is_published(folder, store)
     if board is None:
+        assert store is not None
         board = read_board(store, track)
         board = for_others(board) if published else board
     if published:
@@ -243,6 +247,10 @@ def _below(
             lacks = sorted({str(text) for text in part[column].dropna() if text})
             if lacks:
                 said.append(f"{name}: without {in_markdown('; '.join(lacks))}.")
+    apart = part[part["control"].astype(bool) & (part["method"] != track.control_method)]
+    if len(apart):
+        names = ", ".join(f"`{in_markdown(str(name))}`" for name in apart["method"])
+        said.append(f"Below, apart from the methods: {names}, which show what a score is worth.")
     if scheme.name != track.scheme:
         said.append(
             f"These rows hold no {track.scheme}: they are older, and ranked by `{scheme.name}`."
@@ -277,7 +285,10 @@ def _score(score: float | None, scheme: Scheme | None = None) -> str:
 
 def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
     """Say what is not in the table, and why."""
-    lines = []
+    lines = [
+        f"- **`{in_markdown(method)}` ({in_markdown(protocol)}) is {in_markdown(why)}**"
+        for (protocol, method), why in unstable(collected.rows).items()
+    ]
     for _, row in table.iterrows():
         flag = row.get("flag")
         if isinstance(flag, str) and flag:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from msibench.errors import IntegrityError, SchemaError
 from msibench.leaderboard.sound_records import check_shown
+from msibench.leaderboard.twins import TWIN, UNSTABLE, twin_values, unstable, with_twins
 from msibench.results.experiment import experiment_of, kind_of
 from msibench.results.identity import IDENTITY_FIELDS
 from msibench.results.index import TrackIndex
@@ -33,6 +34,9 @@ COLUMNS = (*CELL_COLUMNS, *VALUE_COLUMNS)
 ISOLATION = "isolation"
 """A column of rows written since methods are isolated: the kind of sandbox that a cell ran in, ``none``,
 or empty where it ran in no process."""
+
+ALSO = (ISOLATION, TWIN)
+"""Columns that rows may have."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +89,7 @@ def collect(store: Store, index: TrackIndex) -> Collected:
         else pd.DataFrame(columns=[*COLUMNS, ISOLATION])
     )
     return Collected(
-        tidy(rows),
+        tidy(with_twins(rows, twin_values(store, records))),
         damaged,
         tuple(records),
         left_out,
@@ -137,7 +141,8 @@ def tidy(rows: pd.DataFrame) -> pd.DataFrame:
         "seconds_per_image": "float64", "fit_seconds": "float64", "rss_mib": "float64",
         "vram_mib": "float64", "mz": "float64", "value": "float64", "is_control": "bool",
     }  # fmt: skip
-    kept = [*COLUMNS, *([ISOLATION] if ISOLATION in rows else [])]
+    kept = [*COLUMNS, *(name for name in ALSO if name in rows)]
+    kinds |= {TWIN: "float64"} if TWIN in rows else {}
     kinds |= {name: "str" for name in kept if name not in kinds}
     ordered = rows.loc[:, kept].astype(kinds)
     keys = ["protocol", "dataset", "section", "mz_set", "control", "method", "seed", "device"]
@@ -202,13 +207,17 @@ def marks(rows: pd.DataFrame) -> dict[str, str]:
     Returns
     -------
     Method → `` (self-reported)`` where a stranger measured it and nobody has verified it here, or
-    `` (partly self-reported)``.
+    `` (partly self-reported)``; `` (unstable)`` where its result depends on the kind of device
+    (`msibench.leaderboard.twins`).
     """
     found = {}
+    shaky = {method for _, method in unstable(rows)}
     for method, part in cells(rows).groupby("method", sort=True):
         foreign = part["origin"] == SELF_REPORTED
-        if foreign.any():
-            found[str(method)] = f" ({'' if foreign.all() else 'partly '}{SELF_REPORTED})"
+        words = [f"{'' if foreign.all() else 'partly '}{SELF_REPORTED}"] if foreign.any() else []
+        words += [UNSTABLE] if method in shaky else []
+        if words:
+            found[str(method)] = f" ({', '.join(words)})"
     return found
 
 

@@ -16,12 +16,14 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from msibench.contracts.method import CONSISTENT
 from msibench.errors import PluginError
 
+KEY_SCHEMA = 1
 ARITHMETIC = ("numpy", "scipy", "torch")
 """Libraries whose version is part of a key, because their arithmetic may change."""
 
@@ -80,6 +82,24 @@ def plain(value: object) -> object:
 def digest_of(value: object) -> str:
     """Return the sha256 of a value's canonical JSON."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def key_of(document: Mapping[str, Any]) -> str:
+    """Return the key of a cell's document: a digest over the digests of its two large parts."""
+    return short_key(
+        digest_of(document["method"]),
+        digest_of(document["problem"]),
+        document["training"],
+        document["seed"],
+        document["device"],
+    )
+
+
+def short_key(
+    method: str, problem: str, training: Mapping[str, str], seed: int, device: str
+) -> str:
+    """Return the key of a cell whose method and problem are given by their digests."""
+    return digest_of([KEY_SCHEMA, method, problem, training, seed, device])
 
 
 def versions() -> dict[str, str]:

@@ -17,14 +17,12 @@ from msibench.errors import ConfigurationError, MSIBenchError, UnknownNameError
 from msibench.plugin_manager import Catalogue, resolve_method
 from msibench.results.experiment import Experiment, kind_of, place
 from msibench.results.identity import CellIdentity
-from msibench.results.keys import code_digests, digest_of, versions
+from msibench.results.keys import KEY_SCHEMA, code_digests, digest_of, short_key, versions
 from msibench.results.schema import Status
 from msibench.runner.own_section import own_card
 from msibench.tracks import READY, Entry, ProblemSet, Track
 from msibench.weights import find as find_weight
 from msibench.weights.locate import missing_message
-
-KEY_SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -420,23 +418,6 @@ def training_digests(spec: MethodSpec, problem: ProblemPlan) -> dict[str, str]:
     }
 
 
-def key_of(document: Mapping[str, Any]) -> str:
-    """Return the key of a document: a digest over the digests of its two large parts."""
-    return _short_key(
-        digest_of(document["method"]),
-        digest_of(document["problem"]),
-        document["training"],
-        document["seed"],
-        document["device"],
-    )
-
-
-def _short_key(
-    method: str, problem: str, training: Mapping[str, str], seed: int, device: str
-) -> str:
-    return digest_of([KEY_SCHEMA, method, problem, training, seed, device])
-
-
 def _cell(competitor: Competitor, problem: ProblemPlan, seed: int, device: str) -> Cell:
     verdict, reason = _verdict(competitor, problem)
     return Cell(
@@ -444,7 +425,7 @@ def _cell(competitor: Competitor, problem: ProblemPlan, seed: int, device: str) 
         problem=problem,
         seed=seed,
         device=device,
-        key=_short_key(
+        key=short_key(
             competitor.digest,
             problem.key,
             training_digests(competitor.spec, problem),

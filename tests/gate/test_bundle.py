@@ -151,7 +151,7 @@ def test_what_one_has_is_never_replaced(board, packed):
 
 def other_seed(board, packed):
     """A bundle of one cell that says it is bicubic with seed 5, with a key that follows."""
-    from msibench.runner.plan import key_of
+    from msibench.results.keys import key_of
 
     key = board.keys["bicubic"]
     record = board.store.record(key)

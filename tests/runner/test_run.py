@@ -18,11 +18,12 @@ from msibench.contracts.method import MethodSpec, Task, WeightFile
 from msibench.errors import ConfigurationError, UnknownNameError
 from msibench.metrics.specs import builtin_metrics
 from msibench.results.arrays import read_arrays
+from msibench.results.keys import key_of
 from msibench.results.problems import load_staged
 from msibench.results.schema import Status
 from msibench.results.store import PREDICTION, Store
 from msibench.runner.options import RunOptions
-from msibench.runner.plan import Filters, key_of, make_plan
+from msibench.runner.plan import Filters, make_plan
 from msibench.runner.problems.stage import stage
 from msibench.runner.scores.rescore import rescore
 from msibench.runner.scores.score import score
