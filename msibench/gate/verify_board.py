@@ -82,7 +82,16 @@ def verify_leaderboard(
     if store is None or index is None or not index.cells:
         _compare_with_rows(folder, track, rows, raw, facts, checked)
     else:
-        _compare_with_store(folder, track, rows, raw, store, index, checked)
+        made = collect(store, index)
+        published = is_published(folder, store)
+        if facts is not None and published and len(measured_elsewhere(rows, made.rows)):
+            board = Board(Collected(rows, {}), track, TrackIndex({}, facts))
+            _same_grown(folder, rows, made, board, checked)
+            return checked
+        known = _with_columns_of(_with_origin_of(made.rows, rows), rows)
+        shown = with_added_metrics(track, index)
+        board = Board(replace(made, rows=known), shown, index, published=published)
+        _compare_with_cells(folder, rows, raw, board, store, checked)
     return checked
 
 
@@ -108,35 +117,14 @@ def _compare_with_rows(
         checked.notes.append(f"{folder / PAGE} is not checked: it shows images of the cells")
 
 
-def _compare_with_store(
-    folder: Path,
-    track: Track,
-    rows: pd.DataFrame,
-    raw: bytes,
-    store: Store,
-    index: TrackIndex,
-    checked: Checked,
+def _compare_with_cells(
+    folder: Path, rows: pd.DataFrame, raw: bytes, board: Board, store: Store, checked: Checked
 ) -> None:
-    """Collect the rows again from the cells, and make every file of them."""
-    made = collect(store, index)
-    if (
-        facts is not None
-        and is_published(folder, store)
-        and len(measured_elsewhere(rows, made.rows))
-    ):
-        _same_grown(
-            folder, rows, made, Board(Collected(rows, {}), track, TrackIndex({}, facts)), checked
-        )
-        return checked
-    known = _with_origin_of(made.rows, rows)
-    known = _with_columns_of(known, rows)
-    own = replace(made, rows=known)
-    found = row_differences(rows, own.rows)
+    """Compare rows, tables and page with a board that was made of the cells."""
+    found = row_differences(rows, board.rows)
     checked.faults += [f"{folder / ROWS}: {text}" for text in found]
     if not found:
-        _same_rows(folder / ROWS, raw, own.rows, checked)
-    shown = with_added_metrics(track, index)
-    board = Board(own, shown, index, published=is_published(folder, store))
+        _same_rows(folder / ROWS, raw, board.rows, checked)
     _same_files(folder, board, checked)
     if (folder / PAGE).is_file():
         _same_page(folder / PAGE, board, store, checked)
