@@ -16,14 +16,17 @@ from msibench.contracts.method import (
     Restorable,
     Task,
     Trainable,
+    Uncertain,
     WeightFile,
 )
 from msibench.contracts.metric import Evaluation, MetricSpec, Scored
 from msibench.contracts.progress import tell_progress
 from msibench.errors import MSIBenchError
-from msibench.image import Budget, GuideImage, MSImage, Pair, Problem, Skip
+from msibench.image import Budget, GuideImage, Interval, MSImage, Pair, Problem, Skip
 
 if TYPE_CHECKING:
+    from msibench.library.advising import advise
+    from msibench.library.intervals import Confidence, confidence
     from msibench.library.leaderboards import Leaderboard, load_board, run
     from msibench.library.sections import degrade, evaluate, read
     from msibench.library.upscaling import upscale
@@ -32,9 +35,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Budget",
+    "Confidence",
     "DatasetSpec",
     "Evaluation",
     "GuideImage",
+    "Interval",
     "Leaderboard",
     "MSIBenchError",
     "MSImage",
@@ -53,8 +58,11 @@ __all__ = [
     "Task",
     "TrackSpec",
     "Trainable",
+    "Uncertain",
     "WeightFile",
     "__version__",
+    "advise",
+    "confidence",
     "degrade",
     "evaluate",
     "hookimpl",
@@ -66,7 +74,10 @@ __all__ = [
 ]
 
 _LIBRARY = {
+    "Confidence": "msibench.library.intervals",
     "Leaderboard": "msibench.library.leaderboards",
+    "advise": "msibench.library.advising",
+    "confidence": "msibench.library.intervals",
     "degrade": "msibench.library.sections",
     "evaluate": "msibench.library.sections",
     "load_board": "msibench.library.leaderboards",

@@ -195,6 +195,27 @@ class Pair:
     """Name of the section, so that a split by section can be kept."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Interval:
+    """What a method that knows its own uncertainty gives: an image and the range that it believes in."""
+
+    prediction: NDArray[np.float32]
+    """``(channel, row, column)``: what its `upscale` gives for the same problem."""
+    lower: NDArray[np.float32]
+    upper: NDArray[np.float32]
+
+    @classmethod
+    def from_deviation(
+        cls, prediction: NDArray[np.float32], deviation: NDArray[np.floating], *, level: float
+    ) -> Interval:
+        """Make the interval of a normal distribution with this standard deviation; not below 0."""
+        from statistics import NormalDist
+
+        reach = NormalDist().inv_cdf((1 + level) / 2) * np.asarray(deviation, dtype=np.float32)
+        lower = np.where(prediction < 0, prediction - reach, np.maximum(prediction - reach, 0))
+        return cls(prediction, lower.astype(np.float32), (prediction + reach).astype(np.float32))
+
+
 @dataclass(frozen=True, slots=True)
 class Skip:
     """Not applicable, with the reason: a value that a method may return instead of an image."""

@@ -12,6 +12,7 @@ import click
 from msibench.library.installed import catalogue as catalogue
 
 if TYPE_CHECKING:
+    from msibench.leaderboard.board import Board
     from msibench.results.store import Store
     from msibench.tracks import Track
 
@@ -42,6 +43,47 @@ def publish_option(function: Function) -> Function:
         is_flag=True,
         help="Write the board into the folder of the track's file, not into the results folder.",
     )(function)
+
+
+def base_option(function: Function) -> Function:
+    """Add ``--base DIR``."""
+    return click.option(
+        "--base",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Committed board whose rows are taken as they are; what the results folder holds of other "
+        "methods is added to them.",
+    )(function)
+
+
+def grown_board(
+    base: Path, track: Track, results: Path | None
+) -> tuple[Store | None, Board, list[str]]:
+    """Return a committed board with what the results folder adds, and what there is to say of that."""
+    from msibench.gate.grow import grown_board as grow
+
+    store = store_if_there(results)
+    grown = grow(base, track, catalogue(), store)
+    said = [f"added: {', '.join(grown.added) or 'nothing; the committed rows alone'}", *grown.notes]
+    if grown.added:
+        said.append("no score of the board's own scheme changed")
+        said += [
+            f"{name} scales across methods and was computed anew: scores moved by up to {change:.3f}"
+            for name, change in grown.moved.items()
+        ]
+    return store, grown.board, said
+
+
+def folder_of_grown(
+    track: Track, results: Path | None, output: Path | None, *, publish: bool
+) -> Path:
+    """Return where a board that grew goes: not where the next run writes the board of its store."""
+    from msibench.leaderboard.board import published_folder
+
+    if output is not None and publish:
+        raise click.UsageError("-o and --publish both say where the board goes: give one")
+    if publish:
+        return published_folder(track)
+    return output or results_root(results) / "grown" / track.name
 
 
 def folder_of_board(

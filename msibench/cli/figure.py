@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from msibench.cli._shared import comma_list, named_track, open_store, results_option
+from msibench.cli._shared import (
+    base_option,
+    comma_list,
+    grown_board,
+    named_track,
+    open_store,
+    results_option,
+)
 from msibench.cli._values import mz_list
 
 
@@ -18,6 +25,7 @@ from msibench.cli._values import mz_list
 @click.argument("kind", type=click.Choice(["images", "box", "violin", "pareto", "paired", "table"]))
 @click.argument("track", default="quickstart")
 @results_option
+@base_option
 @click.option(
     "-o",
     "--output",
@@ -44,6 +52,7 @@ def command(
     kind: str,
     track: str,
     results: Path | None,
+    base: Path | None,
     output: Path,
     metric: str,
     methods: str | None,
@@ -65,5 +74,9 @@ def command(
         mz=mz_list(mz_text),
         colours=colours,
     )
-    store = open_store(results, create=False)
-    click.echo(f"wrote {write_figure(kind, store, named_track(track, results), output, choice)}")
+    chosen, board = named_track(track, results), None
+    if base is not None:
+        store, board, _ = grown_board(base, chosen, results)
+    else:
+        store = open_store(results, create=False)
+    click.echo(f"wrote {write_figure(kind, store, chosen, output, choice, board=board)}")

@@ -7,7 +7,10 @@ from pathlib import Path
 import click
 
 from msibench.cli._shared import (
+    base_option,
     folder_of_board,
+    folder_of_grown,
+    grown_board,
     named_track,
     open_store,
     publish_option,
@@ -17,10 +20,12 @@ from msibench.cli._shared import (
 
 @click.command(
     epilog="Example: msibench leaderboard bladder-x4\n\n"
-    "Example: msibench leaderboard bladder-x4 --pair bicubic swinir-msi-tiny"
+    "Example: msibench leaderboard bladder-x4 --pair bicubic swinir-msi-tiny\n\n"
+    "Example: msibench leaderboard bladder-x4 --base leaderboards/bladder-x4     (adds your methods)"
 )
 @click.argument("track", default="quickstart")
 @results_option
+@base_option
 @publish_option
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Another folder."
@@ -32,16 +37,31 @@ from msibench.cli._shared import (
 def command(
     track: str,
     results: Path | None,
+    base: Path | None,
     publish: bool,
     output: Path | None,
     pair: tuple[str, str] | None,
     scheme: str,
 ) -> None:
-    """Rebuild the leaderboard of TRACK; no plugin is asked and nothing is run."""
-    from msibench.leaderboard.page import renew_page
+    """Rebuild the leaderboard of TRACK; no plugin is asked and nothing is run.
+
+    With --base, methods of the results folder join the rows of a committed board, which stay as they are;
+    it is written to RESULTS/grown/TRACK unless -o or --publish says otherwise.
+    """
+    from msibench.leaderboard.page import renew_page, write_page
     from msibench.leaderboard.render import write_leaderboard
 
     chosen = named_track(track, results)
+    if base is not None:
+        if pair:
+            raise click.UsageError("--pair reads the results folder alone: leave --base out")
+        store_, board, said = grown_board(base, chosen, results)
+        folder = folder_of_grown(chosen, results, output, publish=publish)
+        write_leaderboard(store_, chosen, folder, board=board)
+        if (folder / "index.html").is_file():
+            write_page(store_, chosen, folder, board=board)
+        click.echo("\n".join([*said, f"wrote {folder / 'README.md'}"]))
+        return
     store = open_store(results, create=False)
     folder = folder_of_board(chosen, store, output, publish=publish)
     collected = write_leaderboard(store, chosen, folder)

@@ -157,7 +157,7 @@ def _track(
                 )
         note = "is listed in the track, and not in the store"
         checked += [Checked(name=key, notes=[note]) for key in absent]
-    facts = facts_of(track, found) if index is None or not index.cells else None
+    facts = facts_of(track, found)
     for folder in _folders(track, store):
         checked.append(verify_leaderboard(folder, track, store, index, facts=facts))
     return checked

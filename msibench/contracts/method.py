@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.image import Budget, Pair, Problem, Skip
+from msibench.image import Budget, Interval, Pair, Problem, Skip
 
 CONSISTENT = "+consistent"
 """Ends the name, and the target, of a method that is followed by `msibench.training.consistent_twin`."""
@@ -70,6 +70,23 @@ class Reporting(Protocol):
 
     def report(self) -> Mapping[str, object]:
         """Return JSON-able facts about the last call of `upscale`; kept in ``record.json``."""
+        ...
+
+
+@runtime_checkable
+class Uncertain(Protocol):
+    """A method that knows how uncertain it is; the harness calibrates what it says.
+
+    `msibench.confidence` takes the width of its interval as one measure of local difficulty, so that what
+    it claims is scaled to what is found where the truth is known.
+    """
+
+    def interval(self, problem: Problem, *, level: float) -> Interval | Skip:
+        """Return the prediction and a range that should hold a share `level` of the true pixels.
+
+        Nowhere of no width where the ion is present; ``Interval.from_deviation`` makes one of a standard
+        deviation.
+        """
         ...
 
 

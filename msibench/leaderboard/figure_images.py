@@ -26,11 +26,15 @@ def images(source: Source) -> Figure:
     from matplotlib.figure import Figure
 
     require_known((source.choice.colours,), ["viridis", "inferno", "gray", "grey"], "colour table")
-    found = stored_sections(source.store, source.records)
+    store = source.store
+    found = [] if store is None else stored_sections(store, source.records)
     sections = [(next(iter(s.records.values())), s) for s in found]
     here = {r.section: (r, s) for r, s in reversed(sections) if r.protocol == source.protocol}
     if not here:
-        raise DataError(f"the store holds no images of protocol {source.protocol!r}")
+        raise DataError(
+            f"there are no images of protocol {source.protocol!r} here: rows hold none. Run the track, "
+            "or import a bundle of the board that has predictions"
+        )
     if source.choice.section:
         require_known((source.choice.section,), sorted(here), "section")
     record, section = here[source.choice.section or min(here)]

@@ -41,7 +41,7 @@ class Choice:
 class Source:
     """One protocol of a track, ready to be drawn."""
 
-    store: Store
+    store: Store | None
     track: Track
     choice: Choice
     rows: pd.DataFrame

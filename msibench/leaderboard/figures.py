@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from msibench.errors import ConfigurationError, StoreError
-from msibench.leaderboard.board import read_board
+from msibench.leaderboard.board import Board, read_board
 from msibench.leaderboard.figure_charts import box, paired, pareto, violin
 from msibench.leaderboard.figure_images import images
 from msibench.leaderboard.figure_source import Choice, Source, require_known
@@ -31,7 +31,13 @@ TABLES = (".md", ".tex")
 
 
 def write_figure(
-    kind: str, store: Store, track: Track, path: Path, choice: Choice | None = None
+    kind: str,
+    store: Store | None,
+    track: Track,
+    path: Path,
+    choice: Choice | None = None,
+    *,
+    board: Board | None = None,
 ) -> Path:
     """Write one figure or table of a track.
 
@@ -41,7 +47,9 @@ def write_figure(
         One of `kinds`: ``images``, ``box``, ``violin``, ``pareto`` and ``paired`` write PNG, SVG or PDF,
         ``table`` writes Markdown (``.md``) or LaTeX (``.tex``); the ending of `path` decides.
     store, track, choice
-        Where the cells lie, and which of them are shown.
+        Where the cells lie, and which of them are shown. No store: `board` is of committed rows.
+    board
+        What is drawn, where it was read already.
 
     Raises
     ------
@@ -59,13 +67,14 @@ def write_figure(
         raise ConfigurationError(
             f"figure {kind!r} is written as {', '.join(endings)}; got {path.name!r}"
         )
-    board = read_board(store, track)
+    if board is None:
+        assert store is not None
+        board = read_board(store, track)
     rows = board.rows
     protocols = sorted(set(rows["protocol"]))
     if not protocols:
         raise StoreError(
-            f"nothing of track {track.name!r} is in {store.root}; "
-            f"run it first: msibench run {track.name}"
+            f"nothing of track {track.name!r} is here; run it first: msibench run {track.name}"
         )
     if choice.protocol:
         require_known((choice.protocol,), protocols, "protocol")

@@ -59,7 +59,7 @@ IMAGES = "images"
 
 
 def write_page(
-    store: Store,
+    store: Store | None,
     track: Track,
     folder: Path,
     *,
@@ -72,7 +72,8 @@ def write_page(
     Parameters
     ----------
     store, track
-        Where the cells lie, and which of them are meant.
+        Where the cells lie, and which of them are meant. No store: `board` is of committed rows, and
+        the page says that their images are not here.
     folder
         Where the page goes; made when it is not there.
     max_images
@@ -100,14 +101,14 @@ def write_page(
     if max_images is not None and max_images < 0:
         raise ConfigurationError(f"max_images must be 0 or more, got {max_images}")
     if board is None:
+        assert store is not None
         board = read_board(store, track)
         board = for_others(board) if is_published(folder, store) else board
-    root = str(store.root)
+    root = "" if store is None else str(store.root)
     cells = cell_data(board.collected, board.index, root)
     large = is_large_board(board.rows)
-    sections = stored_sections(
-        store, board.collected.records, most=MOST_SECTIONS if large else None
-    )
+    most = MOST_SECTIONS if large else None
+    sections = [] if store is None else stored_sections(store, board.collected.records, most=most)
     page, parts, pictures = make_page(
         board, cells, sections, max_images=max_images, split=split, root=root
     )

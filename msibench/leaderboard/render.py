@@ -36,12 +36,14 @@ from msibench.tracks import Track
 
 
 def write_leaderboard(
-    store: Store, track: Track, folder: Path, *, board: Board | None = None
+    store: Store | None, track: Track, folder: Path, *, board: Board | None = None
 ) -> Collected:
     """Write a track's leaderboard from the store alone; the same store gives the same bytes.
 
     Parameters
     ----------
+    store
+        None: `board` is of committed rows.
     board
         What `read_board` gave, where it was read already.
 
@@ -50,8 +52,9 @@ def write_leaderboard(
     StoreError
         If the track was never run into this store.
     """
-    published = is_published(folder, store)
+    published = store is None or is_published(folder, store)
     if board is None:
+        assert store is not None
         board = read_board(store, track)
         board = for_others(board) if published else board
     if published:
@@ -244,6 +247,10 @@ def _below(
             lacks = sorted({str(text) for text in part[column].dropna() if text})
             if lacks:
                 said.append(f"{name}: without {in_markdown('; '.join(lacks))}.")
+    apart = part[part["control"].astype(bool) & (part["method"] != track.control_method)]
+    if len(apart):
+        names = ", ".join(f"`{in_markdown(str(name))}`" for name in apart["method"])
+        said.append(f"Below, apart from the methods: {names}, which show what a score is worth.")
     if scheme.name != track.scheme:
         said.append(
             f"These rows hold no {track.scheme}: they are older, and ranked by `{scheme.name}`."

@@ -147,7 +147,7 @@ def upscaled(
     notes: list[str] = []
     low = _sound(problem.low, name, notes)
     present = _present(low, name, notes)
-    made = _built(spec, config)
+    made = built(spec, config)
     with ExitStack() as until_written:
         given = replace(problem, low=low.select(present))
         fine = _made(made, given, low, present, spec, folder, until_written)
@@ -314,7 +314,8 @@ def _present(low: MSImage, name: str, notes: list[str]) -> list[int]:
     return present
 
 
-def _built(spec: MethodSpec, config: Mapping[str, object]) -> Method:
+def built(spec: MethodSpec, config: Mapping[str, object]) -> Method:
+    """Make a method with its whole configuration and its verified weights."""
     from msibench.plugin_manager import resolve_target
     from msibench.weights import require
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.contracts.method import Restorable
-from msibench.image import Problem, Skip
+from msibench.contracts.method import Restorable, Uncertain
+from msibench.image import Interval, Problem, Skip
 from msibench.testing.subject import NotCheckableError, Subject
 from msibench.testing.watch import watched, written_outside
 
@@ -179,6 +179,36 @@ def check_declines_without_its_guide(subject: Subject) -> None:
     assert result.reason.strip(), "a Skip must carry its reason"
 
 
+def check_interval_holds_the_prediction(subject: Subject) -> None:
+    """A method that tells an interval tells one that fits its own prediction, and is nowhere certain."""
+    problem = subject.problem()
+    told = _interval(subject, problem, 0.9)
+    fine = subject.upscale(problem)
+    for name in ("prediction", "lower", "upper"):
+        image = np.asarray(getattr(told, name))
+        assert image.dtype == np.float32, f"{name} is {image.dtype}, expected float32"
+        _sound(image, problem)
+    assert told.prediction.tobytes() == fine.tobytes(), "its prediction is not that of upscale"
+    assert (told.lower <= told.prediction).all(), "lower lies above the prediction"
+    assert (told.prediction <= told.upper).all(), "upper lies below the prediction"
+    certain = int(np.count_nonzero(told.lower == told.upper))
+    assert not certain, f"{certain} intervals have no width: nothing is known for certain"
+    if subject.spec.never_negative:
+        assert told.lower.min() >= 0, f"lower goes down to {told.lower.min():.3g}"
+
+
+def check_interval_widens_with_its_level(subject: Subject) -> None:
+    """To hold more of the truth an interval must be wider, and one seed gives the same bytes."""
+    problem = subject.problem(seed=3)
+    narrow, wide = (_interval(subject, problem, level) for level in (0.5, 0.99))
+    assert (narrow.lower >= wide.lower).all(), "the interval of 99 % does not hold that of 50 %"
+    assert (narrow.upper <= wide.upper).all(), "the interval of 99 % does not hold that of 50 %"
+    assert (narrow.upper < wide.upper).any(), "50 % and 99 % have one interval"
+    again = _interval(subject, problem, 0.99)
+    assert again.lower.tobytes() == wide.lower.tobytes(), "two runs with one seed differ"
+    assert again.upper.tobytes() == wide.upper.tobytes(), "two runs with one seed differ"
+
+
 METHOD_CHECKS: tuple[Callable[[Subject], None], ...] = (
     check_output_grid,
     check_dtype,
@@ -199,7 +229,19 @@ METHOD_CHECKS: tuple[Callable[[Subject], None], ...] = (
     check_opens_no_socket,
     check_learns_again_the_same,
     check_declines_without_its_guide,
+    check_interval_holds_the_prediction,
+    check_interval_widens_with_its_level,
 )
+
+
+def _interval(subject: Subject, problem: Problem, level: float) -> Interval:
+    method = subject.ready()
+    if not isinstance(method, Uncertain):
+        raise NotCheckableError("it tells no interval of its own")
+    told = method.interval(problem, level=level)
+    if isinstance(told, Skip):
+        raise NotCheckableError(f"skipped by the method: {told.reason}")
+    return told
 
 
 def _sound(fine: NDArray[np.float32], problem: Problem) -> None:

@@ -1,0 +1,1 @@
+"""What sharpening would gain, and what measuring finer would, told from the coarse image alone."""

@@ -1,0 +1,458 @@
+"""How far each pixel of a sharpened image can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msibench.contracts.method import MethodSpec, Uncertain
+from msibench.errors import ConfigurationError, DataError, NotApplicableError
+from msibench.image import MSImage, Pair, Problem, Skip
+
+if TYPE_CHECKING:
+    from msibench.uncertainty.conformal import Calibration, KnownPixels
+    from msibench.uncertainty.difficulty import Floats
+
+FEWEST_TISSUE = 200
+"""Measured tissue pixels below which a section tells too little of its own errors."""
+OF_ITS_OWN = 1000
+"""Pixels with a known truth from which on an ion has a calibration of its own; else all ions share one."""
+SEEDS = 5
+"""Runs that are averaged where a method is random."""
+TRIED = 24
+"""Edge in coarse pixels of the piece on which two seeds are tried."""
+ONE_DEVIATION = 0.6827
+"""Level at which a method's own interval is asked for its width."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Confidence:
+    """A sharpened section with an interval for every pixel."""
+
+    prediction: MSImage
+    """On the fine grid."""
+    lower: MSImage
+    upper: MSImage
+    """Ends of the interval, in the unit of `prediction`; NaN where no interval is defined."""
+    level: float
+    """Share of the pixels *as they would be measured* that the intervals should hold."""
+    calibrated: str
+    """On what it was calibrated, and what that assumes; a sentence."""
+    undefined: Mapping[int, str] = field(default_factory=dict)
+    """Channels without an interval, and why."""
+    seeds: int = 1
+    """Runs that `prediction` is the mean of: more than 1 where the method is random."""
+    method: str = ""
+    low: MSImage
+    """What was measured: the input."""
+    factor: int
+    _reach: NDArray[np.float32] = field(repr=False)
+    """Difficulty, ``(channel, row, column)``: an interval's reach down is this times a quantile."""
+    _calibrations: Sequence[Calibration | None] = field(repr=False)
+    _floor: float = field(repr=False, default=0.0)
+
+    def at(self, level: float) -> Confidence:
+        """Return the intervals of another level; nothing is predicted or calibrated again."""
+        lower, upper = _ends(
+            self.prediction.values, self._reach, self._calibrations, level, self._floor
+        )
+        return replace(
+            self,
+            level=level,
+            lower=replace(self.prediction, values=lower),
+            upper=replace(self.prediction, values=upper),
+        )
+
+    def supported(self) -> NDArray[np.bool_]:
+        """Return where the added detail is larger than its uncertainty, ``(channel, row, column)``.
+
+        There the interval does not hold the intensity of the measured pixel, so that finer pixels differ
+        from it at this level. False also where no interval is defined.
+        """
+        flat = self.low.values.repeat(self.factor, 1).repeat(self.factor, 2)
+        return np.asarray((flat < self.lower.values) | (flat > self.upper.values))
+
+
+def confidence(
+    problem: Problem,
+    method: str | MethodSpec,
+    level: float = 0.9,
+    *,
+    calibration: Sequence[MSImage | Pair] = (),
+    config: Mapping[str, object] | None = None,
+) -> Confidence:
+    """Sharpen a section and say for every pixel how far it can be trusted.
+
+    Split conformal prediction (`msibench.uncertainty.conformal`): the method also sharpens images whose
+    truth is known, and its errors there, relative to the local difficulty, give the width of the
+    intervals here. Of a random method the mean of `SEEDS` runs is taken.
+
+    Parameters
+    ----------
+    problem
+        A section of your own as ``Problem(low=section, factor=4)``, or what `degrade` made.
+    method
+        Name of a method, as `upscale` takes it.
+    level
+        Share of the fine pixels, as they would be measured, that should lie within their interval.
+    calibration
+        Fine sections of the same kind, which the problem's protocol then makes coarse, or pairs with
+        their guides. None: the problem's own coarse image is made coarser once more, and what is known
+        there plays the truth. That assumes that errors one scale up are like those asked for, counting
+        noise aside, which is scaled to the smaller pixels.
+    config
+        What differs from the method's configuration.
+
+    Raises
+    ------
+    DataError
+        The section has fewer than 200 measured tissue pixels, or is too small to be made coarser.
+    ConfigurationError
+        The level is none, or too high for the pixels that there are; calibration sections do not fit.
+    NotApplicableError
+        The method cannot do this problem.
+    """
+    from msibench.library.installed import catalogue
+    from msibench.library.upscaling import check_factor
+    from msibench.plugin_manager import resolve_method
+
+    found = catalogue(with_metrics=False)
+    spec = method if isinstance(method, MethodSpec) else resolve_method(method, found)
+    check_factor(spec, problem.factor, found)
+    return confident(spec, problem, config or {}, level=level, calibration=calibration)
+
+
+def confident(
+    spec: MethodSpec,
+    problem: Problem,
+    changes: Mapping[str, object],
+    *,
+    level: float,
+    calibration: Sequence[MSImage | Pair] = (),
+    given: Floats | None = None,
+) -> Confidence:
+    """Give a problem's prediction its intervals; `given` is a prediction that was made already."""
+    from msibench.uncertainty.conformal import difficulty
+    from msibench.uncertainty.difficulty import features, noise_gain, scale_of
+
+    _check(problem, level)
+    truths = [_pair(one, problem) for one in calibration] or [one_scale_up(problem)]
+    seeds = _seeds(spec, truths[0][0], changes)
+    low, factor = problem.low, problem.factor
+    known = [_known(spec, up, truth, changes, seeds, own=not calibration) for up, truth in truths]
+    calibrations = _calibrations(known, [truth for _, truth in truths], low)
+
+    fine, spread = (
+        _predict(spec, problem, changes, seeds)
+        if given is None or seeds > 1
+        else (np.asarray(given, dtype=np.float64), _own_spread(spec, problem, changes))
+    )
+    reach = np.full(fine.shape, np.nan, dtype=np.float32)
+    undefined: dict[int, str] = {}
+    present = set(low.present())
+    for channel, calibrated in enumerate(calibrations):
+        coarse = low.values[channel].astype(np.float64)
+        if channel not in present:
+            undefined[channel] = "nothing is present in this ion image"
+        elif calibrated is None:
+            undefined[channel] = (
+                "too few pixels with a known truth, or none in which anything differs"
+            )
+        else:
+            made = features(
+                fine[channel],
+                factor=factor,
+                gain=factor**2 * noise_gain(coarse, low.mask),
+                scale=scale_of(coarse),
+                spread=None if spread is None else spread[channel],
+            )
+            reach[channel] = difficulty(made, calibrated.weights)
+    sound = [None if channel in undefined else one for channel, one in enumerate(calibrations)]
+    floor = 0.0 if spec.never_negative else -np.inf
+    lower, upper = _ends(fine, reach, sound, level, floor)
+    mask = None if low.mask is None else low.mask.repeat(factor, 0).repeat(factor, 1)
+    image = replace(
+        low,
+        values=fine.astype(np.float32),
+        mask=mask,
+        pixel_size_um=low.pixel_size_um / factor,
+    )
+    return Confidence(
+        prediction=image,
+        lower=replace(image, values=lower),
+        upper=replace(image, values=upper),
+        level=level,
+        calibrated=_words(problem, truths, seeds, own=not calibration),
+        undefined=undefined,
+        seeds=seeds,
+        method=spec.name,
+        low=low,
+        factor=factor,
+        _reach=reach,
+        _calibrations=sound,
+        _floor=floor,
+    )
+
+
+def one_scale_up(problem: Problem) -> tuple[Problem, MSImage]:
+    """Make a problem's coarse image coarser once more; return that problem and its truth.
+
+    A coarser pixel of which less than half was measured is NaN; a guide or a second modality is averaged
+    onto the grid of the coarse image.
+
+    Raises
+    ------
+    DataError
+        Fewer than two of the coarser pixels would stand along an edge.
+    """
+    from msibench.degradation import area_mean, protocol
+    from msibench.degradation.grid import crop_to_multiple, reduce_mask
+
+    factor = problem.factor
+    if min(problem.low.shape) < 2 * factor:
+        raise DataError(
+            f"{problem.low.shape[0]} x {problem.low.shape[1]} pixels are too few to be made "
+            f"coarser by {factor}: expected at least {2 * factor} along each edge. Take a smaller "
+            "factor, a larger section, or give fine sections of the same kind as calibration"
+        )
+    truth, _ = crop_to_multiple(problem.low, factor)
+    rows, columns = truth.shape
+    chain = protocol(problem.protocol or f"area-x{factor}@1")
+    here = np.isfinite(truth.values)
+    share = chain.degrade(here.astype(np.float64))
+    total = chain.degrade(np.where(here, truth.values, 0).astype(np.float64))
+    values = np.divide(total, share, out=np.full(total.shape, np.nan), where=share >= 0.5)
+    low = replace(
+        truth,
+        values=np.where(np.isnan(values), np.nan, np.maximum(values, 0)).astype(np.float32),
+        pixel_size_um=truth.pixel_size_um * factor,
+        mask=reduce_mask(truth.mask, factor),
+    )
+    guide, second = problem.guide, problem.second
+    cut = (slice(None), slice(rows * factor), slice(columns * factor))
+    if guide is not None:
+        mean = area_mean(guide.values[cut], factor).astype(np.float32)
+        where = None if guide.mask is None else reduce_mask(guide.mask[cut[1:]], factor)
+        guide = replace(guide, values=mean, mask=where, pixel_size_um=guide.pixel_size_um * factor)
+    if second is not None:
+        mean = area_mean(second.values[cut], factor).astype(np.float32)
+        where = None if second.mask is None else reduce_mask(second.mask[cut[1:]], factor)
+        second = replace(
+            second, values=mean, mask=where, pixel_size_um=second.pixel_size_um * factor
+        )
+    return replace(problem, low=low, guide=guide, second=second, middle=None), truth
+
+
+def _check(problem: Problem, level: float) -> None:
+    if not 0 < level < 1:
+        raise ConfigurationError(f"the level must lie between 0 and 1, got {level}; 0.9 means 90 %")
+    if problem.factor < 2:
+        raise ConfigurationError("factor 1 adds no detail: there is nothing to be uncertain about")
+    check_section(problem.low)
+
+
+def check_section(low: MSImage) -> None:
+    """Refuse a section with too few measured tissue pixels to tell of its own errors.
+
+    Raises
+    ------
+    DataError
+        There are fewer than `FEWEST_TISSUE`.
+    """
+    inside = np.isfinite(low.values).all(axis=0)
+    if low.mask is not None:
+        inside &= low.mask
+    tissue = int(np.count_nonzero(inside))
+    if tissue < FEWEST_TISSUE:
+        raise DataError(
+            f"{tissue} tissue pixels were measured; expected at least {FEWEST_TISSUE}: fewer tell too "
+            "little of how wrong a method is. Take a larger section"
+        )
+
+
+def _pair(one: MSImage | Pair, problem: Problem) -> tuple[Problem, MSImage]:
+    """Return a calibration section as a problem and its truth."""
+    if isinstance(one, Pair):
+        if one.factor != problem.factor:
+            raise ConfigurationError(
+                f"a calibration pair has factor {one.factor}, the problem {problem.factor}"
+            )
+        return replace(problem, low=one.low, guide=one.guide, second=None, middle=None), one.high
+    if problem.guide is not None or problem.second is not None:
+        raise ConfigurationError(
+            "this problem has a guide: give calibration sections as msibench.Pair, with theirs"
+        )
+    from msibench.degradation import protocol
+
+    name = problem.protocol or f"area-x{problem.factor}@1"
+    prepared = protocol(name).prepare(one, seed=problem.seed)
+    return replace(problem, low=prepared.low), prepared.truth
+
+
+def _known(
+    spec: MethodSpec,
+    problem: Problem,
+    truth: MSImage,
+    changes: Mapping[str, object],
+    seeds: int,
+    *,
+    own: bool,
+) -> list[KnownPixels | None]:
+    """Return what is known of a method's errors on one section, one entry per ion."""
+    from msibench.uncertainty.conformal import known_pixels
+    from msibench.uncertainty.difficulty import features, noise_gain, scale_of
+
+    fine, spread = _predict(spec, problem, changes, seeds)
+    factor, present = problem.factor, set(problem.low.present())
+    found: list[KnownPixels | None] = []
+    for channel in range(problem.low.channels):
+        coarse = problem.low.values[channel].astype(np.float64)
+        true = truth.values[channel].astype(np.float64)
+        if channel not in present:
+            found.append(None)
+            continue
+        # On the section itself the truth is the measurement, whose noise is seen; elsewhere it is
+        # foretold from the coarse image in the way in which it will be foretold.
+        gain = (
+            noise_gain(true, truth.mask)
+            if own
+            else factor**2 * noise_gain(coarse, problem.low.mask)
+        )
+        scale = scale_of(coarse)
+        made = features(
+            fine[channel],
+            factor=factor,
+            gain=gain,
+            scale=scale,
+            spread=None if spread is None else spread[channel],
+        )
+        found.append(
+            known_pixels(fine[channel], true, made, factor=factor, scale=scale, mask=truth.mask)
+        )
+    return found
+
+
+def _calibrations(
+    known: Sequence[Sequence[KnownPixels | None]], truths: Sequence[MSImage], low: MSImage
+) -> list[Calibration | None]:
+    """Return one calibration per ion: its own where its pixels are many, that of all ions elsewhere."""
+    from msibench.uncertainty.conformal import calibrate, together
+
+    every = [one for section in known for one in section if one is not None]
+    if not every:
+        return [None] * low.channels
+    shared = calibrate(together(every))
+    alike = all(
+        truth.channels == low.channels and np.allclose(truth.mz, low.mz, equal_nan=True, rtol=1e-5)
+        for truth in truths
+    )
+    found: list[Calibration | None] = []
+    for channel in range(low.channels):
+        mine = [section[channel] for section in known] if alike else []
+        here = [one for one in mine if one is not None]
+        if sum(len(one.residual) for one in here) < OF_ITS_OWN:
+            found.append(shared)
+        else:
+            found.append(calibrate(together(here)))
+    return found
+
+
+def _ends(
+    fine: NDArray[np.floating],
+    reach: NDArray[np.float32],
+    calibrations: Sequence[Calibration | None],
+    level: float,
+    floor: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    lower, upper = (np.full(fine.shape, np.nan, dtype=np.float32) for _ in range(2))
+    for channel, calibrated in enumerate(calibrations):
+        if calibrated is None:
+            continue
+        width = calibrated.quantile(level) * reach[channel]
+        # The prediction itself may be below the floor by rounding; it stays inside.
+        lower[channel] = np.minimum(np.maximum(fine[channel] - width, floor), fine[channel])
+        upper[channel] = fine[channel] + calibrated.up * width
+    return lower, upper
+
+
+def _predict(
+    spec: MethodSpec, problem: Problem, changes: Mapping[str, object], seeds: int
+) -> tuple[Floats, Floats | None]:
+    """Return the prediction, the mean over seeds, and what is known of its own spread."""
+    from msibench.library.upscaling import upscaled
+
+    total: Floats | None = None
+    square: Floats | None = None
+    for seed in range(problem.seed, problem.seed + seeds):
+        with upscaled(spec, replace(problem, seed=seed), changes) as done:
+            fine = np.asarray(done.image.values, dtype=np.float64)
+        total = fine if total is None else total + fine
+        square = fine * fine if square is None else square + fine * fine
+    assert total is not None
+    assert square is not None
+    mean = total / seeds
+    if seeds > 1:
+        return mean, np.sqrt(np.maximum(square / seeds - mean * mean, 0))
+    return mean, _own_spread(spec, problem, changes)
+
+
+def _own_spread(spec: MethodSpec, problem: Problem, changes: Mapping[str, object]) -> Floats | None:
+    """Return half the width of the interval of a method that knows one (`Uncertain`)."""
+    from msibench.library.upscaling import built
+    from msibench.plugin_manager import resolve_target
+    from msibench.runner.plan import resolve_config
+
+    kind = resolve_target(spec.target)
+    if not hasattr(kind, "interval"):
+        return None
+    method = built(spec, resolve_config(spec, changes))
+    if not isinstance(method, Uncertain):
+        return None
+    present = problem.low.present()
+    told = method.interval(replace(problem, low=problem.low.select(present)), level=ONE_DEVIATION)
+    if isinstance(told, Skip):
+        raise NotApplicableError(f"{spec.name} cannot do this: {told.reason}")
+    spread = np.zeros((problem.low.channels, *problem.fine_shape))
+    spread[present] = (np.asarray(told.upper, dtype=np.float64) - told.lower) / 2
+    return spread
+
+
+def _seeds(spec: MethodSpec, up: Problem, changes: Mapping[str, object]) -> int:
+    """Return how many runs to average: two seeds are tried on a piece of the problem one scale up."""
+    from msibench.library.upscaling import upscaled
+
+    piece = _piece(up)
+    tried = []
+    for seed in (piece.seed, piece.seed + 1):
+        with upscaled(spec, replace(piece, seed=seed), changes) as done:
+            tried.append(np.array(done.image.values))
+    return 1 if np.array_equal(tried[0], tried[1], equal_nan=True) else SEEDS
+
+
+def _piece(problem: Problem) -> Problem:
+    """Return at most `TRIED` x `TRIED` coarse pixels about the middle, of the most intense ion image."""
+    from msibench.advice.energies import middle
+
+    low = problem.low
+    channel = int(np.argmax([np.nanmean(np.where(image > 0, image, 0)) for image in low.values]))
+    return middle(replace(problem, low=low.select([channel])), TRIED)
+
+
+def _words(
+    problem: Problem, truths: Sequence[tuple[Problem, MSImage]], seeds: int, *, own: bool
+) -> str:
+    if own:
+        said = (
+            f"on this section itself, made {problem.factor} times coarser once more: assumes that errors "
+            "one scale up are like those here, counting noise scaled to the smaller pixels"
+        )
+    else:
+        said = (
+            f"on {len(truths)} calibration section{'s' if len(truths) > 1 else ''}: assumes that this "
+            "section was measured and looks like them"
+        )
+    return said + (f"; a random method: the mean of {seeds} seeds" if seeds > 1 else "")

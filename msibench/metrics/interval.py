@@ -1,0 +1,133 @@
+"""Whether an interval is right as often as it says, and how wide it is.
+
+One value per image ``(...)`` of images ``(..., row, column)``; NaN where no pixel has a truth and an
+interval. A pixel whose interval is undefined (NaN) is left out, never counted as held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from msibench.metrics.arrays import Floats, check_pair, to_host
+
+LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+STRUCTURES = ("edges", "spots", "high intensity")
+
+
+def coverage(lower: Any, upper: Any, truth: Any, *, mask: ArrayLike | None = None) -> Any:
+    """Share of the truth's pixels that lie within their interval, ends included.
+
+    Parameters
+    ----------
+    lower, upper, truth
+        ``(..., row, column)``.
+    mask
+        Pixels to count, bool ``(row, column)`` or the shape of `truth`; None: all.
+    """
+    low, high, true, known, back = _known(lower, upper, truth, mask)
+    return back(_mean((low <= true) & (true <= high), known))
+
+
+def interval_width(
+    lower: Any, upper: Any, truth: Any, *, scale: ArrayLike = 1.0, mask: ArrayLike | None = None
+) -> Any:
+    """Mean width of the intervals over `scale`, the intensity of each image; smaller is sharper."""
+    low, high, _, known, back = _known(lower, upper, truth, mask)
+    return back(_mean(high - low, known) / np.asarray(scale, dtype=np.float64))
+
+
+def interval_score(
+    lower: Any,
+    upper: Any,
+    truth: Any,
+    *,
+    level: float,
+    scale: ArrayLike = 1.0,
+    mask: ArrayLike | None = None,
+) -> Any:
+    """Winkler's score: the width, and ``2 / (1 - level)`` times how far the truth lies outside.
+
+    Proper: the interval of the true quantiles has the least. Over `scale`; smaller is better.
+
+    References
+    ----------
+    .. [1] Winkler, J. Am. Stat. Assoc. 67 (1972) 187-191.
+    .. [2] Gneiting and Raftery, J. Am. Stat. Assoc. 102 (2007) 359-378, eq. 43.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one = np.ones((1, 1))
+    >>> float(interval_score(0 * one, 2 * one, 3 * one, level=0.9))  # 2 wide, missed by 1
+    22.0
+    """
+    low, high, true, known, back = _known(lower, upper, truth, mask)
+    outside = np.maximum(low - true, 0) + np.maximum(true - high, 0)
+    score = high - low + 2 / (1 - level) * outside
+    return back(_mean(score, known) / np.asarray(scale, dtype=np.float64))
+
+
+def calibration_error(
+    interval_at: Callable[[float], tuple[Any, Any]],
+    truth: Any,
+    *,
+    levels: tuple[float, ...] = LEVELS,
+    mask: ArrayLike | None = None,
+) -> float:
+    """Mean distance of coverage and level over `levels`, all images together; 0 at best.
+
+    `interval_at` gives lower and upper images for a level.
+    """
+    off = []
+    for level in levels:
+        low, high, true, known, _ = _known(*interval_at(level), truth, mask)
+        held = ((low <= true) & (true <= high))[known]
+        off.append(abs(float(held.mean()) - level) if held.size else np.nan)
+    return float(np.mean(off))
+
+
+def structures(truth: ArrayLike, *, smooth: float = 1.0) -> Mapping[str, NDArray[np.bool_]]:
+    """Return the tenth of the pixels of one truth with most of each of `STRUCTURES`, ``(row, column)``.
+
+    Edges by the gradient, spots by minus the Laplacian, both of the truth smoothed by a Gaussian of
+    `smooth` pixels; high intensity by that smoothed truth.
+    """
+    from scipy.ndimage import gaussian_filter, laplace
+
+    image = gaussian_filter(np.nan_to_num(np.asarray(truth, dtype=np.float64)), smooth)
+    measures = (np.hypot(*np.gradient(image)), -laplace(image), image)
+    return {name: _most(measure) for name, measure in zip(STRUCTURES, measures, strict=True)}
+
+
+def _most(measure: Floats) -> NDArray[np.bool_]:
+    """Mark the tenth of the pixels with the largest values, none of the least."""
+    order = np.argsort(measure, axis=None, kind="stable")
+    found = np.zeros(measure.size, dtype=np.bool_)
+    found[order[len(order) - len(order) // 10 :]] = True
+    return np.asarray(found.reshape(measure.shape) & (measure > measure.min()))
+
+
+def _known(
+    lower: Any, upper: Any, truth: Any, mask: ArrayLike | None
+) -> tuple[Floats, Floats, Floats, NDArray[np.bool_], Callable[[Floats], Any]]:
+    low, _ = to_host(lower, "lower")
+    high, _ = to_host(upper, "upper")
+    true, back = to_host(truth, "truth")
+    check_pair(low, true)
+    check_pair(high, true)
+    known = np.isfinite(low) & np.isfinite(high) & np.isfinite(true)
+    if mask is not None:
+        known &= np.asarray(mask, dtype=bool)
+    return low, high, true, known, back
+
+
+def _mean(values: NDArray[Any], known: NDArray[np.bool_]) -> Floats:
+    total = np.where(known, values, 0.0).sum(axis=(-2, -1))
+    count = known.sum(axis=(-2, -1))
+    return np.asarray(
+        np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0), dtype=np.float64
+    )

@@ -1,0 +1,175 @@
+"""Committed boards that grow: rows of one's own store beside rows that stay as they are."""
+
+import shutil
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from msibench.cli.main import cli
+from msibench.errors import ConfigurationError, DataError
+from msibench.gate.grow import grown_board
+from msibench.gate.verify_board import facts_of, verify_leaderboard
+from msibench.leaderboard.page import write_page
+from msibench.leaderboard.render import write_leaderboard
+from msibench.results.index import read_index
+from msibench.results.store import Store, rows_as_parquet
+from msibench.tracks import load_track
+
+TRACK = """
+schema_version = 1
+name = "small"
+methods = ["bicubic", "nearest"]
+metrics = ["skill", "psnr", "ssim"]
+control_method = "bicubic"
+[[problems]]
+dataset = "phantom"
+protocols = ["area-x4@1"]
+"""
+MINE = """
+import numpy as np
+
+class Mine:
+    def upscale(self, problem):
+        low = np.nan_to_num(problem.low.values)
+        return 0.9 * low.repeat(problem.factor, 1).repeat(problem.factor, 2)
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A committed board of two methods, and another store in which a third one was run."""
+    root = tmp_path_factory.mktemp("grow")
+    board = root / "leaderboards" / "small"
+    board.mkdir(parents=True)
+    (board / "track.toml").write_text(TRACK)
+    (root / "mine.py").write_text(MINE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for words in (
+            ["run", "small", "--results", "theirs", "--publish"],
+            ["run", "small", "--results", "mine", "--method", "mine.py:Mine"],
+        ):
+            done = CliRunner().invoke(cli, words)
+            assert done.exit_code == 0, done.output
+    return root
+
+
+@pytest.fixture
+def here(place, tmp_path, monkeypatch):
+    """A copy that a test may spoil."""
+    shutil.copytree(place, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+def msibench(*words, code=0):
+    done = CliRunner().invoke(cli, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def test_a_method_of_ones_own_joins_and_nobody_elses_score_changes(here):
+    committed = here / "leaderboards" / "small"
+    before = pd.read_parquet(committed / "rows.parquet")
+    table = pd.read_csv(committed / "leaderboard.csv")
+    said = msibench("leaderboard", "small", "--base", committed, "--results", "mine", "--publish")
+    assert "no score of the board's own scheme changed" in said
+    rows = pd.read_parquet(committed / "rows.parquet")
+    kept = rows[rows["method"].isin(before["method"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, before)
+    grown = pd.read_csv(committed / "leaderboard.csv")
+    assert set(grown["method"]) == {"bicubic", "nearest", "mine"}
+    both = table.merge(grown, on="method")
+    assert list(both["composite_x"]) == list(both["composite_y"])
+    assert grown.loc[grown["method"] == "mine", "seconds_per_image"].isna().all()
+    for results in ("mine", "theirs"):
+        assert "0 faults" in msibench("verify", "small", "--results", results)
+
+
+def test_a_changed_value_of_a_grown_board_is_found(here, catalogue):
+    committed = here / "leaderboards" / "small"
+    msibench("leaderboard", "small", "--base", committed, "--results", "mine", "--publish")
+    path = committed / "rows.parquet"
+    rows = pd.read_parquet(path)
+    mine = rows.index[(rows["method"] == "mine") & (rows["metric"] == "psnr")][0]
+    rows.loc[mine, "value"] += 1
+    path.write_bytes(rows_as_parquet(rows))
+    track, store = load_track(str(committed)), Store.open(here / "mine", create=False)
+    facts = facts_of(track, catalogue)
+    checked = verify_leaderboard(committed, track, store, read_index(store, "small"), facts=facts)
+    assert any("value of mine" in fault for fault in checked.faults)
+
+
+def altered(rows, name):
+    if name == "data":
+        where = (rows["method"] == "bicubic") & (rows["metric"] == "psnr")
+        return rows.assign(
+            value=rows["value"] + 0.1 * where,
+            cell=rows["cell"].map(lambda key: "0" * 24 + key[24:]),
+        )
+    if name == "version":
+        return rows.assign(metric_version=rows["metric_version"] + (rows["metric"] == "ssim"))
+    if name == "device":
+        return rows.assign(device="cuda")
+    if name == "section":
+        return rows.assign(section="another")
+    if name == "metric":
+        more = rows[rows["metric"] == "psnr"].assign(metric="rmse")
+        return pd.concat([rows, more])
+    return rows[rows["method"] != "bicubic"].assign(cell=rows["cell"].map(lambda key: key[::-1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("data", "other data, guide, m/z values or protocol on phantom"),
+        ("version", "metric ssim of version"),
+        ("device", "run on cpu, the board on cuda"),
+        ("section", "that the board lacks"),
+        ("metric", "no value of rmse"),
+        ("nothing shared", "run the control method"),
+    ],
+)
+def test_another_experiment_is_refused_with_the_difference(here, catalogue, name, words):
+    folder = here / "leaderboards" / "small"
+    rows = altered(pd.read_parquet(folder / "rows.parquet"), name)
+    (folder / "rows.parquet").write_bytes(rows_as_parquet(rows))
+    store = Store.open(here / "mine", create=False)
+    with pytest.raises(ConfigurationError, match=words):
+        grown_board(folder, load_track(str(folder)), catalogue, store)
+
+
+def test_values_show_the_same_data_where_the_code_has_changed_since(here, catalogue):
+    folder = here / "leaderboards" / "small"
+    rows = pd.read_parquet(folder / "rows.parquet")
+    rows = rows.assign(cell=rows["cell"].map(lambda key: "0" * 24 + key[24:]))
+    (folder / "rows.parquet").write_bytes(rows_as_parquet(rows))
+    store = Store.open(here / "mine", create=False)
+    assert grown_board(folder, load_track(str(folder)), catalogue, store).added == ("mine",)
+
+
+def test_committed_rows_alone_give_tables_pages_and_figures(here):
+    committed = here / "leaderboards" / "small"
+    alone = ("--base", committed, "--results", "nowhere")
+    files = {path.name: path.read_bytes() for path in committed.iterdir()}
+    msibench("leaderboard", "small", *alone, "-o", "again")
+    assert {
+        path.name: path.read_bytes() for path in (here / "again").iterdir()
+    }.items() <= files.items()
+    msibench("report", "small", *alone, "-o", "page")
+    assert "bicubic" in (here / "page" / "index.html").read_text()
+    for kind, name in (("box", "box.svg"), ("pareto", "pareto.svg"), ("table", "table.md")):
+        msibench("figure", kind, "small", *alone, "-o", name)
+        assert (here / name).stat().st_size > 100
+    with pytest.raises(DataError, match="there are no images of protocol"):
+        msibench("figure", "images", "small", *alone, "-o", "images.svg")
+
+
+def test_images_come_from_a_store_that_holds_the_committed_cells(here, catalogue, tmp_path):
+    committed = here / "leaderboards" / "small"
+    track, store = load_track(str(committed)), Store.open(here / "theirs", create=False)
+    board = grown_board(committed, track, catalogue, store).board
+    write_leaderboard(store, track, tmp_path / "page", board=board)
+    page = write_page(store, track, tmp_path / "page", board=board)
+    assert "data:image" in page.read_text() or "iVBOR" in page.read_text()

@@ -1,0 +1,105 @@
+"""mb.advise: told from the coarse image alone, held against the fine truth."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+import msibench as mb
+from msibench.advice.expected import expected_detail
+from msibench.degradation import area_mean
+from msibench.metrics import skill
+
+FAST = ("bilinear", "bicubic", "lanczos3")
+
+
+def anatomy(shape, seed):
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    image = 0.2 + 0.1 * np.sin(y / 9)
+    for row, column, size in rng.uniform((0, 0, 3), (*shape, 9), (40, 3)):
+        image += rng.uniform(0.2, 1) * np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * size**2))
+    return image
+
+
+def fine_section(counts=(0.3, 1, 3, 10, 30, 100, 300, 1000), shape=(128, 144), seed=0):
+    images = [
+        np.random.default_rng([seed, k]).poisson(n * anatomy(shape, seed + k))
+        for k, n in enumerate(counts)
+    ]
+    return mb.MSImage(np.array(images, dtype=np.float32), 400 + np.arange(len(counts)), 10.0)
+
+
+def coarse(fine, factor):
+    low = area_mean(fine.values, factor).astype(np.float32)
+    return mb.MSImage(low, fine.mz, fine.pixel_size_um * factor)
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_what_is_told_of_the_coarse_image_is_what_the_fine_one_shows(factor):
+    fine = fine_section()
+    told = mb.advise(coarse(fine, factor), factor, methods=FAST)
+    done = mb.upscale(coarse(fine, factor), "bicubic", factor=factor)
+    true = skill(done.values, fine.values, protocol=f"area-x{factor}@1")
+    expected = told.per_ion["bicubic"]
+    assert spearmanr(true, expected).statistic >= 0.75
+    assert np.abs(true - expected)[:2].max() < 0.05  # where noise decides
+
+
+def test_noise_alone_is_to_be_kept():
+    rng = np.random.default_rng(0)
+    low = mb.MSImage(rng.poisson(3, (4, 50, 60)).astype(np.float32), np.arange(4.0), 20.0)
+    told = mb.advise(low, 2, methods=FAST)
+    assert told.recommended == "keep"
+    assert all(ion.method == "keep" and ion.reason for ion in told.ions)
+    assert told.effective_um == 20.0
+    assert "keep what you measured" in told.sentence()
+
+
+def test_the_noise_of_the_finer_detail_is_that_of_the_counts():
+    rng = np.random.default_rng(1)
+    flat = mb.MSImage(rng.poisson(40, (1, 160, 160)).astype(np.float32), np.arange(1.0), 20.0)
+    from msibench.advice.energies import finest_octaves, noise_variance
+
+    low = coarse(flat, 4)
+    told = expected_detail(finest_octaves(low), noise_variance(low), 4)
+    seen = float(((flat.values - low.values.repeat(4, 1).repeat(4, 2)) ** 2).mean())
+    assert told.whole[0] == pytest.approx(seen, rel=0.15)
+    assert told.ceiling[0] < 0.05
+
+
+def test_everything_is_json_and_text():
+    low = coarse(fine_section(counts=(0, 5, 500)), 2)
+    told = mb.advise(low, 2, methods=(*FAST, "swinir-msi-tiny"))
+    facts = json.loads(json.dumps(told.to_json(), allow_nan=False))
+    assert facts["factor"] == 2
+    assert {ion["name"] for ion in facts["ions"]} == set(low.channel_names())
+    assert facts["ions"][-1]["reason"] == "nothing is present"
+    assert "factor 4, not 2" in facts["left_out"]["swinir-msi-tiny"]
+    assert [one["time"] for one in facts["finer"]] == [4, 16]
+    assert "Measure finer instead?" in str(told)
+    assert "m/z 402.0000" in str(told)
+
+
+def test_a_guide_that_shows_something_else_paints_and_is_not_recommended():
+    fine = fine_section(counts=(300, 1000))
+    low = coarse(fine, 2)
+    rng = np.random.default_rng(3)
+    wrong = mb.GuideImage(rng.random((3, *fine.shape)).astype(np.float32))
+    told = mb.advise(low, 2, guide=wrong, methods=("bicubic", "guided-filter", "ridge"))
+    assert {one.method for one in told.guide} == {"guided-filter", "ridge"}
+    assert all(one.verdict != "helps" for one in told.guide)
+    right = fine.values / fine.values.max((1, 2), keepdims=True)
+    told = mb.advise(low, 2, guide=mb.GuideImage(right), methods=("bicubic", "guided-filter"))
+    assert [one.verdict for one in told.guide] == ["helps"]
+
+
+def test_bad_input_is_refused_with_the_reason():
+    small = mb.MSImage(np.ones((1, 10, 10), dtype=np.float32), np.array([400.0]))
+    with pytest.raises(mb.MSIBenchError, match="100 tissue pixels"):
+        mb.advise(small, 2)
+    with pytest.raises(mb.MSIBenchError, match="at least 2"):
+        mb.advise(coarse(fine_section(counts=(5,)), 2), 1)
+    with pytest.raises(mb.MSIBenchError, match="No method named 'sharpest'"):
+        mb.advise(coarse(fine_section(counts=(5,)), 2), 2, methods=("sharpest",))
