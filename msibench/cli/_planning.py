@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,13 +11,10 @@ import click
 
 from msibench.cli._shared import comma_list, named_track
 from msibench.cli._values import chosen_mz, method_settings, mz_list, mz_option, peaks_option
-from msibench.errors import StoreError
 
 if TYPE_CHECKING:
-    from msibench.contracts.method import MethodSpec
     from msibench.datasets import Card
     from msibench.plugin_manager import Catalogue
-    from msibench.results.experiment import Experiment
     from msibench.results.store import Store
     from msibench.runner.plan import Plan
     from msibench.tracks import Track
@@ -138,10 +134,14 @@ def planned(options: dict[str, Any], found: Catalogue, store: Store | None = Non
     Raises
     ------
     UsageError
-        If they leave nothing, or the board that was named holds another experiment.
+        If they leave nothing.
+    ConfigurationError
+        If the board that was named holds another experiment.
     """
     from msibench.plugin_manager import resolve_method
+    from msibench.runner.board_names import on_its_board
     from msibench.runner.plan import Filters, make_plan, with_control
+    from msibench.tracks import Entry
 
     track, cards, given = _what_to_run(options, found)
     extra = [resolve_method(reference, found) for reference in options["single"]]
@@ -164,104 +164,17 @@ def planned(options: dict[str, Any], found: Catalogue, store: Store | None = Non
         raise click.UsageError(
             "nothing to run: the filters leave no cell; see msibench list tracks"
         )
-    return _on_its_board(plan, given, options, found, store, extra)
-
-
-def _on_its_board(
-    plan: Plan,
-    given: Track | None,
-    options: Mapping[str, Any],
-    found: Catalogue,
-    store: Store | None,
-    extra: Sequence[MethodSpec],
-) -> Plan:
-    """Name the plan's track as the board that holds its experiment, and no other.
-
-    A track that is run as it is has its own board. One's own sections, and a track that options turn
-    into another experiment, get the first free name.
-    """
-    from msibench.results.experiment import board_name, differences, place
-    from msibench.tracks import Entry, available_tracks
-
-    name = options["name"]
-    if given is not None:
-        wanted, official = _board_of_track(plan, given, found, store)
-        if wanted == given.name:
-            if name:
-                raise click.UsageError(
-                    f"--name goes with --data: the board of track {given.name!r} has its name"
-                )
-            return replace(plan, experiment=official)
-    else:
-        wanted = plan.track.name
-    tracks = {*available_tracks(), *([given.name] if given else [])}
-    if name in tracks:
-        raise click.UsageError(f"--name {name}: a track is called so; choose another name")
-    wanted = name or wanted or plan.track.name
-    found_name = board_name(store, wanted, plan.experiment, tracks)
-    if given is None and wanted in tracks:
-        click.echo(f"a track is called {wanted}; the board of this run is {found_name}", err=True)
-    elif store is not None and found_name != wanted and wanted not in tracks:
-        documents = {
-            place(p.card.name, p.section, p.protocol.name, p.mz_set.name, p.control): p.document
-            for p in plan.problems
-        }
-        other = differences(store, wanted, plan.experiment, documents)
-        if name:
-            raise click.UsageError(
-                f"--name {name}: that board holds another experiment (other {other}); choose "
-                f"another name, or leave it to msibench: {found_name}"
-            )
-        click.echo(
-            f"board {wanted} holds another experiment (other {other}) and stays as it is; the board "
-            f"of this run is {found_name}",
-            err=True,
-        )
-    elif given is not None:
-        click.echo(
-            f"this is another experiment than track {given.name}, whose board stays as it is; the "
-            f"board of this run is {found_name}",
-            err=True,
-        )
     entries = tuple(
         Entry(method=_in_full(reference), label=spec.name)
         for reference, spec in zip(options["single"], extra, strict=True)
     )
-    known = {entry.name for entry in plan.track.entries}
-    track = replace(
-        plan.track,
-        name=found_name,
-        entries=(*plan.track.entries, *(entry for entry in entries if entry.name not in known)),
-        folder=None,
+    return on_its_board(
+        plan, given, found, store, name=options["name"] or "", entries=entries, tell=_tell
     )
-    return replace(plan, track=track)
 
 
-def _board_of_track(
-    plan: Plan, given: Track, found: Catalogue, store: Store | None
-) -> tuple[str, Experiment]:
-    """Return the name that the board of a track is to have, and the experiment of the track.
-
-    The name is empty where it must be another than the track's.
-    """
-    from msibench.results.experiment import held_by, kind_of
-    from msibench.results.index import read_index
-    from msibench.runner.plan import experiment_of_track
-
-    here = plan.experiment.device
-    official = plan.experiment
-    if plan.track.problems != given.problems:
-        official = experiment_of_track(given, found, here)
-    if not plan.experiment.true_problems.items() <= official.true_problems.items():
-        return "", official
-    stated = given.device
-    if not stated and store is not None:
-        with suppress(StoreError):  # a damaged index is set aside by the run
-            index = read_index(store, given.name)
-            stated = held_by(store, index).device if index.cells else ""
-    if stated and kind_of(stated) != here:
-        return f"{given.name}-{here}", official
-    return given.name, official
+def _tell(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def statuses(text: str | None) -> frozenset[str]:

@@ -23,7 +23,7 @@ def command() -> None:
     help="Folder in which the new one is made.",
 )
 def method(name: str, into: Path) -> None:
-    """Write a folder with a working method NAME: manifest, code, test, README."""
+    """Write a folder with a working method NAME: manifest, code, test, README, and a gate for pull requests."""
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
         raise click.BadParameter(
             f"a method's name is lower-case letters, digits and hyphens, got {name!r}"
@@ -50,7 +50,8 @@ def method(name: str, into: Path) -> None:
         f"  pip install -e {folder}\n"
         f"  msibench check {name}\n"
         f"  pytest {folder}\n"
-        f"  msibench run --methods {name},bicubic"
+        f"  msibench run --methods {name},bicubic\n"
+        f"In a repository of its own, .github/workflows/gate.yml checks every pull request."
     )
 
 
@@ -60,4 +61,5 @@ TEMPLATE = {
     "init.py.txt": "@PACKAGE@/__init__.py",
     "method.py.txt": "@PACKAGE@/method.py",
     "test_method.py.txt": "tests/test_@NAME@.py",
+    "gate.yml.txt": ".github/workflows/gate.yml",
 }

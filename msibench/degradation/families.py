@@ -37,6 +37,8 @@ class Family:
     """Normalisation before scaling."""
     thinned: bool = False
     """Whether truth and low image come from independent halves of the counts."""
+    repeated: bool = False
+    """Whether the low image comes from a second measurement of the same ion."""
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -75,6 +77,12 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             description="area mean of one half of the counts; the other half, independent, is the truth",
             steps=lambda factor: (AreaMean(factor),),
             thinned=True,
+        ),
+        "repeat-area@1": Family(
+            description="area mean of a second measurement of the same ion (an isotope, a replicate); "
+            "the first is the truth",
+            steps=lambda factor: (AreaMean(factor),),
+            repeated=True,
         ),
         "bicubic@1": Family(
             description="antialiased bicubic (Keys a = -0.5) with PIL's edges",

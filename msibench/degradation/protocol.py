@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from msibench.degradation.families import FAMILIES, find_family
 from msibench.degradation.grid import crop_to_multiple, reduce_mask
 from msibench.degradation.quantise import quantise8
+from msibench.degradation.repeats import second_measurements
 from msibench.degradation.scaling import Scaling
 from msibench.degradation.step import LinearStep, NoiseSource, Step
 from msibench.degradation.thinning import thin_counts
@@ -113,6 +114,8 @@ class DegradationProtocol:
     """Fine pixels left out at each edge when scoring."""
     normalisation: str = "none"
     """``"tic"``, ``"rms"`` or ``"median"`` before the scaling, or ``"none"``."""
+    repeated: bool = False
+    """Whether the low image comes from a second measurement of the same ion."""
     thinned: bool = False
     """Whether truth and low image come from independent halves of the counts."""
 
@@ -129,6 +132,7 @@ class DegradationProtocol:
             "grid": "crop lower and right edge to multiples of factor",
             "mask": "coarse pixel is tissue when at least half of its fine pixels are",
             **({"counts": "thinned into two halves: truth, low image"} if self.thinned else {}),
+            **({"low image": "of a second measurement of the ion"} if self.repeated else {}),
         }
 
     def degrade(self, fine: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -246,6 +250,7 @@ class DegradationProtocol:
         declared_range: float | None = None,
         counts_per_unit: NDArray[np.floating] | None = None,
         norm: NDArray[np.floating] | None = None,
+        repeats: Mapping[int, int] | None = None,
     ) -> Prepared:
         """Make the problem and its truth from one measured section.
 
@@ -262,6 +267,9 @@ class DegradationProtocol:
             Ions per unit of intensity, ``(channel,)``, where known.
         norm
             Norm of each pixel's whole spectrum, ``(row, column)``, for a protocol that normalises.
+        repeats
+            Channel → the channel that measures the same again, for a protocol that takes the low image
+            from there.
 
         Returns
         -------
@@ -274,7 +282,8 @@ class DegradationProtocol:
         DataError
             If an intensity is infinite, or no pixel was measured in every channel.
         MissingDataError
-            If the protocol normalises and `norm` is None, or thins counts that are not on record.
+            If the protocol normalises and `norm` is None, thins counts that are not on record, or
+            needs a second measurement that a channel does not have.
         """
         (whole,) = self.prepare_in_groups(
             fine,
@@ -283,6 +292,7 @@ class DegradationProtocol:
             declared_range=declared_range,
             counts_per_unit=counts_per_unit,
             norm=norm,
+            repeats=repeats,
         )
         return whole
 
@@ -295,6 +305,7 @@ class DegradationProtocol:
         declared_range: float | None = None,
         counts_per_unit: NDArray[np.floating] | None = None,
         norm: NDArray[np.floating] | None = None,
+        repeats: Mapping[int, int] | None = None,
     ) -> Iterator[Prepared]:
         """Yield what `prepare` makes of each group of ion images, one in memory at a time.
 
@@ -307,7 +318,7 @@ class DegradationProtocol:
             The section as measured; its intensities may stay in their file.
         groups
             Channels that go together, in order (`msibench.io.stored_stack.groups`).
-        seed, declared_range, counts_per_unit, norm
+        seed, declared_range, counts_per_unit, norm, repeats
             As in `prepare`, of the whole section.
 
         Raises
@@ -330,6 +341,7 @@ class DegradationProtocol:
                 counts=None if counts is None else counts[group],
                 norm=norm,
                 first=group.start,
+                again=second_measurements(fine, group, repeats, missing) if self.repeated else None,
             )
 
     def _prepare_group(
@@ -342,11 +354,17 @@ class DegradationProtocol:
         counts: NDArray[np.float64] | None,
         norm: NDArray[np.floating] | None,
         first: int,
+        again: NDArray[np.float32] | None,
     ) -> Prepared:
         notes = []
         if gaps:
             notes.append(f"{gaps} pixels hold NaN: taken as not measured and left out of the mask")
         other = None
+        if again is not None:
+            other = replace(section, values=again)
+            notes.append(
+                "the low image is of a second measurement of the ion, at the truth's total"
+            )
         if self.thinned:
             tosses = NoiseSource(seed, self.name, section.mz, first)
             one, two = thin_counts(section.values, counts, tosses)
@@ -454,6 +472,7 @@ def protocol(name: str) -> DegradationProtocol:
         border=family.border_coarse_pixels * factor,
         normalisation=family.normalisation,
         thinned=family.thinned,
+        repeated=family.repeated,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,8 @@ def _scratch(store: Store) -> Iterator[Path]:
         yield folder
     finally:
         remove(folder)
+        with suppress(OSError):  # other work may lie there
+            folder.parent.rmdir()
 
 
 def _fine_shape(store: Store, record: CellRecord) -> tuple[int, int, int] | None:

@@ -247,6 +247,10 @@ def _below(
             lacks = sorted({str(text) for text in part[column].dropna() if text})
             if lacks:
                 said.append(f"{name}: without {in_markdown('; '.join(lacks))}.")
+    apart = part[part["control"].astype(bool) & (part["method"] != track.control_method)]
+    if len(apart):
+        names = ", ".join(f"`{in_markdown(str(name))}`" for name in apart["method"])
+        said.append(f"Below, apart from the methods: {names}, which show what a score is worth.")
     if scheme.name != track.scheme:
         said.append(
             f"These rows hold no {track.scheme}: they are older, and ranked by `{scheme.name}`."

@@ -1,4 +1,4 @@
-"""Results that are better than a method can be: flagged, and ranked apart from the others."""
+"""Controls, and results that are better than a method can be: shown apart from the others."""
 
 from __future__ import annotations
 
@@ -54,38 +54,40 @@ def _is_above(part: pd.DataFrame) -> bool:
     return bool(above.mean() > max(ERRORS * error, 1e-6))
 
 
-def ranked_apart(table: pd.DataFrame, found: dict[tuple[str, str], str]) -> pd.DataFrame:
-    """Move flagged methods behind all others that have a rank, and number both anew.
+def ranked_apart(
+    table: pd.DataFrame, found: dict[tuple[str, str], str], control_method: str = ""
+) -> pd.DataFrame:
+    """Move controls and flagged methods behind all others, without a rank, and number those anew.
 
     Parameters
     ----------
     table
-        One row per protocol and method, best first; with ``rank`` where there are ranks.
+        One row per protocol and method, best first; with ``rank`` and ``rank_group`` where there are
+        ranks, and ``control``.
     found
-        What `suspicions` gave; where it is empty the table is returned as it is.
+        What `suspicions` gave.
+    control_method
+        The track's, to which all others are held: it keeps its place, whatever else it is.
 
     Returns
     -------
-    The table with a column ``flag``.
+    The table, with a column ``flag`` where `found` is not empty; flagged methods last.
     """
-    if not found:
-        return table
-    places = zip(table["protocol"], table["method"], strict=True)
+    places = list(zip(table["protocol"], table["method"], strict=True))
     flag = pd.Series([found.get(place, "") for place in places], index=table.index, name="flag")
+    control = table["control"].astype(bool) & (table["method"] != control_method)
     parts = []
     for _, part in table.groupby("protocol", sort=False):
-        odd = flag[part.index] != ""
-        part = pd.concat([part[~odd], part[odd]])
-        if "rank" in part and part["rank"].notna().any():
-            old = dict(zip(part.index, part["rank"].astype(float), strict=True))
-            taken = [old[index] for index in odd[odd].index]
-            last = sum(np.isfinite(old[index]) for index in odd[~odd].index)
-            ranks = [
-                old[index] - sum(rank < old[index] for rank in taken)
-                if not odd[index]
-                else last + 1 + list(odd[odd].index).index(index)
-                for index in part.index
-            ]
-            part = part.assign(rank=pd.Series(ranks, index=part.index, dtype="float64"))
+        odd, other = flag[part.index] != "", control[part.index]
+        part = pd.concat([part[~odd & ~other], part[~odd & other], part[odd]])
+        apart = (odd | other)[part.index]
+        if apart.any() and "rank" in part and part["rank"].notna().any():
+            part = part.assign(
+                rank=part["rank"].astype(float).mask(apart).rank(method="min"),
+                rank_group=part["rank_group"].astype(float).mask(apart).rank(method="dense"),
+            )
         parts.append(part)
-    return pd.concat(parts).assign(flag=flag).reset_index(drop=True)
+    if not parts:
+        return table
+    together = pd.concat(parts)
+    return (together.assign(flag=flag) if found else together).reset_index(drop=True)

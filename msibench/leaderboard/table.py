@@ -31,8 +31,9 @@ def leaderboard_table(
 ) -> pd.DataFrame:
     """Return one row per protocol and method, best first within a protocol.
 
-    Methods without a single score are listed last, with how their cells ended. Results that are better
-    than the truth's noise allows are flagged and ranked apart (`msibench.leaderboard.suspicion`).
+    Methods without a single score are listed last, with how their cells ended. Behind them, without a
+    rank, stand controls other than the track's own, and results that are better than the truth's noise
+    allows, which are flagged (`msibench.leaderboard.suspicion`).
 
     Parameters
     ----------
@@ -61,7 +62,9 @@ def leaderboard_table(
             merged["protocol"],
         )
     )
-    result = ranked_apart(merged.iloc[order].reset_index(drop=True), suspicions(rows))
+    result = ranked_apart(
+        merged.iloc[order].reset_index(drop=True), suspicions(rows), track.control_method
+    )
     if shaky := unstable(rows):
         places = zip(result["protocol"], result["method"], strict=True)
         result = result.assign(**{UNSTABLE: [shaky.get(place, "") for place in places]})

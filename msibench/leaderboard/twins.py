@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from msibench.errors import IntegrityError, SchemaError
 from msibench.results.experiment import kind_of
@@ -110,7 +110,7 @@ def unstable(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
         if len(here) < 2:
             continue
         apart = float(np.sqrt(np.mean((here - there) ** 2)))
-        half = float(t.ppf(0.975, len(here) - 1) * here.std(ddof=1) / np.sqrt(len(here)))
+        half = float(stdtrit(len(here) - 1, 0.975) * here.std(ddof=1) / np.sqrt(len(here)))
         if apart > half:
             device = kind_of(str(part["device"].iloc[0]))
             found[str(protocol), str(method)] = _said(

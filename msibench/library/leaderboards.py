@@ -236,13 +236,14 @@ def run(
     Parameters
     ----------
     track
-        Name of a track, or path of a ``track.toml``.
+        Name of a track or of a board of one's own in the results folder, or path of a ``track.toml``.
     methods
         Methods of the track, or patterns, to run; None: all. The control method always runs.
     results
         Results folder. None: ``MSIBENCH_RESULTS``, else ``./results``. What it holds is not run again.
     device
-        ``"cpu"`` or ``"cuda"``.
+        ``"cpu"`` or ``"cuda"``. A track that states another kind of device gets a board of its own, as
+        ``NAME-cuda``: `Leaderboard.track` has its name.
     jobs
         Cells side by side.
     listen
@@ -260,17 +261,21 @@ def run(
     from msibench.leaderboard.board import read_board
     from msibench.library.installed import catalogue
     from msibench.run_track import run_track
+    from msibench.runner.board_names import on_its_board
     from msibench.runner.options import RunOptions
     from msibench.runner.plan import Filters, make_plan, with_control
     from msibench.tracks import load_track
 
-    chosen = load_track(str(track))
+    store = results_folder(results, create=True)
+    chosen = load_track(str(track), results=store.root)
     found = catalogue()
     wanted = with_control(tuple(methods or ()), chosen)
     plan = make_plan(chosen, found, filters=Filters(methods=wanted), device=device)
-    store = results_folder(results, create=True)
-    run_track(chosen, found, store, RunOptions(jobs=jobs), plan=plan, listen=listen)
-    board = read_board(store, chosen)
+    if not plan.cells:
+        raise ConfigurationError(f"nothing to run: the methods leave no cell of {chosen.name!r}")
+    plan = on_its_board(plan, None if chosen.own else chosen, found, store)
+    run_track(plan.track, found, store, RunOptions(jobs=jobs), plan=plan, listen=listen)
+    board = read_board(store, plan.track)
     return Leaderboard(board.track, board.rows, store=store, records=board.collected.records)
 
 

@@ -26,6 +26,7 @@ FROZEN = {
     "area-dropout-xN@1": "0bc04a7e80a60bfdab3a93c684c27c2983d1f79ad8db5e384cde57f9e6c4e301",
     "area-tic-xN@1": "7f025b3e429a4ec2f946375700f0354a8b88542ae119c74c7ecf8608471e3964",
     "thinned-area-xN@1": "7a411f1d092b753154e4f910b1f8040907cd560ea27c64c8b50f79d74f028336",
+    "repeat-area-xN@1": "d6dab5da15385c0623da6fc596771b6814038def73425f14da63690584db9f61",
     "bicubic-xN@1": "f87dbb823a53af5ee0fe288865ee676e14f3d2cb1e1f518e43b0730dacc06e4e",
     "bicubic8-xN@1": "b9b35b04d905f295ce961fe489fa53f922af73c147855d00c754a4159efffad0",
     "matlab-xN@1": "68169eb3c589eeee47645d084c77b4993dc8ebeee07111d1fef42471c7688bd4",
@@ -63,7 +64,11 @@ def test_no_definition_changed_under_its_old_version():
 def test_every_protocol_makes_a_pair_on_matching_grids(family, factor):
     mask = np.random.default_rng(1).random((27, 38)) > 0.3
     chain = named(family, factor)
-    known = {"norm": np.full((27, 38), 2.0), "counts_per_unit": np.full(3, 5.0)}
+    known = {
+        "norm": np.full((27, 38), 2.0),
+        "counts_per_unit": np.full(3, 5.0),
+        "repeats": {0: 1, 1: 2, 2: 0},
+    }
     made = chain.prepare(section(mask=mask), **known)
     assert made.truth.shape == (27 - 27 % factor, 38 - 38 % factor)
     assert made.low.shape == (27 // factor, 38 // factor)
@@ -306,3 +311,44 @@ def test_thinned_counts_are_two_independent_measurements():
 def test_counts_that_are_not_on_record_cannot_be_thinned():
     with pytest.raises(MissingDataError, match="thinning needs the ion counts"):
         protocol("thinned-area-x4@1").prepare(section())
+
+
+def test_the_low_image_of_a_repeat_is_of_the_second_measurement():
+    rng = np.random.default_rng(3)
+    signal = 20 + 200 * rng.random((8, 12)).repeat(2, 0).repeat(2, 1)
+    values = np.stack([rng.poisson(signal), rng.poisson(0.25 * signal), rng.poisson(signal)])
+    fine = MSImage(values.astype(np.float32), mz=[64.0, 66.0, 31.0], pixel_size_um=15.0)
+    chain = protocol("repeat-area-x4@1")
+    pair = fine.select([0, 1])
+    made = chain.prepare(pair, repeats={0: 1, 1: 0})
+    plain = protocol("area-x4@1").prepare(pair)
+    np.testing.assert_array_equal(made.truth.values, plain.truth.values)
+    second = values[1] * (values[0].sum() / values[1].sum())
+    scaled = np.clip(second / made.scale[0], 0, 1)
+    expected = scaled.reshape(4, 4, 6, 4).mean((1, 3))
+    np.testing.assert_allclose(made.low.values[0], expected, rtol=1e-5)
+    assert "second measurement" in " ".join(made.notes)
+    with pytest.raises(MissingDataError, match=r"m/z 31\.0000 has none"):
+        chain.prepare(fine, repeats={0: 1, 1: 0})
+    with pytest.raises(MissingDataError, match="repeats"):
+        chain.prepare(pair)
+
+
+def test_independent_noise_gives_bicubic_the_gain_of_shared_noise():
+    """Noise that truth and input share earns no detail gain: the split does not see it."""
+    from scipy.ndimage import gaussian_filter, zoom
+
+    from msibench.metrics import detail_gain
+
+    rng = np.random.default_rng(5)
+    signal = 300 * gaussian_filter((rng.random((128, 160)) > 0.97).astype(float), 2.5)
+    values = np.stack([rng.poisson(signal), rng.poisson(signal)]).astype(np.float32)
+    fine = MSImage(values, mz=[64.0, 66.0])
+    gains = []
+    for name, repeats in (("area-x4@1", None), ("repeat-area-x4@1", {0: 1, 1: 0})):
+        made = protocol(name).prepare(fine, repeats=repeats)
+        low = made.low.values[0].astype(float)
+        cubic = np.maximum(zoom(low, 4, order=3, grid_mode=True, mode="nearest"), 0)
+        gains.append(float(detail_gain(cubic, made.truth.values[0], protocol="area-x4@1")))
+    assert gains[0] == pytest.approx(gains[1], abs=0.02)
+    assert gains[0] > 0.02

@@ -144,6 +144,51 @@ def test_the_reusable_workflow_in_a_scratch_repository(shell, tmp_path):
     assert shell(compare, RESULTS=tmp_path / "third", **base)[0] == 4
 
 
+def test_the_workflow_of_a_new_method_in_a_scratch_repository(shell, tmp_path, monkeypatch):
+    """The first run has no base and says so; the second is compared with what the first one left."""
+    from click.testing import CliRunner
+
+    from msibench.cli.main import cli
+
+    made = CliRunner().invoke(cli, ["new", "method", "soft-focus", "--into", str(tmp_path)])
+    assert made.exit_code == 0, made.output
+    folder = tmp_path / "soft-focus"
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", str(tmp_path / "site"), str(folder)], check=True)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    text = (folder / ".github" / "workflows" / "gate.yml").read_text()
+    steps = yaml.safe_load(text)["jobs"]["gate"]["steps"]
+    assert not [step["run"] for step in steps if "${{" in step.get("run", "")]
+    for step in steps:
+        step.setdefault("env", {})
+    assert shell(step_of(steps, "Check"))[0] == 0
+
+    def git(*words):
+        identity = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init", "-q", "-b", "main")
+    git("commit", "-q", "--allow-empty", "-m", "nothing yet")
+    git("update-ref", "refs/remotes/origin/main", "main")
+    facts = {"GITHUB_BASE_REF": "main", "BOARD": "leaderboards/quickstart"}
+    code, files = shell(step_of(steps, "Compare"), **facts)
+    assert code == 0
+    assert "commit it" in files["GITHUB_STEP_SUMMARY"]
+    run = step_of(steps, "Run")
+    run["run"] = run["run"].replace(" --seed 2 --seed 3 --seed 4 --seed 5 --seed 6", "")
+    assert shell(run)[0] == 0
+    board = tmp_path / "leaderboards" / "quickstart"
+    board.mkdir(parents=True)
+    rows = tmp_path / "results" / "leaderboards" / "quickstart" / "rows.parquet"
+    (board / "rows.parquet").write_bytes(rows.read_bytes())
+    git("add", "leaderboards")
+    git("commit", "-qm", "the base")
+    git("update-ref", "refs/remotes/origin/main", "main")
+    code, files = shell(step_of(steps, "Compare"), **facts)
+    assert code == 0, files["GITHUB_STEP_SUMMARY"]
+    assert "→" in files["GITHUB_STEP_SUMMARY"] or "passed" in files["GITHUB_STEP_SUMMARY"]
+
+
 def test_no_step_puts_an_expression_into_its_script():
     for path in (ROOT / ".github").rglob("*.yml"):
         found = yaml.safe_load(path.read_text())

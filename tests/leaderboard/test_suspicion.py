@@ -42,7 +42,7 @@ def test_a_mean_above_the_ceiling_is_flagged_and_ranked_apart(rows):
     assert table["method"].iloc[-1] == "spy"
     ranks = dict(zip(table["method"], table["rank"], strict=True))
     assert sorted(rank for name, rank in ranks.items() if name != "spy") == [1, 2]
-    assert ranks["spy"] == 3
+    assert np.isnan(ranks["spy"])
     assert table["flag"].tolist() == ["", "", TOO_GOOD]
 
 
@@ -53,7 +53,7 @@ def test_one_lucky_image_is_no_leak(rows):
     assert suspicions(lucky) == {}
 
 
-def test_a_prediction_that_is_the_truth_has_a_rank_and_a_flag(rows):
+def test_a_prediction_that_is_the_truth_is_flagged_and_has_no_rank(rows):
     """Its PSNR is infinite and enters no mean, so that it had no rank at all."""
     perfect = rows.copy()
     chosen = (perfect["method"] == "spy") & (perfect["metric"] == "psnr")
@@ -62,7 +62,7 @@ def test_a_prediction_that_is_the_truth_has_a_rank_and_a_flag(rows):
     table = leaderboard_table(perfect, TRACK, draws=100)
     spy = table[table["method"] == "spy"].iloc[0]
     assert spy["flag"] == PERFECT
-    assert spy["rank"] == 3
+    assert np.isnan(spy["rank"])
 
 
 def test_without_ranks_there_is_nothing_to_number(rows):
@@ -70,3 +70,18 @@ def test_without_ranks_there_is_nothing_to_number(rows):
     flagged = ranked_apart(table, {("area-x4@1", table["method"].iloc[0]): TOO_GOOD})
     assert "rank" not in flagged
     assert flagged["flag"].iloc[-1] == TOO_GOOD
+
+
+def test_a_control_stands_behind_all_methods_without_a_rank(rows):
+    """Only the track's own control method keeps its place among them."""
+    good = raised(rows, 2.0, "spy").assign(
+        is_control=lambda rows: rows["method"].isin({"spy", "bicubic"})
+    )
+    table = leaderboard_table(good, TRACK, draws=100)
+    assert table["method"].iloc[-1] == "spy"
+    assert table["composite"].idxmax() == len(table) - 1, "though its score is the best"
+    ranks = dict(zip(table["method"], table["rank"], strict=True))
+    assert np.isnan(ranks.pop("spy"))
+    assert sorted(ranks.values()) == [1, 2]
+    groups = table["rank_group"].dropna()
+    assert sorted(set(groups)) == list(range(1, len(set(groups)) + 1))

@@ -1,5 +1,6 @@
 """msibench from Python: the documented lines, and that the command line gives the same."""
 
+import json
 import subprocess
 import sys
 import warnings
@@ -136,6 +137,23 @@ class TestBoards:
         assert set(board.methods) == {"nearest", "bilinear", "bicubic"}, "the control runs too"
         assert set(board.rows()["metric"]) == {"psnr", "ssim"}
         assert len(board.table()) == 3
+
+    def test_a_board_is_called_as_the_command_line_calls_it(self, ran, tmp_path, capsys):
+        """Run on another kind of device than it states, a track has a board of its own."""
+        from msibench.cli.main import main
+
+        _, folder, results = ran
+        text = (folder / "track.toml").read_text()
+        (tmp_path / "track.toml").write_text(text.replace("[[", 'device = "cuda"\n[[', 1))
+        board = mb.run(str(tmp_path / "track.toml"), methods=["nearest"], results=results)
+        assert board.track.name == "small-cpu"
+        assert set(board.methods) == {"nearest", "bicubic"}
+        with pytest.raises(SystemExit):
+            main(["plan", str(tmp_path / "track.toml"), "--json", "--results", str(results)])
+        assert json.loads(capsys.readouterr().out)["track"] == board.track.name
+        again = mb.run("small-cpu", results=results)  # it is known by its name
+        assert again.track.name == "small-cpu"
+        assert set(again.methods) == {"nearest", "bilinear", "bicubic"}
 
     def test_images_of_an_ion(self, ran):
         board, _, _ = ran

@@ -96,6 +96,7 @@ def write_scored(plan: ProblemPlan, section: Section, path: Path) -> Problem:
         declared_range=plan.card.declared_range,
         counts_per_unit=section.counts_per_unit,
         norm=section.tic,
+        repeats=_partners(_repeats(plan, fine.mz)),
     )
     parts: list[Prepared] = []
     with section_file(path, (fine.channels, rows, columns), whole=len(cut) == 1) as file:
@@ -154,7 +155,18 @@ def training_pairs(plan: ProblemPlan, sections: tuple[str, ...] = ()) -> list[Pa
 @lru_cache(maxsize=64)
 def _pair(card: Card, section: str, chosen: DegradationProtocol, mz_set: str) -> Pair:
     found = read_section(card, section, mz_set, with_tic=chosen.normalisation == "tic")
-    prepared = chosen.prepare(found.image, declared_range=card.declared_range, norm=found.tic)
+    prepared = chosen.prepare(
+        found.image,
+        declared_range=card.declared_range,
+        norm=found.tic,
+        repeats=_partners(
+            _repeats_of(
+                card, section, found.image.mz, card.mz_set(mz_set or card.default_mz_set).ppm
+            )
+        )
+        if chosen.repeated
+        else None,
+    )
     rows, columns = prepared.truth.shape
     return Pair(
         low=prepared.low,
@@ -218,16 +230,23 @@ def _check_size(plan: ProblemPlan, fine: MSImage, low: MSImage) -> None:
         )
 
 
+def _partners(repeats: list[list[int | str]]) -> dict[int, int]:
+    return {int(one): int(other) for one, other, _ in repeats}
+
+
 def _repeats(plan: ProblemPlan, mz: NDArray[np.float64]) -> list[list[int | str]]:
+    return _repeats_of(plan.card, plan.section, mz, plan.mz_set.ppm)
+
+
+def _repeats_of(
+    card: Card, section: str, mz: NDArray[np.float64], ppm: float
+) -> list[list[int | str]]:
     """Return which channels measure the same again, as the card says: channel, other, shared noise."""
     found: list[list[int | str]] = []
-    for repeat in plan.card.repeats:
-        if repeat.sections and plan.section not in repeat.sections:
+    for repeat in card.repeats:
+        if repeat.sections and section not in repeat.sections:
             continue
-        places = [
-            np.flatnonzero(np.abs(mz - value) <= value * plan.mz_set.ppm * 1e-6)
-            for value in repeat.mz
-        ]
+        places = [np.flatnonzero(np.abs(mz - value) <= value * ppm * 1e-6) for value in repeat.mz]
         if all(len(place) == 1 for place in places):
             one, two = (int(place[0]) for place in places)
             found += [[one, two, repeat.shared_noise], [two, one, repeat.shared_noise]]
