@@ -1,7 +1,7 @@
 """Do intervals hold what they say, and does advice tell what the fine truth shows: docs/confidence.md.
 
     MSIBENCH_MIRROR=... python bench/measure_confidence.py coverage
-    MSIBENCH_MIRROR=... python bench/measure_confidence.py advice
+    MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4]
 
 Every section is made coarse; the fine one is looked at only to judge. Prints tables in Markdown.
 """
@@ -29,9 +29,11 @@ from msibench_datasets.phantom.generator import make_phantom
 LEVELS = (0.5, 0.7, 0.9, 0.95, 0.99)
 PROSTATE = tuple(f"C{n}S{s}1" for s in "AB" for n in (1, 2, 3, 4))
 
+HELD_OUT = ("slice_5", "slice_12", "slice_17", "slice_22", "slice_27", "slice_30")
+
 
 def public(name, sections=()):
-    """Fine sections of a data set, its m/z 0 where the card names none."""
+    """Fine sections of a data set."""
     card = load_card(catalogue().datasets[name])
     return [read_section(card, one).image for one in sections or card.sections]
 
@@ -130,9 +132,8 @@ def coverage_tables():
     a, b = ([prostate[f"C{n}S{s}1"] for n in (1, 2, 3, 4)] for s in "AB")
     brain = load_card(catalogue().datasets["lbae-mouse-brain"]).sections
     card = load_card(catalogue().datasets["lbae-mouse-brain"])
-    held_out = ("slice_5", "slice_12", "slice_17", "slice_22", "slice_27", "slice_30")
-    train = public(card.name, [one for one in brain if one not in held_out])
-    test = public(card.name, held_out)
+    train = public(card.name, [one for one in brain if one not in HELD_OUT])
+    test = public(card.name, HELD_OUT)
     learned, tests = phantoms(60, (11, 12, 13, 14)), phantoms(60, (1, 2, 3))
     many = [section for section, _ in learned]
     bladder, tumour = public("bladder"), public("her2-tumour")
@@ -177,13 +178,13 @@ def table(title, cases):
     print(f"\nAll sections of the table: {pooled:.3f}.", flush=True)
 
 
-def advice_tables():
+def advice_tables(factors=(2, 4)):
     every = {"bladder": public("bladder"), "tumour": public("her2-tumour")}
-    every["brain"] = public("lbae-mouse-brain")
+    every["brain"] = public("lbae-mouse-brain", HELD_OUT)
     every["prostate"] = public("laicpms-prostate", PROSTATE)
     for dose in (6, 60, 600):
         every[f"phantom, dose {dose}"] = [s for s, _ in phantoms(dose, (1, 2, 3))]
-    for factor in (2, 4):
+    for factor in factors:
         rows, picked, off = [], [], []
         encouraged = sharpened = 0
         for name, sections in every.items():
@@ -246,5 +247,8 @@ def advice_tables():
 if __name__ == "__main__":
     warnings.simplefilter("ignore", DataWarning)
     began = time.perf_counter()
-    {"coverage": coverage_tables, "advice": advice_tables}[sys.argv[1]]()
+    if sys.argv[1] == "coverage":
+        coverage_tables()
+    else:
+        advice_tables([int(word) for word in sys.argv[2:]] or (2, 4))
     print(f"\n{time.perf_counter() - began:.0f} s", file=sys.stderr)

@@ -159,7 +159,7 @@ def confident(
     *,
     level: float,
     calibration: Sequence[MSImage | Pair] = (),
-    given: Floats | None = None,
+    given: NDArray[np.floating] | None = None,
 ) -> Confidence:
     """Give a problem's prediction its intervals; `given` is a prediction that was made already."""
     from msibench.uncertainty.conformal import difficulty
