@@ -1,7 +1,7 @@
 """Do intervals hold what they say, and does advice tell what the fine truth shows: docs/confidence.md.
 
     MSIBENCH_MIRROR=... python bench/measure_confidence.py coverage
-    MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4]
+    MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4] [networks]
 
 Every section is made coarse; the fine one is looked at only to judge. Prints tables in Markdown.
 """
@@ -178,7 +178,7 @@ def table(title, cases):
     print(f"\nAll sections of the table: {pooled:.3f}.", flush=True)
 
 
-def advice_tables(factors=(2, 4)):
+def advice_tables(factors=(2, 4), networks=False):
     every = {"bladder": public("bladder"), "tumour": public("her2-tumour")}
     every["brain"] = public("lbae-mouse-brain", HELD_OUT)
     every["prostate"] = public("laicpms-prostate", PROSTATE)
@@ -192,7 +192,7 @@ def advice_tables(factors=(2, 4)):
             for section in sections:
                 problem = mb.degrade(section, f"area-x{factor}@1")
                 truth = protocol(problem.protocol).prepare(section).truth.values
-                names = [one for one in SINGLE if factor == 4 or "tiny" not in one]
+                names = [one for one in SINGLE if networks or "tiny" not in one]
                 advice = mb.advise(problem.low, factor, methods=names)
                 true = {}
                 for method in advice.methods:
@@ -250,5 +250,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "coverage":
         coverage_tables()
     else:
-        advice_tables([int(word) for word in sys.argv[2:]] or (2, 4))
+        given = [int(word) for word in sys.argv[2:] if word.isdigit()]
+        advice_tables(given or (2, 4), networks="networks" in sys.argv)
     print(f"\n{time.perf_counter() - began:.0f} s", file=sys.stderr)
