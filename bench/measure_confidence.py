@@ -1,6 +1,6 @@
 """Do intervals hold what they say, and does advice tell what the fine truth shows: docs/confidence.md.
 
-    MSIBENCH_MIRROR=... python bench/measure_confidence.py coverage
+    MSIBENCH_MIRROR=... python bench/measure_confidence.py coverage [words of titles or rows]
     MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4] [networks]
 
 Every section is made coarse; the fine one is looked at only to judge. Prints tables in Markdown.
@@ -168,10 +168,16 @@ def coverage_tables():
 def table(title, cases):
     """Print one table, its rows by factor."""
     rows = []
-    for factor in (2, 4):
+    wanted = sys.argv[2:]
+    cases = [
+        case for case in cases if not wanted or any(word in title + case[0] for word in wanted)
+    ]
+    for factor in (2, 4) if cases else ():
         for name, sections, known, signals, constant_known in cases:
             rows.append(judged(name, factor, sections, known, signals, constant_known))
             print(f"x{factor} {name} done", file=sys.stderr, flush=True)
+    if not rows:
+        return
     pooled = np.average([row["pooled"] for row in rows], weights=[row["n"] for row in rows])
     print(f"\n### {title}\n")
     print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"))
