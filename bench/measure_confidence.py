@@ -20,7 +20,7 @@ import msibench as mb
 from msibench.datasets import load_card, read_section
 from msibench.degradation import protocol
 from msibench.io.data_warning import DataWarning
-from msibench.library.advising import KEEP, MARGIN, SINGLE, mean_skill
+from msibench.library.advising import ERROR, KEEP, SINGLE, mean_skill
 from msibench.library.installed import catalogue
 from msibench.metrics import skill
 from msibench.metrics.interval import coverage, interval_score, interval_width, structures
@@ -246,7 +246,7 @@ def advice_tables(factors=(2, 4), networks=False):
             f"mean skill {mean['advice']:+.4f}, best constant choice {best} {mean[best]:+.4f}, "
             f"best of each {mean['best']:+.4f}. Of {sharpened} ions that may be sharpened {encouraged} lose "
             f"({encouraged / max(sharpened, 1):.1%}). 90 % of all ions and methods are off by at most "
-            f"{np.nanquantile(off, 0.9):.3f} (interval: {MARGIN[factor]})."
+            f"{np.nanquantile(off, 0.9):.3f} (interval: {ERROR})."
         )
 
 
