@@ -21,10 +21,16 @@ from msibench.cli._shared import (
 @click.command(
     epilog="Example: msibench leaderboard bladder-x4\n\n"
     "Example: msibench leaderboard bladder-x4 --pair bicubic swinir-msi-tiny\n\n"
-    "Example: msibench leaderboard bladder-x4 --base leaderboards/bladder-x4     (adds your methods)"
+    "Example: msibench leaderboard bladder-x4 --base leaderboards/bladder-x4     (adds your methods)\n\n"
+    "Example: msibench leaderboard --index leaderboards"
 )
 @click.argument("track", default="quickstart")
 @results_option
+@click.option(
+    "--index",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Write README.md of a folder of boards instead: all of them at one glance.",
+)
 @base_option
 @publish_option
 @click.option(
@@ -37,6 +43,7 @@ from msibench.cli._shared import (
 def command(
     track: str,
     results: Path | None,
+    index: Path | None,
     base: Path | None,
     publish: bool,
     output: Path | None,
@@ -51,6 +58,11 @@ def command(
     from msibench.leaderboard.page import renew_page, write_page
     from msibench.leaderboard.render import write_leaderboard
 
+    if index is not None:
+        from msibench.leaderboard.all_boards import write_index
+
+        click.echo(f"wrote {write_index(index)}")
+        return
     chosen = named_track(track, results)
     if base is not None:
         if pair:

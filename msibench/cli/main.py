@@ -35,10 +35,12 @@ HELP = {
     "new": "Start a plugin from a template.",
     "finetune": "Adapt a method to ion images.",
     "upscale": "Put the ion images of one section on a finer grid.",
+    "advise": "Say which ions may be sharpened, with what, or whether to measure finer.",
     "convert": "Convert between imzML, HDF5, npz and OME-TIFF.",
     "register": "Bring an optical image onto a section.",
     "plan": "Print what a run would do.",
     "bundle": "Pack results to share them.",
+    "submit": "Write the pull request that adds your methods to a board.",
     "import": "Add somebody else's bundle.",
 }
 """One line a command, in the order in which ``--help`` shows them."""
@@ -200,15 +202,7 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(visible(f"msibench: {error}"), err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.filename is None and error.errno in {errno.EPIPE, errno.ENOSPC, errno.EIO}:
-            _output_is_gone(error)
-        if error.errno not in PLACE or error.filename is None:
-            _internal(error, show)
-        click.echo(
-            visible(f"msibench: {str(error.filename)[:300]}: {error.strerror}; name another place"),
-            err=True,
-        )
-        sys.exit(2)
+        _system_error(error, show)
     except MemoryError as error:
         if show:
             click.echo(visible(traceback.format_exc()), err=True)
@@ -222,6 +216,19 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         _internal(error, show)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _system_error(error: OSError, show: bool) -> NoReturn:
+    """End with what the system said of a file, or of the output."""
+    if error.filename is None and error.errno in {errno.EPIPE, errno.ENOSPC, errno.EIO}:
+        _output_is_gone(error)
+    if error.errno not in PLACE or error.filename is None:
+        _internal(error, show)
+    click.echo(
+        visible(f"msibench: {str(error.filename)[:300]}: {error.strerror}; choose another path"),
+        err=True,
+    )
+    sys.exit(2)
 
 
 def _output_is_gone(error: OSError) -> NoReturn:

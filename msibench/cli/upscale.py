@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,15 @@ from msibench.cli._values import chosen_mz, mz_option, peaks_option, settings
 if TYPE_CHECKING:
     from msibench.contracts.method import MethodSpec
     from msibench.image import Problem
+    from msibench.library.intervals import Confidence
     from msibench.library.upscaling import Upscaled
 
 
 @click.command(
     epilog="Example: msibench upscale bicubic section.imzML --mz 798.54,741.53 --factor 4 "
     "-o fine.ome.tif\n\nExample: msibench upscale guided-filter section.imzML --mz 798.54 "
-    "--guide HE.png --transform HE.json -o fine.imzML -o fine.png"
+    "--guide HE.png --transform HE.json -o fine.imzML -o fine.png\n\nExample: msibench upscale bicubic "
+    "section.imzML --mz 798.54 --confidence 0.9 -o fine.ome.tif -o fine.png"
 )
 @click.argument("method")
 @click.argument("section", type=click.Path(path_type=Path))
@@ -41,6 +44,13 @@ if TYPE_CHECKING:
 @click.option("--set", "changes", multiple=True, help="Configuration, e.g. --set kernel=nearest.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--confidence",
+    "level_wanted",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Also write, for every pixel, the ends of an interval that holds this share of the pixels as they "
+    "would be measured, e.g. 0.9; pictures are veiled where detail is not supported.",
+)
 @click.option(
     "-o",
     "--output",
@@ -64,6 +74,7 @@ def command(
     changes: tuple[str, ...],
     device: str,
     seed: int,
+    level_wanted: float | None,
     outputs: tuple[Path, ...],
 ) -> int:
     """Put the ion images of SECTION on a grid FACTOR times finer with METHOD."""
@@ -71,6 +82,7 @@ def command(
     from msibench.image import Problem
     from msibench.io.export import format_of
     from msibench.io.read import read_section
+    from msibench.library.intervals import check, confident
     from msibench.library.sections import guide_on
     from msibench.library.upscaling import check_factor, upscaled
     from msibench.plugin_manager import resolve_method
@@ -97,6 +109,8 @@ def command(
         device=device,
         seed=seed,
     )
+    if level_wanted is not None:
+        check(problem, level_wanted)
     with ExitStack() as until_written:
         try:
             with bar_of_progress(spec.name):
@@ -110,7 +124,18 @@ def command(
             return 3
         for note in done.notes:
             click.echo(note, err=True)
-        _write(outputs, done, problem, spec, section, guide, ppm)
+        trust = None
+        if level_wanted is not None:
+            trust = confident(
+                spec,
+                replace(problem, low=done.low),
+                changed,
+                level=level_wanted,
+                given=done.image.values,
+            )
+        _write(outputs, done, problem, spec, section, guide, ppm, trust)
+        if trust is not None:
+            _tell_confidence(trust)
         chosen = {
             "--data": section, "--mz": mz_text, "--peaks": peaks, "--ppm": ppm, "--guide": guide,
             "--transform": transform, "--level": level, "--pixel-size": pixel_size, "--factor": factor,
@@ -128,11 +153,13 @@ def _write(
     section: Path,
     guide: Path | None,
     ppm: float,
+    trust: Confidence | None,
 ) -> None:
-    """Write the result under every name that was asked for."""
-    from msibench.io.export import write_image
+    """Write the result under every name that was asked for, and beside it what its interval is."""
+    from msibench.io.export import beside_name, format_of, write_image
+    from msibench.io.figure import write_png
 
-    provenance = {
+    provenance: dict[str, object] = {
         "method": spec.name,
         "configuration": json.dumps(done.config, sort_keys=True, default=str),
         "citation": spec.citation,
@@ -143,9 +170,50 @@ def _write(
         "guide": guide.name if guide else "",
         "ppm": ppm,
     }
+    image = done.image if trust is None else trust.prediction
+    if trust is not None:
+        provenance |= {
+            "confidence": trust.level,
+            "calibrated": trust.calibrated,
+            "seeds_averaged": trust.seeds,
+        }
     for output in outputs:
-        for path in write_image(output, done.image, predicted=spec.name, provenance=provenance):
+        if trust is not None and format_of(output) == "png":
+            words = f"detail not supported at {100 * trust.level:.4g} %"
+            written = write_png(
+                output, image, provenance=provenance, veil=trust.veil(), veiled=words
+            )
+        else:
+            written = list(write_image(output, image, predicted=spec.name, provenance=provenance))
+            for end in ("lower", "upper") if trust is not None else ():
+                written += write_image(
+                    beside_name(output, end),
+                    getattr(trust, end),
+                    predicted=spec.name,
+                    provenance={**provenance, "holds": f"{end} end of the interval"},
+                )
+        for path in written:
             click.echo(f"wrote {path}")
+
+
+def _tell_confidence(trust: Confidence) -> None:
+    """Print what the intervals rest on, and how much of the detail that is shown they support."""
+    from msibench.library.upscaling import some_of
+
+    click.echo(f"intervals of {100 * trust.level:.4g} %, calibrated {trust.calibrated}")
+    veil, supported = trust.veil(), trust.supported()
+    names = trust.prediction.channel_names()
+    for channel, name in enumerate(names):
+        if why := trust.undefined.get(channel):
+            click.echo(f"{name}: interval undefined: {why}")
+    shares = {
+        name: supported[channel].sum() / max(1, (supported[channel] | veil[channel]).sum())
+        for channel, name in enumerate(names)
+        if channel not in trust.undefined
+    }
+    most = sorted(shares, key=lambda name: -shares[name])
+    told = [f"{name} {shares[name]:.0%}" for name in most]
+    click.echo(f"share of the detail shown that exceeds its interval: {some_of(told)}")
 
 
 def _tell_agreement(

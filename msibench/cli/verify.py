@@ -57,35 +57,15 @@ def command(
     Digests of records, files and truths are computed again, scores are computed again from the stored
     predictions, the leaderboard is made again, and --rerun K predictions are made again.
     """
-    from msibench.errors import SchemaError, StoreError, UnknownNameError
-    from msibench.gate.verify import Checked
-
     if fresh and not count:
         raise click.UsageError(
             "--fresh-salt goes with --rerun K: the methods of K cells are judged"
         )
     single = _single(files)
-    track: Track | None = None
-    store: Store | None = None
-    place = Path(target)
-    if place.name != "record.json" and not (place / "record.json").is_file():
-        try:
-            track = named_track(target, results)
-        except UnknownNameError:
-            if len(place.name) < 12 or set(place.name) - set("0123456789abcdef"):
-                raise
-    elif results is None:
-        results = _store_of(place)
-    checked: list[Checked] = []
-    try:
-        store = open_store(results, create=False)
-    except SchemaError:
-        raise
-    except StoreError as error:
-        if _is_damaged_store(results):
-            checked.append(Checked(name="the results folder", faults=[str(error)]))
-        elif track is None or results is not None:
-            raise
+    track = _track_named(target, results)
+    if results is None and _is_record(Path(target)):
+        results = _store_of(Path(target))
+    store, checked = _opened(results, needed=track is None or results is not None)
     if track:
         checked += _track(track, store, count, seed, fresh=fresh, single=single)
     elif store is not None:
@@ -94,6 +74,42 @@ def command(
         click.echo(json.dumps([asdict(one) for one in checked], indent=1))
     else:
         _tell(checked)
+    return _exit_code(checked, count)
+
+
+def _track_named(target: str, results: Path | None) -> Track | None:
+    """Return the track that is meant; None for a record, given by its file, folder or key."""
+    from msibench.errors import UnknownNameError
+
+    place = Path(target)
+    if _is_record(place):
+        return None
+    try:
+        return named_track(target, results)
+    except UnknownNameError:
+        if len(place.name) < 12 or set(place.name) - set("0123456789abcdef"):
+            raise
+    return None
+
+
+def _opened(results: Path | None, *, needed: bool) -> tuple[Store | None, list[Checked]]:
+    """Open the results; a damaged folder is a fault, an absent one only where it is `needed`."""
+    from msibench.errors import SchemaError, StoreError
+    from msibench.gate.verify import Checked
+
+    try:
+        return open_store(results, create=False), []
+    except SchemaError:
+        raise
+    except StoreError as error:
+        if _is_damaged_store(results):
+            return None, [Checked(name="the results folder", faults=[str(error)])]
+        if needed:
+            raise
+    return None, []
+
+
+def _exit_code(checked: list[Checked], count: int) -> int:
     if any(one.faults for one in checked):
         return 7
     drawn = [one for one in checked if one.drawn]
@@ -199,6 +215,10 @@ def _record(
         if fresh:
             checked.append(judge_afresh(store, key, found, single=single))
     return checked
+
+
+def _is_record(place: Path) -> bool:
+    return place.name == "record.json" or (place / "record.json").is_file()
 
 
 def _store_of(place: Path) -> Path:

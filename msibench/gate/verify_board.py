@@ -67,10 +67,10 @@ def verify_leaderboard(
         its store is not here; None: its README.md cannot be made again.
     """
     checked = Checked(name=str(folder))
-    raw = (folder / ROWS).read_bytes() if (folder / ROWS).is_file() else None
-    if raw is None:
+    if not (folder / ROWS).is_file():
         checked.faults.append(f"{folder / ROWS} is missing")
         return checked
+    raw = (folder / ROWS).read_bytes()
     try:
         rows = read_rows(raw, str(folder / ROWS))
     except IntegrityError as error:
@@ -80,50 +80,61 @@ def verify_leaderboard(
     checked.missing += absent
     checked.faults += lacking
     if store is None or index is None or not index.cells:
-        checked.notes.append(
-            "its cells are not here: rows stand as they are, the tables are checked"
-        )
-        _same_rows(folder / ROWS, raw, rows, checked)
-        if facts is None:
-            checked.notes.append(
-                f"{folder / README} cannot be made again here: its cards are missing"
-            )
-            _same_bytes(folder / CSV, table_csv(leaderboard_table(rows, track)).encode(), checked)
-            if not (folder / README).is_file():
-                checked.faults.append(f"{folder / README} is missing")
+        _compare_with_rows(folder, track, rows, raw, facts, checked)
+    else:
+        made = collect(store, index)
+        published = is_published(folder, store)
+        if facts is not None and published and len(measured_elsewhere(rows, made.rows)):
+            board = Board(Collected(rows, {}), track, TrackIndex({}, facts))
+            _same_grown(folder, rows, made, board, checked)
             return checked
-        board = Board(Collected(rows, {}), track, TrackIndex({}, facts))
-        for name, content in leaderboard_files(board).items():
-            if name != ROWS:
-                _same_bytes(folder / name, content, checked)
-        if (folder / PAGE).is_file():
-            checked.notes.append(f"{folder / PAGE} is not checked: it shows images of the cells")
-        return checked
-    made = collect(store, index)
-    if (
-        facts is not None
-        and is_published(folder, store)
-        and len(measured_elsewhere(rows, made.rows))
-    ):
-        _same_grown(
-            folder, rows, made, Board(Collected(rows, {}), track, TrackIndex({}, facts)), checked
-        )
-        return checked
-    known = _with_origin_of(made.rows, rows)
-    known = _with_columns_of(known, rows)
-    own = replace(made, rows=known)
-    found = row_differences(rows, own.rows)
+        known = _with_columns_of(_with_origin_of(made.rows, rows), rows)
+        shown = with_added_metrics(track, index)
+        board = Board(replace(made, rows=known), shown, index, published=published)
+        _compare_with_cells(folder, rows, raw, board, store, checked)
+    return checked
+
+
+def _compare_with_rows(
+    folder: Path,
+    track: Track,
+    rows: pd.DataFrame,
+    raw: bytes,
+    facts: Mapping[str, Any] | None,
+    checked: Checked,
+) -> None:
+    """Make the tables again from the rows beside them, which themselves stand unchecked."""
+    checked.notes.append("its cells are not here: rows stand as they are, the tables are checked")
+    _same_rows(folder / ROWS, raw, rows, checked)
+    if facts is None:
+        checked.notes.append(f"{folder / README} cannot be made again here: its cards are missing")
+        _same_bytes(folder / CSV, table_csv(leaderboard_table(rows, track)).encode(), checked)
+        if not (folder / README).is_file():
+            checked.faults.append(f"{folder / README} is missing")
+        return
+    _same_files(folder, Board(Collected(rows, {}), track, TrackIndex({}, facts)), checked)
+    if (folder / PAGE).is_file():
+        checked.notes.append(f"{folder / PAGE} is not checked: it shows images of the cells")
+
+
+def _compare_with_cells(
+    folder: Path, rows: pd.DataFrame, raw: bytes, board: Board, store: Store, checked: Checked
+) -> None:
+    """Compare rows, tables and page with a board that was made of the cells."""
+    found = row_differences(rows, board.rows)
     checked.faults += [f"{folder / ROWS}: {text}" for text in found]
     if not found:
-        _same_rows(folder / ROWS, raw, own.rows, checked)
-    shown = with_added_metrics(track, index)
-    board = Board(own, shown, index, published=is_published(folder, store))
+        _same_rows(folder / ROWS, raw, board.rows, checked)
+    _same_files(folder, board, checked)
+    if (folder / PAGE).is_file():
+        _same_page(folder / PAGE, board, store, checked)
+
+
+def _same_files(folder: Path, board: Board, checked: Checked) -> None:
+    """Compare every file of a board but its rows and its page."""
     for name, content in leaderboard_files(board).items():
         if name != ROWS:
             _same_bytes(folder / name, content, checked)
-    if (folder / PAGE).is_file():
-        _same_page(folder / PAGE, board, store, checked)
-    return checked
 
 
 def measured_elsewhere(rows: pd.DataFrame, made: pd.DataFrame) -> set[str]:

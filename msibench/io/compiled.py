@@ -21,3 +21,8 @@ def compiled(function: Function) -> Function:
     except RuntimeError:  # numba: no locator available
         fast = numba.njit(nogil=True)(function)
     return cast(Function, fast)
+
+
+def inlined(function: Function) -> Function:
+    """Compile `function` into those that call it: for the short steps of a hot loop."""
+    return cast(Function, numba.njit(nogil=True, inline="always")(function))

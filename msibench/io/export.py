@@ -45,6 +45,15 @@ def format_of(path: Path) -> str:
     )
 
 
+def beside_name(path: Path, what: str) -> Path:
+    """Return the name of a file that belongs to another: ``fine_lower.ome.tif`` for ``fine.ome.tif``."""
+    for suffix in FORMATS:
+        if path.name.lower().endswith(suffix):
+            stem = path.name[: -len(suffix)]
+            return path.with_name(f"{stem}_{what}{path.name[len(stem) :]}")
+    return path.with_name(f"{path.stem}_{what}{path.suffix}")
+
+
 def write_image(
     path: str | os.PathLike[str],
     image: MSImage,

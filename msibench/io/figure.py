@@ -7,13 +7,16 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msibench.errors import ConfigurationError, StoreError
 from msibench.image import MSImage
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CLIP = 0.99
 NICE = (1, 2, 5)
@@ -48,13 +51,17 @@ def write_png(
     clip: float = CLIP,
     colour_map: Literal["viridis", "inferno", "magma", "cividis", "gray"] = "viridis",
     provenance: Mapping[str, object] | None = None,
+    veil: NDArray[np.bool_] | None = None,
+    veiled: str = "",
 ) -> list[Path]:
     """Draw every channel: with one channel to `path`, with several to ``<stem>_mz298.0700.png``.
 
     Drawn without interpolation, at least two dots a pixel for small images. The clip is for the
     picture only and is written on it, as are m/z, window and scale; without a pixel size it says
     that the scale is unknown. Pixels that are NaN are grey, and the picture says that they were not
-    measured. `provenance` is stored as JSON in the PNG's text.
+    measured. `provenance` is stored as JSON in the PNG's text. Where `veil` is True, ``(channel, row,
+    column)``, the image loses its colour, keeps its lightness and is hatched, which is told apart without
+    colours and in print; `veiled` says what that means.
 
     Returns
     -------
@@ -79,7 +86,8 @@ def write_png(
             if out in written:
                 out = out.with_name(f"{out.stem}_{channel}{out.suffix}")
         try:
-            _draw(out, image, channel, name, clip, colour_map, provenance)
+            covered = None if veil is None else veil[channel]
+            _draw(out, image, channel, name, clip, colour_map, provenance, covered, veiled)
         except OSError as error:
             raise StoreError(f"{out} cannot be written: {error}") from error
         written.append(out)
@@ -94,6 +102,8 @@ def _draw(
     clip: float,
     colour_map: str,
     provenance: Mapping[str, object] | None,
+    veil: NDArray[np.bool_] | None,
+    veiled: str,
 ) -> None:
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -117,6 +127,8 @@ def _draw(
         vmax=limit if limit > 0 else 1.0,
         interpolation="nearest",
     )
+    if veil is not None:
+        _cover(axes, drawn.to_rgba(shown), veil, veiled)
     axes.set_xticks([])
     axes.set_yticks([])
     window = "" if image.ppm is None else f" ± {image.ppm:g} ppm"
@@ -135,6 +147,28 @@ def _draw(
     if provenance:
         text["msibench:provenance"] = json.dumps(dict(provenance), sort_keys=True, default=str)
     figure.savefig(out, format="png", metadata=text)
+
+
+def _cover(axes: Axes, colours: NDArray[np.float64], veil: NDArray[np.bool_], label: str) -> None:
+    """Take the colour of the veiled pixels, hatch them, and say below what the veil means."""
+    from matplotlib.patches import Patch
+
+    light = colours[..., :3] @ (0.2126, 0.7152, 0.0722)
+    cover = np.ones((*veil.shape, 4))
+    cover[..., :3] = (0.25 + 0.6 * light)[..., None]
+    cover[..., 3] = veil
+    axes.imshow(cover, interpolation="nearest")
+    if veil.any():
+        # Whole pixels are hatched: the contour follows their edges.
+        fine = np.kron(veil, np.ones((4, 4)))
+        rows, columns = ((np.arange(side) + 0.5) / 4 - 0.5 for side in fine.shape)
+        hatched = axes.contourf(
+            columns, rows, fine, levels=[0.5, 1.5], colors="none", hatches=["//////"]
+        )
+        hatched.set_edgecolor("white")
+        hatched.set_linewidth(0)
+    patch = Patch(facecolor="0.5", edgecolor="white", hatch="//////", label=label, linewidth=0)
+    axes.legend(handles=[patch], loc="lower center", bbox_to_anchor=(0.5, 1.08), fontsize=8)
 
 
 def add_scale_bar(axes: object, pixel_size_um: float, rows: int, columns: int) -> None:

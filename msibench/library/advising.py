@@ -133,7 +133,8 @@ class Advice:
         return (
             f"x{self.factor}: sharpen {len(may)} of {len(self.ions)} ions with {self.recommended}: "
             f"expected skill {self.skill:.0%}, effective pixel {_um(self.effective_um)} instead of "
-            f"{_um(self.pixel_size_um)}; keep the others as measured."
+            f"{_um(self.pixel_size_um)}"
+            + ("." if len(may) == len(self.ions) else "; keep the others as measured.")
         )
 
     def __str__(self) -> str:

@@ -25,6 +25,8 @@ SEEDS = 5
 """Runs that are averaged where a method is random."""
 TRIED = 24
 """Edge in coarse pixels of the piece on which two seeds are tried."""
+SHOWN = 0.03
+"""Of the colour range of a picture: a difference that can be seen."""
 ONE_DEVIATION = 0.6827
 """Level at which a method's own interval is asked for its width."""
 
@@ -52,6 +54,8 @@ class Confidence:
     factor: int
     _reach: NDArray[np.float32] = field(repr=False)
     """Difficulty, ``(channel, row, column)``: an interval's reach down is this times a quantile."""
+    _signal: NDArray[np.float32] = field(repr=False)
+    """The same without the counting noise of a fine pixel's own measurement."""
     _calibrations: Sequence[Calibration | None] = field(repr=False)
     _floor: float = field(repr=False, default=0.0)
 
@@ -67,14 +71,36 @@ class Confidence:
             upper=replace(self.prediction, values=upper),
         )
 
+    def of_signal(self) -> Confidence:
+        """Return intervals for the signal without the noise that a measurement of fine pixels would have.
+
+        The part of the difficulty that is counting noise is taken at the size that it has in a coarse
+        pixel. Only synthetic sections can tell how often these hold (docs/confidence.md).
+        """
+        return replace(self, _reach=self._signal).at(self.level)
+
     def supported(self) -> NDArray[np.bool_]:
         """Return where the added detail is larger than its uncertainty, ``(channel, row, column)``.
 
-        There the interval does not hold the intensity of the measured pixel, so that finer pixels differ
-        from it at this level. False also where no interval is defined.
+        There the interval of the signal (`of_signal`) does not hold the intensity of the measured pixel, so
+        that the finer pixel differs from it at this level. False also where no interval is defined.
         """
+        ends = self.of_signal()
         flat = self.low.values.repeat(self.factor, 1).repeat(self.factor, 2)
-        return np.asarray((flat < self.lower.values) | (flat > self.upper.values))
+        return np.asarray((flat < ends.lower.values) | (flat > ends.upper.values))
+
+    def veil(self) -> NDArray[np.bool_]:
+        """Return where a picture shows detail that is not `supported`, ``(channel, row, column)``.
+
+        Detail counts as shown where it differs from the measured pixel by more than `SHOWN` of the
+        colour range of a picture; what does not is neither veiled nor vouched for.
+        """
+        from msibench.io.figure import hotspot_limit
+
+        flat = self.low.values.repeat(self.factor, 1).repeat(self.factor, 2)
+        fine = self.prediction.values
+        limit = np.array([hotspot_limit(image) for image in fine])[:, None, None]
+        return np.asarray((np.abs(fine - flat) > SHOWN * limit) & ~self.supported())
 
 
 def confidence(
@@ -133,13 +159,13 @@ def confident(
     *,
     level: float,
     calibration: Sequence[MSImage | Pair] = (),
-    given: Floats | None = None,
+    given: NDArray[np.floating] | None = None,
 ) -> Confidence:
     """Give a problem's prediction its intervals; `given` is a prediction that was made already."""
     from msibench.uncertainty.conformal import difficulty
     from msibench.uncertainty.difficulty import features, noise_gain, scale_of
 
-    _check(problem, level)
+    check(problem, level)
     truths = [_pair(one, problem) for one in calibration] or [one_scale_up(problem)]
     seeds = _seeds(spec, truths[0][0], changes)
     low, factor = problem.low, problem.factor
@@ -152,6 +178,7 @@ def confident(
         else (np.asarray(given, dtype=np.float64), _own_spread(spec, problem, changes))
     )
     reach = np.full(fine.shape, np.nan, dtype=np.float32)
+    signal = np.full(fine.shape, np.nan, dtype=np.float32)
     undefined: dict[int, str] = {}
     present = set(low.present())
     for channel, calibrated in enumerate(calibrations):
@@ -171,6 +198,10 @@ def confident(
                 spread=None if spread is None else spread[channel],
             )
             reach[channel] = difficulty(made, calibrated.weights)
+            # Without the counting noise of a fine pixel's own measurement; that of the coarse pixel,
+            # `factor` times smaller, is in the prediction and stays.
+            made[0] /= factor
+            signal[channel] = difficulty(made, calibrated.weights)
     sound = [None if channel in undefined else one for channel, one in enumerate(calibrations)]
     floor = 0.0 if spec.never_negative else -np.inf
     lower, upper = _ends(fine, reach, sound, level, floor)
@@ -193,6 +224,7 @@ def confident(
         low=low,
         factor=factor,
         _reach=reach,
+        _signal=signal,
         _calibrations=sound,
         _floor=floor,
     )
@@ -247,7 +279,14 @@ def one_scale_up(problem: Problem) -> tuple[Problem, MSImage]:
     return replace(problem, low=low, guide=guide, second=second, middle=None), truth
 
 
-def _check(problem: Problem, level: float) -> None:
+def check(problem: Problem, level: float) -> None:
+    """Refuse what no interval can be told of, before anything is computed.
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        As `confidence` does.
+    """
     if not 0 < level < 1:
         raise ConfigurationError(f"the level must lie between 0 and 1, got {level}; 0.9 means 90 %")
     if problem.factor < 2:

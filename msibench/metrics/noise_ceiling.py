@@ -238,42 +238,39 @@ def evaluate_in_parts(parts: SectionParts, *, metric: str = "psnr") -> Scored:
     values, source = np.full(parts.channels, np.nan), np.full(parts.channels, ESTIMATED)
     finite = np.zeros(parts.channels, dtype=np.bool_)
     counts: list[float | None] = [None] * parts.channels
-
-    def images(chosen: NDArray[np.bool_]) -> Iterator[tuple[int, Floats, Evaluation]]:
-        for group in parts.groups:
-            if not chosen[group].any():
-                continue
-            evaluation = parts.ions(group)
-            assert evaluation.truth is not None
-            for place, image in zip(
-                range(group.start, group.stop), evaluation.truth.values, strict=True
-            ):
-                if chosen[place]:
-                    yield place, image.astype(np.float64), evaluation
-
-    first = {group.start: group for group in parts.groups}
-    for place, image, evaluation in images(np.ones(parts.channels, dtype=np.bool_)):
+    for place, within, image, evaluation in _images(parts, np.ones(parts.channels, dtype=np.bool_)):
         finite[place] = np.isfinite(image).all()
-        start = max(begin for begin in first if begin <= place)
         if evaluation.noise_free is not None:
             source[place] = EXACT
-            values[place] = noise_ceiling(
-                function, image, noise_free=evaluation.noise_free[place - start]
-            )
+            values[place] = noise_ceiling(function, image, noise_free=evaluation.noise_free[within])
         elif evaluation.counts_per_unit is not None:
-            ions = float(evaluation.counts_per_unit[place - start])
+            ions = float(evaluation.counts_per_unit[within])
             if np.isfinite(ions) and ions > 0:
                 counts[place], source[place] = ions, COUNTED
     for chosen in (source == COUNTED, source == ESTIMATED):
 
         def models(chosen: NDArray[np.bool_] = chosen) -> Iterator[_Model]:
-            for place, image, _ in images(chosen):
+            for place, _, image, _ in _images(parts, chosen):
                 clean = image if finite[place] else np.zeros_like(image)
                 yield _Model.of(clean, counts[place], None if counts[place] else parts.mask)
 
         drawn = _mean_of_draws(function, models, int(chosen.sum()), parts.seed, DRAWS)
         values[chosen] = np.where(finite[chosen], drawn, np.nan)
     return _scored(values, source, finite, metric)
+
+
+def _images(
+    parts: SectionParts, chosen: NDArray[np.bool_]
+) -> Iterator[tuple[int, int, Floats, Evaluation]]:
+    """Yield each chosen ion image: its channel, that within its group, its pixels, and the group."""
+    for group in parts.groups:
+        if not chosen[group].any():
+            continue
+        evaluation = parts.ions(group)
+        assert evaluation.truth is not None
+        for within, image in enumerate(evaluation.truth.values):
+            if chosen[group.start + within]:
+                yield group.start + within, within, image.astype(np.float64), evaluation
 
 
 def _scored(values: Floats, source: Floats, finite: NDArray[np.bool_], metric: str) -> Scored:

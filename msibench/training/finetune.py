@@ -33,7 +33,7 @@ from msibench.training.fingerprint import fingerprint
 from msibench.training.loop import Progress, TrainingConfig, TrainingResult, train
 from msibench.training.networks import SkipConnection, around, network_for, objective_for
 from msibench.training.patches import Patches
-from msibench.training.validation import held_out
+from msibench.training.validation import HeldOut, held_out
 from msibench.weights import sha256_of
 
 RECORD_SCHEMA = 1
@@ -163,21 +163,9 @@ def finetune(
         If `folder` holds a finished training already, or one of another request.
     """
     world = world or World()
-    if (folder / RECORD).is_file():
-        if not resume:
-            raise ConfigurationError(
-                f"{folder} already holds a finished training; choose another --out, or delete it"
-            )
-        record = load_record(folder)
-        if record["request"] != _plain(request.as_json()):
-            raise ConfigurationError(
-                f"{folder} holds the finished training of another request; choose another --out"
-            )
-        return record
-    if (folder / STATE).is_file() and not resume:
-        raise ConfigurationError(
-            f"{folder} holds an unfinished training; add --resume to finish it, or delete it"
-        )
+    finished = _finished(folder, request, resume=resume)
+    if finished is not None:
+        return finished
     start = weights if request.start == "weights" else None
     config = {**spec.config, **request.config}
     with torch.random.fork_rng(devices=[]):
@@ -186,31 +174,14 @@ def finetune(
     objective = objective_for(spec, factor=request.factor, weights=weights, config=request.config)
     skip = cast(SkipConnection, config.get("skip", "none"))
     network = core if objective else around(core, factor=request.factor, skip=skip)
-    degrade = degrade_by(request.shares, factor=request.factor)
-    patches = Patches(
-        [section.image for section in sections],
-        factor=request.factor,
-        patch=request.patch,
-        batch=request.batch,
-        seed=request.training.seed,
-        degrade=degrade,
-        augment=IonImageLook() if request.augment else None,
-        margin=request.margin,
-    )
-    pairs = held_out(
-        [(section.name, section.image) for section in validation],
-        factor=request.factor,
-        degrade=degrade_by({next(iter(request.shares)): 1.0}, factor=request.factor),
-        seed=request.training.seed,
-    )
     data = [_describe(section) for section in sections]
     base = {name: sha256_of(path) for name, path in sorted((weights or {}).items())}
     result = train(
         network,
-        patches,
+        _patches(request, sections),
         request.training,
         objective=objective,
-        validation=() if objective else pairs,
+        validation=() if objective else _pairs(request, validation),
         folder=folder,
         resume=resume,
         request={
@@ -243,6 +214,56 @@ def finetune(
             (folder / STATE).unlink()
     world.wait()
     return record
+
+
+def _finished(folder: Path, request: FinetuneRequest, *, resume: bool) -> dict[str, Any] | None:
+    """Return the record of a training that is done; None where there is something to do.
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder holds another training, or this one and `resume` is off.
+    """
+    if (folder / RECORD).is_file():
+        if not resume:
+            raise ConfigurationError(
+                f"{folder} already holds a finished training; choose another --out, or delete it"
+            )
+        record = load_record(folder)
+        if record["request"] != _plain(request.as_json()):
+            raise ConfigurationError(
+                f"{folder} holds the finished training of another request; choose another --out"
+            )
+        return record
+    if (folder / STATE).is_file() and not resume:
+        raise ConfigurationError(
+            f"{folder} holds an unfinished training; add --resume to finish it, or delete it"
+        )
+    return None
+
+
+def _patches(request: FinetuneRequest, sections: Sequence[TrainingSection]) -> Patches:
+    """Return the stream of pairs that the network learns from."""
+    return Patches(
+        [section.image for section in sections],
+        factor=request.factor,
+        patch=request.patch,
+        batch=request.batch,
+        seed=request.training.seed,
+        degrade=degrade_by(request.shares, factor=request.factor),
+        augment=IonImageLook() if request.augment else None,
+        margin=request.margin,
+    )
+
+
+def _pairs(request: FinetuneRequest, validation: Sequence[TrainingSection]) -> list[HeldOut]:
+    """Return the pairs that it is judged on, degraded by the first protocol of the request."""
+    return held_out(
+        [(section.name, section.image) for section in validation],
+        factor=request.factor,
+        degrade=degrade_by({next(iter(request.shares)): 1.0}, factor=request.factor),
+        seed=request.training.seed,
+    )
 
 
 def curve_of(result: TrainingResult, config: TrainingConfig, points: int = 200) -> dict[str, Any]:

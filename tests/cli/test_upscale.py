@@ -197,3 +197,40 @@ def test_many_ions_give_the_bytes_that_few_at_a_time_give(upscale, monkeypatch):
     upscale("lanczos3", "holes.npz", "--factor", 2, "-o", "d.npz")
     for one, other in (("a.npz", "b.npz"), ("c.npz", "d.npz")):
         np.testing.assert_array_equal(read_section(one).values, read_section(other).values)
+
+
+def test_confidence_writes_both_ends_beside_each_file_and_veils_the_picture(upscale):
+    section(shape=(40, 36), put=[((1,), 0)])
+    code, out, err = upscale(
+        "bicubic", "own.npz", "--factor", 2, "--confidence", 0.9,
+        "-o", "f.ome.tif", "-o", "f.npz", "-o", "f.png",
+    )  # fmt: skip
+    assert code == 0, err
+    fine, lower, upper = (
+        read_section(f"f{end}.npz", mz=None).values for end in ("", "_lower", "_upper")
+    )
+    assert (lower[[0, 2]] <= fine[[0, 2]]).all()
+    assert (upper[[0, 2]] > lower[[0, 2]]).all()
+    assert np.isnan(lower[1]).all()
+    assert "interval undefined: nothing is present" in out
+    assert "intervals of 90 %, calibrated on this section itself" in out
+    told = str(np.load("f_lower.npz")["provenance"])
+    assert '"confidence": 0.9' in told
+    assert "lower end" in told
+    assert read_section("f_upper.ome.tif", mz=None).shape == (80, 72)
+    upscale("bicubic", "own.npz", "--factor", 2, "-o", "bare.png")
+    veiled, bare = (
+        np.asarray(Image.open(f"{name}_mz400.0000.png").convert("RGB")) for name in ("f", "bare")
+    )
+    assert veiled.shape != bare.shape or (veiled != bare).any()
+
+
+def test_an_interval_that_cannot_be_told_is_refused_before_anything_is_written(upscale, tmp_path):
+    section(shape=(12, 10))
+    code, _, err = upscale("bicubic", "own.npz", "--factor", 2, "--confidence", 0.9, "-o", "f.npz")
+    assert code == 2
+    assert "120 tissue pixels" in err
+    assert not (tmp_path / "f.npz").exists()
+    code, _, err = upscale("bicubic", "own.npz", "--confidence", 90, "-o", "f.npz")
+    assert code == 2
+    assert "0<x<1" in err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,32 @@ def make_grid(
         )
     if policy not in ("auto", "tight", "declared"):
         raise ConfigurationError(f"grid must be auto, tight or declared, got {policy!r}")
+    _check_positions(path, table)
+    kept, slice_z = _choose_slice(path, table, z)
+    x, y = table.column("x"), table.column("y")
+    if kept is not None:
+        x, y = x[kept], y[kept]
+    top, left = int(y.min()), int(x.min())
+    span = int(y.max()) - top + 1, int(x.max()) - left + 1
+    notes: tuple[str, ...] = ()
+    if policy == "declared" or (policy == "auto" and header.complete_grid):
+        shape, (top, left) = _declared_grid(path, header, span, (top, left), policy)
+    else:
+        shape, declared = span, header.declared_shape
+        if declared not in (None, span):
+            notes = (
+                f"header declares {declared[0]} x {declared[1]} pixels, coordinates span "
+                f"{span[0]} x {span[1]}",
+            )
+    _check_size(path, shape, x, y, kept)
+    pixel = (y - top) * shape[1] + (x - left)
+    repeated = int(pixel.size - np.unique(pixel).size) if _repeats(pixel) else 0
+    if repeated and duplicates == "error":
+        _refuse_repeats(path, pixel, kept, shape[1], (top, left), repeated)
+    return PixelGrid(shape, pixel, kept, (top, left), slice_z, repeated, notes)
+
+
+def _check_positions(path: Path, table: SpectrumTable) -> None:
     for axis in ("x", "y"):
         absent = table.column(axis) == ABSENT
         if absent.any():
@@ -72,36 +98,38 @@ def make_grid(
                 f"({int(absent.sum())} of {len(table)} spectra lack it); an image needs "
                 "IMS:1000050 and IMS:1000051 for every spectrum. Export the file again."
             )
-    kept, slice_z = _choose_slice(path, table, z)
-    x, y = table.column("x"), table.column("y")
-    if kept is not None:
-        x, y = x[kept], y[kept]
-    notes: list[str] = []
-    top, left = int(y.min()), int(x.min())
-    rows, columns = int(y.max()) - top + 1, int(x.max()) - left + 1
-    declared = header.declared_shape
-    if policy == "declared" or (policy == "auto" and header.complete_grid):
-        inside = declared is not None and min(top, left) >= 1
-        if (
-            declared is None
-            or not inside
-            or top + rows - 1 > declared[0]
-            or left + columns - 1 > declared[1]
-        ):
-            if policy == "declared":
-                raise DataError(
-                    f"{path.name}: the grid that the header declares "
-                    f"({'none' if declared is None else f'{declared[0]} x {declared[1]}'}) does not "
-                    f"hold the coordinates (y {top} to {top + rows - 1}, x {left} to "
-                    f"{left + columns - 1}); use grid='tight'."
-                )
-        else:
-            (rows, columns), top, left = declared, 1, 1
-    elif declared is not None and declared != (rows, columns):
-        notes.append(
-            f"header declares {declared[0]} x {declared[1]} pixels, coordinates span "
-            f"{rows} x {columns}"
+
+
+def _declared_grid(
+    path: Path, header: Header, span: tuple[int, int], start: tuple[int, int], policy: GridPolicy
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return shape and origin as the header declares them, else, if only ``"auto"``, as they are."""
+    declared, (rows, columns), (top, left) = header.declared_shape, span, start
+    if (
+        declared is not None
+        and min(start) >= 1
+        and top + rows - 1 <= declared[0]
+        and left + columns - 1 <= declared[1]
+    ):
+        return declared, (1, 1)
+    if policy == "declared":
+        raise DataError(
+            f"{path.name}: the grid that the header declares "
+            f"({'none' if declared is None else f'{declared[0]} x {declared[1]}'}) does not "
+            f"hold the coordinates (y {top} to {top + rows - 1}, x {left} to "
+            f"{left + columns - 1}); use grid='tight'."
         )
+    return span, start
+
+
+def _check_size(
+    path: Path,
+    shape: tuple[int, int],
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+    kept: NDArray[np.int64] | None,
+) -> None:
+    rows, columns = shape
     if rows * columns > max(FREE_PIXELS, PIXELS_PER_SPECTRUM * x.size):
         far = int(np.argmax(np.maximum(np.abs(x - np.median(x)), np.abs(y - np.median(y)))))
         number = far if kept is None else int(kept[far])
@@ -110,20 +138,27 @@ def make_grid(
             f"spectra would need an image of {rows} x {columns} pixels; the position is damaged or "
             "in another unit than pixels. Correct it or export the file again."
         )
-    pixel = (y - top) * columns + (x - left)
-    repeated = int(pixel.size - np.unique(pixel).size) if _repeats(pixel) else 0
-    if repeated and duplicates == "error":
-        values, counts = np.unique(pixel, return_counts=True)
-        again = int(values[np.argmax(counts > 1)])
-        first, second = np.flatnonzero(pixel == again)[:2]
-        if kept is not None:
-            first, second = kept[first], kept[second]
-        raise DataError(
-            f"{path.name}, spectrum {second}: lies on the same pixel (x {again % columns + left}, "
-            f"y {again // columns + top}) as spectrum {first}, and {repeated} spectra in all repeat "
-            "a pixel; choose duplicates='sum', 'first' or 'last'."
-        )
-    return PixelGrid((rows, columns), pixel, kept, (top, left), slice_z, repeated, tuple(notes))
+
+
+def _refuse_repeats(
+    path: Path,
+    pixel: NDArray[np.int64],
+    kept: NDArray[np.int64] | None,
+    columns: int,
+    origin: tuple[int, int],
+    repeated: int,
+) -> NoReturn:
+    """Name the first pixel that occurs twice."""
+    values, counts = np.unique(pixel, return_counts=True)
+    again = int(values[np.argmax(counts > 1)])
+    first, second = np.flatnonzero(pixel == again)[:2]
+    if kept is not None:
+        first, second = kept[first], kept[second]
+    raise DataError(
+        f"{path.name}, spectrum {second}: lies on the same pixel (x {again % columns + origin[1]}, "
+        f"y {again // columns + origin[0]}) as spectrum {first}, and {repeated} spectra in all repeat "
+        "a pixel; choose duplicates='sum', 'first' or 'last'."
+    )
 
 
 def _repeats(pixel: NDArray[np.int64]) -> bool:

@@ -57,6 +57,79 @@ def survey(
 
 
 @compiled
+def _first_from(mz: NDArray[np.generic], first: int, wanted: float) -> int:
+    """Return the first peak from `first` on whose m/z is not below `wanted`; m/z ascend.
+
+    It gallops, then halves: few steps where windows are dense.
+    """
+    count = mz.size
+    step, top = 1, first
+    while top < count and mz[top] < wanted:
+        first = top + 1
+        top += step
+        step += step
+    top = min(top, count)
+    while first < top:
+        middle = (first + top) >> 1
+        if mz[middle] < wanted:
+            first = middle + 1
+        else:
+            top = middle
+    return first
+
+
+@compiled
+def _add_ascending(
+    mz: NDArray[np.generic],
+    intensity: NDArray[np.generic],
+    low: Doubles,
+    high: Doubles,
+    total: Doubles,
+) -> tuple[bool, int]:
+    """Add the peaks of one spectrum, whose m/z ascend, to `total`, window by window.
+
+    Returns whether any was added, and how many were left out because they are not finite.
+    """
+    first, hit, left_out = 0, False, 0
+    for window in range(low.size):
+        first = _first_from(mz, first, low[window])
+        peak = first
+        while peak < mz.size and mz[peak] <= high[window]:
+            value = np.float64(intensity[peak])
+            if np.isfinite(value):
+                total[window] += value
+                hit = True
+            else:
+                left_out += 1
+            peak += 1
+    return hit, left_out
+
+
+@compiled
+def _add_in_any_order(
+    mz: NDArray[np.generic],
+    intensity: NDArray[np.generic],
+    low: Doubles,
+    high: Doubles,
+    total: Doubles,
+) -> tuple[bool, int]:
+    """As `_add_ascending`, peak by peak."""
+    hit, left_out = False, 0
+    for peak in range(mz.size):
+        value = np.float64(mz[peak])
+        window = int(np.searchsorted(high, value))  # first that does not end below; NaN: none
+        while window < low.size and low[window] <= value:
+            amount = np.float64(intensity[peak])
+            if np.isfinite(amount):
+                total[window] += amount
+                hit = True
+            else:
+                left_out += 1
+            window += 1
+    return hit, left_out
+
+
+@compiled
 def sum_windows(
     mz_data: Bytes,
     intensity_data: Bytes,
@@ -76,10 +149,10 @@ def sum_windows(
     """Add the peaks of spectra `begin` to `end` that lie in ``[low, high]`` to their pixels.
 
     `low` and `high` both ascend. Neighbouring spectra of one pixel are summed in float64 before
-    they are rounded. The two `data` are one mapped file unless arrays had to be inflated. Returns how many peaks were left out because they are not finite.
+    they are rounded. The two `data` are one mapped file unless arrays had to be inflated. Returns how
+    many peaks were left out because they are not finite.
     """
-    windows = low.size
-    total = np.zeros(windows, dtype=np.float64)
+    total = np.zeros(low.size, dtype=np.float64)
     hit = False
     left_out = 0
     mz_size, intensity_size = mz_kind.itemsize, intensity_kind.itemsize
@@ -91,51 +164,15 @@ def sum_windows(
         intensity = intensity_data[start : start + count * intensity_size].view(
             intensity_kind.dtype
         )
-        if count == 0:
-            pass
-        elif ascending[spectrum]:
-            first = 0
-            for window in range(windows):
-                wanted = low[window]
-                # gallop from the last window, then halve: few steps when windows are dense
-                step, top = 1, first
-                while top < count and mz[top] < wanted:
-                    first = top + 1
-                    top += step
-                    step += step
-                top = min(top, count)
-                while first < top:
-                    middle = (first + top) >> 1
-                    if mz[middle] < wanted:
-                        first = middle + 1
-                    else:
-                        top = middle
-                peak = first
-                while peak < count and mz[peak] <= high[window]:
-                    value = np.float64(intensity[peak])
-                    if np.isfinite(value):
-                        total[window] += value
-                        hit = True
-                    else:
-                        left_out += 1
-                    peak += 1
+        if ascending[spectrum]:
+            added, skipped = _add_ascending(mz, intensity, low, high, total)
         else:
-            for peak in range(count):
-                value = np.float64(mz[peak])
-                window = int(
-                    np.searchsorted(high, value)
-                )  # first that does not end below; NaN: none
-                while window < windows and low[window] <= value:
-                    amount = np.float64(intensity[peak])
-                    if np.isfinite(amount):
-                        total[window] += amount
-                        hit = True
-                    else:
-                        left_out += 1
-                    window += 1
+            added, skipped = _add_in_any_order(mz, intensity, low, high, total)
+        hit |= added
+        left_out += skipped
         if hit and (spectrum + 1 == end or pixel[spectrum + 1] != pixel[spectrum]):
             at = pixel[spectrum]
-            for window in range(windows):
+            for window in range(low.size):
                 images[window, at] += np.float32(total[window])
                 total[window] = 0.0
             hit = False

@@ -85,50 +85,34 @@ def open_imzml(
     binary = find_ibd(xml) if ibd is None else Path(ibd)
     mapped = MappedFile.open(binary)
     index = IndexCache(xml, binary, reader) if cache and xml.stat().st_size >= SCAN_FROM else None
-    stored = index.load() if index is not None else None
-    if stored is None:
-        header, table = _read(xml, reader)
-        if index is not None:
-            index.save(header, table)
-    else:
-        header, table = stored
+    header, table = _read_or_recall(xml, reader, index)
     if len(table) == 0:
         raise DataError(
-            f"{xml.name}: holds no spectra (<spectrum> elements); it is no imzML file, or its "
+            f"{xml.name}: contains no spectra (<spectrum> elements); it is not an imzML file, or its "
             "export was interrupted. Export it again."
         )
     pixels = make_grid(xml, header, table, z=z, duplicates=duplicates or "sum", policy=grid)
     layout = check_layout(xml, table, binary, mapped.size)
-    warnings, notes = list(layout.warnings), [*layout.notes, *pixels.notes]
-    notes += header.pixel_size_notes()
-    problem = uuid_problem(header, binary)
-    if problem:
-        warnings.append(problem)
+    notes = [*layout.notes, *pixels.notes, *header.pixel_size_notes()]
     if verify:
         notes.append(f"{verify_checksum(header, binary)} of the .ibd file verified")
-    if pixels.repeated and duplicates is None:
-        warnings.append(
-            f"{pixels.repeated} spectra repeat a pixel; they are summed. Choose duplicates='sum', "
-            "'first', 'last' or 'error'"
-        )
-    if header.declared_spectra not in (None, len(table)):
-        warnings.append(
-            f"spectrumList declares {header.declared_spectra} spectra, the file has {len(table)}"
-        )
     if header.encoding_fallback:
         notes.append("text is not in the declared encoding and was read as ISO-8859-1")
-    if pixels.kept is not None:
-        layout = layout.take(pixels.kept)
+    warnings = [
+        *layout.warnings,
+        *_doubts(header, table, binary, pixels.repeated if duplicates is None else 0),
+    ]
+    whole = index if pixels.kept is None else None  # a survey is of all spectra
     section = ImzMLSection(
         xml,
         mapped,
         header,
-        layout,
+        layout if pixels.kept is None else layout.take(pixels.kept),
         pixels,
         terms=table.terms | _file_terms(header),
         duplicates=duplicates if duplicates == "first" or duplicates == "last" else "sum",
-        remember=index.save_survey if index is not None and pixels.kept is None else None,
-        survey=index.load_survey(len(table)) if index is not None and pixels.kept is None else None,
+        remember=whole.save_survey if whole is not None else None,
+        survey=whole.load_survey(len(table)) if whole is not None else None,
         threads=threads,
     )
     if header.declared_mode not in (None, section.mode):
@@ -137,6 +121,37 @@ def open_imzml(
     for message in warnings:
         warn_about_data(f"{xml.name}: {message}.")
     return section
+
+
+def _read_or_recall(
+    xml: Path, reader: ReaderName, index: IndexCache | None
+) -> tuple[Header, SpectrumTable]:
+    """Read the XML half, or take what was kept of it when it was read before."""
+    stored = index.load() if index is not None else None
+    if stored is not None:
+        return stored
+    header, table = _read(xml, reader)
+    if index is not None:
+        index.save(header, table)
+    return header, table
+
+
+def _doubts(header: Header, table: SpectrumTable, binary: Path, summed: int) -> list[str]:
+    """Say what may make an image wrong, `summed` spectra that repeat a pixel among it."""
+    found = []
+    problem = uuid_problem(header, binary)
+    if problem:
+        found.append(problem)
+    if summed:
+        found.append(
+            f"{summed} spectra repeat a pixel; they are summed. Choose duplicates='sum', "
+            "'first', 'last' or 'error'"
+        )
+    if header.declared_spectra not in (None, len(table)):
+        found.append(
+            f"spectrumList declares {header.declared_spectra} spectra, the file has {len(table)}"
+        )
+    return found
 
 
 def _read(xml: Path, reader: ReaderName) -> tuple[Header, SpectrumTable]:

@@ -461,7 +461,7 @@ REFUSED = {
         {"change_xml": replace_in(b"MS:1000523", b"MS:1999523").__call__},
         r"number type|contradictory",
     ),
-    "no spectra": ({"spectra": [], "coordinates": []}, r"holds no spectra"),
+    "no spectra": ({"spectra": [], "coordinates": []}, r"contains no spectra"),
     "XML cut in the middle": (
         {"change_xml": lambda xml: xml[: len(xml) // 2]},
         r"breaks off.*again",

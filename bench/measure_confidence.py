@@ -1,0 +1,254 @@
+"""Do intervals hold what they say, and does advice tell what the fine truth shows: docs/confidence.md.
+
+    MSIBENCH_MIRROR=... python bench/measure_confidence.py coverage
+    MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4]
+
+Every section is made coarse; the fine one is looked at only to judge. Prints tables in Markdown.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+
+import numpy as np
+from scipy.stats import spearmanr
+from tabulate import tabulate
+
+import msibench as mb
+from msibench.datasets import load_card, read_section
+from msibench.degradation import protocol
+from msibench.io.data_warning import DataWarning
+from msibench.library.advising import KEEP, MARGIN, SINGLE, mean_skill
+from msibench.library.installed import catalogue
+from msibench.metrics import skill
+from msibench.metrics.interval import coverage, interval_score, interval_width, structures
+from msibench_datasets.phantom.generator import make_phantom
+
+LEVELS = (0.5, 0.7, 0.9, 0.95, 0.99)
+PROSTATE = tuple(f"C{n}S{s}1" for s in "AB" for n in (1, 2, 3, 4))
+
+HELD_OUT = ("slice_5", "slice_12", "slice_17", "slice_22", "slice_27", "slice_30")
+
+
+def public(name, sections=()):
+    """Fine sections of a data set."""
+    card = load_card(catalogue().datasets[name])
+    return [read_section(card, one).image for one in sections or card.sections]
+
+
+def phantoms(dose, seeds):
+    made = [make_phantom(seed=seed, shape=(128, 160), counts=dose) for seed in seeds]
+    images = [mb.MSImage(one.counts, one.mz, 10.0, mask=one.mask, unit="counts") for one in made]
+    return list(zip(images, [one.expected for one in made], strict=True))
+
+
+def truth_of(section, problem, signal=None):
+    """Fine truth on the problem's scale, and the noise-free signal on it where there is one."""
+    made = protocol(problem.protocol).prepare(section)
+    if signal is None:
+        return made.truth, None
+    rows, columns = made.truth.shape
+    return made.truth, signal[:, :rows, :columns] / made.scale[:, None, None]
+
+
+def constant(known, done, truth):
+    """Winkler's score of prediction plus and minus one width for the whole ion image."""
+    reach = []
+    for section in known:
+        problem = mb.degrade(section, f"area-x{done.factor}@1")
+        fine, true = mb.upscale(problem, done.method).values, truth_of(section, problem)[0]
+        inside = slice(None) if true.mask is None else true.mask
+        reach.append(np.abs(fine - true.values)[:, inside].reshape(len(fine), -1))
+    width = np.quantile(np.concatenate(reach, axis=1), done.level, axis=1)[:, None, None]
+    fine = done.prediction.values
+    return interval_score(
+        np.maximum(fine - width, 0), fine + width, truth.values, level=done.level, mask=truth.mask
+    )
+
+
+def judged(name, factor, sections, known, signals=None, constant_known=None):
+    """One row of the table of coverage: pooled over ions and sections."""
+    # The signal is judged by its own interval, narrower than that of the measurement.
+    held, signal_held, worst, width, score, flat, levels, hard = [], [], [], [], [], [], [], []
+    for index, section in enumerate(sections):
+        problem = mb.degrade(section, f"area-x{factor}@1")
+        done = mb.confidence(problem, "bicubic", calibration=known)
+        truth, signal = truth_of(section, problem, None if signals is None else signals[index])
+        inside = {"mask": truth.mask}
+        found = coverage(done.lower.values, done.upper.values, truth.values, **inside)
+        held.append(np.nanmean(found))
+        worst.append(np.nanmean(found))
+        if signal is not None:
+            free = done.of_signal()
+            told = coverage(free.lower.values, free.upper.values, signal, **inside)
+            signal_held.append(np.nanmean(told))
+        width.append(
+            np.nanmean(interval_width(done.lower.values, done.upper.values, truth.values, **inside))
+        )
+        score.append(
+            np.nanmean(
+                interval_score(
+                    done.lower.values, done.upper.values, truth.values, level=0.9, **inside
+                )
+            )
+        )
+        if constant_known:
+            flat.append(np.nanmean(constant(constant_known, done, truth)))
+        ends = {level: done.at(level) for level in LEVELS}
+        levels.append(
+            [
+                abs(
+                    np.nanmean(coverage(e.lower.values, e.upper.values, truth.values, **inside))
+                    - level
+                )
+                for level, e in ends.items()
+            ]
+        )
+        for low, high, true in zip(done.lower.values, done.upper.values, truth.values, strict=True):
+            parts = structures(true)
+            region = [m if truth.mask is None else m & truth.mask for m in parts.values()]
+            hard.append([float(coverage(low, high, true, mask=m)) for m in region])
+    return {
+        "sections": name,
+        "x": factor,
+        "n": len(sections),
+        "pooled": np.mean(held),
+        "worst section": np.min(worst),
+        "signal": np.mean(signal_held) if signal_held else None,
+        "edges": np.nanmean([h[0] for h in hard]),
+        "spots": np.nanmean([h[1] for h in hard]),
+        "bright": np.nanmean([h[2] for h in hard]),
+        "level error": np.mean(levels),
+        "width": np.mean(width),
+        "Winkler": np.mean(score),
+        "constant width": np.mean(flat) if flat else None,
+    }
+
+
+def coverage_tables():
+    prostate = dict(zip(PROSTATE, public("laicpms-prostate", PROSTATE), strict=True))
+    a, b = ([prostate[f"C{n}S{s}1"] for n in (1, 2, 3, 4)] for s in "AB")
+    brain = load_card(catalogue().datasets["lbae-mouse-brain"]).sections
+    card = load_card(catalogue().datasets["lbae-mouse-brain"])
+    train = public(card.name, [one for one in brain if one not in HELD_OUT])
+    test = public(card.name, HELD_OUT)
+    learned, tests = phantoms(60, (11, 12, 13, 14)), phantoms(60, (1, 2, 3))
+    many = [section for section, _ in learned]
+    bladder, tumour = public("bladder"), public("her2-tumour")
+    doses = {dose: phantoms(dose, (1, 2, 3)) for dose in (6, 60, 600)}
+    own = [("prostate", [*a, *b], None), ("bladder", bladder, None), ("tumour", tumour, None)]
+    own += [
+        (f"phantom, dose {n}", *map(list, zip(*made, strict=True))) for n, made in doses.items()
+    ]
+    own += [("brain", test, None)]
+    table("Calibrated on the section itself, one scale up", [(n, s, (), e, ()) for n, s, e in own])
+    same = [
+        ("prostate, A to B", b, a, None, a),
+        ("phantom, 4 to 3", *(list(each) for each in zip(*tests, strict=True))),
+        ("brain, 20 to 6", test, train, None, train),
+    ]
+    name, sections, signals = same[1]
+    same[1] = (name, sections, many, signals, many)
+    table("Calibrated on sections of the same kind", same)
+    table(
+        "Calibrated on something else",
+        [
+            ("phantom dose 60 to dose 6", [s for s, _ in doses[6]], many, None, ()),
+            ("phantom dose 60 to dose 600", [s for s, _ in doses[600]], many, None, ()),
+            ("prostate to bladder", bladder, a, None, ()),
+            ("phantom to tumour", tumour, many, None, ()),
+            ("prostate to brain", test, a, None, ()),
+            ("brain to prostate", b, train[:4], None, ()),
+        ],
+    )
+
+
+def table(title, cases):
+    """Print one table, its rows by factor."""
+    rows = []
+    for factor in (2, 4):
+        for name, sections, known, signals, constant_known in cases:
+            rows.append(judged(name, factor, sections, known, signals, constant_known))
+            print(f"x{factor} {name} done", file=sys.stderr, flush=True)
+    pooled = np.average([row["pooled"] for row in rows], weights=[row["n"] for row in rows])
+    print(f"\n### {title}\n")
+    print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"))
+    print(f"\nAll sections of the table: {pooled:.3f}.", flush=True)
+
+
+def advice_tables(factors=(2, 4)):
+    every = {"bladder": public("bladder"), "tumour": public("her2-tumour")}
+    every["brain"] = public("lbae-mouse-brain", HELD_OUT)
+    every["prostate"] = public("laicpms-prostate", PROSTATE)
+    for dose in (6, 60, 600):
+        every[f"phantom, dose {dose}"] = [s for s, _ in phantoms(dose, (1, 2, 3))]
+    for factor in factors:
+        rows, picked, off = [], [], []
+        encouraged = sharpened = 0
+        for name, sections in every.items():
+            told_ions, true_ions, gaps, words = [], [], [], []
+            for section in sections:
+                problem = mb.degrade(section, f"area-x{factor}@1")
+                truth = protocol(problem.protocol).prepare(section).truth.values
+                names = [one for one in SINGLE if factor == 4 or "tiny" not in one]
+                advice = mb.advise(problem.low, factor, methods=names)
+                true = {}
+                for method in advice.methods:
+                    fine = mb.upscale(mb.Problem(low=problem.low, factor=factor), method).values
+                    true[method] = skill(fine, truth, protocol=f"area-x{factor}@1")
+                means = {method: mean_skill(values) for method, values in true.items()}
+                mine = 0.0 if advice.recommended == KEEP else means[advice.recommended]
+                best = max(0.0, *means.values())
+                gaps.append(best - mine)
+                picked.append({"keep": 0.0, **means, "advice": mine, "best": best})
+                words.append(advice.recommended)
+                told_ions.extend(advice.per_ion["bicubic"])
+                true_ions.extend(true["bicubic"])
+                for method in means:
+                    off.extend(np.abs(advice.per_ion[method] - true[method]))
+                for ion in advice.ions:
+                    if ion.method != KEEP:
+                        sharpened += 1
+                        encouraged += true[ion.method][ion.channel] <= 0
+            told, seen = np.array(told_ions), np.array(true_ions)
+            known = np.isfinite(told) & np.isfinite(seen)
+            rows.append(
+                {
+                    "sections": name,
+                    "n": len(sections),
+                    "ions": int(known.sum()),
+                    "rank correlation": spearmanr(told[known], seen[known]).statistic,
+                    "told": told[known].mean(),
+                    "true": seen[known].mean(),
+                    "off by": np.abs(told - seen)[known].mean(),
+                    "within 0.02": np.mean(np.array(gaps) <= 0.02),
+                    "worst gap": max(gaps),
+                    "advised": max(set(words), key=words.count),
+                }
+            )
+            print(f"x{factor} {name} done", file=sys.stderr, flush=True)
+        print(f"\n### Advice at x{factor}\n")
+        print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"))
+        constants = set.intersection(*(set(one) for one in picked))
+        mean = {name: float(np.mean([one[name] for one in picked])) for name in constants}
+        best = max((n for n in mean if n not in {"advice", "best"}), key=lambda n: mean[n])
+        within = np.mean([one["best"] - one["advice"] <= 0.02 for one in picked])
+        print(
+            f"\nAll {len(picked)} sections: recommended method within 0.02 of the best in {within:.0%}; "
+            f"mean skill {mean['advice']:+.4f}, best constant choice {best} {mean[best]:+.4f}, "
+            f"best of each {mean['best']:+.4f}. Of {sharpened} ions that may be sharpened {encouraged} lose "
+            f"({encouraged / max(sharpened, 1):.1%}). 90 % of all ions and methods are off by at most "
+            f"{np.nanquantile(off, 0.9):.3f} (interval: {MARGIN[factor]})."
+        )
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore", DataWarning)
+    began = time.perf_counter()
+    if sys.argv[1] == "coverage":
+        coverage_tables()
+    else:
+        advice_tables([int(word) for word in sys.argv[2:]] or (2, 4))
+    print(f"\n{time.perf_counter() - began:.0f} s", file=sys.stderr)

@@ -1,0 +1,244 @@
+"""All boards at one glance: ``README.md`` of a folder of boards, from their committed tables alone.
+
+No number of two boards is ever put together: a column belongs to one board, and nothing is averaged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from msibench.contracts.plain_text import in_markdown
+from msibench.errors import ConfigurationError, IntegrityError, MSIBenchError
+from msibench.leaderboard.render import significant, whole
+from msibench.leaderboard.rows import SELF_REPORTED
+from msibench.leaderboard.table import scheme_of
+from msibench.results.files import write_atomically
+from msibench.scoring import Scheme
+from msibench.scoring.bootstrap import MINIMUM_SECTIONS
+from msibench.tracks import Track, load_track
+
+TABLE, INDEX = "leaderboard.csv", "README.md"
+TRUST = (
+    ("invented_share", "invented", 100.0, " %"),
+    ("guide_leakage", "follows the guide alone", 100.0, " %"),
+)
+"""Measures of trust that the overview shows: metric, heading, scale, unit."""
+COSTS = ("seconds_per_image", "s / image")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listed:
+    """One protocol of one board."""
+
+    track: Track
+    protocol: str
+    table: pd.DataFrame
+    scheme: Scheme
+
+    @property
+    def family(self) -> str:
+        """Data sets that the board is of, as they stand in its track."""
+        return ", ".join(dict.fromkeys(problem.dataset for problem in self.track.problems))
+
+    @property
+    def name(self) -> str:
+        """What a column is called: the board, with its protocol where the board has several."""
+        several = len({p for problem in self.track.problems for p in problem.protocols}) > 1
+        return f"{self.track.name} ({self.protocol})" if several else self.track.name
+
+    def score(self, row: pd.Series[Any], end: str = "") -> str:
+        """Return a score, or an end of its interval, as this board shows it."""
+        value = row.get(f"composite{end}")
+        if value is None or pd.isna(value):
+            return "–"
+        return f"{100 * value:.1f}" if self.scheme.percent else f"{value:.3f}"
+
+    def sections(self) -> int:
+        """Return the number of sections behind the scores."""
+        found = self.table["sections"].max() if "sections" in self.table else 0
+        return 0 if pd.isna(found) else int(found)
+
+
+def boards_in(folder: Path) -> list[Listed]:
+    """Read every board of a folder that has a table, by name.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such folder, or no board in it.
+    IntegrityError
+        A table cannot be read.
+    """
+    found: list[Listed] = []
+    for path in sorted(folder.glob(f"*/{TABLE}")):
+        track = load_track(str(path.parent))
+        try:
+            table = pd.read_csv(path)
+            for protocol, part in table.groupby("protocol", sort=True):
+                names = [str(name).partition(".")[0] for name in part.columns]
+                scheme = scheme_of(track, names)
+                found.append(Listed(track, str(protocol), part.reset_index(drop=True), scheme))
+        except (OSError, ValueError, KeyError) as error:
+            if isinstance(error, MSIBenchError):
+                raise
+            raise IntegrityError(f"{path} is no table of a board: {error}") from error
+    if not found:
+        raise ConfigurationError(
+            f"no board in {folder}: expected folders with {TABLE} and track.toml, as leaderboards/ has "
+            "them; `msibench run NAME --publish` writes them"
+        )
+    return found
+
+
+def write_index(folder: Path) -> Path:
+    """Write ``README.md`` of a folder of boards; same boards, same bytes.
+
+    Returns
+    -------
+    Its path.
+    """
+    path = folder / INDEX
+    write_atomically(path, index_page(boards_in(folder)).encode())
+    return path
+
+
+def index_page(boards: list[Listed]) -> str:
+    """Return the overview as Markdown: all boards, then every family of sections with its methods."""
+    parts = [
+        "# All boards",
+        "_Made by `msibench leaderboard --index leaderboards` from the tables of the boards. Columns are "
+        "boards; numbers of two boards are never put together. A skill (in %) is 0 for an image that adds "
+        "nothing to its input and 100 for the truth; boards without % hold older rows, ranked by the "
+        "share of the control's error that is gone._",
+        _list(boards),
+    ]
+    for family in dict.fromkeys(board.family for board in boards):
+        here = [board for board in boards if board.family == family]
+        parts += [f"## {in_markdown(family)}", *_sentences(here), _methods(here)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _list(boards: list[Listed]) -> str:
+    lines = []
+    for board in boards:
+        best = _best(board)
+        images = board.table["images"].max() if "images" in board.table else None
+        lines.append(
+            [
+                f"[{in_markdown(board.name)}]({board.track.name}/README.md)",
+                in_markdown(board.track.title),
+                board.sections(),
+                whole(images),
+                len(board.table),
+                "–" if best is None else f"`{in_markdown(str(best['method']))}`",
+                "–" if best is None else f"{_with_interval(board, best)}",
+            ]
+        )
+    headers = ["board", "", "sections", "ion images", "methods", "highest score", "score"]
+    return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
+
+
+def _apart(board: Listed) -> pd.Series[bool]:
+    """Which rows are no competitors: controls other than the board's own, and flagged results."""
+    table = board.table
+    control = table["control"].astype(bool) & (table["method"] != board.track.control_method)
+    return control | table["flag"].notna() if "flag" in table else control
+
+
+def _best(board: Listed) -> pd.Series[Any] | None:
+    """Return the row with the highest score among those that compete."""
+    part = board.table[~_apart(board)]
+    if "composite" not in part or part["composite"].isna().all():
+        return None
+    return part.iloc[int(np.nanargmax(part["composite"].to_numpy(float)))]
+
+
+def _with_interval(board: Listed, row: pd.Series[Any]) -> str:
+    low, high = board.score(row, ".low"), board.score(row, ".high")
+    unit = " %" if board.scheme.percent else ""
+    interval = "" if "–" in {low, high} else f" [{low}, {high}]"
+    return f"{board.score(row)}{unit}{interval}"
+
+
+def _sentences(boards: list[Listed]) -> list[str]:
+    """Say in one line a board what somebody who has such sections can take from it."""
+    lines = []
+    for board in boards:
+        best, control = _best(board), board.track.control_method
+        if best is None:
+            lines.append(f"- `{board.name}`: nobody has a score.")
+            continue
+        held = board.table[board.table["method"] == control]
+        against = (
+            f" `{in_markdown(control)}` has {_with_interval(board, held.iloc[0])}."
+            if len(held) and best["method"] != control
+            else ""
+        )
+        lines.append(
+            f"- `{board.name}`: `{in_markdown(str(best['method']))}` has the highest score, "
+            f"{_with_interval(board, best)}.{against} {_not_told_apart(board)}"
+        )
+    return ["\n".join(lines)]
+
+
+def _not_told_apart(board: Listed) -> str:
+    if board.sections() < MINIMUM_SECTIONS:
+        return "Too few sections to say that of others."
+    part = board.table[~_apart(board)]
+    equal = part.loc[part["rank_group"] == 1, "method"].astype(str).tolist()
+    if len(equal) < 2:
+        return "It is told apart from all others."
+    return f"Not told apart at the top: {', '.join(f'`{in_markdown(name)}`' for name in equal)}."
+
+
+def _methods(boards: list[Listed]) -> str:
+    """Return one table of a family: a row a method, a column a board, then trust, seconds and flags."""
+    apart = {str(m) for board in boards for m in board.table.loc[_apart(board), "method"]}
+    longest = sorted(boards, key=lambda board: -len(board.table))
+    names = dict.fromkeys(str(name) for board in longest for name in board.table["method"])
+    ordered = [name for name in names if name not in apart] + [n for n in names if n in apart]
+    shown = [each for each in TRUST if any(f"{each[0]}.image.mean" in b.table for b in boards)]
+    headers = ["method", *(in_markdown(board.name) for board in boards)]
+    headers += [*(heading for _, heading, _, _ in shown), COSTS[1], "flags"]
+    lines = []
+    for name in ordered:
+        rows = [
+            (board, board.table[board.table["method"] == name].iloc[0])
+            for board in boards
+            if (board.table["method"] == name).any()
+        ]
+        held = {board.name: _with_interval(board, row) for board, row in rows}
+        line = [f"`{in_markdown(name)}`", *(held.get(board.name, "") for board in boards)]
+        for metric, _, scale, unit in shown:
+            line.append(_range([row.get(f"{metric}.image.mean") for _, row in rows], scale, unit))
+        line.append(_range([row.get(COSTS[0]) for _, row in rows]))
+        lines.append([*line, _flags(name, rows)])
+    return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
+
+
+def _range(values: list[Any], scale: float = 1.0, unit: str = "") -> str:
+    """Return the lowest and the highest of several boards' values: they are never averaged."""
+    found = [scale * float(value) for value in values if value is not None and np.isfinite(value)]
+    if not found:
+        return "–"
+    low, high = (significant(end, 2) for end in (min(found), max(found)))
+    return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
+
+
+def _flags(name: str, rows: list[tuple[Listed, pd.Series[Any]]]) -> str:
+    said = []
+    for board, row in rows:
+        flag = row.get("flag")
+        if isinstance(flag, str) and flag:
+            said.append(f"{board.name}: {flag}")
+        if bool(row["control"]) and name != board.track.control_method:
+            said.append("control")
+        origins = str(row.get("origin", ""))
+        said += [word for word in (SELF_REPORTED, "not isolated") if word in origins]
+    return in_markdown("; ".join(dict.fromkeys(said)))

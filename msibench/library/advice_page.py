@@ -1,0 +1,119 @@
+"""The page of ``msibench advise``: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+
+from msibench.library.advising import KEEP, Advice
+
+STYLE = """
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .15rem .7rem; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child, td.words, th.words { text-align: left; }
+.keep td { color: var(--quiet); }
+.wide { overflow-x: auto; }
+svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
+"""
+
+
+def advice_page(section: str, advice: Sequence[Advice]) -> str:
+    """Return the advice for one section at one or several factors as HTML."""
+    css = files("msibench.leaderboard").joinpath("assets/page.css").read_text(encoding="utf-8")
+    parts = "".join(_part(one) for one in advice)
+    assumed = "".join(f"<li>{escape(each)}</li>" for each in advice[0].assumptions)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(section)}: sharpen, keep, or measure finer?</title>"
+        f"<style>{css}{STYLE}</style></head><body><main>"
+        f'<div class="top"><p class="kicker">msibench advise</p><h1>{escape(section)}: sharpen, keep, or '
+        "measure finer?</h1></div>"
+        f"{parts}<section><h2>What is assumed</h2><ul>{assumed}</ul>"
+        "<p>Skill: 0 for pixels repeated, 1 for the image that a finer measurement would give. Everything is "
+        "told from the section itself; how often such advice was right where the finer image is known: "
+        "docs/confidence.md.</p></section></main></body></html>\n"
+    )
+
+
+def _part(advice: Advice) -> str:
+    ions = "".join(
+        f'<tr{_kept(ion.method)}><td>{escape(ion.name)}</td><td class="words">{escape(ion.method)}</td>'
+        f"<td>{_percent(ion.skill)}</td><td>{_percent(ion.low)} to {_percent(ion.high)}</td>"
+        f"<td>{_percent(ion.ceiling)}</td><td>{_counts(ion.counts)}</td>"
+        f'<td class="words">{escape(ion.reason)}</td></tr>'
+        for ion in advice.ions
+    )
+    methods = "".join(
+        f"<tr><td>{escape(name)}</td><td>{_percent(skill)}</td></tr>"
+        for name, skill in advice.methods.items()
+    )
+    methods += "".join(
+        f'<tr class="keep"><td>{escape(name)}</td><td class="words">{escape(why)}</td></tr>'
+        for name, why in advice.left_out.items()
+    )
+    guide = "".join(
+        f"<li>{escape(one.method)}: <b>{escape(one.verdict)}</b> (one scale up {_percent(one.right)}, with "
+        f"the guide mirrored {_percent(one.wrong)})</li>"
+        for one in advice.guide
+    )
+    return (
+        f'<section><h2>{advice.factor} times finer</h2><p class="lead">{escape(advice.sentence())}</p>'
+        f"{f'<h3>The guide</h3><ul>{guide}</ul>' if guide else ''}"
+        f'<h3>Measure finer instead?</h3><div class="wide">{_chart(advice)}</div>'
+        '<h3>Ions, by what they gain</h3><div class="wide"><table><thead><tr><th>ion</th>'
+        '<th class="words">method</th><th>expected skill</th><th>90 % interval</th><th>at most</th>'
+        f'<th>counts a pixel</th><th class="words">why not</th></tr></thead><tbody>{ions}</tbody></table></div>'
+        '<h3>Methods, mean over ions</h3><div class="wide"><table><tbody>'
+        f"{methods}</tbody></table></div></section>"
+    )
+
+
+def _chart(advice: Advice) -> str:
+    """Draw the share of the finer detail that is right: sharpened, and measured."""
+    bars = [(f"sharpened x{advice.factor}, {advice.recommended}", 0.0, "no time")]
+    bars[0] = (
+        bars[0][0],
+        advice.finer[0].gain_of_method,
+        f"effective {_size(advice.effective_um)}",
+    )
+    for one in advice.finer:
+        told = (
+            f"{one.time} x the time, {_counts(one.counts)} counts a pixel, "
+            f"effective {_size(one.effective_um)}"
+        )
+        bars.append((f"measured at {_size(one.pixel_size_um)}", one.gain, told))
+    rows = "".join(
+        f'<text x="0" y="{30 * index + 20}">{escape(name)}</text>'
+        f'<rect x="270" y="{30 * index + 6}" width="{max(300 * share, 1):.1f}" height="18" '
+        f'fill="var(--{"strong" if index == 0 else "accent"})"/>'
+        f'<text x="{278 + 300 * share:.1f}" y="{30 * index + 20}">{share:.0%}; {escape(told)}</text>'
+        for index, (name, share, told) in enumerate(bars)
+    )
+    words = "Share of the finer detail of the signal that is right. " + "; ".join(
+        f"{name}: {share:.0%}, {told}" for name, share, told in bars
+    )
+    return (
+        f'<svg role="img" aria-label="{escape(words, quote=True)}" width="960" height="{30 * len(bars) + 6}" '
+        f'viewBox="0 0 960 {30 * len(bars) + 6}">{rows}</svg>'
+        '<p class="quiet">Share of the finer detail of the signal that is right, at equal dwell time a '
+        "pixel; the noise of the finer measurement filtered as well as can be.</p>"
+    )
+
+
+def _kept(method: str) -> str:
+    return ' class="keep"' if method == KEEP else ""
+
+
+def _percent(share: float) -> str:
+    return "none" if math.isnan(share) else f"{share:+.0%}"
+
+
+def _counts(counts: float) -> str:
+    return "no noise seen" if math.isinf(counts) else f"{counts:.3g}"
+
+
+def _size(size: float) -> str:
+    return "unknown pixel size" if math.isnan(size) else f"{size:.3g} µm"

@@ -1,0 +1,73 @@
+"""The overview of all boards: made from their tables, and never of two boards together."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from msibench.errors import ConfigurationError
+from msibench.leaderboard.all_boards import INDEX, boards_in, index_page, write_index
+from msibench.leaderboard.render import table_csv
+from msibench.leaderboard.table import leaderboard_table
+from msibench.tracks import ProblemSet, Track, track_as_text
+from tests.gate.tables import changed, rows_of
+
+COMMITTED = Path(__file__).parents[2] / "leaderboards"
+TRACK = Track(
+    name="one",
+    title="One board",
+    problems=(ProblemSet(dataset="toy", protocols=("area-x4@1",)),),
+    metrics=("psnr",),
+    scheme="anchored",
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two boards of one data set; in the second a control is better than everything."""
+    rows = rows_of(("bicubic", "net", "paints"), metrics=("psnr",))
+    rows = rows.assign(is_control=rows["method"] == "paints")
+    better = changed(changed(rows, 3.0, method="net"), 8.0, method="paints")
+    for name, of in (("one", rows), ("two", better)):
+        place = tmp_path / "boards" / name
+        place.mkdir(parents=True)
+        (place / "track.toml").write_text(track_as_text(replace(TRACK, name=name)))
+        (place / "leaderboard.csv").write_text(table_csv(leaderboard_table(of, TRACK, draws=100)))
+    return tmp_path / "boards"
+
+
+def test_every_board_and_method_is_there_with_score_and_interval(folder):
+    text = write_index(folder).read_text()
+    for name in ("one", "two"):
+        assert f"[{name}]({name}/README.md)" in text
+        assert (folder / name / "track.toml").is_file()
+    (line,) = [line for line in text.splitlines() if line.startswith("| `net`")]
+    scores = [
+        board.score(board.table[board.table["method"] == "net"].iloc[0])
+        for board in boards_in(folder)
+    ]
+    assert scores[0] != scores[1]
+    for score in scores:
+        assert f"{score} [" in line
+    assert "0.5" in line  # seconds
+    assert write_index(folder).read_text() == text
+
+
+def test_a_control_stands_last_and_is_never_the_best(folder):
+    text = index_page(boards_in(folder))
+    methods = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert methods[-1] == "paints"
+    assert "`paints` has the highest score" not in text
+    assert "`net` has the highest score" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("| `paints`")]
+    assert line.endswith("control |")
+
+
+def test_a_folder_without_boards_says_what_it_expects(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"leaderboard\.csv and track\.toml"):
+        boards_in(tmp_path)
+
+
+def test_the_committed_overview_follows_from_the_committed_boards():
+    """Where this fails: msibench leaderboard --index leaderboards."""
+    assert (COMMITTED / INDEX).read_text() == index_page(boards_in(COMMITTED))
