@@ -3,7 +3,8 @@
     git worktree add ../before COMMIT
     python bench/measure_small_sections.py --before ../before
 
-Both take turns, each time in a process of its own; a ratio above 1 says that this checkout is slower.
+Both take turns, each time in a process of its own; a ratio above 1 says that this checkout is slower. Processor time is
+measured, on one thread, so that other work on the machine counts for little.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def run(checkout: Path, options: argparse.Namespace) -> dict[str, float]:
     """Measure one checkout in a process of its own."""
     folders = [checkout, checkout / "datasets", *sorted((checkout / "plugins").glob("*"))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+    environment |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--one", "--before", str(options.before)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -55,7 +57,7 @@ def run(checkout: Path, options: argparse.Namespace) -> dict[str, float]:
 
 
 def measure() -> dict[str, float]:
-    """Return the fastest of some rounds of each step, in seconds."""
+    """Return the fastest of some rounds of each step, in seconds of processor time."""
     import numpy as np
 
     from msibench.datasets import Card, CardFile, MZSet, file_digest
@@ -85,14 +87,14 @@ def measure() -> dict[str, float]:
             store = Store.open(Path(place) / f"results-{turn}")
             for name in PROTOCOLS:
                 plan = plan_problem(card, "s", protocol(name), card.mz_set("all"))
-                start = time.perf_counter()
+                start = time.process_time()
                 folder = stage(plan, store)
-                staged_at = time.perf_counter()
+                staged_at = time.process_time()
                 staged = load_staged_once(folder)
                 assert staged.truth is not None
-                loaded_at = time.perf_counter()
+                loaded_at = time.process_time()
                 score(np.asarray(staged.truth.values) * np.float32(0.9), staged, specs)
-                scored_at = time.perf_counter()
+                scored_at = time.process_time()
                 if turn:
                     seconds.setdefault(f"stage, {name}", []).append(staged_at - start)
                     seconds.setdefault(f"load, {name}", []).append(loaded_at - staged_at)

@@ -60,16 +60,11 @@ def grown_board(
 ) -> tuple[Store | None, Board, list[str]]:
     """Return a committed board with what the results folder adds, and what there is to say of that."""
     from msibench.gate.grow import grown_board as grow
+    from msibench.gate.submit import change_lines
 
     store = store_if_there(results)
     grown = grow(base, track, catalogue(), store)
-    said = [f"added: {', '.join(grown.added) or 'nothing; the committed rows alone'}", *grown.notes]
-    if grown.added:
-        said.append("no score of the board's own scheme changed")
-        said += [
-            f"{name} scales across methods and was computed anew: scores moved by up to {change:.3f}"
-            for name, change in grown.moved.items()
-        ]
+    said = change_lines(grown)
     return store, grown.board, said
 
 

@@ -40,6 +40,7 @@ HELP = {
     "register": "Bring an optical image onto a section.",
     "plan": "Print what a run would do.",
     "bundle": "Pack results to share them.",
+    "submit": "Write the pull request that adds your methods to a board.",
     "import": "Add somebody else's bundle.",
 }
 """One line a command, in the order in which ``--help`` shows them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from msibench.errors import ConfigurationError, StoreError
@@ -22,8 +22,15 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """Time of every member: when a bundle was packed is no part of it."""
 
 
-def write_bundle(store: Store, track: str, path: Path, *, predictions: bool = False) -> int:
-    """Write a bundle of every current cell of a track.
+def write_bundle(
+    store: Store,
+    track: str,
+    path: Path,
+    *,
+    predictions: bool = False,
+    methods: Collection[str] = (),
+) -> int:
+    """Write a bundle of every current cell of a track; with `methods`, of theirs.
 
     ::
 
@@ -51,11 +58,15 @@ def write_bundle(store: Store, track: str, path: Path, *, predictions: bool = Fa
     if not keys:
         raise StoreError(f"nothing of track {track!r} is in {store.root}; run it first")
     members: list[tuple[str, Path | bytes]] = []
-    for key in keys:
-        record = store.record(key)
+    records = [store.record(key) for key in keys]
+    if methods:
+        records = [record for record in records if record.method in methods]
+    keys = [record.key for record in records]
+    for key, record in zip(keys, records, strict=True):
         store.check_files(record)
         members += _members_of(store, key, set(record.files), predictions)
-    members.append((ROWS, rows_as_parquet(collect(store, index).rows)))
+    rows = collect(store, index).rows
+    members.append((ROWS, rows_as_parquet(rows[rows["cell"].isin(keys)].reset_index(drop=True))))
     manifest = {
         "schema_version": BUNDLE_SCHEMA,
         "track": track,

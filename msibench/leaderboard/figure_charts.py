@@ -70,7 +70,7 @@ def _one_line_a_method(
         axes.plot(each, place + jitter, ".", color=BLUE, alpha=0.5, markersize=dot)
     axes.set_yticks(places, list(values))
     axes.set_ylim(0.4, len(shown) + 0.6)
-    axes.set_xlabel(axis_label(source.metrics[name].label, direction))
+    axes.set_xlabel(axis_label(source.label(name), direction))
     axes.grid(axis="x", color="0.9")
     return figure, axes, shown, places
 
@@ -99,15 +99,19 @@ def paired(source: Source) -> Figure:
     figure, axes = new_axes(6.5, 1.0 + INCH_PER_METHOD * len(order))
     places = np.arange(len(order), 0, -1)
     part = found.loc[order]
-    mean = part["difference"].to_numpy(np.float64)
-    low, high = (part[side].to_numpy(np.float64) for side in ("low", "high"))
+    percent = metric == "composite" and "%" in source.score_name
+    scale = 100.0 if percent else 1.0
+    mean = scale * part["difference"].to_numpy(np.float64)
+    low, high = (scale * part[side].to_numpy(np.float64) for side in ("low", "high"))
     reach = np.nan_to_num(np.abs(np.vstack([mean - low, high - mean])))
     axes.errorbar(mean, places, xerr=reach, fmt="o", color=BLUE, capsize=3)
     axes.set_ylim(0.4, len(order) + 0.6)
     axes.axvline(0, color=ORANGE, linestyle="--", linewidth=1)
     axes.set_yticks(places, order)
     direction = str(part["direction"].iloc[0])
-    shown = f"-|1 - {metric}|" if direction == "one" else metric.replace("composite", "score")
+    shown = (
+        f"-|1 - {metric}|" if direction == "one" else metric.replace("composite", source.score_name)
+    )
     better = "left" if direction == "lower" else "right"
     axes.set_xlabel(f"difference to {reference} in {shown} (better: {better})")
     axes.grid(axis="x", color="0.9")
@@ -136,13 +140,62 @@ def pareto(source: Source) -> Figure:
             best = good
     axes.plot(*zip(*front, strict=True), ":", color=BLUE, zorder=1)
     axes.plot([p[0] for p in points], [p[1] for p in points], "o", color=BLUE)
-    for x, y, method in points:
-        axes.annotate(method, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    decades = np.log10(points[-1][0] / points[0][0])
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("seconds per ion image")
-    axes.set_ylabel(axis_label(source.metrics[name].label, direction))
+    axes.set_ylabel(axis_label(source.label(name), direction))
     axes.grid(color="0.92")
+    axes.margins(x=0.12, y=0.08)
+    _name_points(figure, axes, points)
     return figure
+
+
+def _name_points(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
+    """Write a name beside every point, where no other name and no point is; with a line to it if far."""
+    figure.draw_without_rendering()  # the layout decides where points lie
+    figure.set_layout_engine("none")
+    pixel = figure.dpi / 72
+    centres = axes.transData.transform([(x, y) for x, y, _ in points])
+    frame = axes.bbox
+    taken = [(x - 3 * pixel, y - 3 * pixel, x + 3 * pixel, y + 3 * pixel) for x, y in centres]
+    high = 8 * pixel
+    for (x, y, method), (left, low) in zip(points, centres, strict=True):
+        wide = (4.1 * len(method) + 2) * pixel
+        spots = [
+            (side, step)
+            for step in sorted(range(-60, 61, 5), key=abs)
+            for side in (1, -1)
+            if frame.x0
+            < left + side * (6 * pixel + wide)
+            < frame.x1 + (0 if side < 0 else 8 * pixel)
+            and frame.y0 < low + step * pixel < frame.y1 - high
+        ]
+        for side, step in spots or [(1, 0)]:
+            start = left + 6 * pixel if side > 0 else left - 6 * pixel - wide
+            box_ = (
+                start,
+                low + step * pixel - high / 2,
+                start + wide,
+                low + step * pixel + high / 2,
+            )
+            if not any(_meet(box_, other) for other in taken):
+                break
+        taken.append(box_)
+        axes.annotate(
+            method, (x, y), xytext=(6 * side, step), textcoords="offset points", fontsize=7,
+            va="center", ha="left" if side > 0 else "right",
+            arrowprops={"arrowstyle": "-", "color": "0.7", "lw": 0.5} if abs(step) > 8 else None,
+        )  # fmt: skip
+
+
+def _meet(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
+    """Whether two boxes (left, low, right, high) have a point in common."""
+    return (
+        first[0] < second[2]
+        and second[0] < first[2]
+        and first[1] < second[3]
+        and second[1] < first[3]
+    )

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.patches import Rectangle
 
 
+MOST_ACROSS = 6
+"""Panels in a line; more go on in the next one."""
+
+
 def images(source: Source) -> Figure:
     """Draw low, truth and every method: one row an ion, one scale and colour bar a row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -48,15 +52,20 @@ def images(source: Source) -> Figure:
         if prediction is not None:
             panels.append((method, prediction))
     rows, columns = panels[-1][1].shape[1:]
-    size = (1.5 * len(panels) + 0.6, (1.5 * rows / columns + 0.3) * len(channels) + 0.2)
+    across = min(len(panels), MOST_ACROSS)
+    lines = -(-len(panels) // across)
+    size = (1.5 * across + 0.8, (1.5 * rows / columns + 0.3) * lines * len(channels) + 0.2)
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(len(channels), len(panels), squeeze=False)
+    grid = figure.subplots(lines * len(channels), across, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    grid = grid.reshape(len(channels), lines * across)
     ppm = section.staged.low.ppm
-    pixel = section.pixel_size_um
+    pixel, unit = section.pixel_size_um, section.staged.low.unit
     for place, (line, channel) in enumerate(zip(grid, channels, strict=True)):
         scale = section.scale(channel)
-        for (name, stack), axes in zip(panels, line, strict=True):
+        for (name, stack), axes in zip(panels, line[: len(panels)], strict=True):
             intensities = stack[channel] * (scale.intensity / scale.top)
             absent = section.absent_on(stack.shape[1:])
             if absent is not None:
@@ -69,8 +78,7 @@ def images(source: Source) -> Figure:
                 interpolation="nearest",
                 extent=(0, columns, rows, 0),
             )
-            axes.set_axis_off()
-            if place == 0:
+            if place == 0 or lines > 1:
                 axes.set_title(name, fontsize=7)
         mz = record.mz[channel] if channel < len(record.mz) else None
         title = label_of(mz, f"channel {channel}", None if ppm is None else float(ppm))
@@ -79,9 +87,11 @@ def images(source: Source) -> Figure:
             transform=line[0].transAxes,
         )  # fmt: skip
         if np.isfinite(pixel):
-            _scale_bar(line[-1], columns, rows, pixel)
+            _scale_bar(line[0], columns, rows, pixel)
         bar = figure.colorbar(drawn, ax=list(line), fraction=0.03, pad=0.01, extend="max")
         bar.ax.tick_params(labelsize=6)
+        known = unit and unit != "scaled"
+        bar.set_label(f"intensity ({unit})" if known else "intensity", fontsize=6)
     if section.low_absent.any() or section.absent.any():
         one = [_hatched(1, 1)]
         figure.legend(one, ["not measured"], loc="outside lower right", fontsize=6, frameon=False)

@@ -51,6 +51,16 @@ class Source:
     table: pd.DataFrame
     """The leaderboard of the protocol, best first, of the chosen methods."""
 
+    @property
+    def score_name(self) -> str:
+        """What the score is called on an axis: with its unit, where it has one."""
+        percent = scheme_of(self.track, self.rows["metric"].unique()).percent
+        return "score (%)" if percent else "score"
+
+    def label(self, name: str) -> str:
+        """Return what a measure is called on an axis."""
+        return name if name == self.score_name else self.metrics[name].label
+
     def values(self) -> tuple[str, str, dict[str, NDArray[np.float64]]]:
         """Return the measure's name, its direction, and every method's values, best method first."""
         scored = measured(self.rows)
@@ -60,8 +70,15 @@ class Source:
             scheme = scheme_of(self.track, self.rows["metric"].unique())
             control = self.track.control_method
             found = composite(scored, scheme, control_method=control)
-            parts = {m: found.loc[found["method"] == m, "composite"].to_numpy() for m in order}
-            return "score", "higher", {m: v for m, v in parts.items() if np.isfinite(v).any()}
+            scale = 100.0 if scheme.percent else 1.0
+            parts = {
+                m: scale * found.loc[found["method"] == m, "composite"].to_numpy() for m in order
+            }
+            return (
+                self.score_name,
+                "higher",
+                {m: v for m, v in parts.items() if np.isfinite(v).any()},
+            )
         cube = next(iter(cubes(scored)))
         names = sorted({name for name, _ in cube.measures})
         require_known((self.choice.metric,), names, "metric")

@@ -23,7 +23,7 @@ def table_text(source: Source, *, latex: bool) -> str:
         "method",
         *(source.metrics[name].label for name in names),
     ]
-    headers += ["score", "s / image"]
+    headers += [source.score_name, "s / image"]
     directions = {
         str(name): str(direction)
         for name, direction in measured(source.rows).groupby("metric")["direction"].first().items()
@@ -34,7 +34,10 @@ def table_text(source: Source, *, latex: bool) -> str:
         direction = directions.get(name, "higher")
         good = {"higher": means, "lower": -means}.get(direction, -(means - 1).abs())
         if good.notna().any():
-            best[name] = good == good.max()
+            first = good == good.max()
+            texts = means.map(f"{{:.{source.metrics[name].digits}f}}".format)
+            if (texts == texts[first].iloc[0]).sum() == 1:
+                best[name] = first  # a ceiling that several reach tells nobody apart
     bold: Callable[[str], str] = (lambda t: f"\\textbf{{{t}}}") if latex else (lambda t: f"**{t}**")
     escape = _latex if latex else _markdown
     marked = marks(source.rows)
@@ -49,7 +52,8 @@ def table_text(source: Source, *, latex: bool) -> str:
             text = text.replace("±", "$\\pm$") if latex else text
             line.append(bold(text) if name in best and bool(best[name].iloc[at]) else text)
         score = row.get("composite")
-        line.append("–" if score is None or pd.isna(score) else f"{score:.3f}")
+        scale, digits = (100.0, 1) if "%" in source.score_name else (1.0, 3)
+        line.append("–" if score is None or pd.isna(score) else f"{scale * score:.{digits}f}")
         line.append(significant(row["seconds_per_image"]))
         lines.append(line)
     form = "latex_raw" if latex else "pipe"

@@ -64,7 +64,9 @@ def table_view(
         metrics = [
             name
             for name in track.metrics
-            if known[name].question == "quality" and _column(name, part)
+            if known[name].question == "quality"
+            and (column := _column(name, part))
+            and part[f"{column}.mean"].notna().any()  # such as one that needs weights
         ]
         ranked = has_ranks(part)
         columns = [

@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from msibench.cli.main import main
+from msibench.image import MSImage
+from msibench.io import write_image
 
 FAST = ("--methods", "nearest,bicubic", "--metrics", "psnr")
 MZ = np.array([400.0, 500.0, 600.0])
@@ -241,6 +243,29 @@ def test_boards_of_several_sections_have_the_section_as_unit(run, section, tmp_p
     _, err = run("run", "--data", *paths[:2], *FAST)
     assert "mice holds another experiment" in err
     assert set(boards()["mice-2"]["section"]) == {"a", "b"}
+
+
+def test_several_imzml_files_share_one_set_of_peaks(run, tmp_path):
+    """The peaks are those of the first file's mean spectrum, and every section is read at these."""
+    (tmp_path / "mice").mkdir()
+    for number in range(3):
+        image = MSImage(cube(number) + 1, MZ, pixel_size_um=20.0)
+        write_image(tmp_path / "mice" / f"mouse{number}.imzML", image)
+    _, err = run("run", "--data", "mice", "--peaks", "2", "--factor", "2", *FAST)
+    assert "--peaks 2: 2 of 3 peaks" in err
+    (rows,) = boards().values()
+    assert set(rows["section"]) == {"mouse0", "mouse1", "mouse2"}
+    mz = (
+        rows[rows["channel"] >= 0]
+        .groupby("section")["mz"]
+        .agg(lambda each: tuple(sorted(set(each))))
+    )
+    assert len(set(mz)) == 1
+    assert len(mz.iloc[0]) == 2
+    again = run("run", "--data", *sorted((tmp_path / "mice").glob("*.imzML")), "--mz",
+                " ".join(map(repr, mz.iloc[0])), "--factor", "2", *FAST)  # fmt: skip
+    assert "0 run now" in again[1]
+    assert len(boards()) == 1
 
 
 def test_sections_that_cannot_be_compared_are_refused(run, section, tmp_path):

@@ -1,13 +1,18 @@
 """Committed boards that grow: rows of one's own store beside rows that stay as they are."""
 
+import os
 import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
 from msibench.cli.main import cli
-from msibench.errors import ConfigurationError, DataError
+from msibench.errors import ConfigurationError, DataError, IntegrityError
 from msibench.gate.grow import grown_board
 from msibench.gate.verify_board import facts_of, verify_leaderboard
 from msibench.leaderboard.page import write_page
@@ -74,7 +79,7 @@ def test_a_method_of_ones_own_joins_and_nobody_elses_score_changes(here):
     before = pd.read_parquet(committed / "rows.parquet")
     table = pd.read_csv(committed / "leaderboard.csv")
     said = msibench("leaderboard", "small", "--base", committed, "--results", "mine", "--publish")
-    assert "no score of the board's own scheme changed" in said
+    assert "No score of the board's own scheme changed" in said
     rows = pd.read_parquet(committed / "rows.parquet")
     kept = rows[rows["method"].isin(before["method"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(kept, before)
@@ -173,3 +178,82 @@ def test_images_come_from_a_store_that_holds_the_committed_cells(here, catalogue
     write_leaderboard(store, track, tmp_path / "page", board=board)
     page = write_page(store, track, tmp_path / "page", board=board)
     assert "data:image" in page.read_text() or "iVBOR" in page.read_text()
+
+
+def submit(*words, code=0):
+    return msibench("submit", "small", "--base", "leaderboards/small", *words, code=code)
+
+
+def test_a_submission_is_verified_and_its_text_made_of_the_records(here):
+    said = submit("--results", "mine")
+    folder = here / "submissions" / "small" / "mine"
+    assert {path.name for path in folder.iterdir()} == {"bundle.zip", "submission.md"}
+    text = (folder / "submission.md").read_text()
+    assert text in said
+    assert "mine (area-x4@1)" in text
+    assert "of 3" in text
+    assert "Hardware: " in text
+    with zipfile.ZipFile(folder / "bundle.zip") as archive:
+        names = archive.namelist()
+    assert len([name for name in names if name.endswith("prediction.h5")]) == 6, "mine and bicubic"
+    before = (folder / "bundle.zip").read_bytes()
+    submit("--results", "mine")
+    assert (folder / "bundle.zip").read_bytes() == before
+
+
+def test_what_does_not_follow_from_its_prediction_is_not_submitted(here):
+    store = Store.open(here / "mine", create=False)
+    keys = read_index(store, "small").cells.values()
+    record = next(r for r in map(store.record, keys) if r.method == "mine")
+    rows = store.metric_rows(record)
+    rows.loc[rows["metric"] == "psnr", "value"] += 1
+    store.rescore(record, rows_as_parquet(rows), dict(record.scores))
+    with pytest.raises(IntegrityError, match="not submitted"):
+        submit("--results", "mine")
+    assert not (here / "submissions").exists()
+
+
+def test_nothing_new_is_said(here):
+    with pytest.raises(ConfigurationError, match="nothing to submit"):
+        submit("--results", "theirs")
+
+
+def test_the_workflow_checks_a_pull_request(here, tmp_path):
+    """Its shell step, run where main is checked out and the pull request lies in ``theirs``."""
+    yaml = pytest.importorskip("yaml", reason="PyYAML comes with pre-commit")
+    path = Path(__file__).parents[2] / ".github" / "workflows" / "submission.yml"
+    steps = yaml.safe_load(path.read_text())["jobs"]["check"]["steps"]
+    script = tmp_path / "step.sh"
+    script.write_text(next(step["run"] for step in steps if step.get("name") == "Check"))
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "msibench").write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" -m msibench.cli.main "$@"\n'
+    )
+    (tools / "msibench").chmod(0o755)
+    (tools / "python").symlink_to(sys.executable)
+
+    def check(results):
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{tools}:{os.environ['PATH']}",
+            "RESULTS": str(tmp_path / results),
+            "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+        }
+        command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)]
+        done = subprocess.run(command, cwd=here, env=environment, check=False, capture_output=True)
+        return done.returncode, (here / "comment.md").read_text()
+
+    assert check("none")[0] == 2, "nothing is submitted"
+    submit("--results", "mine", "-o", "theirs/submissions/small/mine")
+    code, comment = check("good")
+    assert code == 0, comment
+    assert "mine (area-x4@1)" in comment
+    assert "self-reported" in comment or "verified" in comment
+    assert "No score of the board's own scheme changed" in comment
+    bundle = here / "theirs" / "submissions" / "small" / "mine" / "bundle.zip"
+    content = bytearray(bundle.read_bytes())
+    content[len(content) // 2] ^= 1
+    bundle.write_bytes(content)
+    code, comment = check("bad")
+    assert code in {2, 7}, comment

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,6 +53,47 @@ def test_the_best_value_of_a_table_is_bold(toy, tmp_path):
     line = next(line for line in text.splitlines() if "better" in line)
     assert line.count("**") == 6  # PSNR, SSIM and RMSE
     assert "<script" not in text
+
+
+def test_a_ceiling_that_several_reach_is_not_bold(toy, tmp_path, monkeypatch):
+    from msibench.leaderboard import figures
+    from msibench.leaderboard.board import read_board
+
+    board = read_board(toy.store, toy.track)
+    same = board.rows.assign(value=board.rows["value"].mask(board.rows["metric"] == "ssim", 1.0))
+    level = figures.Board(replace(board.collected, rows=same), toy.track, board.index)
+    text = write_figure("table", None, toy.track, tmp_path / "t.md", board=level).read_text()
+    assert "**1.000" not in text
+    assert "**" in text  # PSNR still has a best
+
+
+def test_images_go_on_in_the_next_line(toy, tmp_path, monkeypatch):
+    wide = write_figure("images", toy.store, toy.track, tmp_path / "wide.png")
+    monkeypatch.setattr("msibench.leaderboard.figure_images.MOST_ACROSS", 2)
+    folded = write_figure("images", toy.store, toy.track, tmp_path / "folded.png")
+    with Image.open(wide) as before, Image.open(folded) as after:
+        (wide_x, wide_y), (x, y) = before.size, after.size
+    assert x < 0.7 * wide_x
+    assert y > 1.5 * wide_y
+
+
+def test_names_of_points_do_not_lie_on_one_another():
+    from matplotlib.text import Text
+
+    from msibench.leaderboard.figure_charts import _meet, _name_points
+    from msibench.leaderboard.figure_style import fixed_style, new_axes
+
+    points = [(1.0 + 0.01 * k, 10.0 + 0.005 * k, f"method-number-{k}") for k in range(8)]
+    with fixed_style():
+        figure, axes = new_axes(6.5, 4.2)
+        axes.plot([0.1, 10.0], [9.0, 11.0], "o")
+        _name_points(figure, axes, points)
+        figure.draw_without_rendering()
+        renderer = figure.canvas.get_renderer()
+        boxes = [Text.get_window_extent(text, renderer).extents for text in axes.texts]
+    assert len(boxes) == 8
+    hits = [(a, b) for n, a in enumerate(boxes) for b in boxes[:n] if _meet(tuple(a), tuple(b))]
+    assert not hits
 
 
 def test_latex_is_escaped(toy, tmp_path):

@@ -268,3 +268,29 @@ def test_pages_and_figures_need_no_torch():
         "msibench.metrics.frc; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_metric_that_nobody_has_is_no_column_of_the_table(toy):
+    """Such as one that needs weights which are not here; its reason stands in the rows."""
+    from dataclasses import replace
+
+    from msibench.leaderboard.board import Board, read_board
+    from msibench.leaderboard.page_table import table_view
+    from msibench.leaderboard.table import scheme_of
+
+    board = read_board(toy.store, toy.track)
+    without = board.rows["metric"] == "rmse"
+    rows = board.rows.assign(
+        value=board.rows["value"].mask(without),
+        reason=board.rows["reason"].mask(without, "weights-missing: msibench weights fetch vgg16"),
+    )
+    lacking = Board(replace(board.collected, rows=rows), toy.track, board.index)
+
+    def columns(of):
+        scheme = scheme_of(of.track, of.rows["metric"].unique())
+        (view,) = table_view(of.table, of.track, of.index, scheme)
+        assert {len(row) for row in view.rows} == {len(view.columns)}
+        return [column.name for column in view.columns]
+
+    assert "RMSE" in columns(board)
+    assert columns(lacking) == [name for name in columns(board) if name != "RMSE"]

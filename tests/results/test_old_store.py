@@ -4,28 +4,33 @@
 measured, a tissue mask), two protocols, two methods; ``section.h5`` beside it is the measurement.
 """
 
+import json
+import re
+import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from msibench.cli.main import main
 from msibench.degradation import protocol
 from msibench.gate.verify import VERIFIED, verify_cell
 from msibench.gate.verify_board import row_differences, verify_leaderboard
 from msibench.leaderboard.board import read_board
 from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import write_leaderboard
+from msibench.library.installed import catalogue
 from msibench.metrics.specs import builtin_metrics
 from msibench.results.files import sha256_of
 from msibench.results.index import read_index
 from msibench.results.problems import SECTION, load_staged
 from msibench.results.schema import Status
 from msibench.results.store import Store
-from msibench.runner.own_section import card_for_files
+from msibench.runner.own_section import card_for_files, own_card, own_track
 from msibench.runner.plan import plan_problem
 from msibench.runner.problems.stage import stage
 from msibench.runner.scores.rescore import rescore
-from msibench.tracks import load_track
+from msibench.tracks import Own, board_file, load_track, track_as_text
 
 METRICS = {spec.name: spec for spec in builtin_metrics()}
 PROTOCOLS = ("area-poisson-x2@1", "area-x4@1")
@@ -100,3 +105,29 @@ def test_its_board_has_the_rows_of_then_and_is_shown(old, store, track, tmp_path
     assert "m/z 400.2500" in page.read_text(encoding="utf-8")
     again = read_board(store, track)
     assert row_differences(board.rows, again.rows) == []
+
+
+def test_what_became_of_its_keys_is_named_line_by_line(old, tmp_path, capsys):
+    """Keys cover the code that a method reaches, which is other code now: the cells are stale, not lost."""
+    results = tmp_path / "results"
+    shutil.copytree(old / "results", results)
+    own = Own(data=(str(old / "section.h5"),))
+    track, known = own_track(own, own_card(own, catalogue()), PROTOCOLS), Store.open(results)
+    assert track.name == "section"
+    file = board_file(known.root, track.name)  # as `msibench run --data section.h5` leaves it
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(track_as_text(track), encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main(["status", "section", "--why-stale", "--methods", "bicubic,nearest", "--json",
+              "--results", str(results)])  # fmt: skip
+    assert ended.value.code == 0
+    cells = {row["cell"]: row for row in json.loads(capsys.readouterr().out)}
+    assert len(cells) == 4
+    for cell in cells.values():
+        assert cell["state"] == "stale"
+        names = {
+            match[1] for line in cell["lines"] if (match := re.match(r'[-+] +"([^"]+)":', line))
+        }
+        assert {name for name in names if name.endswith(".py")}  # code, by file
+        # data, m/z values, protocol and seed are those of then
+        assert not names & {"data", "mz", "ppm", "section", "dataset", "seed", "device", "factor"}
