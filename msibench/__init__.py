@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from msibench.library.sections import degrade, evaluate, read
     from msibench.library.upscaling import upscale
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Budget",
