@@ -217,7 +217,8 @@ def _table(
     if control:
         row = control[0]
         held = [plus_minus(row, f"{name}.image", metrics[name].digits) for name in names]
-        name = f"_the control, {in_markdown(track.control_method)}_"
+        label = in_markdown(track.control_method) + marked.get(track.control_method, "")
+        name = f"_the control, {label}_"
         lines.append([*before, name, _score(row.get("composite"), scheme), *held, *after])
     return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
 

@@ -17,6 +17,7 @@ from msibench.contracts.plain_text import HARMFUL
 from msibench.errors import MSIBenchError
 from msibench.gate.sources import read_rows
 from msibench.leaderboard import table as leaderboard
+from msibench.leaderboard.board import Board
 from msibench.leaderboard.page_table import table_view
 from msibench.leaderboard.render import markdown_page, safe_csv
 from msibench.leaderboard.rows import Collected, tidy
@@ -111,7 +112,9 @@ def test_any_texts_and_numbers_of_a_board_stay_what_they_are(board, data):
 
 def assert_harmless(table, collected):
     """Assert that what is printed of a board holds no markup, formula or control character of its own."""
-    page = markdown_page(table, collected, TRACK, TrackIndex())
+    board = Board(collected, TRACK, TrackIndex())
+    vars(board)["table"] = table  # also one that no rows give
+    page = markdown_page(board)
     page.encode()
     assert not HARMFUL.search(page)
     assert "<b>" not in page
@@ -121,7 +124,7 @@ def assert_harmless(table, collected):
     for name, *column in zip(*printed, strict=True):
         if name in {"method", "protocol", "status_reasons"}:
             assert all(text[:1] not in {"=", "+", "-", "@", "\t", "\r"} for text in column)
-    table_view(table, TRACK, TrackIndex())
+    table_view(table, TRACK, TrackIndex(), leaderboard.scheme_of(TRACK))
 
 
 @pytest.fixture(scope="module")
