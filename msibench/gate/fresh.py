@@ -25,9 +25,9 @@ from msibench.metrics.detail import bounded
 from msibench.plugin_manager import Catalogue
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import Store
+from msibench.run_track import run_track
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
-from msibench.runner.supervisor import Supervisor
 from msibench.tracks import Entry
 
 SECTIONS = 3
@@ -120,7 +120,7 @@ def _gains(
     with tempfile.TemporaryDirectory(prefix="msibench-fresh-") as scratch:
         aside = Store.open(Path(scratch) / "results")
         plan = make_plan(track, catalogue, cards=drawn, device=record.device)
-        Supervisor(aside, catalogue, options).run(plan)
+        run_track(plan.track, catalogue, aside, options, plan=plan, part=plan.cells)
         values: dict[tuple[str, str], NDArray[np.float64]] = {}
         for cell in plan.cells:
             done = aside.record(cell.key)

@@ -20,10 +20,10 @@ from msibench.results.keys import difference
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import PREDICTION, Store
 from msibench.results.verification import REPRODUCED, keep_verification
+from msibench.run_track import run_track
 from msibench.runner.options import RunOptions
 from msibench.runner.own_section import own_card
 from msibench.runner.plan import Cell, Filters, make_plan
-from msibench.runner.supervisor import Supervisor
 from msibench.scoring.seeds import seed_from
 from msibench.tracks import Entry, ProblemSet, Track
 
@@ -90,11 +90,11 @@ def rerun(
             device=record.device,
         )
         plan = type(plan)(plan.track, tuple(c for c in plan.cells if c.key == key), plan.notes)
-        Supervisor(aside, catalogue, options).run(plan)
+        run_track(plan.track, catalogue, aside, options, plan=plan, part=plan.cells)
         _compare(store, aside, record, checked)
         if any("made again" in fault for fault in checked.faults):
             twice = Store.open(Path(scratch) / "twice")
-            Supervisor(twice, catalogue, options).run(plan)
+            run_track(plan.track, catalogue, twice, options, plan=plan, part=plan.cells)
             third = Checked(name=name)
             _compare(aside, twice, record, third)
             if third.faults:
