@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from msibench import tell_progress
 from msibench_smsdl_net.config import SmsdlConfig
 from msibench_smsdl_net.dense_features import DenseFeatures
 from msibench_smsdl_net.network import Regression
@@ -97,7 +98,8 @@ def fit_regression(
     batch = max(1, min(config.regression_batch, PIXELS_AT_A_TIME // factor**2, len(usable)))
     curve: list[float] = []
     order = torch.empty(0, dtype=torch.int64)
-    for _ in range(config.regression_steps):
+    for step in range(config.regression_steps):
+        tell_progress(step, config.regression_steps, "steps of the regression")
         if len(order) < batch:
             order = torch.randperm(len(usable), generator=generator)
         pixels, order = usable[order[:batch].to(device)], order[batch:]

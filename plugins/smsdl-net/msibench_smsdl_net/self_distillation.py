@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from msibench import tell_progress
 from msibench_smsdl_net.config import SmsdlConfig
 from msibench_smsdl_net.network import MultiBranchViT, PrototypeHead
 
@@ -118,6 +119,7 @@ def learn_features(
     centre = torch.zeros(config.prototypes, device=image.device)
     crops, curves = Crops(image, generator), DistillationCurves()
     for step in range(config.features_steps):
+        tell_progress(step, config.features_steps, "steps of the features")
         places = [crops.place() for _ in range(config.features_batch)]
 
         def views(
