@@ -144,8 +144,9 @@ def run_track(
         board = Board(board.collected, track, index)
     summary.folder = folder or board_folder(track, store)
     own = any(cell.problem.card.local_files for cell in plan.cells)
+    elsewhere = track.folder is not None and summary.folder != track.folder
     summary.page = write_board(
-        board, store, summary.folder, page=page, leave_track=own or bool(rebuild)
+        board, store, summary.folder, page=page, leave_track=own or bool(rebuild) or elsewhere
     )
     summary.rows = board.rows
     summary.stopped = stop.is_set()
@@ -162,7 +163,7 @@ def write_board(
     page
         Write ``index.html`` too.
     leave_track
-        Write ``track.toml`` beside the board, for a track that has no file of its own.
+        Write ``track.toml`` beside the board, where the track's own file does not lie there.
 
     Returns
     -------

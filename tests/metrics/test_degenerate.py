@@ -90,7 +90,7 @@ def test_every_reason_that_a_spec_declares_is_worded_so_by_its_module(spec):
         source = source.replace(f"{{{name}}}", str(getattr(module, name, "")))
     source = source.replace("{metric}", str(spec.params.get("metric")))
     for reason in spec.undefined:
-        assert reason in source
+        assert reason in source or reason in vars(module).values()
 
 
 @pytest.mark.parametrize("level", [1e-3, 0.1, 1 / 3, 0.7, 1.0])
