@@ -134,7 +134,13 @@ def test_a_run_sets_what_is_damaged_aside_and_mends_it(place, capsys, name):
     assert command("run", place / "track", "--results", place / "results", "--events") == 0
     said = "".join(capsys.readouterr())
     assert "set aside in" in said
-    assert path.read_bytes() == before
+    if name == "small.json":  # it says where its results lie, and this is a copy
+        now, then = (json.loads(text) for text in (path.read_bytes(), before))
+        for index in (now, then):
+            del index["digest"], index["facts"]["results"]
+        assert now == then
+    else:
+        assert path.read_bytes() == before
     assert command("verify", place / "track", "--results", place / "results") == 0
     assert list((place / "results" / "set-aside").iterdir())
 
