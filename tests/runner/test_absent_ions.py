@@ -50,7 +50,8 @@ def test_no_method_gets_it_and_the_others_do_not_change(run, tmp_path, monkeypat
     guide = np.random.default_rng(1).integers(0, 255, (24, 32, 3), dtype=np.uint8)
     Image.fromarray(guide).save(tmp_path / "he.png")
     arguments = (
-        "--guide", tmp_path / "he.png", "--methods", "bicubic,pls", "--metrics", "psnr",
+        "--guide", tmp_path / "he.png", "--controls", "none", "--methods", "bicubic,pls",
+        "--metrics", "psnr",
     )  # fmt: skip
     with_it = section(tmp_path / "with.npz", [0, 1, 2, 3])
     without = section(tmp_path / "without.npz", [0, 2, 3])
