@@ -128,6 +128,7 @@ def run_track(
     summary = _carry_out(
         lambda: Supervisor(store, catalogue, options, listen, stop), chosen, stop, wait=wait
     )
+    store.check_here()
     summary.stopped = stop.is_set()
     if part is not None or summary.stopped:
         return summary

@@ -143,7 +143,7 @@ def check_whole(results):
         record = store.record(key)
         store.check_files(record)
         store.metric_rows(record)
-    for path in (results / "tracks").glob("[!.]*"):
+    for path in (results / "tracks").glob("[!.]*.json"):
         json.loads(path.read_text())
     board = results / "leaderboards" / "speck"
     if (board / "rows.parquet").exists():
