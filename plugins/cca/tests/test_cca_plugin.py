@@ -44,9 +44,6 @@ class TestAsPublished(MethodContract):
 
 class TestRegression(MethodContract):
     spec = SPECS["cca-regression"]
-    expected_failures: ClassVar = {
-        "check_batch_equals_one_by_one": "components are shared by all ion images of the section"
-    }
 
 
 MODES = sorted(SPECS)
