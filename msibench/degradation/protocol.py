@@ -151,7 +151,7 @@ class DegradationProtocol:
         Raises
         ------
         ConfigurationError
-            If there are not three axes, or a side is no multiple of `factor`.
+            If there are not three axes, or a side is not a multiple of `factor`.
         """
         return self._run(fine, [step for step in self.steps if step.linear], None)
 
@@ -178,7 +178,7 @@ class DegradationProtocol:
         Raises
         ------
         ConfigurationError
-            If a side is no multiple of `factor`, or the chain's linear part is not one operator whose
+            If a side is not a multiple of `factor`, or the chain's linear part is not one operator whose
             pseudo-inverse is known.
         """
         step = self._linear_step()

@@ -87,7 +87,7 @@ def boards_in(folder: Path) -> list[Listed]:
         except (OSError, ValueError, KeyError) as error:
             if isinstance(error, MSIBenchError):
                 raise
-            raise IntegrityError(f"{path} is no table of a board: {error}") from error
+            raise IntegrityError(f"{path} is not a table of a board: {error}") from error
     if not found:
         raise ConfigurationError(
             f"no board in {folder}: expected folders with {TABLE} and track.toml, as leaderboards/ has "
