@@ -27,7 +27,7 @@ class MSImage:
     when it is indexed (`msibench.io.stored_stack`); methods always get arrays."""
     mz: NDArray[np.float64]
     """Centre of each channel on the m/z axis in Da, ``(channel,)``, in the order that was asked for;
-    NaN for a channel that is no ion image (an embedding) or whose m/z is not on record."""
+    NaN for a channel that is not an ion image (an embedding) or whose m/z is not on record."""
     pixel_size_um: float = float("nan")
     """Edge length of one square pixel in micrometres; NaN when the file does not say."""
     mask: NDArray[np.bool_] | None = None

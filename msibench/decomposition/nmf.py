@@ -106,7 +106,7 @@ def nmf(
         At most so many passes.
     tol
         Stop when the median relative error of the last ten iterations is lower than that of the ten before
-        by less than this share of it; 0: never. A rise in one of them is no end by itself.
+        by less than this share of it; 0: never. A rise in one of them is not an end by itself.
     restarts
         Start so many times with other random factors and return the best.
     init
@@ -125,7 +125,7 @@ def nmf(
     Raises
     ------
     ConfigurationError
-        For an option that cannot be meant.
+        If an option is not valid.
     DataError
         If X is empty, holds NaN, infinite or negative values, or has fewer rows or columns than
         components.

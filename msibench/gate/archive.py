@@ -57,7 +57,7 @@ def unpack(path: Path, folder: Path, limits: BundleLimits | None = None) -> Mani
     Raises
     ------
     DataError
-        If the file is no bundle.
+        If the file is not a bundle.
     SchemaError
         If another version of msibench wrote it.
     IntegrityError
@@ -80,9 +80,9 @@ def unpack(path: Path, folder: Path, limits: BundleLimits | None = None) -> Mani
                 if info.filename != MANIFEST:
                     _extract(archive, info, folder, *manifest.files[info.filename])
     except KeyError as error:
-        raise DataError(f"{path} is no bundle: it holds no {MANIFEST}") from error
+        raise DataError(f"{path} is not a bundle: it holds no {MANIFEST}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{path} is no bundle, or is damaged: {error}") from error
+        raise DataError(f"{path} is not a bundle, or is damaged: {error}") from error
     except OSError as error:
         if isinstance(error, DataError | SchemaError):
             raise
@@ -125,7 +125,7 @@ def _manifest(text: bytes) -> Manifest:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{MANIFEST} is no JSON: {error}") from error
+        raise DataError(f"{MANIFEST} is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise DataError(f"{MANIFEST} must be an object")
     schema = found.get("schema_version")

@@ -247,7 +247,7 @@ def _fact(part: str, name: str, given: object) -> dict[str, Any]:
     for field_name in TEXTS[part]:
         text = given.get(field_name, "")
         if not sound_text(text):
-            raise IntegrityError(f"bundle.json: {field_name} of {part} {name!r} is no plain text")
+            raise IntegrityError(f"bundle.json: {field_name} of {part} {name!r} is not plain text")
         fact[field_name] = text
     for flag in FLAGS.get(part, ()):
         fact[flag] = given.get(flag) is True

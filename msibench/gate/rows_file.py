@@ -35,7 +35,7 @@ def unpack_rows(
     Raises
     ------
     IntegrityError
-        If it is no such table, or would fill the memory.
+        If it is not such a table, or would fill the memory.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -67,7 +67,7 @@ def _checked_schema(file: Any, size: int, columns: Sequence[str], where: str) ->
     lacking = [name for name in columns if schema.names.count(name) != 1]
     if lacking:
         raise IntegrityError(
-            f"{where} is no table of rows: columns missing or doubled: {', '.join(lacking)}; "
+            f"{where} is not a table of rows: columns missing or doubled: {', '.join(lacking)}; "
             "rows.parquet is written by `msibench run` and `msibench leaderboard`"
         )
     for name in columns:
@@ -75,7 +75,7 @@ def _checked_schema(file: Any, size: int, columns: Sequence[str], where: str) ->
         plain = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
         if not (plain or pa.types.is_null(kind) or _is_text(kind)):
             raise IntegrityError(
-                f"{where} is no table of rows: {name} is of type {str(kind)[:100]}"
+                f"{where} is not a table of rows: {name} is of type {str(kind)[:100]}"
             )
     if facts.num_rows > max(MOST_ROWS, size):
         raise IntegrityError(f"{where} claims {facts.num_rows} rows in {size} bytes; not read")

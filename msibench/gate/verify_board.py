@@ -305,7 +305,7 @@ def _with_origin_of(made: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     """Take the stored word for an origin where it claims no more than is known now.
 
     Verifying a cell changes what its rows will say when the leaderboard is next made; until then the
-    older, weaker word is no fault.
+    older, weaker word is not a fault.
     """
     claimed: dict[str, str] = dict(zip(stored["cell"], stored["origin"], strict=True))
     records: dict[str, str] = dict(zip(made["cell"], made["origin"], strict=True))

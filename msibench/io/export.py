@@ -89,7 +89,7 @@ def write_image(
     Raises
     ------
     ConfigurationError
-        The format cannot hold these images, or the pixel size is no length.
+        The format cannot hold these images, or the pixel size is not a length.
     StoreError
         A file cannot be written.
     """
@@ -105,7 +105,7 @@ def write_image(
         facts.setdefault("predicted_by", predicted)
     try:
         if not target.parent.is_dir():
-            raise StoreError(f"{target.parent} is no folder; make it first.")
+            raise StoreError(f"{target.parent} is not a folder; make it first.")
         return _write(kind, target, image, predicted, facts, polarity, mode, clip)
     except OSError as error:
         if isinstance(error, MSIBenchError):

@@ -116,7 +116,7 @@ def read_hdf5(
     with _open(source) as file, _explained(source):
         problems = _problems(file)
         if problems:
-            raise DataError(f"{source.name} is no prepared section: " + "; ".join(problems))
+            raise DataError(f"{source.name} is not a prepared section: " + "; ".join(problems))
         stack = next(name for name in STACKS if name in file)
         values: Any
         if lazily and file[stack].dtype == np.float32 and is_large(file[stack].shape):
@@ -162,7 +162,7 @@ def validate_hdf5(path: str | os.PathLike[str]) -> tuple[str, ...]:
     Raises
     ------
     MissingDataError, DataError, SchemaError
-        The file is not there, is no HDF5, or was written by a newer version.
+        The file is not there, is not HDF5, or was written by a newer version.
     """
     with _open(Path(path)) as file, _explained(Path(path)):
         problems = _problems(file)
@@ -206,7 +206,7 @@ def _unlocked(path: Path) -> h5py.File:
     DataError
         Another program holds it for writing.
     OSError
-        It is no HDF5 file.
+        It is not an HDF5 file.
     """
     import h5py
 

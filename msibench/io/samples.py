@@ -124,7 +124,7 @@ def additive(
     Raises
     ------
     DataError
-        If the samples are of a type or number that is no image.
+        If the samples are of a type or number that is not an image.
     """
     colours, opacity = _apart(pixels, facts, source)
     if facts.palette is not None:
@@ -190,7 +190,7 @@ def unit_range(
     Raises
     ------
     DataError
-        If they are no numbers.
+        If they are not numbers.
     """
     if pixels.dtype == np.bool_:
         return pixels.astype(np.float32)
@@ -200,7 +200,7 @@ def unit_range(
             warn_about_data(f"{source}: samples below 0 (down to {pixels.min()}) are set to 0")
         return np.clip(pixels.astype(np.float64) / top, 0, 1).astype(np.float32)
     if not np.issubdtype(pixels.dtype, np.floating):
-        raise DataError(f"{source}: samples of type {pixels.dtype} are no image")
+        raise DataError(f"{source}: samples of type {pixels.dtype} are not an image")
     finite = pixels[np.isfinite(pixels)]
     if finite.size and (finite.min() < 0 or finite.max() > 1):
         top = float(finite.max())

@@ -124,7 +124,7 @@ def refuse_to_shrink(rows: pd.DataFrame, track: Track, folder: Path) -> None:
         old = pd.read_parquet(place, columns=[*columns, "status", "metric"])
     except (OSError, ValueError) as error:  # pyarrow's errors are both
         raise ConfigurationError(
-            f"{place} is no table of rows ({error}), so that nobody can tell whether the new board "
+            f"{place} is not a table of rows ({error}), so that nobody can tell whether the new board "
             "is as full; move it away first"
         ) from error
     old, new = (part[part["status"] == "ok"] for part in (old, rows))

@@ -78,7 +78,7 @@ class Transform(ABC):
         MissingDataError
             If there is no such file.
         DataError
-            If the file is no transform, or one of a newer version.
+            If the file is not a transform, or one of a newer version.
         """
         text = read_text(Path(path), "transform")
         return from_document(parse_json(text, str(path)), str(path))
@@ -90,10 +90,10 @@ def from_document(document: object, source: str) -> Transform:
     Raises
     ------
     DataError
-        If the document is no transform, or one of a newer version.
+        If the document is not a transform, or one of a newer version.
     """
     if not isinstance(document, dict):
-        raise DataError(f"{source} is no transform: expected a JSON object")
+        raise DataError(f"{source} is not a transform: expected a JSON object")
     if "A" in document and "b" in document:
         kind, parameters = "affine", {"matrix": document["A"], "offset": document["b"]}
     else:

@@ -51,7 +51,7 @@ def read_index(store: Store, track: str) -> TrackIndex:
             raise ValueError("its digest differs")
         cells, facts = dict(found["cells"]), dict(found["facts"])
         if not all(isinstance(key, str) and _KEY.fullmatch(key) for key in cells.values()):
-            raise ValueError("it lists what is no key of a cell")
+            raise ValueError("it lists what is not a key of a cell")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(
             f"{path} is damaged ({error}); remove it and run the track again: "

@@ -102,7 +102,7 @@ def record_from_json(text: str, where: str) -> CellRecord:
     NewerSchemaError, SchemaError
         If it was written under another schema; what a newer msibench wrote is never set aside.
     IntegrityError
-        If it is no record, or its digest does not match.
+        If it is not a record, or its digest does not match.
     """
     try:
         facts = json.loads(text)
@@ -131,7 +131,7 @@ def record_from_json(text: str, where: str) -> CellRecord:
             values[name] = tuple(values[name])
         return CellRecord(**values)
     except (KeyError, TypeError, ValueError) as error:
-        raise IntegrityError(f"{where} is no record of a cell: {_brief(error)}") from error
+        raise IntegrityError(f"{where} is not a record of a cell: {_brief(error)}") from error
 
 
 def _brief(value: object) -> str:

@@ -42,7 +42,7 @@ from msibench.runner.plan import Cell, Plan
 from msibench.runner.problems.stage import stage, training_pairs
 from msibench.runner.recovery import mend_problems, sound_record
 from msibench.runner.scores.in_threads import Claim, Scorers
-from msibench.runner.scores.record import judged, load_staged_once, record_of
+from msibench.runner.scores.record import check_and_score, load_staged_once, record_of
 from msibench.training.seen import refusal
 from msibench.weights import require
 from msibench.weights.digests import sha256_of as sha256_of_weights
@@ -291,7 +291,7 @@ class Supervisor:
         return True
 
     def _has_learned_from(self, cell: Cell) -> str:
-        """Return why a method must not be judged on a section whose copy it was trained on."""
+        """Return why a method must not be check_and_score on a section whose copy it was trained on."""
         if not cell.spec.weights:
             return ""
         staged = load_staged_once(stage(cell.problem, self.store))
@@ -371,7 +371,7 @@ class Supervisor:
         staged_folder = self.store.problem_folder(cell.problem.key)
         wanted = None if self._stop.is_set() else metrics
         begun = self._record(cell, outcome)
-        record, scored = judged(begun, cell, folder, outcome, staged_folder, wanted)
+        record, scored = check_and_score(begun, cell, folder, outcome, staged_folder, wanted)
         if not claim():
             return None
         if scored:

@@ -81,7 +81,7 @@ class Cube:
 
 
 def check_rows(rows: pd.DataFrame) -> None:
-    """Refuse a table that is no table of rows.
+    """Refuse a table that is not a table of rows.
 
     Raises
     ------

@@ -89,7 +89,7 @@ def load_state(folder: Path) -> TrainingState | None:
         return TrainingState(header["iteration"], tensors, header["facts"])
     except (SafetensorError, KeyError, ValueError) as error:
         raise DataError(
-            f"{path} is no training state ({error}); delete it to start from the beginning"
+            f"{path} is not a training state ({error}); delete it to start from the beginning"
         ) from error
 
 

@@ -42,7 +42,7 @@ def published_prefix(file: WeightFile) -> str:
     Raises
     ------
     ConfigurationError
-        If the registered digest is no sha256 nor the beginning of one.
+        If the registered digest is neither a sha256 nor the beginning of one.
     """
     digest = file.sha256.lower()
     if digest and not re.fullmatch(r"[0-9a-f]{8,64}", digest):

@@ -36,7 +36,7 @@ def guide_from_pixels(
     Raises
     ------
     DataError
-        If the samples are of a type or number that is no image.
+        If the samples are of a type or number that is not an image.
     """
     light, opacity = additive(pixels, facts, source)
     mask: NDArray[np.bool_] | None = None

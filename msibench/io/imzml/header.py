@@ -188,7 +188,7 @@ class Header:
                 if not 0 < self._stated_um(accession) < math.inf:
                     unit = param.unit_name or param.unit_accession
                     stated = f"{param.value.strip()[:40]} {unit[:40]}".strip()
-                    notes.append(f"a pixel size {axis} of {stated!r} cannot be meant; left unknown")
+                    notes.append(f"a pixel size {axis} of {stated!r} is not valid; left unknown")
         x, y = self.pixel_size_um()
         if math.isfinite(x) and math.isfinite(y) and abs(x - y) > 1e-6 * max(x, y):
             notes.append(
@@ -204,7 +204,7 @@ def _with_point(number: str) -> str:
 
 
 def micrometres(param: CvParam) -> float:
-    """Return how many µm the unit of a length is; NaN for a unit that is no length."""
+    """Return how many µm the unit of a length is; NaN for a unit that is not a length."""
     if param.unit_accession in MICROMETRES_OF_ACCESSION:
         return MICROMETRES_OF_ACCESSION[param.unit_accession]
     if param.unit_name.strip():

@@ -64,7 +64,7 @@ def record_of(cell: Cell, outcome: Outcome, provenance: Mapping[str, Any]) -> Ce
     )
 
 
-def judged(
+def check_and_score(
     record: CellRecord,
     cell: Cell,
     folder: Path,
