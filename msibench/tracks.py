@@ -141,7 +141,7 @@ def load_track(name: str, *, places: tuple[Path, ...] = (), results: Path | None
     UnknownNameError
         If there is no such track; the message lists those there are.
     ConfigurationError
-        If the file has a key that does not exist or a value that cannot be right.
+        If the file has a key that does not exist or a value that is not valid.
     """
     path = Path(name)
     if path.suffix == ".toml" and path.is_file():

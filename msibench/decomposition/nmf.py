@@ -125,7 +125,7 @@ def nmf(
     Raises
     ------
     ConfigurationError
-        For an option that cannot be right.
+        If an option is not valid.
     DataError
         If X is empty, holds NaN, infinite or negative values, or has fewer rows or columns than
         components.

@@ -382,7 +382,7 @@ class DegradationProtocol:
         if any(cropped):
             notes.append(
                 f"cropped {cropped[0]} rows and {cropped[1]} columns at the lower and right edge: "
-                f"{rows} x {columns} pixels are no multiple of {self.factor}"
+                f"{rows} x {columns} pixels are not a multiple of {self.factor}"
             )
         truth, clipped = self._scaled(section, scale)
         seen = truth

@@ -80,7 +80,7 @@ def load_margins(path: Path | None = None) -> Margins:
     Raises
     ------
     ConfigurationError
-        If a key does not exist or a value cannot be right.
+        If a key does not exist or a value is not valid.
     """
     shipped = (files("msibench") / "gate" / "margins.toml").read_text("utf-8")
     values = _values(shipped, "margins.toml of msibench")

@@ -35,7 +35,7 @@ def unpack_rows(
     Raises
     ------
     IntegrityError
-        If it is no such table, or would fill the memory.
+        If it is not such a table, or would fill the memory.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -77,7 +77,7 @@ def read_rows(raw: bytes, where: str) -> pd.DataFrame:
     Raises
     ------
     IntegrityError
-        If they are no table of rows.
+        If they are not a table of rows.
     """
     import pyarrow as pa
 

@@ -38,7 +38,7 @@ def check_record(folder: Path, key: str) -> CellRecord:
     IntegrityError
         If its digest, key or description do not belong together.
     DataError
-        If a value cannot be right, or its protocol is not the one this msibench knows by that name.
+        If a value is not valid, or its protocol is not the one this msibench knows by that name.
     """
     where = f"cells/{key}/{RECORD}"
     try:
@@ -173,7 +173,7 @@ def check_prediction_of(
             f"holds {values.shape} {values.dtype}"
         )
     if not all(np.isfinite(values[group]).all() for group in groups(values.shape)):
-        raise DataError(f"{where} holds values that are no numbers")
+        raise DataError(f"{where} holds values that are not numbers")
 
 
 def sound_text(text: object, most: int = LONGEST_TEXT) -> bool:
@@ -228,7 +228,7 @@ def _check_types(record: CellRecord, where: str) -> None:
     }
     wrong = [name for name, fine in sound.items() if not fine]
     if wrong:
-        raise DataError(f"{where}: {', '.join(wrong)} cannot be right")
+        raise DataError(f"{where}: not valid: {', '.join(wrong)}")
 
 
 def _check_key(record: CellRecord, key: str, where: str) -> None:

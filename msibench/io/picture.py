@@ -27,7 +27,7 @@ class Frame:
     """``(row, column, sample)``, upright."""
     samples: PixelSamples
     pixel_size_um: float
-    """NaN where the file states none that can be meant."""
+    """NaN where the file states none that is valid."""
 
 
 def open_picture(path: Path, formats: tuple[str, ...]) -> Any:
@@ -58,7 +58,7 @@ def frames(image: Any) -> int:
 
 
 def orientation(image: Any) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 where none can be meant."""
+    """Return the EXIF orientation, 1 to 8; 1 where none is valid."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged EXIF data cost the orientation, not the picture
         try:

@@ -194,7 +194,7 @@ def unit_range(
     Raises
     ------
     DataError
-        If they are no numbers.
+        If they are not numbers.
     """
     if pixels.dtype == np.bool_:
         return pixels.astype(np.float32)
@@ -204,7 +204,7 @@ def unit_range(
             warn_about_data(f"{source}: samples below 0 (down to {pixels.min()}) are set to 0")
         return np.clip(pixels.astype(np.float64) / top, 0, 1).astype(np.float32)
     if not np.issubdtype(pixels.dtype, np.floating):
-        raise DataError(f"{source}: samples of type {pixels.dtype} are no image")
+        raise DataError(f"{source}: samples of type {pixels.dtype} are not an image")
     finite = pixels[np.isfinite(pixels)]
     if finite.size and (finite.min() < 0 or finite.max() > 1):
         top = float(finite.max())

@@ -51,7 +51,7 @@ def read_mask(path: str | Path, *, threshold: float = 0.5) -> TissueMask:
     Parameters
     ----------
     path
-        One channel, or RGB whose mean counts; transparent pixels are no tissue.
+        One channel, or RGB whose mean counts; transparent pixels are not tissue.
     threshold
         Share of full scale from which a pixel is tissue. A mask image that holds just two levels is
         split between them.
@@ -127,7 +127,7 @@ def estimate_tissue(
     Raises
     ------
     ConfigurationError
-        If a parameter cannot be right, or no pixel lies above the threshold.
+        If a parameter is not valid, or no pixel lies above the threshold.
 
     References
     ----------

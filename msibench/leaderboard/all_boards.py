@@ -145,7 +145,7 @@ def _list(boards: list[Listed]) -> str:
 
 
 def _apart(board: Listed) -> pd.Series[bool]:
-    """Which rows are no competitors: controls other than the board's own, and flagged results."""
+    """Which rows do not compete: controls other than the board's own, and flagged results."""
     table = board.table
     control = table["control"].astype(bool) & (table["method"] != board.track.control_method)
     return control | table["flag"].notna() if "flag" in table else control

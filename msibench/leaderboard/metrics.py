@@ -49,7 +49,7 @@ def _labelled(spec: MetricSpec) -> MetricSpec:
 
 
 def _sound(described: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what can be meant: a results folder may come from elsewhere, too."""
+    """Keep what is valid: a results folder may come from elsewhere, too."""
     kept: dict[str, Any] = {
         name: described[name]
         for name in ("unit", "title", "citation", "label", "explanation")

@@ -30,7 +30,7 @@ def check_shown(record: CellRecord) -> None:
     wrong = [name for name, fine in sound.items() if not fine]
     if wrong:
         raise IntegrityError(
-            f"cell {record.key!s:.12}…: {', '.join(wrong)} of its record cannot be right; {REMEDY}"
+            f"cell {record.key!s:.12}…: not valid in its record: {', '.join(wrong)}; {REMEDY}"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a transform or landmark file of a stranger may hold: text of a believable size, numbers that can be meant."""
+"""What a transform or landmark file from elsewhere may hold: text of a plausible size, valid numbers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def check_parameters(parameters: object, source: str) -> dict[str, Any]:
     Raises
     ------
     DataError
-        If a number cannot be right, or something else stands in the place of one.
+        If a number is not valid, or something else is in place of one.
     """
     if not isinstance(parameters, dict):
         raise DataError(f"{source}: the parameters of a transform must be a JSON object")
@@ -81,6 +81,6 @@ def check_parameters(parameters: object, source: str) -> dict[str, Any]:
             raise DataError(f"{source}: a transform holds {value!r} where a number is expected")
         elif isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:
             raise DataError(
-                f"{source}: NaN, or a number beyond {LARGEST_NUMBER:g} pixels, cannot be right"
+                f"{source}: NaN and numbers beyond {LARGEST_NUMBER:g} pixels are not valid"
             )
     return parameters

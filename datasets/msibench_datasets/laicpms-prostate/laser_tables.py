@@ -70,7 +70,7 @@ def _element_maps(card: Card, section: str, elements: Sequence[str]) -> NDArray[
     try:
         table = np.array([line[1:] for line in body if line], dtype=np.float32)
     except ValueError as error:
-        raise DataError(f"{file.name} holds something that is no number: {error}") from error
+        raise DataError(f"{file.name} holds something that is not a number: {error}") from error
     if table.ndim != 2 or table.shape[1] != len(wanted):
         raise DataError(
             f"{file.name}: every row needs {len(wanted)} numbers after the time, got {table.shape}"

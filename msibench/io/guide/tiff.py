@@ -171,7 +171,9 @@ def _page_region(
     tall = int(page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength))
     wide = int(page.tilewidth if page.is_tiled else page.imagewidth)
     if tall < 1 or wide < 1 or tall * wide > max(max_pixels, 2**24):
-        raise DataError(f"{path}: tiles of {tall} x {wide} pixels are no tiles; is it damaged?")
+        raise DataError(
+            f"{path}: tiles of {tall} x {wide} pixels are not possible; is the file damaged?"
+        )
     separate = page.planarconfig == 2 and page.samplesperpixel > 1
     contiguous = 1 if separate else int(page.samplesperpixel)
     shape = (rows.stop - rows.start, columns.stop - columns.start, int(page.samplesperpixel))

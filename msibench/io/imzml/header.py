@@ -188,7 +188,7 @@ class Header:
                 if not 0 < self._stated_um(accession) < math.inf:
                     unit = param.unit_name or param.unit_accession
                     stated = f"{param.value.strip()[:40]} {unit[:40]}".strip()
-                    notes.append(f"a pixel size {axis} of {stated!r} cannot be right; left unknown")
+                    notes.append(f"a pixel size {axis} of {stated!r} is not valid; left unknown")
         x, y = self.pixel_size_um()
         if math.isfinite(x) and math.isfinite(y) and abs(x - y) > 1e-6 * max(x, y):
             notes.append(

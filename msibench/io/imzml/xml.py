@@ -352,7 +352,7 @@ def _mended(text: str) -> str:
 
 
 def _beyond(text: str) -> int:
-    """Return a long whole number when it fits; larger ones are no number that a file can hold."""
+    """Return a long whole number when it fits; larger ones are not numbers that a file can hold."""
     number = int(text) if len(text) < 40 else LIMIT + 1
     if abs(number) > LIMIT:
         raise ValueError(text)

@@ -119,7 +119,7 @@ def _become(command: list[str]) -> int:
 
 
 def _into_namespaces(layout: str, command: list[str]) -> Callable[[], int]:
-    """Return what the fork does: the script beside this one, which is not a part of a package here."""
+    """Return what the fork does: the script beside this one, which is not part of a package here."""
     sys.path[:0] = [str(Path(__file__).resolve().parent / "sandbox")]
     import namespaces  # type: ignore[import-not-found]
 

@@ -43,7 +43,7 @@ def progress_writer(folder: Path) -> Callable[[Stage], None]:
 
 
 def read_progress(folder: Path) -> Stage | None:
-    """Return how far a cell has come; None where it does not say, or says nothing that can be meant."""
+    """Return how far a cell has come; None where it does not say, or what it says is not valid."""
     with suppress(OSError, ValueError, TypeError, RecursionError):
         flags = os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0)
         handle = os.open(folder / PROGRESS, flags)

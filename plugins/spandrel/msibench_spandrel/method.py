@@ -29,7 +29,7 @@ class Spandrel(PretrainedMethod):
     """Super-resolution with whatever network a checkpoint holds."""
 
     def load(self, path: Path, problem: Problem) -> Loaded:
-        """Recognise and read a checkpoint, and refuse what is no super-resolution.
+        """Recognise and read a checkpoint, and refuse what is not super-resolution.
 
         Another factor than the problem's makes `upscale` answer with a `Skip` that says so.
 

@@ -164,7 +164,7 @@ def load_machine(path: Path | None) -> Machine:
     Raises
     ------
     ConfigurationError
-        If the file cannot be read, or says something that cannot be right.
+        If the file cannot be read, or holds a value that is not valid.
     """
     if path is None:
         return Machine()

@@ -32,7 +32,7 @@ ATTEMPT = "try-"
 LARGEST_OUTCOME = 32 << 20
 """Bytes of an ``outcome.json`` beyond which it is not read."""
 OURS = frozenset({TICKET, OUTCOME})
-"""Files in a cell's folder that are no input of its child."""
+"""Files in a cell's folder that its child does not read."""
 SETTLE_S = 1.0
 """A signal from SLURM reaches the cell and its watcher in any order, this far apart at most."""
 
