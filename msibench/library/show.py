@@ -110,22 +110,26 @@ def _draw(
 
 
 def image_html(image: MSImage) -> str:
-    """Return a stack of ion images as HTML: one line of facts, and the first images."""
+    """Return a stack of ion images as HTML: one line about it, and the first images."""
     rows, columns = image.shape
     size = f"{image.pixel_size_um:g} µm" if math.isfinite(image.pixel_size_um) else "unknown size"
-    facts = f"{image.channels} ion image{'s' * (image.channels != 1)} of {rows} x {columns} pixels of {size}; unit {image.unit}"
+    caption = f"{_ion_images(image)} of {rows} x {columns} pixels of {size}; unit {image.unit}"
     if image.channels > MOST_SHOWN:
-        facts += f"; the first {MOST_SHOWN} are shown"
+        caption += f"; the first {MOST_SHOWN} are shown"
     alt = ", ".join(image.channel_names()[:MOST_SHOWN])
-    return f"<p>{html.escape(facts)}</p>{_picture(plot(image), alt)}"
+    return f"<p>{html.escape(caption)}</p>{_picture(plot(image), alt)}"
 
 
 def problem_html(problem: Problem) -> str:
     """Return a problem as HTML: what the method sees."""
     protocol = problem.protocol or "no protocol: a section of your own"
     guide = _guide_words(problem.guide)
-    facts = f"bring {problem.low.channels} ion image{'s' * (problem.low.channels != 1)} onto a grid {problem.factor} times finer"
-    return f"<p>{html.escape(f'{facts}; {protocol}; {guide}')}</p>{image_html(problem.low)}"
+    caption = f"bring {_ion_images(problem.low)} onto a grid {problem.factor} times finer"
+    return f"<p>{html.escape(f'{caption}; {protocol}; {guide}')}</p>{image_html(problem.low)}"
+
+
+def _ion_images(image: MSImage) -> str:
+    return f"{image.channels} ion image{'' if image.channels == 1 else 's'}"
 
 
 def _guide_words(guide: GuideImage | None) -> str:
@@ -138,7 +142,7 @@ def _guide_words(guide: GuideImage | None) -> str:
 
 def confidence_html(done: Confidence) -> str:
     """Return a prediction with its intervals as HTML: the images, veiled where detail is not supported."""
-    facts = (
+    caption = (
         f"{done.method}, {done.factor} times finer, with intervals of {done.level:.0%}, calibrated "
         f"{done.calibrated}. Grey and hatched: detail that the interval does not support."
     )
@@ -149,7 +153,7 @@ def confidence_html(done: Confidence) -> str:
     )
     alt = ", ".join(names[:MOST_SHOWN])
     picture = _picture(done.plot(), f"{alt}, veiled where detail is not supported")
-    return f"<p>{html.escape(facts)}</p>{f'<ul>{missing}</ul>' if missing else ''}{picture}"
+    return f"<p>{html.escape(caption)}</p>{f'<ul>{missing}</ul>' if missing else ''}{picture}"
 
 
 def advice_html(advice: Advice) -> str:
