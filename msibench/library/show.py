@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
     from numpy.typing import NDArray
 
     from msibench.library.advising import Advice
