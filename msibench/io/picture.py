@@ -25,7 +25,7 @@ class Frame:
 
     pixels: NDArray[np.generic]
     """``(row, column, sample)``, upright."""
-    facts: PixelSamples
+    samples: PixelSamples
     pixel_size_um: float
     """NaN where the file states none that is valid."""
 
@@ -47,9 +47,9 @@ def decode_frame(path: Path, image: Any, index: int = 0) -> Frame:
     """
     if index or image.tell() != index:
         image.seek(index)
-    pixels, facts = _decode(path, image)
+    pixels, samples = _decode(path, image)
     size = pixel_size_from_density(image.info.get("dpi"), unit_um=25_400.0)
-    return Frame(_upright(pixels, orientation(image)), facts, size)
+    return Frame(_upright(pixels, orientation(image)), samples, size)
 
 
 def frames(image: Any) -> int:

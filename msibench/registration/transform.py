@@ -56,15 +56,15 @@ class Transform(ABC):
         ]
         return np.stack(columns, axis=-1)
 
-    def to_file(self, path: str | Path, **facts: Any) -> None:
-        """Write the transform as JSON, with further `facts` (quality, file names) beside it."""
+    def to_file(self, path: str | Path, **extra: Any) -> None:
+        """Write the transform as JSON, with further `extra` entries (quality, file names) beside it."""
         document = {
             "format": "msibench-transform",
             "schema_version": SCHEMA_VERSION,
             "convention": CONVENTION,
             "kind": self.kind,
             "parameters": self.parameters(),
-            **facts,
+            **extra,
         }
         text = json.dumps(document, indent=1, allow_nan=False)
         Path(path).write_text(text + "\n", encoding="utf-8")

@@ -322,7 +322,7 @@ class Supervisor:
             for weight in spec.weights
         }
         check_weights(weights, cell.competitor.document["weights"])
-        facts: dict[str, Any] = {
+        task: dict[str, Any] = {
             "target": spec.target,
             "config": dict(cell.competitor.config),
             "weights": {name: str(path) for name, path in weights.items()},
@@ -333,13 +333,13 @@ class Supervisor:
             "each_ion_alone": spec.each_ion_alone,
             "budget": spec.budget,
         }
-        write_atomically(folder / "cell.json", canonical_json(facts))
+        write_atomically(folder / "cell.json", canonical_json(task))
         code = spec.target.rpartition(":")[0]
         own = [code] if code.endswith(".py") else map(str, package_folders(spec.target))
         return replace(
             job_of(cell, folder, plan.track.limits, self.options.asked),
             sandbox=self.options.sandbox,
-            readable=(*facts["weights"].values(), *own),
+            readable=(*task["weights"].values(), *own),
             hidden=tuple(self._hidden_from(cell)),
         )
 
@@ -441,8 +441,8 @@ class Supervisor:
 
 def fit_key(cell: Cell) -> str:
     """Return what names a method's fit to a training set: its cell's key without the test section."""
-    facts, problem = cell.document, cell.problem.document
-    parts = [facts["method"], facts["training"], facts["seed"], facts["device"]]
+    document, problem = cell.document, cell.problem.document
+    parts = [document["method"], document["training"], document["seed"], document["device"]]
     return digest_of([*parts, problem["protocol"], problem["mz"], problem["ppm"]])
 
 

@@ -35,8 +35,8 @@ def progress_writer(folder: Path) -> Callable[[Stage], None]:
             return
         last = now
         partial = path.with_suffix(".new")
-        facts = [stage.done, stage.total, stage.unit, round(stage.seconds, 1)]
-        partial.write_text(json.dumps(facts), encoding="utf-8")
+        told = [stage.done, stage.total, stage.unit, round(stage.seconds, 1)]
+        partial.write_text(json.dumps(told), encoding="utf-8")
         partial.replace(path)
 
     return write

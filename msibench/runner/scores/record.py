@@ -1,4 +1,4 @@
-"""From how a cell ended to its record: facts, prediction, scores."""
+"""From how a cell ended to its record: what it was, prediction, scores."""
 
 from __future__ import annotations
 

@@ -261,10 +261,10 @@ def _bubblewrap(command: list[str], folder: Path, places: Iterable[Mount]) -> li
 
 def _namespaces(folder: Path, places: Iterable[Mount]) -> str:
     devices = [Mount("device", f"/dev/{name}", f"/dev/{name}") for name in PLAIN_DEVICES]
-    facts: Mapping[str, object] = {
+    layout: Mapping[str, object] = {
         "mounts": [[mount.kind, mount.target, mount.source] for mount in places],
         "devices": [[m.target, m.source] for m in (*devices, *gpu_devices())],
         "folder": str(folder.resolve()),
         "tmp_bytes": TMP_BYTES,
     }
-    return json.dumps(facts)
+    return json.dumps(layout)
