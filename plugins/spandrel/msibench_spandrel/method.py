@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from msibench import Problem
 from msibench.errors import ConfigurationError
 from msibench.training.pretrained import Loaded, PretrainedMethod
-from msibench.training.tiles import NetworkFacts
+from msibench.training.tiles import InputNeeds
 from msibench.weights import UnsafeWeightsError, read_state_dict
 from msibench_spandrel.msi import MSI_FILES
 
@@ -38,7 +38,7 @@ class Spandrel(PretrainedMethod):
     files = MSI_FILES
 
     def load(self, path: Path, problem: Problem) -> Loaded:
-        """Recognise and read a checkpoint, and refuse what is no super-resolution.
+        """Recognise and read a checkpoint, and refuse what is not super-resolution.
 
         Another factor than the problem's makes `upscale` answer with a `Skip` that says so.
 
@@ -65,7 +65,7 @@ class Spandrel(PretrainedMethod):
         needs = descriptor.size_requirements
         tiling = descriptor.tiling.name.lower()
         bins = bins_of(self.config, descriptor.scale, problem.factor)
-        facts = NetworkFacts(
+        input_needs = InputNeeds(
             factor=descriptor.scale // bins,
             channels=channels,
             multiple_of=max(1, needs.multiple_of),
@@ -84,7 +84,7 @@ class Spandrel(PretrainedMethod):
         network: nn.Module = descriptor.model
         if needs.square:
             network = _Square(network, descriptor.scale)
-        return Loaded(_Binned(network, bins) if bins > 1 else network, facts, about)
+        return Loaded(_Binned(network, bins) if bins > 1 else network, input_needs, about)
 
 
 def bins_of(config: Mapping[str, Any], scale: int, factor: int) -> int:
