@@ -29,7 +29,7 @@ def _file(factor: int, sha256: str, size: int) -> WeightFile:
 
 MSI_FILES: Mapping[str, Mapping[int, WeightFile]] = {
     "dctlsa-msi": {
-        4: _file(4, "SHA4", 3634000),
+        4: _file(4, "bd91b55b515c99dd314f6d9319ffb4b08ecbdcbd81ece2272e51e3eef9c642fd", 3634000),
         2: _file(2, "SHA2", 3634000),
     }
 }
