@@ -30,7 +30,7 @@ def _file(factor: int, sha256: str, size: int) -> WeightFile:
 MSI_FILES: Mapping[str, Mapping[int, WeightFile]] = {
     "dctlsa-msi": {
         4: _file(4, "bd91b55b515c99dd314f6d9319ffb4b08ecbdcbd81ece2272e51e3eef9c642fd", 3634000),
-        2: _file(2, "SHA2", 3634000),
+        2: _file(2, "a275c428285e83b2a349c24b0b8dc89dd01c4ac9ff9aa21f0f9ab9d03abc8766", 3634000),
     }
 }
 """Variant → factor → file."""
