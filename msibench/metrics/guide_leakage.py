@@ -317,10 +317,12 @@ def _sought(
     together, as the guide's shifted details are the same for them.
     """
     bands, share = _bands_sought(mask, factor)
-    best: list[list[Floats]] = [[] for _ in guides]
+    best = [[np.zeros((len(left), 0))] for _ in guides]
     for band in bands:
         inside = mask[band].astype(np.float64)
         kept = _patches(inside, inside) >= PATCH * PATCH / 2
+        if not kept.any():  # such as a last band with fewer rows than a patch
+            continue
         images = left[:, band] * inside
         for guide, found in zip(guides, best, strict=True):
             highest = np.zeros((len(left), *kept.shape))

@@ -170,8 +170,8 @@ def turned_paint(base, grey, split, strength=0.3, degrees=1.5):
     return painted(base, detail_of(turned, split), strength)
 
 
-def far_paint(base, grey, split, strength=0.3, by=(5, -4)):
-    """Paint the guide displaced farther than registration errs."""
+def far_paint(base, grey, split, strength=0.3, by=(4, -3)):
+    """Paint the guide displaced by five pixels."""
     return painted(base, detail_of(np.roll(grey, by, (0, 1)), split), strength)
 
 
