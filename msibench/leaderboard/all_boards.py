@@ -87,7 +87,7 @@ def boards_in(folder: Path) -> list[Listed]:
         except (OSError, ValueError, KeyError) as error:
             if isinstance(error, MSIBenchError):
                 raise
-            raise IntegrityError(f"{path} is no table of a board: {error}") from error
+            raise IntegrityError(f"{path} is not a table of a board: {error}") from error
     if not found:
         raise ConfigurationError(
             f"no board in {folder}: expected folders with {TABLE} and track.toml, as leaderboards/ has "
@@ -145,7 +145,7 @@ def _list(boards: list[Listed]) -> str:
 
 
 def _apart(board: Listed) -> pd.Series[bool]:
-    """Which rows are no competitors: controls other than the board's own, and flagged results."""
+    """Which rows do not compete: controls other than the board's own, and flagged results."""
     table = board.table
     control = table["control"].astype(bool) & (table["method"] != board.track.control_method)
     return control | table["flag"].notna() if "flag" in table else control

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from msibench.contracts.metric import Direction
 from msibench.errors import DataError
 
 COLUMNS = (
@@ -38,7 +40,7 @@ class Cube:
     methods: tuple[str, ...]
     measures: tuple[tuple[str, str], ...]
     """``(metric, region)``."""
-    directions: tuple[str, ...]
+    directions: tuple[Direction, ...]
     values: NDArray[np.float64]
     """``(image, method, measure)``, the mean over seeds; NaN where there is no row or any seed's
     value is undefined."""
@@ -81,7 +83,7 @@ class Cube:
 
 
 def check_rows(rows: pd.DataFrame) -> None:
-    """Refuse a table that is no table of rows.
+    """Refuse a table that is not a table of rows.
 
     Raises
     ------
@@ -93,12 +95,12 @@ def check_rows(rows: pd.DataFrame) -> None:
         raise DataError(
             f"rows must have the columns {', '.join(COLUMNS)}; missing: {', '.join(absent)}"
         )
-    facts = rows[["metric", "region", "metric_version", "direction"]].drop_duplicates()
+    defined = rows[["metric", "region", "metric_version", "direction"]].drop_duplicates()
     for column, advice in (
         ("metric_version", "re-score the older ones with `msibench score`"),
         ("direction", "one of them is wrong"),
     ):
-        varied = facts.drop_duplicates(["metric", "region", column]).groupby("metric")[column]
+        varied = defined.drop_duplicates(["metric", "region", column]).groupby("metric")[column]
         for metric, seen in varied:
             if seen.nunique() > 1:
                 raise DataError(
@@ -153,7 +155,7 @@ def _cube(rows: pd.DataFrame, protocol: str) -> Cube:
         sections=section.astype(np.intp),
         methods=tuple(str(name) for name in methods["method"]),
         measures=tuple((str(m), str(r)) for m, r in measures.itertuples(index=False)),
-        directions=tuple(str(direction[index]) for index in range(len(measures))),
+        directions=tuple(cast(Direction, direction[index]) for index in range(len(measures))),
         values=values,
         present=count > 0,
     )

@@ -148,7 +148,7 @@ def _become_guard(server: int, request: int, output: int, began: int) -> None:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        facts = read_request(request)
+        told = read_request(request)
         nothing = os.open("/dev/null", os.O_RDONLY)
         for source, target in ((nothing, 0), (output, 1), (output, 2)):
             os.dup2(source, target)
@@ -156,10 +156,10 @@ def _become_guard(server: int, request: int, output: int, began: int) -> None:
             if name > 2 and name not in {request, began}:
                 with suppress(OSError):
                     os.close(name)
-        _take_environment(facts["environment"], began)
-        os.chdir(facts["folder"])
-        work = _work_of(facts, request)
-        inside = facts["inside"]
+        _take_environment(told["environment"], began)
+        os.chdir(told["folder"])
+        work = _work_of(told, request)
+        inside = told["inside"]
         enter: Callable[[], int] = lambda: namespaces.enter(inside, work)  # noqa: E731
         code = guard.main(server, enter if inside else work, lifeline=request)
     except BaseException:
@@ -201,24 +201,24 @@ def _take_environment(environment: dict[str, str], began: int) -> None:
     os.environ.update(environment, MSIBENCH_BEGAN=str(began))
 
 
-def _work_of(facts: dict[str, Any], request: int) -> Callable[[], int]:
+def _work_of(told: dict[str, Any], request: int) -> Callable[[], int]:
     """Return what the guard's fork does in place of starting ``msibench.runner.child.main``."""
 
     def work() -> int:
         with suppress(OSError):
             os.close(request)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        _be_fresh(facts)
+        _be_fresh(told)
         from msibench.runner.child.main import main
 
-        return as_a_program(lambda: main(Path(facts["folder"])))
+        return as_a_program(lambda: main(Path(told["folder"])))
 
     return work
 
 
-def _be_fresh(facts: dict[str, Any]) -> None:
+def _be_fresh(told: dict[str, Any]) -> None:
     """Forget what a process knows of itself that was only just started."""
-    sys.argv = [str(Path(__file__).with_name("main.py")), facts["folder"]]
+    sys.argv = [str(Path(__file__).with_name("main.py")), told["folder"]]
     if not sys.flags.safe_path:
         sys.path[0] = os.getcwd()  # noqa: PTH109 - as the interpreter does it
     sys.path_importer_cache.clear()
@@ -229,11 +229,11 @@ def _be_fresh(facts: dict[str, Any]) -> None:
     torch = sys.modules.get("torch")
     if torch and torch.initial_seed() != SEED_OF_OLDER_TORCH:
         torch.default_generator.seed()
-    if facts["threads"] > 1:
+    if told["threads"] > 1:
         from threadpoolctl import threadpool_limits
 
         # the server has one thread: OpenBLAS starts the others when it is told to
-        threadpool_limits(facts["threads"], user_api="blas")
+        threadpool_limits(told["threads"], user_api="blas")
 
 
 def as_a_program(main: Callable[[], int]) -> int:

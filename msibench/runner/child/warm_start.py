@@ -49,13 +49,13 @@ class Beginning:
 
     def request(self) -> bytes:
         """Return what its guard reads."""
-        facts = {
+        told = {
             "folder": str(self.folder),
             "environment": dict(self.environment),
             "inside": self.inside,
             "threads": self.threads,
         }
-        return json.dumps(facts).encode()
+        return json.dumps(told).encode()
 
 
 class WarmProcess:

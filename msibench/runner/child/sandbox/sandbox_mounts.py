@@ -176,9 +176,9 @@ def python_places(import_path: tuple[str, ...], working_folder: str) -> tuple[st
     for distribution in distributions():
         text = distribution.read_text("direct_url.json")
         try:
-            facts = json.loads(text) if text else {}
-            if facts.get("dir_info", {}).get("editable"):
-                found.append(unquote(urlsplit(facts["url"]).path))
+            origin = json.loads(text) if text else {}
+            if origin.get("dir_info", {}).get("editable"):
+                found.append(unquote(urlsplit(origin["url"]).path))
         except (ValueError, KeyError, AttributeError):
             continue
     return tuple(found)
