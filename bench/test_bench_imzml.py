@@ -122,7 +122,7 @@ def test_45_ions_with_pyimzml(benchmark, path):
 
 def test_45_ions_with_imzy(benchmark, path):
     if importlib.util.find_spec("imzy") is None:
-        pytest.skip("imzy is not installed (it is no dependency)")
+        pytest.skip("imzy is not installed (it is not a dependency)")
     from imzy import get_reader
 
     reader = get_reader(path)

@@ -20,7 +20,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from msibench.training.tiles import NetworkFacts, TileOptions, upscale_ions  # noqa: E402
+from msibench.training.tiles import InputNeeds, TileOptions, upscale_ions  # noqa: E402
 
 IONS = 16
 SCANS = {"light": (288, 10, 4096), "sr": (1440, 16, 4096)}
@@ -136,7 +136,7 @@ def swinir_light():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         official = SwinIR(**asdict(SwinIRConfig())).eval()
-    facts = NetworkFacts(factor=4, multiple_of=8, minimum=8)
+    facts = InputNeeds(factor=4, multiple_of=8, minimum=8)
     return official, build_network(official.state_dict()), facts
 
 
@@ -147,7 +147,7 @@ def rrdb():
 
     ours = RRDBNet(RRDBConfig()).eval()
     official = ESRGANArch().load(dict(ours.state_dict())).model.eval()
-    return official, ours.to(memory_format=torch.channels_last), NetworkFacts(factor=4)
+    return official, ours.to(memory_format=torch.channels_last), InputNeeds(factor=4)
 
 
 @pytest.mark.parametrize("make", [swinir_light, rrdb])
@@ -202,7 +202,7 @@ def test_images_a_second_on_a_gpu(benchmark, name, batch, precision):
             squeeze_dim=2,
             upsampler="pixelshuffledirect",
         )
-        network, facts = MambaIR(config).eval(), NetworkFacts(factor=4, local=False)
+        network, facts = MambaIR(config).eval(), InputNeeds(factor=4, local=False)
     network = network.cuda()
     low = np.random.default_rng(0).random((4 * batch, 64, 64), dtype=np.float32)
     options = TileOptions(batch=batch)

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from msibench.library.advising import advise
     from msibench.library.intervals import Confidence, confidence
     from msibench.library.leaderboards import Leaderboard, load_board, run
+    from msibench.library.neighbours import (
+        from_anndata,
+        from_xarray,
+        to_anndata,
+        to_spatialdata,
+        to_xarray,
+    )
     from msibench.library.sections import degrade, evaluate, read
     from msibench.library.upscaling import upscale
 
@@ -65,11 +72,16 @@ __all__ = [
     "confidence",
     "degrade",
     "evaluate",
+    "from_anndata",
+    "from_xarray",
     "hookimpl",
     "load_board",
     "read",
     "run",
     "tell_progress",
+    "to_anndata",
+    "to_spatialdata",
+    "to_xarray",
     "upscale",
 ]
 
@@ -80,9 +92,14 @@ _LIBRARY = {
     "confidence": "msibench.library.intervals",
     "degrade": "msibench.library.sections",
     "evaluate": "msibench.library.sections",
+    "from_anndata": "msibench.library.neighbours",
+    "from_xarray": "msibench.library.neighbours",
     "load_board": "msibench.library.leaderboards",
     "read": "msibench.library.sections",
     "run": "msibench.library.leaderboards",
+    "to_anndata": "msibench.library.neighbours",
+    "to_spatialdata": "msibench.library.neighbours",
+    "to_xarray": "msibench.library.neighbours",
     "upscale": "msibench.library.upscaling",
 }
 """Functions that are imported when they are first used, so that ``import msibench`` is quick."""

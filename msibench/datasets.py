@@ -1,6 +1,6 @@
 """Data-set cards: look up, verify, read one section.
 
-A card (``card.toml``) holds facts; pixels stay where they are until a section is read. A section is
+A card (``card.toml``) describes a data set; pixels stay where they are until a section is read. A section is
 what the runner works on: the fine ion images and whatever is known beside them.
 """
 
@@ -182,16 +182,16 @@ def load_card(spec: DatasetSpec) -> Card:
 
 def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "") -> Card:
     """Make a card from parsed TOML, checking every key."""
-    facts = dict(check_table(table, "a card"))
-    name = check_plain_name(facts.setdefault("name", folder.name), "a card's name")
+    remaining = dict(check_table(table, "a card"))
+    name = check_plain_name(remaining.setdefault("name", folder.name), "a card's name")
     where = f"card of {name!r}"
-    schema = facts.pop("schema_version", None)
+    schema = remaining.pop("schema_version", None)
     if schema != CARD_SCHEMA:
         raise ConfigurationError(
             f"{where}: schema_version must be {CARD_SCHEMA}, got {schema!r}; "
             "a newer card needs a newer msibench"
         )
-    sections = facts.pop("sections", {})
+    sections = remaining.pop("sections", {})
     check_keys(sections, {"train", "test"}, f"{where}, [sections]")
     named = check_types(sections, Card, f"{where}, [sections]")
     mz_sets = {
@@ -200,21 +200,21 @@ def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "")
             **_checked(value, MZSet, f"{where}, [mz_sets.{key}]", skip={"name"}),
         )
         for key, value in check_table(
-            facts.pop("mz_sets", {"all": {}}), f"{where}, [mz_sets]"
+            remaining.pop("mz_sets", {"all": {}}), f"{where}, [mz_sets]"
         ).items()
     }
     files = tuple(
         CardFile(**_checked(value, CardFile, f"{where}, [[files]]"))
-        for value in _tables(facts, "files", where)
+        for value in _tables(remaining, "files", where)
     )
-    repeats = tuple(_repeat(value, where) for value in _tables(facts, "repeats", where))
+    repeats = tuple(_repeat(value, where) for value in _tables(remaining, "repeats", where))
     for file in files:
         check_plain_name(
             file.name, f"{where}: file name", folders=True, home="the data set's folder"
         )
     for section in (*named.get("train", ()), *named.get("test", ())):
         check_plain_name(section, f"{where}: section")
-    published = facts.pop("published", None)
+    published = remaining.pop("published", None)
     if published is not None:
         check_plain_name(published, f"{where}: published must be a file beside it")
         if (folder / published).is_symlink():
@@ -222,7 +222,7 @@ def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "")
                 f"{where}: published = {published!r} is a link; put the file itself beside the card"
             )
     values = _checked(
-        facts,
+        remaining,
         Card,
         where,
         skip={
@@ -367,7 +367,7 @@ def read_section(
 def dataset_digest(card: Card, section: str) -> str:
     """Return the sha256 that stands for the data of one section, without reading pixels.
 
-    Made of the sha256 of every file that the section is read from, the card's facts that change
+    Made of the sha256 of every file that the section is read from, and what the card says that changes
     pixels, and the reader's code.
     """
     import json
@@ -378,7 +378,7 @@ def dataset_digest(card: Card, section: str) -> str:
         path = Path(module) if module.endswith(".py") else None
         folder = path.parent if path else card.folder
         reader_code = "".join(file_digest(source) for source in sorted(folder.glob("*.py")))
-    facts = {
+    content = {
         "name": card.name,
         "section": section,
         "files": sorted((file.name, file.role, file.sha256) for file in card.files_of(section)),
@@ -389,7 +389,7 @@ def dataset_digest(card: Card, section: str) -> str:
         "parameters": {key: repr(value) for key, value in sorted(card.parameters.items())},
         "reader": reader_code,
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:
@@ -415,9 +415,9 @@ def _checked(
     return check_types(table, kind, where)
 
 
-def _tables(facts: dict[str, Any], key: str, where: str) -> list[Any] | tuple[Any, ...]:
+def _tables(remaining: dict[str, Any], key: str, where: str) -> list[Any] | tuple[Any, ...]:
     """Take a list of tables out of a card."""
-    listed = facts.pop(key, [])
+    listed = remaining.pop(key, [])
     if not isinstance(listed, list | tuple):
         raise ConfigurationError(f"{where}: {key} must be tables [[{key}]]")
     return listed

@@ -9,7 +9,7 @@ class MSIBenchError(Exception):
 
 
 class ConfigurationError(MSIBenchError, ValueError):
-    """A track, card, scheme or option says something that cannot be meant."""
+    """A track, card, scheme or option holds a value that is not valid."""
 
 
 class UnknownNameError(MSIBenchError, LookupError):

@@ -27,7 +27,7 @@ class MSImage:
     when it is indexed (`msibench.io.stored_stack`); methods always get arrays."""
     mz: NDArray[np.float64]
     """Centre of each channel on the m/z axis in Da, ``(channel,)``, in the order that was asked for;
-    NaN for a channel that is no ion image (an embedding) or whose m/z is not on record."""
+    NaN for a channel that is not an ion image (an embedding) or whose m/z is not on record."""
     pixel_size_um: float = float("nan")
     """Edge length of one square pixel in micrometres; NaN when the file does not say."""
     mask: NDArray[np.bool_] | None = None
@@ -235,7 +235,7 @@ class Budget:
     """Upper limit on wall time; None: no limit. A limit in seconds makes results depend on the host."""
 
 
-def as_stack(values: ArrayLike, mz: ArrayLike | None = None, **facts: object) -> MSImage:
+def as_stack(values: ArrayLike, mz: ArrayLike | None = None, **fields: object) -> MSImage:
     """Make an MSImage from one image or a stack, with NaN where no m/z is given.
 
     Parameters
@@ -244,13 +244,13 @@ def as_stack(values: ArrayLike, mz: ArrayLike | None = None, **facts: object) ->
         ``(row, column)`` or ``(channel, row, column)``.
     mz
         One m/z per channel.
-    facts
+    fields
         Further fields of MSImage.
     """
     stack = np.asarray(unmasked(values), dtype=np.float32)
     stack = stack[None] if stack.ndim == 2 else stack
     axis = np.full(stack.shape[0], np.nan) if mz is None else np.asarray(mz, dtype=np.float64)
-    return MSImage(stack, axis, **facts)  # type: ignore[arg-type]
+    return MSImage(stack, axis, **fields)  # type: ignore[arg-type]
 
 
 def unmasked(values: ArrayLike) -> NDArray[Any]:

@@ -409,7 +409,7 @@ def _specs_of(plugin: object, name: str) -> dict[str, list[object]]:
                 near = get_close_matches(attribute, HOOKS, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
                 raise PluginError(
-                    f"it implements {attribute!r}, which is no hook.{hint} "
+                    f"it implements {attribute!r}, which is not a hook.{hint} "
                     f"Hooks: {', '.join(HOOKS)}."
                 )
     manager.check_pending()

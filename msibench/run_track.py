@@ -27,7 +27,7 @@ from msibench.runner.options import RunOptions
 from msibench.runner.plan import Cell, Plan, make_plan
 from msibench.runner.scores.rescore import rescore
 from msibench.runner.supervisor import Supervisor
-from msibench.runner.track_facts import index_cells, track_facts
+from msibench.runner.track_facts import collect_track_facts, index_cells
 from msibench.tracks import Track, board_file, shipped_tracks, track_as_text
 
 if TYPE_CHECKING:
@@ -112,17 +112,20 @@ def run_track(
         kept = board_file(store.root, track.name)
         store.make_folder(kept.parent)
         write_atomically(kept, track_as_text(track))
-    facts = {**track_facts(plan, catalogue), **({"rebuild": rebuild} if rebuild else {})}
+    track_facts = {
+        **collect_track_facts(plan, catalogue),
+        **({"rebuild": rebuild} if rebuild else {}),
+    }
     index = read_index(store, track.name)
     experiment = plan.experiment
     if index.cells and experiment.continues(held := held_by(store, index)):
         experiment = experiment.with_controls_of(held)
-        facts |= {  # what is said of methods that are not run today stays said
-            part: {**index.facts.get(part, {}), **facts[part]}
+        track_facts |= {  # what is said of methods that are not run today stays said
+            part: {**index.track_facts.get(part, {}), **track_facts[part]}
             for part in ("datasets", "protocols", "methods", "metrics", "published")
         }
-    facts |= {**experiment.as_facts(), "results": results_name}
-    update_index(store, track.name, index_cells(plan.cells), facts)
+    track_facts |= {**experiment.as_index_entry(), "results": results_name}
+    update_index(store, track.name, index_cells(plan.cells), track_facts)
     chosen = plan if part is None else replace(plan, cells=tuple(part))
     wait = part is not None or options.executor == "slurm"
     summary = _carry_out(
@@ -140,8 +143,8 @@ def run_track(
     board = read_board(store, track)
     if choose_scheme is not None:
         track = replace(track, scheme=choose_scheme(board.rows))
-        facts = {"track": track_facts(replace(plan, track=track), catalogue)["track"]}
-        index = update_index(store, track.name, {}, facts)
+        track_facts = {"track": collect_track_facts(replace(plan, track=track), catalogue)["track"]}
+        index = update_index(store, track.name, {}, track_facts)
         board = Board(board.collected, track, index)
     summary.folder = folder or board_folder(track, store)
     own = any(cell.problem.card.local_files for cell in plan.cells)

@@ -141,7 +141,7 @@ def load_track(name: str, *, places: tuple[Path, ...] = (), results: Path | None
     UnknownNameError
         If there is no such track; the message lists those there are.
     ConfigurationError
-        If the file has a key that does not exist or a value that cannot be meant.
+        If the file has a key that does not exist or a value that is not valid.
     """
     path = Path(name)
     if path.suffix == ".toml" and path.is_file():
@@ -277,12 +277,12 @@ def track_from_text(text: str, folder: Path | None, where: str) -> Track:
 
 def track_as_text(track: Track) -> str:
     """Return a track as the TOML that `track_from_text` reads; all of it but its folder."""
-    facts = _as_table(track, skip={"entries", "problems", "limits", "own", "folder"})
+    table = _as_table(track, skip={"entries", "problems", "limits", "own", "folder"})
     methods = [
         entry.method if entry == Entry(method=entry.method) else _as_table(entry)
         for entry in track.entries
     ]
-    lines = [f"schema_version = {TRACK_SCHEMA}", *_lines({**facts, "methods": methods})]
+    lines = [f"schema_version = {TRACK_SCHEMA}", *_lines({**table, "methods": methods})]
     for problem in track.problems:
         lines += ["", "[[problems]]", *_lines(_as_table(problem))]
     if limits := _as_table(track.limits):

@@ -42,5 +42,5 @@ def test_text_that_is_neither_is_refused_with_the_remedy(tmp_path):
     with pytest.raises(ConfigurationError, match="save it as UTF-8"):
         load_track(str(tmp_path / "track.toml"))
     (tmp_path / "t.json").write_bytes(b'{"A": "\xb5"}')
-    with pytest.raises(DataError, match="no transform file"):
+    with pytest.raises(DataError, match="not a transform file"):
         Transform.from_file(tmp_path / "t.json")

@@ -112,7 +112,7 @@ def test_a_scheme_may_be_chosen_by_the_rows(catalogue, plan, tmp_path):
     text = (done.folder / "README.md").read_text(encoding="utf-8")
     assert "scheme `cao2025`" in text
     assert "make it so" in text
-    assert read_index(store, "short").facts["track"]["scheme"] == "cao2025"
+    assert read_index(store, "short").track_facts["track"]["scheme"] == "cao2025"
     assert (done.folder / "track.toml").is_file()
 
 

@@ -74,7 +74,7 @@ def test_a_track_without_problems_or_schema_is_refused():
         track_from_text('schema_version = 1\nname = "t"', None, "t")
     with pytest.raises(ConfigurationError, match="schema_version must be 1"):
         track_from_text('name = "t"', None, "t")
-    with pytest.raises(ConfigurationError, match="is no TOML"):
+    with pytest.raises(ConfigurationError, match="is not TOML"):
         track_from_text("=", None, "t")
 
 

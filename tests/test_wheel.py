@@ -26,7 +26,7 @@ def wheel(tmp_path_factory):
     if not setuptools_is_recent():
         pytest.skip("building a wheel without a network needs setuptools >= 77 here")
     if shutil.which("git") is None or not (ROOT / ".git").exists():
-        pytest.skip("the files of the project are those that git knows; this is no checkout")
+        pytest.skip("the files of the project are those that git knows; this is not a checkout")
     copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     listed = ["git", "ls-files", "-z", "--", *PACKAGES, "leaderboards/*/track.toml", "*.md"]
     listed += ["pyproject.toml", "LICENSE"]

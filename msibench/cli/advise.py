@@ -71,8 +71,8 @@ def command(
         told.append(advise(low, factor, guide=image, methods=names, seed=seed))
         click.echo(f"{told[-1]}\n")
     if json_file is not None:
-        facts = {"section": section.name, "advice": [one.to_json() for one in told]}
-        text = json.dumps(facts, indent=1, allow_nan=False, ensure_ascii=False)
+        document = {"section": section.name, "advice": [one.to_json() for one in told]}
+        text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
         write_atomically(json_file, (text + "\n").encode())
         click.echo(f"wrote {json_file}")
     if page is not None:

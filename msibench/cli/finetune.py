@@ -145,8 +145,8 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
     if grid is not None:
         return _evaluate(spec, out, reader, options) if options["evaluate"] and world.leads else 0
     if world.leads:
-        facts = record["weights"]
-        click.echo(f"\n{out / facts['file']}  {facts['bytes']} bytes  sha256 {facts['sha256']}")
+        saved = record["weights"]
+        click.echo(f"\n{out / saved['file']}  {saved['bytes']} bytes  sha256 {saved['sha256']}")
     return 0
 
 

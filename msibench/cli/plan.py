@@ -67,13 +67,13 @@ def command(**options: Any) -> int:
     if options["sbatch"]:
         return _scripts(plan, forecasts, options)
     if options["as_json"]:
-        click.echo(json.dumps(_facts(plan, forecasts), indent=1, sort_keys=True))
+        click.echo(json.dumps(_as_table(plan, forecasts), indent=1, sort_keys=True))
     else:
         _show(plan, forecasts)
     return 0
 
 
-def _facts(plan: Plan, forecasts: Sequence[Forecast]) -> dict[str, Any]:
+def _as_table(plan: Plan, forecasts: Sequence[Forecast]) -> dict[str, Any]:
     from msibench.runner.preview import by_method, summed
 
     return {

@@ -231,7 +231,7 @@ def _tell(summary: RunSummary, *, as_json: bool, events: bool) -> None:
 
     folder, page = summary.folder, summary.page
     assert folder is not None
-    facts = {
+    counts = {
         "ran": summary.ran,
         "cached": summary.cached,
         "busy": summary.busy,
@@ -240,13 +240,15 @@ def _tell(summary: RunSummary, *, as_json: bool, events: bool) -> None:
         "page": str(page),
     }
     if as_json:
-        click.echo(json.dumps(facts, indent=1, sort_keys=True))
+        click.echo(json.dumps(counts, indent=1, sort_keys=True))
     elif events:
-        click.echo(json.dumps({"kind": "summary", **facts}, sort_keys=True))
+        click.echo(json.dumps({"kind": "summary", **counts}, sort_keys=True))
     else:
-        counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.counts.items()))
+        statuses = ", ".join(
+            f"{count} {status}" for status, count in sorted(summary.counts.items())
+        )
         click.echo(
-            f"{counts}; {summary.ran} run now, {summary.cached} were stored already", err=True
+            f"{statuses}; {summary.ran} run now, {summary.cached} were stored already", err=True
         )
         click.echo((folder / "README.md").read_text(encoding="utf-8"))
         click.echo(f"leaderboard: {folder / 'README.md'}\npage: {page}")
@@ -255,17 +257,19 @@ def _tell(summary: RunSummary, *, as_json: bool, events: bool) -> None:
 def _tell_part(summary: RunSummary, *, as_json: bool) -> None:
     import json
 
-    facts = {
+    counts = {
         "ran": summary.ran,
         "cached": summary.cached,
         "busy": summary.busy,
         "statuses": summary.counts,
     }
     if as_json:
-        click.echo(json.dumps(facts, sort_keys=True))
+        click.echo(json.dumps(counts, sort_keys=True))
     else:
-        counts = ", ".join(f"{count} {status}" for status, count in sorted(summary.counts.items()))
+        statuses = ", ".join(
+            f"{count} {status}" for status, count in sorted(summary.counts.items())
+        )
         click.echo(
-            f"{counts}; {summary.ran} run now, {summary.cached} were stored already, "
+            f"{statuses}; {summary.ran} run now, {summary.cached} were stored already, "
             f"{summary.busy} are left to another run"
         )

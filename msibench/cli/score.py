@@ -32,7 +32,7 @@ def command(
     from msibench.leaderboard.render import write_leaderboard
     from msibench.results.index import read_index, update_index
     from msibench.runner.scores.rescore import rescore
-    from msibench.runner.track_facts import metric_facts
+    from msibench.runner.track_facts import collect_metric_facts
 
     chosen = named_track(track, results)
     found = catalogue()
@@ -52,10 +52,10 @@ def command(
         force=force,
         on_cell=lambda record: click.echo(f"scored {record.method} {record.section}", err=True),
     )
-    facts = {**index.facts.get("metrics", {}), **metric_facts(found, names)}
+    described = {**index.track_facts.get("metrics", {}), **collect_metric_facts(found, names)}
     known = with_added_metrics(chosen, index).metrics[len(chosen.metrics) :]
     added = list(dict.fromkeys((*known, *(n for n in names if n not in chosen.metrics))))
-    update_index(store, chosen.name, {}, {"metrics": facts, ADDED_METRICS: added})
+    update_index(store, chosen.name, {}, {"metrics": described, ADDED_METRICS: added})
     folder = folder_of_board(chosen, store, publish=publish)
     write_leaderboard(store, chosen, folder)
     renew_page(store, chosen, folder)

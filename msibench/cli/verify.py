@@ -142,7 +142,7 @@ def _track(
     from msibench.gate.fresh import judge_afresh
     from msibench.gate.rerun import RUN_AGAIN, cards_of_own, choose, rerun
     from msibench.gate.verify import Checked, misplaced, verify_cell
-    from msibench.gate.verify_board import facts_of, verify_leaderboard
+    from msibench.gate.verify_board import facts_of_track, verify_leaderboard
     from msibench.results.index import read_index
 
     found = catalogue()
@@ -173,9 +173,9 @@ def _track(
                 )
         note = "is listed in the track, and not in the store"
         checked += [Checked(name=key, notes=[note]) for key in absent]
-    facts = facts_of(track, found)
+    track_facts = facts_of_track(track, found)
     for folder in _folders(track, store):
-        checked.append(verify_leaderboard(folder, track, store, index, facts=facts))
+        checked.append(verify_leaderboard(folder, track, store, index, track_facts=track_facts))
     return checked
 
 

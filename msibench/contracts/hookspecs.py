@@ -1,4 +1,4 @@
-"""Hooks that a plugin may implement; each yields facts and imports nothing heavy."""
+"""Hooks that a plugin may implement; each yields plain values and imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Reporting(Protocol):
     """A method that has something to tell about its last run: loss curves, tiles, a fall-back."""
 
     def report(self) -> Mapping[str, object]:
-        """Return JSON-able facts about the last call of `upscale`; kept in ``record.json``."""
+        """Return JSON-able values that describe the last call of `upscale`; kept in ``record.json``."""
         ...
 
 

@@ -20,7 +20,7 @@ Question = Literal["quality", "trust", "cost", "ceiling"]
 method (``"ceiling"``)."""
 
 
-SHOWN_FACTS = (
+SHOWN_FIELDS = (
     "version", "direction", "unit", "title", "citation", "label", "digits", "question", "explanation",
 )  # fmt: skip
 """Fields of a `MetricSpec` that a run keeps for its board, which is made without asking plugins."""

@@ -50,7 +50,7 @@ def read_text(path: Path) -> str:
         raise ConfigurationError(f"{path} cannot be read: {error}; save it as UTF-8") from error
 
 
-def parse_table(text: str, where: str, *, fault: str = "is no TOML") -> dict[str, Any]:
+def parse_table(text: str, where: str, *, fault: str = "is not TOML") -> dict[str, Any]:
     """Parse TOML text; see `read_table`."""
     import tomllib
 
@@ -144,7 +144,7 @@ def check_plain_name(
     )
     if odd:
         raise ConfigurationError(
-            f"{where}: {_shown(name)} leaves {home}, or is no name of a file; use a plain name"
+            f"{where}: {_shown(name)} leaves {home}, or is not a name of a file; use a plain name"
         )
     return text
 

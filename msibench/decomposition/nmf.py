@@ -106,7 +106,7 @@ def nmf(
         At most so many passes.
     tol
         Stop when the median relative error of the last ten iterations is lower than that of the ten before
-        by less than this share of it; 0: never. A rise in one of them is no end by itself.
+        by less than this share of it; 0: never. A rise in one of them is not an end by itself.
     restarts
         Start so many times with other random factors and return the best.
     init
@@ -125,7 +125,7 @@ def nmf(
     Raises
     ------
     ConfigurationError
-        For an option that cannot be meant.
+        If an option is not valid.
     DataError
         If X is empty, holds NaN, infinite or negative values, or has fewer rows or columns than
         components.
@@ -138,14 +138,14 @@ def nmf(
     if init is not None and restarts > 1:
         raise ConfigurationError("restarts start from random factors: leave init or restarts out")
     source = as_rows(X)
-    facts = _survey(source)
-    precision = np.dtype(facts.dtype if dtype is None else dtype)
+    survey = _survey(source)
+    precision = np.dtype(survey.dtype if dtype is None else dtype)
     if precision not in (np.float32, np.float64):
         raise ConfigurationError(f"dtype must be float32 or float64, got {precision}")
-    if rank > min(facts.rows, facts.columns):
+    if rank > min(survey.rows, survey.columns):
         raise DataError(
-            f"rank {rank} is more than a {facts.rows} x {facts.columns} matrix can hold; ask for at "
-            f"most {min(facts.rows, facts.columns)} components"
+            f"rank {rank} is more than a {survey.rows} x {survey.columns} matrix can hold; ask for at "
+            f"most {min(survey.rows, survey.columns)} components"
         )
     if isinstance(source, MatrixRows) and source.matrix.dtype != precision:
         source = MatrixRows(source.matrix.astype(precision))
@@ -154,8 +154,10 @@ def nmf(
     # One BLAS thread per product: on more, BLAS may split a sum differently. `engine` has its own threads.
     with threadpool_limits(1, "blas"):
         for restart in range(restarts):
-            W, H = _start(facts, rank, precision, (seed, restart), init)
-            result = _descend(source, facts, W, H, engine, iterations, tol, seed, restart, progress)
+            W, H = _start(survey, rank, precision, (seed, restart), init)
+            result = _descend(
+                source, survey, W, H, engine, iterations, tol, seed, restart, progress
+            )
             if best is None or result.relative_error < best.relative_error:
                 best = result
     assert best is not None
@@ -163,7 +165,7 @@ def nmf(
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
+class _Survey:
     rows: int
     columns: int
     total: float
@@ -171,7 +173,7 @@ class _Facts:
     dtype: np.dtype[Any]
 
 
-def _survey(source: RowSource) -> _Facts:
+def _survey(source: RowSource) -> _Survey:
     """Go over X once: shape, sum, sum of squares, and whether it may be factored at all."""
     rows, columns, total, squares = 0, -1, 0.0, 0.0
     dtype: Any = None
@@ -199,7 +201,7 @@ def _survey(source: RowSource) -> _Facts:
         dtype = block.dtype if dtype is None else np.promote_types(dtype, block.dtype)
     if rows == 0 or columns <= 0:
         raise DataError("X is empty: expected at least one row and one column")
-    return _Facts(rows, columns, total, squares, dtype)
+    return _Survey(rows, columns, total, squares, dtype)
 
 
 def _engine(device: str, threads: int | None) -> Engine:
@@ -213,7 +215,7 @@ def _engine(device: str, threads: int | None) -> Engine:
 
 
 def _start(
-    facts: _Facts,
+    survey: _Survey,
     rank: int,
     dtype: np.dtype[Any],
     seed: tuple[int, int],
@@ -223,8 +225,8 @@ def _start(
     if init is not None:
         W, H = np.array(init[0], dtype=dtype, order="C"), np.array(init[1].T, dtype, order="C")
         for name, given, shape in (
-            ("W", W, (facts.rows, rank)),
-            ("H", H.T, (rank, facts.columns)),
+            ("W", W, (survey.rows, rank)),
+            ("H", H.T, (rank, survey.columns)),
         ):
             if given.shape != shape or not np.isfinite(given).all() or given.min() < 0:
                 raise ConfigurationError(
@@ -232,7 +234,7 @@ def _start(
                 )
         return W, H
     rng = np.random.default_rng(seed)
-    scale = np.sqrt(facts.total / facts.rows / facts.columns / rank)
+    scale = np.sqrt(survey.total / survey.rows / survey.columns / rank)
 
     def draw(count: int) -> NDArray[Any]:
         # Drawn as float64, so that both precisions start at the same place; in slabs, for the memory.
@@ -242,13 +244,13 @@ def _start(
             slab[:] = scale * np.abs(rng.standard_normal(slab.shape))
         return factor
 
-    H = draw(facts.columns)
-    return draw(facts.rows), H
+    H = draw(survey.columns)
+    return draw(survey.rows), H
 
 
 def _descend(
     source: RowSource,
-    facts: _Facts,
+    survey: _Survey,
     W: NDArray[Any],
     H: NDArray[Any],
     engine: Engine,
@@ -259,14 +261,14 @@ def _descend(
     progress: Callable[[int, float], None] | None,
 ) -> NMFResult:
     errors: list[float] = []
-    converged = facts.squares == 0
+    converged = survey.squares == 0
     if converged:
         W[:], H[:], errors = 0, 0, [0.0]
     while not converged and len(errors) < iterations:
-        blocks: Any = source if isinstance(source, MatrixRows) else _again(source, facts)
+        blocks: Any = source if isinstance(source, MatrixRows) else _again(source, survey)
         cross, gram = engine.update_rows(blocks, W, H)
         engine.update_columns(H, cross, gram)
-        errors.append(_relative_error(facts.squares, cross, gram, H))
+        errors.append(_relative_error(survey.squares, cross, gram, H))
         if progress is not None:
             progress(len(errors), errors[-1])
         converged = tol > 0 and _no_longer_falls(errors, tol)
@@ -295,17 +297,17 @@ def _no_longer_falls(errors: list[float], tol: float) -> bool:
     return now <= 4 * float(np.sqrt(np.finfo(np.float64).eps)) or before - now < tol * before
 
 
-def _again(source: RowSource, facts: _Facts) -> Iterator[Block]:
+def _again(source: RowSource, survey: _Survey) -> Iterator[Block]:
     """Go over a streamed source once more, reading ahead, and hold it to what it gave before."""
     rows = 0
     for block in read_ahead(source):
         rows += block.shape[0]
-        if rows > facts.rows or block.shape[1] != facts.columns:
+        if rows > survey.rows or block.shape[1] != survey.columns:
             break
         yield block
-    if rows != facts.rows:
+    if rows != survey.rows:
         raise DataError(
-            f"the source of row blocks gave {facts.rows} rows at first and {rows} later; it must give "
+            f"the source of row blocks gave {survey.rows} rows at first and {rows} later; it must give "
             "the same blocks on every pass"
         )
 

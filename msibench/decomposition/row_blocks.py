@@ -92,7 +92,7 @@ class HDF5Rows:
             self.is_sparse = isinstance(node, h5py.Group)
             if self.is_sparse and not {"data", "indices", "indptr"} <= set(node):
                 raise DataError(
-                    f"group {name!r} of {self.path.name} is no CSR matrix: expected data, indices, "
+                    f"group {name!r} of {self.path.name} is not a CSR matrix: expected data, indices, "
                     f"indptr, it holds {sorted(node)}"
                 )
             shape = node.attrs.get("shape") if self.is_sparse else node.shape

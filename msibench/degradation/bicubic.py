@@ -55,7 +55,7 @@ def bicubic_reduce(
     Raises
     ------
     ConfigurationError
-        If a side is no multiple of `factor`.
+        If a side is not a multiple of `factor`.
     """
     rows, columns = values.shape[-2:]
     check_divides((rows, columns), factor)

@@ -17,7 +17,7 @@ def check_divides(shape: tuple[int, int], factor: int) -> None:
     Raises
     ------
     ConfigurationError
-        If a side is no multiple of `factor`, or smaller than it.
+        If a side is not a multiple of `factor`, or smaller than it.
     """
     if factor < 1:
         raise ConfigurationError(f"factor must be a whole number of at least 1, got {factor}")
@@ -46,7 +46,7 @@ def area_mean(values: NDArray[np.floating], factor: int) -> NDArray[np.float64]:
     Raises
     ------
     ConfigurationError
-        If a side is no multiple of `factor`.
+        If a side is not a multiple of `factor`.
     """
     rows, columns = values.shape[-2:]
     check_divides((rows, columns), factor)

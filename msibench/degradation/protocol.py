@@ -151,7 +151,7 @@ class DegradationProtocol:
         Raises
         ------
         ConfigurationError
-            If there are not three axes, or a side is no multiple of `factor`.
+            If there are not three axes, or a side is not a multiple of `factor`.
         """
         return self._run(fine, [step for step in self.steps if step.linear], None)
 
@@ -178,7 +178,7 @@ class DegradationProtocol:
         Raises
         ------
         ConfigurationError
-            If a side is no multiple of `factor`, or the chain's linear part is not one operator whose
+            If a side is not a multiple of `factor`, or the chain's linear part is not one operator whose
             pseudo-inverse is known.
         """
         step = self._linear_step()
@@ -382,7 +382,7 @@ class DegradationProtocol:
         if any(cropped):
             notes.append(
                 f"cropped {cropped[0]} rows and {cropped[1]} columns at the lower and right edge: "
-                f"{rows} x {columns} pixels are no multiple of {self.factor}"
+                f"{rows} x {columns} pixels are not a multiple of {self.factor}"
             )
         truth, clipped = self._scaled(section, scale)
         seen = truth

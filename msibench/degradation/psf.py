@@ -45,7 +45,7 @@ def gaussian_beam(
     Raises
     ------
     ConfigurationError
-        If a side is no multiple of `factor`, or `fwhm` is not positive.
+        If a side is not a multiple of `factor`, or `fwhm` is not positive.
     """
     if not fwhm > 0:
         raise ConfigurationError(f"fwhm must be a positive number of coarse pixels, got {fwhm}")
@@ -87,7 +87,7 @@ def round_spot(
     Raises
     ------
     ConfigurationError
-        If a side is no multiple of `factor`, or `diameter` is not positive.
+        If a side is not a multiple of `factor`, or `diameter` is not positive.
     """
     if not diameter > 0:
         raise ConfigurationError(f"diameter must be a positive number of pixels, got {diameter}")

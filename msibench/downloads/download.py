@@ -86,7 +86,7 @@ def download(
         parts = urllib.parse.urlsplit(url)
         scheme, host, _ = parts.scheme, parts.hostname, parts.port
     except ValueError as error:
-        raise DownloadError(f"{url!r} is no address: {error}") from error
+        raise DownloadError(f"{url!r} is not an address: {error}") from error
     if scheme not in {"http", "https", "file"}:
         raise DownloadError(f"only http, https and file addresses are fetched, got {url!r}")
     if public and scheme == "file":
@@ -94,7 +94,7 @@ def download(
             f"a card may name http and https addresses only, got {url!r}; copy the file by hand"
         )
     if any(letter <= " " or letter == "\x7f" for letter in url):
-        raise DownloadError(f"{url!r} is no address: it holds spaces or control characters")
+        raise DownloadError(f"{url!r} is not an address: it holds spaces or control characters")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     vouched = set() if public else {host}

@@ -41,7 +41,7 @@ class Manifest:
     """The checked content of ``bundle.json``."""
 
     track: str
-    facts: Mapping[str, Any]
+    track_facts: Mapping[str, Any]
     files: Mapping[str, tuple[str, int]]
     """Member → sha256, size."""
 
@@ -57,7 +57,7 @@ def unpack(path: Path, folder: Path, limits: BundleLimits | None = None) -> Mani
     Raises
     ------
     DataError
-        If the file is no bundle.
+        If the file is not a bundle.
     SchemaError
         If another version of msibench wrote it.
     IntegrityError
@@ -80,9 +80,9 @@ def unpack(path: Path, folder: Path, limits: BundleLimits | None = None) -> Mani
                 if info.filename != MANIFEST:
                     _extract(archive, info, folder, *manifest.files[info.filename])
     except KeyError as error:
-        raise DataError(f"{path} is no bundle: it holds no {MANIFEST}") from error
+        raise DataError(f"{path} is not a bundle: it holds no {MANIFEST}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{path} is no bundle, or is damaged: {error}") from error
+        raise DataError(f"{path} is not a bundle, or is damaged: {error}") from error
     except OSError as error:
         if isinstance(error, DataError | SchemaError):
             raise
@@ -125,7 +125,7 @@ def _manifest(text: bytes) -> Manifest:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{MANIFEST} is no JSON: {error}") from error
+        raise DataError(f"{MANIFEST} is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise DataError(f"{MANIFEST} must be an object")
     schema = found.get("schema_version")
@@ -134,10 +134,10 @@ def _manifest(text: bytes) -> Manifest:
             f"the bundle has schema {schema!r}, this msibench reads {BUNDLE_SCHEMA}; "
             "ask for one that was packed with the same version, or upgrade"
         )
-    track, facts, files = (found.get(name) for name in ("track", "facts", "files"))
+    track, track_facts, files = (found.get(name) for name in ("track", "facts", "files"))
     if not isinstance(track, str) or not TRACK_NAME.fullmatch(track):
         raise IntegrityError(f"{MANIFEST}: {track!r} cannot be the name of a track; refused")
-    if not isinstance(facts, dict) or not isinstance(files, dict):
+    if not isinstance(track_facts, dict) or not isinstance(files, dict):
         raise DataError(f"{MANIFEST}: facts and files must be objects")
     checked = {}
     for name, entry in files.items():
@@ -147,7 +147,7 @@ def _manifest(text: bytes) -> Manifest:
         if not sound or not re.fullmatch(r"[0-9a-f]{64}", str(digest)):
             raise DataError(f"{MANIFEST}: {name!r} needs sha256 and size")
         checked[name] = (str(digest), int(size))  # type: ignore[arg-type]
-    return Manifest(track=track, facts=facts, files=checked)
+    return Manifest(track=track, track_facts=track_facts, files=checked)
 
 
 def _text(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

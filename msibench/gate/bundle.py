@@ -17,9 +17,9 @@ from msibench.results.store import METRICS, PREDICTION, RECORD, Store, rows_as_p
 
 BUNDLE_SCHEMA = 1
 MANIFEST, ROWS = "bundle.json", "rows.parquet"
-SHARED_FACTS = ("datasets", "protocols", "methods", "metrics")
+SHARED_PARTS = ("datasets", "protocols", "methods", "metrics")
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
-"""Time of every member: when a bundle was packed is no part of it."""
+"""Time of every member: when a bundle was packed is not a part of it."""
 
 
 def write_bundle(
@@ -70,8 +70,8 @@ def write_bundle(
     manifest = {
         "schema_version": BUNDLE_SCHEMA,
         "track": track,
-        "facts": {name: index.facts.get(name, {}) for name in SHARED_FACTS},
-        "files": {name: _facts(content) for name, content in members},
+        "facts": {name: index.track_facts.get(name, {}) for name in SHARED_PARTS},
+        "files": {name: _size_and_digest(content) for name, content in members},
     }
     text = json.dumps(plain(manifest), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
     with explained(path):
@@ -90,7 +90,7 @@ def _members_of(
         yield f"cells/{key}/{name}", store.cell_folder(key) / name
 
 
-def _facts(content: Path | bytes) -> dict[str, object]:
+def _size_and_digest(content: Path | bytes) -> dict[str, object]:
     if isinstance(content, bytes):
         import hashlib
 

@@ -50,7 +50,7 @@ def fresh_sections(card: Card, count: int = SECTIONS) -> tuple[str, ...]:
     """
     shape = re.fullmatch(r"(.*-)\d+", card.test[0]) if card.test else None
     if not card.synthetic or shape is None:
-        raise MSIBenchError(f"{card.name} is no data set of sections that are made from a seed")
+        raise MSIBenchError(f"{card.name} is not a data set of sections that are made from a seed")
     return tuple(f"{shape[1]}{secrets.randbits(62)}" for _ in range(count))
 
 
@@ -66,7 +66,7 @@ def judge_afresh(
 ) -> Checked:
     """Run the method of a stored cell on fresh sections, and flag it when its gain drops there.
 
-    The gain is that of `skill`, or of PSNR where that is no metric here, over the control, image by image.
+    The gain is that of `skill`, or of PSNR where that is not a metric here, over the control, image by image.
 
     Parameters
     ----------

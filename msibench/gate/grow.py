@@ -17,7 +17,7 @@ import pandas as pd
 
 from msibench.errors import ConfigurationError, IntegrityError, MissingDataError, SchemaError
 from msibench.gate.sources import ROWS, read_rows
-from msibench.gate.verify_board import facts_of
+from msibench.gate.verify_board import facts_of_track
 from msibench.leaderboard.board import Board, read_board
 from msibench.leaderboard.rows import ALSO, Collected, cells, measured, tidy
 from msibench.leaderboard.table import BESIDE, scheme_of
@@ -65,8 +65,8 @@ def committed_board(folder: Path, track: Track, catalogue: Catalogue) -> Board:
             "leaderboards/bladder-x4"
         )
     rows = read_rows(path.read_bytes(), str(path))
-    facts = facts_of(track, catalogue) or {}
-    return Board(Collected(rows, {}), track, TrackIndex({}, facts), published=True)
+    track_facts = facts_of_track(track, catalogue) or {}
+    return Board(Collected(rows, {}), track, TrackIndex({}, track_facts), published=True)
 
 
 def with_stored_images(board: Board, store: Store | None) -> Board:
@@ -118,7 +118,7 @@ def grown_board(folder: Path, track: Track, catalogue: Catalogue, store: Store |
     new, notes = _fitted(base.rows, own.rows, new)
     rows = tidy(pd.concat([base.rows, new], ignore_index=True))
     shown = [record for record in own.collected.records if record.key in set(new["cell"])]
-    grown = _with(base, rows, [*records, *shown], own.index.facts)
+    grown = _with(base, rows, [*records, *shown], own.index.track_facts)
     return Grown(grown, tuple(sorted(set(new["method"]))), tuple(notes), _moved(base, grown))
 
 
@@ -138,16 +138,16 @@ def _with(
     base: Board,
     rows: pd.DataFrame,
     records: Iterable[CellRecord],
-    facts: Mapping[str, Any] | None = None,
+    track_facts: Mapping[str, Any] | None = None,
 ) -> Board:
     there = tuple(sorted(records, key=lambda record: str(record.identity)))
     index = {str(record.identity): record.key for record in there}
-    said = {**(facts or {}), **base.index.facts}
+    said = {**(track_facts or {}), **base.index.track_facts}
     methods = {
-        **base.index.facts.get("methods", {}),
+        **base.index.track_facts.get("methods", {}),
         **{
-            name: fact
-            for name, fact in (facts or {}).get("methods", {}).items()
+            name: described
+            for name, described in (track_facts or {}).get("methods", {}).items()
             if name in set(rows["method"])
         },
     }

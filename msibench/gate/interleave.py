@@ -186,7 +186,7 @@ def _split(command: str | Sequence[str]) -> list[str]:
     try:
         parts = shlex.split(command) if isinstance(command, str) else list(command)
     except ValueError as error:
-        raise ConfigurationError(f"{command!r} is no command: {error}") from error
+        raise ConfigurationError(f"{command!r} is not a command: {error}") from error
     if not parts:
         raise ConfigurationError("a command is empty; give it in quotes, e.g. 'python bench.py'")
     return parts

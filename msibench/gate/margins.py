@@ -33,7 +33,7 @@ class Margins:
     noise_rerun: float = 1.0
     """The same of what all images of a run share, where seeds do not show it."""
     removed: tuple[str, ...] = ()
-    """Metrics that are declared to be gone: their loss is no fault."""
+    """Metrics that are declared to be gone: their loss is not a fault."""
     speed_factor: float = 1.1
     speed_p: float = 0.002
     memory_factor: float = 1.1
@@ -80,7 +80,7 @@ def load_margins(path: Path | None = None) -> Margins:
     Raises
     ------
     ConfigurationError
-        If a key does not exist or a value cannot be meant.
+        If a key does not exist or a value is not valid.
     """
     shipped = (files("msibench") / "gate" / "margins.toml").read_text("utf-8")
     values = _values(shipped, "margins.toml of msibench")

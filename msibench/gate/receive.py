@@ -13,7 +13,7 @@ from msibench.contracts.metric import MetricSpec
 from msibench.degradation import protocol
 from msibench.errors import DataError, IntegrityError, MSIBenchError, SchemaError
 from msibench.gate.archive import BundleLimits, Manifest, unpack
-from msibench.gate.bundle import SHARED_FACTS
+from msibench.gate.bundle import SHARED_PARTS
 from msibench.gate.untrusted_cells import (
     check_prediction_of,
     check_record,
@@ -72,8 +72,8 @@ def receive(
     with explained(store.root), _scratch(store) as folder:
         manifest = unpack(path, folder, limits)
         records = [_check(store, folder, key, metrics, manifest) for key in manifest.keys]
-        facts = _facts(manifest, records, read_index(store, manifest.track))
-        return _add(store, folder, records, manifest, facts)
+        track_facts = _checked_facts(manifest, records, read_index(store, manifest.track))
+        return _add(store, folder, records, manifest, track_facts)
 
 
 @contextmanager
@@ -135,7 +135,7 @@ def _add(
     folder: Path,
     records: list[CellRecord],
     manifest: Manifest,
-    facts: Mapping[str, Any],
+    track_facts: Mapping[str, Any],
 ) -> Received:
     received = Received(track=manifest.track)
     taken = _taken(store, manifest.track)
@@ -161,7 +161,7 @@ def _add(
         elif held is None or held.key != key:
             cells[str(record.identity)] = key
             taken[place] = Held(key, record.device, record.problem_key, ours=False)
-    update_index(store, manifest.track, cells, facts)
+    update_index(store, manifest.track, cells, track_facts)
     return received
 
 
@@ -206,24 +206,26 @@ def _place(record: CellRecord) -> tuple[str, ...]:
     )
 
 
-def _facts(manifest: Manifest, records: list[CellRecord], index: TrackIndex) -> dict[str, Any]:
-    """Return the facts that pages show: ours where we have them, else those of the bundle, checked."""
+def _checked_facts(
+    manifest: Manifest, records: list[CellRecord], index: TrackIndex
+) -> dict[str, Any]:
+    """Return what pages show: our own where we have them, else those of the bundle, checked."""
     used = {
         "datasets": {record.dataset for record in records},
         "protocols": {record.protocol for record in records},
         "methods": {record.method for record in records},
         "metrics": {name.partition("@")[0] for record in records for name in record.scores},
     }
-    facts: dict[str, Any] = {}
-    for part in SHARED_FACTS:
-        given = manifest.facts.get(part, {})
-        ours = dict(index.facts.get(part, {}))
+    track_facts: dict[str, Any] = {}
+    for part in SHARED_PARTS:
+        given = manifest.track_facts.get(part, {})
+        ours = dict(index.track_facts.get(part, {}))
         if not isinstance(given, dict):
-            raise IntegrityError(f"bundle.json: facts of {part} must be an object")
+            raise IntegrityError(f"bundle.json: what is said of {part} must be an object")
         for name in sorted(used[part] - ours.keys()):
-            ours[name] = _fact(part, name, given.get(name, {}))
-        facts[part] = ours
-    return facts
+            ours[name] = _checked_fact(part, name, given.get(name, {}))
+        track_facts[part] = ours
+    return track_facts
 
 
 TEXTS = {
@@ -239,15 +241,15 @@ TEXTS = {
 FLAGS = {"datasets": ("synthetic", "ground_truth"), "methods": ("control",)}
 
 
-def _fact(part: str, name: str, given: object) -> dict[str, Any]:
+def _checked_fact(part: str, name: str, given: object) -> dict[str, Any]:
     """Return the known fields of a stranger's fact, each of its type; what is absent is empty."""
     if not isinstance(given, dict):
-        raise IntegrityError(f"bundle.json: facts of {part} {name!r} must be an object")
+        raise IntegrityError(f"bundle.json: what is said of {part} {name!r} must be an object")
     fact: dict[str, Any] = {}
     for field_name in TEXTS[part]:
         text = given.get(field_name, "")
         if not sound_text(text):
-            raise IntegrityError(f"bundle.json: {field_name} of {part} {name!r} is no plain text")
+            raise IntegrityError(f"bundle.json: {field_name} of {part} {name!r} is not plain text")
         fact[field_name] = text
     for flag in FLAGS.get(part, ()):
         fact[flag] = given.get(flag) is True

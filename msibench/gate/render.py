@@ -106,7 +106,7 @@ def _not_judged(report: GateReport) -> str:
 def as_json(report: GateReport) -> str:
     """Return everything, with the speed part also in Bencher Metric Format under ``bmf``."""
     quality = [{str(k): v for k, v in row.items()} for row in report.quality.to_dict("records")]
-    facts = {
+    document = {
         "schema_version": REPORT_SCHEMA,
         "base": report.base,
         "new": report.new,
@@ -120,7 +120,7 @@ def as_json(report: GateReport) -> str:
         "notes": list(report.notes),
         "bmf": bencher_metrics(report),
     }
-    return json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def bencher_metrics(report: GateReport) -> dict[str, dict[str, dict[str, float]]]:
@@ -283,11 +283,11 @@ def _signed(value: float) -> str:
     return "" if not np.isfinite(value) else f"{value:+.4g}"
 
 
-def _without_nan(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return facts in JSON's own types, with None where there is no number."""
+def _without_nan(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a table in JSON's own types, with None where there is no number."""
     table = {
         name: None if isinstance(value, float) and not np.isfinite(value) else value
-        for name, value in facts.items()
+        for name, value in table.items()
     }
     cleaned = plain({k: bool(v) if isinstance(v, np.bool_) else v for k, v in table.items()})
     assert isinstance(cleaned, dict)

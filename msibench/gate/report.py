@@ -235,12 +235,12 @@ def why_undecided(row: Mapping[str, Any]) -> str:
 def _quality_findings(quality: pd.DataFrame, *, fail_undecided: bool) -> list[Finding]:
     findings = []
     for row in quality.to_dict("records"):
-        facts = {str(key): value for key, value in row.items()}
-        name = name_of(facts)
+        comparison = {str(key): value for key, value in row.items()}
+        name = name_of(comparison)
         if row["outcome"] == "worse":
-            findings.append(Finding(kind="quality", text=f"{name} {why_worse(facts)}"))
+            findings.append(Finding(kind="quality", text=f"{name} {why_worse(comparison)}"))
         elif fail_undecided and row["outcome"] == "undecided" and not row["noninferior"]:
-            text = f"{name} is undecided: {why_undecided(facts)}"
+            text = f"{name} is undecided: {why_undecided(comparison)}"
             findings.append(Finding(kind="quality", text=text))
     return findings
 

@@ -35,7 +35,7 @@ def unpack_rows(
     Raises
     ------
     IntegrityError
-        If it is no such table, or would fill the memory.
+        If it is not such a table, or would fill the memory.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -63,11 +63,11 @@ def _checked_schema(file: Any, size: int, columns: Sequence[str], where: str) ->
     """Refuse a table by its footer; return its schema."""
     import pyarrow as pa
 
-    schema, facts = file.schema_arrow, file.metadata
+    schema, metadata = file.schema_arrow, file.metadata
     lacking = [name for name in columns if schema.names.count(name) != 1]
     if lacking:
         raise IntegrityError(
-            f"{where} is no table of rows: columns missing or doubled: {', '.join(lacking)}; "
+            f"{where} is not a table of rows: columns missing or doubled: {', '.join(lacking)}; "
             "rows.parquet is written by `msibench run` and `msibench leaderboard`"
         )
     for name in columns:
@@ -75,15 +75,15 @@ def _checked_schema(file: Any, size: int, columns: Sequence[str], where: str) ->
         plain = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
         if not (plain or pa.types.is_null(kind) or _is_text(kind)):
             raise IntegrityError(
-                f"{where} is no table of rows: {name} is of type {str(kind)[:100]}"
+                f"{where} is not a table of rows: {name} is of type {str(kind)[:100]}"
             )
-    if facts.num_rows > max(MOST_ROWS, size):
-        raise IntegrityError(f"{where} claims {facts.num_rows} rows in {size} bytes; not read")
-    groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
+    if metadata.num_rows > max(MOST_ROWS, size):
+        raise IntegrityError(f"{where} claims {metadata.num_rows} rows in {size} bytes; not read")
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     claimed = [group.total_byte_size for group in groups]
     if sum(claimed) > max(MOST_BYTES, GROWTH * size) or min(claimed, default=0) < 0:
         raise IntegrityError(f"{where} claims {sum(claimed)} bytes of rows in {size}; not read")
-    if sum(group.num_rows for group in groups) != facts.num_rows:
+    if sum(group.num_rows for group in groups) != metadata.num_rows:
         raise IntegrityError(f"{where} contradicts itself about its number of rows; not read")
     return schema
 

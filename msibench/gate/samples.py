@@ -50,7 +50,7 @@ def read_pytest_benchmark(path: Path) -> Timings:
         where = f"{name}, {cpu.get('count', '?')} cores" if name else ""
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
-            f"{path} is no result of pytest-benchmark ({type(error).__name__}: {error}); "
+            f"{path} is not a result of pytest-benchmark ({type(error).__name__}: {error}); "
             "write one with: pytest --benchmark-only --benchmark-json FILE"
         ) from error
     return Timings(timings=timings, machine=where)

@@ -77,7 +77,7 @@ def read_rows(raw: bytes, where: str) -> pd.DataFrame:
     Raises
     ------
     IntegrityError
-        If they are no table of rows.
+        If they are not a table of rows.
     """
     import pyarrow as pa
 
@@ -85,7 +85,7 @@ def read_rows(raw: bytes, where: str) -> pd.DataFrame:
     try:
         return tidy(found)
     except (pa.ArrowException, ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise IntegrityError(f"{where} is no table of rows: {error}") from error
+        raise IntegrityError(f"{where} is not a table of rows: {error}") from error
 
 
 def _from_folder(given: str, path: Path, track: str) -> Side:
@@ -154,6 +154,6 @@ def _git_show(revision: str, file: str, given: str, folder: Path | None) -> byte
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()[-300:]
         raise ConfigurationError(
-            f"{given} is no file or folder here, and git has no {revision}:{file} ({said})"
+            f"{given} is not a file or folder here, and git has no {revision}:{file} ({said})"
         )
     return done.stdout

@@ -115,13 +115,13 @@ def submission_text(
     parts = [f"# {', '.join(sorted(methods))} on {track.name}", *change_lines(grown)]
     for method in sorted(methods):
         own = [record for record in records if record.method == method]
-        facts = own[0].method_facts if own else {}
+        described = own[0].method_facts if own else {}
         machines = sorted({machine_of(record) or "not named" for record in own})
-        trained = facts.get("training_data") or []
+        trained = described.get("training_data") or []
         said = {
-            "What it is": facts.get("title") or method,
-            "Paper": facts.get("citation") or "none named",
-            "Licence": facts.get("licence") or "none named",
+            "What it is": described.get("title") or method,
+            "Paper": described.get("citation") or "none named",
+            "Licence": described.get("licence") or "none named",
             "Trained on": ", ".join(map(str, trained)) or "nothing named",
             "Hardware": "; ".join(machines),
             "Cells": str(len(own)),

@@ -38,7 +38,7 @@ def check_record(folder: Path, key: str) -> CellRecord:
     IntegrityError
         If its digest, key or description do not belong together.
     DataError
-        If a value cannot be meant, or its protocol is not the one this msibench knows by that name.
+        If a value is not valid, or its protocol is not the one this msibench knows by that name.
     """
     where = f"cells/{key}/{RECORD}"
     try:
@@ -84,7 +84,7 @@ def check_rows_of(
     ) as error:
         if isinstance(error, MSIBenchError):
             raise
-        raise DataError(f"{where} is no table of metric rows: {error}") from error
+        raise DataError(f"{where} is not a table of metric rows: {error}") from error
     _check_metrics(rows, metrics, where)
     _check_channels(rows, record, where)
     return rows
@@ -94,18 +94,20 @@ TEXT_COLUMNS = ["metric", "region", "direction", "reason"]
 
 
 def _check_table(
-    facts: Any, record: CellRecord, metrics: Mapping[str, MetricSpec], stream: Any, where: str
+    metadata: Any, record: CellRecord, metrics: Mapping[str, MetricSpec], stream: Any, where: str
 ) -> None:
     """Refuse a table by what it says of itself, before a row is read."""
     most = (len(record.mz) + 1) * max(1, sum(len(spec.regions) for spec in metrics.values()))
-    if facts.num_rows > most:
-        raise IntegrityError(f"{where} has {facts.num_rows} rows, a cell at most {most}; refused")
-    if facts.num_row_groups > 1000 or facts.num_columns != len(ROW_COLUMNS):
-        raise DataError(
-            f"{where} must have the columns {', '.join(ROW_COLUMNS)}; it has {facts.num_columns} in "
-            f"{facts.num_row_groups} groups of rows"
+    if metadata.num_rows > most:
+        raise IntegrityError(
+            f"{where} has {metadata.num_rows} rows, a cell at most {most}; refused"
         )
-    groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
+    if metadata.num_row_groups > 1000 or metadata.num_columns != len(ROW_COLUMNS):
+        raise DataError(
+            f"{where} must have the columns {', '.join(ROW_COLUMNS)}; it has {metadata.num_columns} in "
+            f"{metadata.num_row_groups} groups of rows"
+        )
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     claimed = sum(group.total_byte_size for group in groups)
     size = stream.seek(0, 2)
     stream.seek(0)
@@ -171,7 +173,7 @@ def check_prediction_of(
             f"holds {values.shape} {values.dtype}"
         )
     if not all(np.isfinite(values[group]).all() for group in groups(values.shape)):
-        raise DataError(f"{where} holds values that are no numbers")
+        raise DataError(f"{where} holds values that are not numbers")
 
 
 def sound_text(text: object, most: int = LONGEST_TEXT) -> bool:
@@ -226,7 +228,7 @@ def _check_types(record: CellRecord, where: str) -> None:
     }
     wrong = [name for name, fine in sound.items() if not fine]
     if wrong:
-        raise DataError(f"{where}: {', '.join(wrong)} cannot be meant")
+        raise DataError(f"{where}: not valid: {', '.join(wrong)}")
 
 
 def _check_key(record: CellRecord, key: str, where: str) -> None:
@@ -255,8 +257,8 @@ def _check_protocol(record: CellRecord, where: str) -> None:
 
 def _check_metrics(rows: pd.DataFrame, metrics: Mapping[str, MetricSpec], where: str) -> None:
     """Metrics must be known, in the version and direction that are computed here."""
-    facts = rows[["metric", "metric_version", "direction", "region"]].drop_duplicates()
-    for name, version, direction, region in facts.itertuples(index=False):
+    measured = rows[["metric", "metric_version", "direction", "region"]].drop_duplicates()
+    for name, version, direction, region in measured.itertuples(index=False):
         spec = metrics.get(str(name))
         if spec is None:
             raise DataError(

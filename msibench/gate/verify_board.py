@@ -38,7 +38,7 @@ from msibench.results.index import TrackIndex
 from msibench.results.store import Store, rows_as_parquet
 from msibench.results.verification import LEVELS
 from msibench.runner.plan import make_plan
-from msibench.runner.track_facts import track_facts
+from msibench.runner.track_facts import collect_track_facts
 from msibench.tracks import READY, Track
 
 COSTS = ["seconds_per_image", "fit_seconds", "rss_mib", "vram_mib"]
@@ -51,7 +51,7 @@ def verify_leaderboard(
     store: Store | None = None,
     index: TrackIndex | None = None,
     *,
-    facts: Mapping[str, Any] | None = None,
+    track_facts: Mapping[str, Any] | None = None,
 ) -> Checked:
     """Make every file of a leaderboard again and compare it.
 
@@ -62,8 +62,8 @@ def verify_leaderboard(
     store, index
         Where the cells are; without them the table is made from the rows beside it, and the rows
         themselves stand unchecked.
-    facts
-        What a board of the track says besides numbers (`msibench.runner.track_facts.track_facts`), where
+    track_facts
+        What a board of the track says besides numbers (`msibench.runner.track_facts.collect_track_facts`), where
         its store is not here; None: its README.md cannot be made again.
     """
     checked = Checked(name=str(folder))
@@ -80,12 +80,12 @@ def verify_leaderboard(
     checked.missing += absent
     checked.faults += lacking
     if store is None or index is None or not index.cells:
-        _compare_with_rows(folder, track, rows, raw, facts, checked)
+        _compare_with_rows(folder, track, rows, raw, track_facts, checked)
     else:
         made = collect(store, index)
         published = is_published(folder, store)
-        if facts is not None and published and len(measured_elsewhere(rows, made.rows)):
-            board = Board(Collected(rows, {}), track, TrackIndex({}, facts))
+        if track_facts is not None and published and len(measured_elsewhere(rows, made.rows)):
+            board = Board(Collected(rows, {}), track, TrackIndex({}, track_facts))
             _same_grown(folder, rows, made, board, checked)
             return checked
         known = _with_columns_of(_with_origin_of(made.rows, rows), rows)
@@ -100,19 +100,19 @@ def _compare_with_rows(
     track: Track,
     rows: pd.DataFrame,
     raw: bytes,
-    facts: Mapping[str, Any] | None,
+    track_facts: Mapping[str, Any] | None,
     checked: Checked,
 ) -> None:
     """Make the tables again from the rows beside them, which themselves stand unchecked."""
     checked.notes.append("its cells are not here: rows stand as they are, the tables are checked")
     _same_rows(folder / ROWS, raw, rows, checked)
-    if facts is None:
+    if track_facts is None:
         checked.notes.append(f"{folder / README} cannot be made again here: its cards are missing")
         _same_bytes(folder / CSV, table_csv(leaderboard_table(rows, track)).encode(), checked)
         if not (folder / README).is_file():
             checked.faults.append(f"{folder / README} is missing")
         return
-    _same_files(folder, Board(Collected(rows, {}), track, TrackIndex({}, facts)), checked)
+    _same_files(folder, Board(Collected(rows, {}), track, TrackIndex({}, track_facts)), checked)
     if (folder / PAGE).is_file():
         checked.notes.append(f"{folder / PAGE} is not checked: it shows images of the cells")
 
@@ -305,7 +305,7 @@ def _with_origin_of(made: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     """Take the stored word for an origin where it claims no more than is known now.
 
     Verifying a cell changes what its rows will say when the leaderboard is next made; until then the
-    older, weaker word is no fault.
+    older, weaker word is not a fault.
     """
     claimed: dict[str, str] = dict(zip(stored["cell"], stored["origin"], strict=True))
     records: dict[str, str] = dict(zip(made["cell"], made["origin"], strict=True))
@@ -338,9 +338,9 @@ def _same_bytes(path: Path, content: bytes, checked: Checked) -> None:
     checked.faults.append(f"{path} differs from what its cells give, first at {where}")
 
 
-def facts_of(track: Track, catalogue: Catalogue) -> Mapping[str, Any] | None:
+def facts_of_track(track: Track, catalogue: Catalogue) -> Mapping[str, Any] | None:
     """Return what a board of a track says besides numbers; None where its cards are not here."""
     try:
-        return track_facts(make_plan(track, catalogue), catalogue)
+        return collect_track_facts(make_plan(track, catalogue), catalogue)
     except MSIBenchError:
         return None

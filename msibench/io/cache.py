@@ -29,7 +29,7 @@ WORTH_IT = 64 << 20
 def stack_path(section: ImzMLSection, mz: ArrayLike, ppm: float) -> Path:
     """Return where the ion images are kept, whether they are there or not."""
     size, modified = section.file_identity
-    facts = {
+    inputs = {
         "version": VERSION,
         "path": str(section.ibd.resolve()),
         "size": size,
@@ -39,7 +39,7 @@ def stack_path(section: ImzMLSection, mz: ArrayLike, ppm: float) -> Path:
         "mz": [value.hex() for value in np.atleast_1d(np.asarray(mz, dtype=np.float64)).tolist()],
         "ppm": float(ppm).hex(),
     }
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     return cache_root() / "stacks" / f"{key[:40]}.h5"
 
 

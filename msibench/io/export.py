@@ -89,7 +89,7 @@ def write_image(
     Raises
     ------
     ConfigurationError
-        The format cannot hold these images, or the pixel size is no length.
+        The format cannot hold these images, or the pixel size is not a length.
     StoreError
         A file cannot be written.
     """
@@ -100,13 +100,13 @@ def write_image(
             f"a pixel size of {image.pixel_size_um} µm cannot be written; expected a positive length, or "
             "NaN where it is not known"
         )
-    facts: dict[str, object] = dict(provenance or {})
+    origin: dict[str, object] = dict(provenance or {})
     if predicted:
-        facts.setdefault("predicted_by", predicted)
+        origin.setdefault("predicted_by", predicted)
     try:
         if not target.parent.is_dir():
-            raise StoreError(f"{target.parent} is no folder; make it first.")
-        return _write(kind, target, image, predicted, facts, polarity, mode, clip)
+            raise StoreError(f"{target.parent} is not a folder; make it first.")
+        return _write(kind, target, image, predicted, origin, polarity, mode, clip)
     except OSError as error:
         if isinstance(error, MSIBenchError):
             raise
@@ -118,7 +118,7 @@ def _write(
     target: Path,
     image: MSImage,
     predicted: str,
-    facts: dict[str, object],
+    origin: dict[str, object],
     polarity: Literal["positive", "negative"] | None,
     mode: Literal["continuous", "processed"],
     clip: float,
@@ -126,33 +126,33 @@ def _write(
     if kind == "ome-tiff":
         from msibench.io.ome_tiff import write_ome_tiff
 
-        return (write_ome_tiff(target, image, provenance=facts),)
+        return (write_ome_tiff(target, image, provenance=origin),)
     if kind == "imzml":
         from msibench.io.imzml.writer import write_imzml
 
         main = write_imzml(
-            target, image, mode=mode, polarity=polarity, predicted=predicted, provenance=facts
+            target, image, mode=mode, polarity=polarity, predicted=predicted, provenance=origin
         )
         return main, main.with_suffix(".ibd")
     if kind == "hdf5":
         from msibench.io.hdf5 import write_hdf5
 
-        return (write_hdf5(target, image, provenance=facts),)
+        return (write_hdf5(target, image, provenance=origin),)
     if kind == "png":
         from msibench.io.figure import write_png
 
-        return tuple(write_png(target, image, clip=clip, provenance=facts))
-    return (_write_npz(target, image, facts),)
+        return tuple(write_png(target, image, clip=clip, provenance=origin))
+    return (_write_npz(target, image, origin),)
 
 
-def _write_npz(target: Path, image: MSImage, facts: dict[str, object]) -> Path:
+def _write_npz(target: Path, image: MSImage, origin: dict[str, object]) -> Path:
     arrays: dict[str, object] = {
         "cube": image.values,
         "mz": image.mz,
         "pixel_size_um": np.float64(image.pixel_size_um),
         "ppm": np.float64(np.nan if image.ppm is None else image.ppm),
         "unit": np.str_(image.unit),
-        "provenance": np.str_(json.dumps(facts, sort_keys=True, default=str)),
+        "provenance": np.str_(json.dumps(origin, sort_keys=True, default=str)),
     }
     if image.mask is not None:
         arrays["mask"] = image.mask

@@ -35,7 +35,7 @@ from msibench.io.hdf5_guard import has, why_unsafe
 from msibench.io.hdf5_writing import new_hdf5
 from msibench.io.partial import beside
 from msibench.io.pixel_size import stated_pixel_size
-from msibench.io.stack_facts import ALSO_CALLED, FACTS, other_names
+from msibench.io.stack_properties import ALSO_CALLED, PROPERTIES, other_names
 from msibench.io.stored_stack import StoredStack, is_large
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def read_hdf5(
     with _open(source) as file, _explained(source):
         problems = _problems(file)
         if problems:
-            raise DataError(f"{source.name} is no prepared section: " + "; ".join(problems))
+            raise DataError(f"{source.name} is not a prepared section: " + "; ".join(problems))
         stack = next(name for name in STACKS if name in file)
         values: Any
         if lazily and file[stack].dtype == np.float32 and is_large(file[stack].shape):
@@ -125,11 +125,11 @@ def read_hdf5(
             values = file[stack][()]
             refuse_infinite(values, source.name)
             values = np.asarray(values, dtype=np.float32)
-        facts = _other_facts(file, stack, source.name)
-        mz = file["mz"][()] if "mz" in file else facts.get("mz", np.full(len(values), np.nan))
-        mask = file["mask"][()] if "mask" in file else facts.get("mask")
+        described = _other_properties(file, stack, source.name)
+        mz = file["mz"][()] if "mz" in file else described.get("mz", np.full(len(values), np.nan))
+        mask = file["mask"][()] if "mask" in file else described.get("mask")
         ppm = _number(file, "ppm")
-        said = _value(file, "pixel_size_um", facts.get("pixel_size_um", np.nan))
+        said = _value(file, "pixel_size_um", described.get("pixel_size_um", np.nan))
         return MSImage(
             values,
             np.asarray(mz, dtype=np.float64),
@@ -142,7 +142,7 @@ def read_hdf5(
         )
 
 
-def _other_facts(file: h5py.File, stack: str, source: str) -> dict[str, Any]:
+def _other_properties(file: h5py.File, stack: str, source: str) -> dict[str, Any]:
     """Return what data sets and attributes say under other names; warn of data sets that are ignored."""
     attributes = [name for names in ALSO_CALLED.values() for name in names if name in file.attrs]
 
@@ -152,7 +152,7 @@ def _other_facts(file: h5py.File, stack: str, source: str) -> dict[str, Any]:
         return None if why_unsafe(file, name) else file[name][()]
 
     taken = {stack, *(name for name in ("mz", "mask") if name in file)}
-    taken |= {name for name in FACTS if name in file.attrs}
+    taken |= {name for name in PROPERTIES if name in file.attrs}
     return other_names(file[stack].shape, [*file, *attributes], read, source, taken=taken)
 
 
@@ -162,7 +162,7 @@ def validate_hdf5(path: str | os.PathLike[str]) -> tuple[str, ...]:
     Raises
     ------
     MissingDataError, DataError, SchemaError
-        The file is not there, is no HDF5, or was written by a newer version.
+        The file is not there, is not HDF5, or was written by a newer version.
     """
     with _open(Path(path)) as file, _explained(Path(path)):
         problems = _problems(file)
@@ -206,7 +206,7 @@ def _unlocked(path: Path) -> h5py.File:
     DataError
         Another program holds it for writing.
     OSError
-        It is no HDF5 file.
+        It is not an HDF5 file.
     """
     import h5py
 

@@ -57,7 +57,7 @@ def check_npy(path: Path) -> None:
             header = _header_bytes(stream)
         except Exception as error:  # numpy parses the header as Python's own literals
             raise DataError(
-                f"{path.name} is no array file: {without_advice(str(error))}; write it again with np.save."
+                f"{path.name} is not an array file: {without_advice(str(error))}; write it again with np.save."
             ) from error
         _check_claim(path, path.name, header, path.stat().st_size - stream.tell())
 
@@ -77,7 +77,7 @@ def _check_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo)
             claimed = _header_bytes(stream)
         except Exception as error:  # numpy parses the header as Python's own literals
             raise DataError(
-                f"{path.name}: cannot be read as npz ({member.filename!r} is no plain array: {without_advice(str(error))}); "
+                f"{path.name}: cannot be read as npz ({member.filename!r} is not a plain array: {without_advice(str(error))}); "
                 "write it again."
             ) from error
         _check_claim(path, member.filename, claimed, member.file_size - stream.tell())

@@ -52,14 +52,14 @@ def write_ome_tiff(
         digest_of.update(pixels.tobytes())
         for stack in coarser:
             pixels = stack[channel] = _halved(pixels)
-    facts = json.dumps(_facts(image, provenance), sort_keys=True, default=str)
-    digest_of.update(facts.encode())
+    annotation = json.dumps(_annotation(image, provenance), sort_keys=True, default=str)
+    digest_of.update(annotation.encode())
     digest = digest_of.digest()
     metadata: dict[str, Any] = {
         "axes": "CYX",
         "UUID": str(uuid.UUID(bytes=digest[:16], version=5)),
         "Channel": {"Name": list(image.channel_names())},
-        "CommentAnnotation": {"Namespace": NAMESPACE, "Value": facts},
+        "CommentAnnotation": {"Namespace": NAMESPACE, "Value": annotation},
     }
     options: dict[str, Any] = {
         "photometric": "minisblack",
@@ -95,7 +95,7 @@ def write_ome_tiff(
     return target
 
 
-def ome_facts(xml: str) -> dict[str, Any]:
+def read_annotation(xml: str) -> dict[str, Any]:
     """Return what `write_ome_tiff` left in the OME-XML: mz, ppm, unit, mask, provenance; or nothing."""
     from xml.etree import ElementTree
 
@@ -103,10 +103,10 @@ def ome_facts(xml: str) -> dict[str, Any]:
         if node.tag.endswith("}CommentAnnotation") and node.get("Namespace") == NAMESPACE:
             text = next((child.text for child in node if child.tag.endswith("}Value")), None)
             try:
-                facts = json.loads(text or "")
+                annotation = json.loads(text or "")
             except ValueError:
                 return {}
-            return facts if isinstance(facts, dict) else {}
+            return annotation if isinstance(annotation, dict) else {}
     return {}
 
 
@@ -134,7 +134,7 @@ def unpack_mask(text: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return bits.reshape(shape).astype(np.bool_)
 
 
-def _facts(image: MSImage, provenance: Mapping[str, object] | None) -> dict[str, object]:
+def _annotation(image: MSImage, provenance: Mapping[str, object] | None) -> dict[str, object]:
     return {
         "mz": [None if math.isnan(mz) else mz for mz in image.mz.tolist()],
         "ppm": image.ppm,

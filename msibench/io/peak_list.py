@@ -33,7 +33,7 @@ def read_peak_list(path: Path) -> tuple[float, ...]:
     MissingDataError
         There is no such file.
     DataError
-        It is no text, holds no m/z, a line without one, or a decimal comma.
+        It is not text, holds no m/z, a line without one, or a decimal comma.
     """
     lines = [
         (number, line)
@@ -67,12 +67,14 @@ def _text_of(path: Path) -> str:
     with path.open("rb") as file:
         raw = file.read(LARGEST_LIST + 1)
     if len(raw) > LARGEST_LIST:
-        raise DataError(f"{path.name} is larger than {LARGEST_LIST >> 20} MiB: it is no peak list")
+        raise DataError(
+            f"{path.name} is larger than {LARGEST_LIST >> 20} MiB: it is not a peak list"
+        )
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return raw.decode("utf-16", errors="replace")
     if b"\0" in raw:
         raise DataError(
-            f"{path.name}: is no text; a spreadsheet is saved as CSV first (File, Save as, CSV)"
+            f"{path.name}: is not text; a spreadsheet is saved as CSV first (File, Save as, CSV)"
         )
     try:
         return raw.decode("utf-8-sig")

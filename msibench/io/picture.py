@@ -25,9 +25,9 @@ class Frame:
 
     pixels: NDArray[np.generic]
     """``(row, column, sample)``, upright."""
-    facts: PixelSamples
+    samples: PixelSamples
     pixel_size_um: float
-    """NaN where the file states none that can be meant."""
+    """NaN where the file states none that is valid."""
 
 
 def open_picture(path: Path, formats: tuple[str, ...]) -> Any:
@@ -47,9 +47,9 @@ def decode_frame(path: Path, image: Any, index: int = 0) -> Frame:
     """
     if index or image.tell() != index:
         image.seek(index)
-    pixels, facts = _decode(path, image)
+    pixels, samples = _decode(path, image)
     size = pixel_size_from_density(image.info.get("dpi"), unit_um=25_400.0)
-    return Frame(_upright(pixels, orientation(image)), facts, size)
+    return Frame(_upright(pixels, orientation(image)), samples, size)
 
 
 def frames(image: Any) -> int:
@@ -58,7 +58,7 @@ def frames(image: Any) -> int:
 
 
 def orientation(image: Any) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 where none can be meant."""
+    """Return the EXIF orientation, 1 to 8; 1 where none is valid."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged EXIF data cost the orientation, not the picture
         try:

@@ -47,7 +47,7 @@ PLACEHOLDER_DPI = (1.0, 2.54, 0.0254)
 
 
 def micrometres_of(unit: str) -> float:
-    """Return how many micrometres a unit is, by its sign or name; NaN for one that is no length."""
+    """Return how many micrometres a unit is, by its sign or name; NaN for one that is not a length."""
     sign = unit.strip().replace("\u03bc", "µ").replace("\\u00b5", "µ").replace("\\u00B5", "µ")
     if sign in MICROMETRES:
         return MICROMETRES[sign]
@@ -75,7 +75,7 @@ def stated_pixel_size(value: object, source: str) -> float:
     Raises
     ------
     DataError
-        If it is no number, or 0, negative or infinite.
+        If it is not a number, or 0, negative or infinite.
     """
     try:
         edges = [float(edge) for edge in np.ravel(np.asarray(value, dtype=np.float64))]

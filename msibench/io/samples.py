@@ -117,29 +117,29 @@ def _palette(source: Path, page: Any) -> tuple[NDArray[np.integer[Any]], float]:
 
 
 def additive(
-    pixels: NDArray[np.generic], facts: PixelSamples, source: str
+    pixels: NDArray[np.generic], samples: PixelSamples, source: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Return light and opacity, both in [0, 1]: ``(row, column, channel)`` and ``(row, column)``.
 
     Raises
     ------
     DataError
-        If the samples are of a type or number that is no image.
+        If the samples are of a type or number that is not an image.
     """
-    colours, opacity = _apart(pixels, facts, source)
-    if facts.palette is not None:
-        shown = _looked_up(colours[..., 0], facts.palette, source) / facts.palette_scale
+    colours, opacity = _apart(pixels, samples, source)
+    if samples.palette is not None:
+        shown = _looked_up(colours[..., 0], samples.palette, source) / samples.palette_scale
         return shown.astype(np.float32), opacity
-    if facts.model in ("cielab", "icclab"):
-        return _from_lab(colours, facts.model, source), opacity
-    light = unit_range(colours, facts.full_scale, source)
-    if facts.model == "ycbcr":
+    if samples.model in ("cielab", "icclab"):
+        return _from_lab(colours, samples.model, source), opacity
+    light = unit_range(colours, samples.full_scale, source)
+    if samples.model == "ycbcr":
         light = _from_ycbcr(light)
-    if facts.premultiplied and opacity is not None:
+    if samples.premultiplied and opacity is not None:
         light = _straight(light, opacity)
-    if facts.model == "white-is-zero":
+    if samples.model == "white-is-zero":
         light = np.float32(1) - light
-    if facts.model == "cmyk":
+    if samples.model == "cmyk":
         if light.shape[-1] < 4:
             raise DataError(f"{source}: expected 4 inks of CMYK, got {light.shape[-1]} samples")
         light = (np.float32(1) - light[..., :3]) * (np.float32(1) - light[..., 3:4])
@@ -147,7 +147,7 @@ def additive(
 
 
 def intensities(
-    pixels: NDArray[np.generic], facts: PixelSamples, source: str
+    pixels: NDArray[np.generic], samples: PixelSamples, source: str
 ) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None]:
     """Return the stored numbers of an intensity image, ``(channel, row, column)``, and its mask.
 
@@ -160,24 +160,28 @@ def intensities(
         It shows an ion image through a colour map or is an optical image, or it cannot be told
         which of its numbers are large intensities.
     """
-    colours, opacity = _apart(pixels, facts, source)
+    colours, opacity = _apart(pixels, samples, source)
     mask = None if opacity is None or bool((opacity >= 0.5).all()) else opacity >= 0.5
-    if facts.model == "white-is-zero":
+    if samples.model == "white-is-zero":
         raise DataError(
             f"{source}: says that 0 is white (MinIsWhite), so that its largest numbers are its "
             "darkest pixels; which of them are large intensities cannot be told. Save it with black "
             "as zero (MinIsBlack)."
         )
-    if facts.palette is not None:
-        colours = _looked_up(colours[..., 0], facts.palette, source)
-    elif facts.model not in ("grey", "rgb"):
-        raise _no_intensities(source, facts.model)
-    if facts.model != "grey":
+    if samples.palette is not None:
+        colours = _looked_up(colours[..., 0], samples.palette, source)
+    elif samples.model not in ("grey", "rgb"):
+        raise _no_intensities(source, samples.model)
+    if samples.model != "grey":
         grey = colours[..., :1]
         if colours.shape[-1] > 3 or not (colours == grey).all():
-            raise _no_intensities(source, facts.model)
+            raise _no_intensities(source, samples.model)
         colours = grey
-    if facts.premultiplied and opacity is not None and bool(((opacity > 0) & (opacity < 1)).any()):
+    if (
+        samples.premultiplied
+        and opacity is not None
+        and bool(((opacity > 0) & (opacity < 1)).any())
+    ):
         colours = _straight(colours.astype(np.float32), opacity)
     return np.moveaxis(colours, -1, 0), mask
 
@@ -190,7 +194,7 @@ def unit_range(
     Raises
     ------
     DataError
-        If they are no numbers.
+        If they are not numbers.
     """
     if pixels.dtype == np.bool_:
         return pixels.astype(np.float32)
@@ -200,7 +204,7 @@ def unit_range(
             warn_about_data(f"{source}: samples below 0 (down to {pixels.min()}) are set to 0")
         return np.clip(pixels.astype(np.float64) / top, 0, 1).astype(np.float32)
     if not np.issubdtype(pixels.dtype, np.floating):
-        raise DataError(f"{source}: samples of type {pixels.dtype} are no image")
+        raise DataError(f"{source}: samples of type {pixels.dtype} are not an image")
     finite = pixels[np.isfinite(pixels)]
     if finite.size and (finite.min() < 0 or finite.max() > 1):
         top = float(finite.max())
@@ -214,15 +218,15 @@ def unit_range(
 
 
 def _apart(
-    pixels: NDArray[np.generic], facts: PixelSamples, source: str
+    pixels: NDArray[np.generic], samples: PixelSamples, source: str
 ) -> tuple[NDArray[np.generic], NDArray[np.float32] | None]:
     """Return colour samples and opacity; samples that are neither stay with grey, others lose them."""
     opacity = None
-    if facts.alpha is not None:
-        opacity = unit_range(pixels[..., facts.alpha], facts.full_scale, source)
-        pixels = np.delete(pixels, facts.alpha, axis=-1)
-    kept = COLOURS[facts.model]
-    if facts.model in ("palette", "cmyk", "ycbcr", "cielab", "icclab"):
+    if samples.alpha is not None:
+        opacity = unit_range(pixels[..., samples.alpha], samples.full_scale, source)
+        pixels = np.delete(pixels, samples.alpha, axis=-1)
+    kept = COLOURS[samples.model]
+    if samples.model in ("palette", "cmyk", "ycbcr", "cielab", "icclab"):
         pixels = pixels[..., :kept]
     return pixels, opacity
 

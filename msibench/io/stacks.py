@@ -17,14 +17,14 @@ from msibench.image import MSImage, as_stack
 from msibench.io.channel_names import mz_of
 from msibench.io.float32_range import refuse_infinite
 from msibench.io.npz_guard import check_npz
-from msibench.io.ome_tiff import ome_facts, unpack_mask
+from msibench.io.ome_tiff import read_annotation, unpack_mask
 from msibench.io.picture import decode_frame, frames, open_picture
 from msibench.io.pixel_size import refuse_impossible, square_or_said, stated_pixel_size
 from msibench.io.samples import intensities, tiff_samples
-from msibench.io.stack_facts import FACTS, other_names
+from msibench.io.stack_properties import PROPERTIES, other_names
 from msibench.io.sub_images import main_series, warn_of_orientation
-from msibench.io.tiff_facts import channel_names, tiff_pixel_size
 from msibench.io.tiff_guard import check_page, check_tiff
+from msibench.io.tiff_tags import channel_names, tiff_pixel_size
 
 STACK_KEYS = ("cube", "images", "values", "prediction")
 PACKING = 400
@@ -39,7 +39,7 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
 
     ``cube`` (also ``images``, ``values``, ``prediction``) is ``(channel, row, column)``; ``mz``,
     ``mask``, ``pixel_size_um``, ``ppm`` and ``unit`` are taken when they are there, also under other
-    names (`msibench.io.stack_facts`); a DataWarning names what is ignored. Nothing in the file is
+    names (`msibench.io.stack_properties`); a DataWarning names what is ignored. Nothing in the file is
     unpickled. With `pixel_size_um` given, the file's is not looked at.
 
     Raises
@@ -48,7 +48,7 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
     """
     source = _existing(path)
     if zipfile.is_zipfile(source):
-        check_npz(source, (*STACK_KEYS, *FACTS))
+        check_npz(source, (*STACK_KEYS, *PROPERTIES))
     try:
         with source.open("rb") as file, np.load(file, allow_pickle=False) as held:
             if isinstance(held, np.ndarray):
@@ -61,7 +61,7 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
                     f"{source.name}: expected an array 'cube' (channel, row, column), it holds "
                     f"{', '.join(held.files) or 'nothing'}; save it with np.savez(path, cube=..., mz=...)"
                 )
-            facts = {key: held[key] for key in FACTS if key in held.files}
+            described = {key: held[key] for key in PROPERTIES if key in held.files}
             values = held[name]
 
             def checked(other: str) -> Any:
@@ -69,7 +69,9 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
                 return held[other]
 
             shape = values.shape if values.ndim == 3 else (1, *values.shape)
-            facts |= other_names(shape, held.files, checked, source.name, taken={name, *facts})
+            described |= other_names(
+                shape, held.files, checked, source.name, taken={name, *described}
+            )
     except MemoryError as error:
         raise DataError(f"{source.name}: does not fit into the memory that is free.") from error
     except Exception as error:  # a damaged archive makes zipfile, zlib and numpy raise anything
@@ -78,12 +80,12 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
         raise DataError(
             f"{source.name}: cannot be read as npz ({without_advice(str(error))}); write it again."
         ) from error
-    stated = facts.get("pixel_size_um", math.nan) if pixel_size_um is None else pixel_size_um
+    stated = described.get("pixel_size_um", math.nan) if pixel_size_um is None else pixel_size_um
     size = stated_pixel_size(stated, source.name)
     try:
-        ppm = float(np.asarray(facts.get("ppm", math.nan), dtype=np.float64).item())
-        mask = None if "mask" not in facts else np.asarray(facts["mask"] != 0)
-        unit = str(np.asarray(facts.get("unit", "arbitrary")).item())
+        ppm = float(np.asarray(described.get("ppm", math.nan), dtype=np.float64).item())
+        mask = None if "mask" not in described else np.asarray(described["mask"] != 0)
+        unit = str(np.asarray(described.get("unit", "arbitrary")).item())
     except (ValueError, TypeError) as error:
         raise DataError(
             f"{source.name}: ppm must be one number and unit one word ({error}); write it again."
@@ -91,7 +93,7 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
     return _stack(
         source,
         values,
-        facts.get("mz"),
+        described.get("mz"),
         mask=mask,
         pixel_size_um=size,
         ppm=None if math.isnan(ppm) else ppm,
@@ -124,7 +126,7 @@ def read_tiff(path: str | os.PathLike[str], *, pixel_size_um: float | None = Non
             full = main_series(source, file)
             values, mask, names = _images(source, file, full)
             x, y = (0.0, 0.0) if given else tiff_pixel_size(file, full[0], resolution_tags=False)
-            facts = ome_facts(file.ome_metadata) if file.ome_metadata else {}
+            described = read_annotation(file.ome_metadata) if file.ome_metadata else {}
             shaped = file.shaped_metadata[0] if file.shaped_metadata else {}
     except DataError:
         raise
@@ -135,15 +137,15 @@ def read_tiff(path: str | os.PathLike[str], *, pixel_size_um: float | None = Non
     masses = [mz_of(name) for name in names] if len(names) == values.shape[0] else None
     if masses is None and isinstance(shaped, dict) and len(shaped.get("mz", ())) == values.shape[0]:
         masses = [float(value) for value in shaped["mz"]]
-    exact = facts.get("mz")
+    exact = described.get("mz")
     if isinstance(exact, list) and len(exact) == values.shape[0]:
         masses = [math.nan if mz is None else float(mz) for mz in exact]
     try:
-        if facts.get("mask"):
-            mask = unpack_mask(facts["mask"], values.shape[1:])
+        if described.get("mask"):
+            mask = unpack_mask(described["mask"], values.shape[1:])
     except ValueError as error:
         raise DataError(f"{source.name}: {error}; write it again.") from error
-    ppm = facts.get("ppm")
+    ppm = described.get("ppm")
     return _stack(
         source,
         values,
@@ -151,7 +153,7 @@ def read_tiff(path: str | os.PathLike[str], *, pixel_size_um: float | None = Non
         pixel_size_um=given or _square(x, y, source.name),
         mask=mask,
         ppm=float(ppm) if isinstance(ppm, (int, float)) else None,
-        unit=str(facts.get("unit", "arbitrary")),
+        unit=str(described.get("unit", "arbitrary")),
     )
 
 
@@ -179,7 +181,7 @@ def read_picture(path: str | os.PathLike[str]) -> MSImage:
                 )
             for index in range(count):
                 frame = decode_frame(source, picture, index)
-                values, mask = intensities(frame.pixels, frame.facts, source.name)
+                values, mask = intensities(frame.pixels, frame.samples, source.name)
                 parts.append(values)
                 masks.append(mask)
     except Image.DecompressionBombError as error:
@@ -198,7 +200,7 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     return source
 
 
-def _stack(source: Path, values: NDArray[Any], mz: Any, **facts: Any) -> MSImage:
+def _stack(source: Path, values: NDArray[Any], mz: Any, **described: Any) -> MSImage:
     if values.dtype.kind not in "fiub" or values.ndim not in (2, 3) or values.size == 0:
         raise DataError(
             f"{source.name}: expected numbers (channel, row, column), got {values.dtype} "
@@ -206,7 +208,7 @@ def _stack(source: Path, values: NDArray[Any], mz: Any, **facts: Any) -> MSImage
         )
     refuse_infinite(values, source.name)
     try:
-        return as_stack(values, mz, **facts)
+        return as_stack(values, mz, **described)
     except ValueError as error:
         raise DataError(f"{source.name}: {error}") from error
 
@@ -236,10 +238,10 @@ def _images(
         for page in one.pages:
             if page is not None:
                 check_page(source, page)
-        facts = tiff_samples(source, one.keyframe)
+        samples = tiff_samples(source, one.keyframe)
         warn_of_orientation(source, one.keyframe)
         for plane in _planes(source, one.asarray(), one.axes):
-            values, mask = intensities(plane, facts, source.name)
+            values, mask = intensities(plane, samples, source.name)
             parts.append(values)
             masks.append(mask)
         names += channel_names(file, index)

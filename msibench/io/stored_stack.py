@@ -28,7 +28,7 @@ def large_bytes() -> int:
     Raises
     ------
     ConfigurationError
-        If ``MSIBENCH_LARGE_MIB`` is no positive number.
+        If ``MSIBENCH_LARGE_MIB`` is not a positive number.
     """
     text = os.environ.get("MSIBENCH_LARGE_MIB", "")
     try:

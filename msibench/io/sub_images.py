@@ -19,7 +19,7 @@ REDUCED, MASK = 1, 4
 def main_series(source: Path, tiff: Any, *, tell: bool = True) -> list[int]:
     """Return the indices of a file's full images, all of the largest grid, in the file's order.
 
-    Images of other grids that are no thumbnail, label, macro picture or mask are named in a
+    Images of other grids that are not a thumbnail, label, macro picture or mask are named in a
     DataWarning unless `tell` is off: they are not read.
 
     Raises

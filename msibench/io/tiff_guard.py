@@ -128,7 +128,7 @@ def check_page(path: Path, page: Any) -> None:
     whole = pixel_bytes(page)
     if tall < 1 or wide < 1 or decoded > max(LARGEST_SEGMENT, whole):
         raise DataError(
-            f"{path.name}: tiles of {tall} x {wide} pixels are no tiles; is it damaged?"
+            f"{path.name}: tiles of {tall} x {wide} pixels are not possible; is the file damaged?"
         )
     if compression in OWN_SIZE:
         file = page.parent.filehandle

@@ -51,7 +51,7 @@ def read_mask(path: str | Path, *, threshold: float = 0.5) -> TissueMask:
     Parameters
     ----------
     path
-        One channel, or RGB whose mean counts; transparent pixels are no tissue.
+        One channel, or RGB whose mean counts; transparent pixels are not tissue.
     threshold
         Share of full scale from which a pixel is tissue. A mask image that holds just two levels is
         split between them.
@@ -74,7 +74,7 @@ def read_mask(path: str | Path, *, threshold: float = 0.5) -> TissueMask:
         try:
             values = np.load(path, allow_pickle=False)
         except (ValueError, EOFError, OSError, MemoryError) as error:
-            raise DataError(f"{path} is no array file: {error}") from error
+            raise DataError(f"{path} is not an array file: {error}") from error
         if values.ndim != 2 or values.dtype.kind not in "buif":
             raise DataError(f"{path}: a mask is (row, column), got {values.shape} {values.dtype}")
         mask = np.asarray(values > 0)
@@ -127,7 +127,7 @@ def estimate_tissue(
     Raises
     ------
     ConfigurationError
-        If a parameter cannot be meant, or no pixel lies above the threshold.
+        If a parameter is not valid, or no pixel lies above the threshold.
 
     References
     ----------

@@ -87,7 +87,7 @@ def boards_in(folder: Path) -> list[Listed]:
         except (OSError, ValueError, KeyError) as error:
             if isinstance(error, MSIBenchError):
                 raise
-            raise IntegrityError(f"{path} is no table of a board: {error}") from error
+            raise IntegrityError(f"{path} is not a table of a board: {error}") from error
     if not found:
         raise ConfigurationError(
             f"no board in {folder}: expected folders with {TABLE} and track.toml, as leaderboards/ has "
@@ -145,7 +145,7 @@ def _list(boards: list[Listed]) -> str:
 
 
 def apart_from_methods(board: Listed) -> pd.Series[bool]:
-    """Which rows are no competitors: controls other than the board's own, and flagged results."""
+    """Which rows do not compete: controls other than the board's own, and flagged results."""
     table = board.table
     control = table["control"].astype(bool) & (table["method"] != board.track.control_method)
     return control | table["flag"].notna() if "flag" in table else control
@@ -160,6 +160,7 @@ def best_row(board: Listed) -> pd.Series[Any] | None:
 
 
 def with_interval(board: Listed, row: pd.Series[Any]) -> str:
+    """Return a score with its interval and unit, as its board shows it."""
     low, high = board.score(row, ".low"), board.score(row, ".high")
     unit = " %" if board.scheme.percent else ""
     interval = "" if "–" in {low, high} else f" [{low}, {high}]"
@@ -199,7 +200,9 @@ def _not_told_apart(board: Listed) -> str:
 
 def _methods(boards: list[Listed]) -> str:
     """Return one table of a family: a row a method, a column a board, then trust, seconds and flags."""
-    apart = {str(m) for board in boards for m in board.table.loc[apart_from_methods(board), "method"]}
+    apart = {
+        str(m) for board in boards for m in board.table.loc[apart_from_methods(board), "method"]
+    }
     longest = sorted(boards, key=lambda board: -len(board.table))
     names = dict.fromkeys(str(name) for board in longest for name in board.table["method"])
     ordered = [name for name in names if name not in apart] + [n for n in names if n in apart]
@@ -216,7 +219,9 @@ def _methods(boards: list[Listed]) -> str:
         held = {board.name: with_interval(board, row) for board, row in rows}
         line = [f"`{in_markdown(name)}`", *(held.get(board.name, "") for board in boards)]
         for metric, _, scale, unit in shown:
-            line.append(range_text([row.get(f"{metric}.image.mean") for _, row in rows], scale, unit))
+            line.append(
+                range_text([row.get(f"{metric}.image.mean") for _, row in rows], scale, unit)
+            )
         line.append(range_text([row.get(COSTS[0]) for _, row in rows]))
         lines.append([*line, flags_of(name, rows)])
     return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
@@ -232,6 +237,7 @@ def range_text(values: list[Any], scale: float = 1.0, unit: str = "") -> str:
 
 
 def flags_of(name: str, rows: list[tuple[Listed, pd.Series[Any]]]) -> str:
+    """Return what is to be known of a method's results: flags, controls, and whose numbers they are."""
     said = []
     for board, row in rows:
         flag = row.get("flag")

@@ -17,7 +17,7 @@ from msibench.results.store import Store
 from msibench.tracks import READY, Track
 
 ADDED_METRICS = "added_metrics"
-"""Name, among the facts of an index, of the metrics that ``msibench score`` added."""
+"""Name, among what an index says, of the metrics that ``msibench score`` added."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ def for_others(board: Board) -> Board:
 
 def with_added_metrics(track: Track, index: TrackIndex) -> Track:
     """Return the track with the metrics that ``msibench score`` added to its board."""
-    added = index.facts.get(ADDED_METRICS, ())
+    added = index.track_facts.get(ADDED_METRICS, ())
     names = [name for name in added if isinstance(name, str)] if isinstance(added, list) else []
     return replace(track, metrics=tuple(dict.fromkeys((*track.metrics, *names))))
 
@@ -124,7 +124,7 @@ def refuse_to_shrink(rows: pd.DataFrame, track: Track, folder: Path) -> None:
         old = pd.read_parquet(place, columns=[*columns, "status", "metric"])
     except (OSError, ValueError) as error:  # pyarrow's errors are both
         raise ConfigurationError(
-            f"{place} is no table of rows ({error}), so that nobody can tell whether the new board "
+            f"{place} is not a table of rows ({error}), so that nobody can tell whether the new board "
             "is as full; move it away first"
         ) from error
     old, new = (part[part["status"] == "ok"] for part in (old, rows))

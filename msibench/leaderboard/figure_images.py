@@ -16,7 +16,6 @@ from msibench.leaderboard.page_data import label_of
 from msibench.leaderboard.page_images import stored_sections
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 

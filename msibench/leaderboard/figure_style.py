@@ -52,7 +52,11 @@ def saved(figure: Figure, ending: str, *, background: str = "auto") -> bytes:
     }
     buffer = io.BytesIO()
     figure.savefig(
-        buffer, format=ending[1:], metadata=formats[ending], bbox_inches="tight", facecolor=background
+        buffer,
+        format=ending[1:],
+        metadata=formats[ending],
+        bbox_inches="tight",
+        facecolor=background,
     )
     return buffer.getvalue()
 

@@ -115,7 +115,7 @@ class SectionImages:
     def absent_on(self, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
         """Return the pixels of a grid that were not measured; None where all of them were.
 
-        Also None for a grid that is no multiple of the truth's, which no prediction has.
+        Also None for a grid that is not a multiple of the truth's, which no prediction has.
         """
         absent = self.low_absent if shape == self.low.shape[1:] else self.absent
         if not absent.any() or any(f % a for f, a in zip(shape, absent.shape, strict=True)):

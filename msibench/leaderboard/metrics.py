@@ -32,10 +32,10 @@ class BoardMetrics(dict[str, MetricSpec]):
 def board_metrics(index: TrackIndex) -> BoardMetrics:
     """Return what is known of metrics: what the run wrote down, and of the core's what it left out."""
     found = BoardMetrics(_core())
-    stored = index.facts.get("metrics", {})
-    for name, facts in sorted(stored.items()) if isinstance(stored, Mapping) else ():
-        if isinstance(facts, Mapping):
-            found[name] = replace(found[name], **_sound(facts))
+    stored = index.track_facts.get("metrics", {})
+    for name, described in sorted(stored.items()) if isinstance(stored, Mapping) else ():
+        if isinstance(described, Mapping):
+            found[name] = replace(found[name], **_sound(described))
     return found
 
 
@@ -48,18 +48,18 @@ def _labelled(spec: MetricSpec) -> MetricSpec:
     return replace(spec, label=spec.label or spec.name)
 
 
-def _sound(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what can be meant: a results folder may come from elsewhere, too."""
+def _sound(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what is valid: a results folder may come from elsewhere, too."""
     kept: dict[str, Any] = {
-        name: facts[name]
+        name: described[name]
         for name in ("unit", "title", "citation", "label", "explanation")
-        if isinstance(facts.get(name), str) and facts[name]
+        if isinstance(described.get(name), str) and described[name]
     }
-    if facts.get("direction") in get_args(Direction):
-        kept["direction"] = facts["direction"]
-    if facts.get("question") in get_args(Question):
-        kept["question"] = facts["question"]
+    if described.get("direction") in get_args(Direction):
+        kept["direction"] = described["direction"]
+    if described.get("question") in get_args(Question):
+        kept["question"] = described["question"]
     for name, most in (("digits", MOST_DIGITS), ("version", 2**63)):
-        if type(facts.get(name)) is int and 0 <= facts[name] < most:
-            kept[name] = facts[name]
+        if type(described.get(name)) is int and 0 <= described[name] < most:
+            kept[name] = described[name]
     return kept

@@ -195,8 +195,8 @@ def make_page(
         "cells": [] if parts else cells,
         "cell_count": len(cells),
         "beside": bool(parts),
-        "definitions": index.facts.get("protocols", {}),
-        "methods": index.facts.get("methods", {}),
+        "definitions": index.track_facts.get("protocols", {}),
+        "methods": index.track_facts.get("methods", {}),
     }
     damaged = {key: without_path(why, root) for key, why in sorted(collected.damaged.items())}
     page = _render(content, {} if split else pictures, board, damaged, site)
@@ -258,8 +258,8 @@ def _render(
         views=table_view(
             board.table, track, index, scheme_of(track, board.rows["metric"].unique())
         ),
-        flag="" if board.published else results_flag(index.facts.get("results", "")),
-        facts=index.facts,
+        flag="" if board.published else results_flag(index.track_facts.get("results", "")),
+        track_facts=index.track_facts,
         damaged=damaged,
         shown=shown,
         every=every,

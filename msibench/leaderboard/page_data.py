@@ -71,10 +71,10 @@ def protocol_data(rows: pd.DataFrame, track: Track) -> list[dict[str, Any]]:
 
 
 def _one_protocol(cube: Cube, track: Track) -> dict[str, Any]:
-    facts, stacks, directions = arrays_of(cube, track)
+    header, stacks, directions = arrays_of(cube, track)
     values, composite = stacks["values"], stacks["composite"]
     return {
-        **facts,
+        **header,
         "images": images_of(cube),
         "values": [numbers(value.T) for value in values],
         "scores": {name: numbers(score.T) for name, score in stacks["scores"].items()},
@@ -116,7 +116,7 @@ def arrays_of(cube: Cube, track: Track) -> tuple[dict[str, Any], dict[str, Any],
         for m in kept
     ]  # fmt: skip
     values = [cube.values[..., m] for m in kept]
-    facts = {
+    header = {
         "name": cube.protocol,
         "note": note,
         "methods": list(cube.methods),
@@ -132,7 +132,7 @@ def arrays_of(cube: Cube, track: Track) -> tuple[dict[str, Any], dict[str, Any],
         },
         "composite": composite,
     }
-    return facts, stacks, ["higher", *(str(m["direction"]) for m in measures)]
+    return header, stacks, ["higher", *(str(m["direction"]) for m in measures)]
 
 
 def images_of(cube: Cube) -> list[dict[str, Any]]:
@@ -228,13 +228,13 @@ def _reach(real: pd.DataFrame, track: Track) -> list[dict[str, Any]]:
             continue
         gain = reachable_gain(part, track.control_method)
         for row in gain.sort_values("score", ascending=False, kind="stable").to_dict("records"):
-            facts = {
+            line = {
                 **{name: number(row[name]) for name in ("score", "control", "gain")},
                 "ceiling": percent_range(row["ceiling_low"], row["ceiling_high"]),
                 "share": percent_range(row["share_low"], row["share_high"]),
                 **{name: row[name] for name in ("method", "source", "withheld")},
             }
-            lines.append({"protocol": protocol, **facts})
+            lines.append({"protocol": protocol, **line})
     return lines
 
 
@@ -300,8 +300,8 @@ def cell_data(collected: Collected, index: TrackIndex, root: str = "") -> list[d
                 lines.append({"cell": key, "status": "damaged", "reason": reason})
             continue
         record = records[key]
-        facts = record.provenance
-        libraries = facts.get("libraries", {})
+        provenance = record.provenance
+        libraries = provenance.get("libraries", {})
         lines.append(
             {
                 "cell": key,
@@ -309,16 +309,16 @@ def cell_data(collected: Collected, index: TrackIndex, root: str = "") -> list[d
                 "status": str(record.status),
                 "reason": record.reason,
                 "origin": record.origin
-                + (", not isolated" if facts.get("sandbox") == "none" else ""),
+                + (", not isolated" if provenance.get("sandbox") == "none" else ""),
                 "precision": record.precision,
                 "problem": record.problem_key,
                 "truth": record.truth_digest,
                 "prediction": record.files.get("prediction.h5", ""),
                 "rows": record.files.get("metrics.parquet", ""),
-                "python": str(facts.get("python", "")),
-                "system": str(facts.get("system", "")),
-                "processor": str(facts.get("processor", "")),
-                "threads": str(facts.get("threads", "")),
+                "python": str(provenance.get("python", "")),
+                "system": str(provenance.get("system", "")),
+                "processor": str(provenance.get("processor", "")),
+                "threads": str(provenance.get("threads", "")),
                 "versions": ", ".join(f"{k} {v}" for k, v in sorted(dict(libraries).items())),
                 "timings": {k: number(v) for k, v in sorted(record.timings.items())},
                 "peaks": {k: number(v) for k, v in sorted(record.peaks.items())},
@@ -337,19 +337,19 @@ def citations(index: TrackIndex) -> list[dict[str, str]]:
     """Return what to cite for data, methods and metrics, as text and as BibTeX."""
     found = []
     for kind in ("datasets", "methods", "metrics"):
-        for name, facts in sorted(index.facts.get(kind, {}).items()):
-            text = str(facts.get("citation") or "")
+        for name, described in sorted(index.track_facts.get(kind, {}).items()):
+            text = str(described.get("citation") or "")
             if not text:
                 continue
-            bibtex = str(facts.get("bibtex") or "") or _misc(kind, name, facts, text)
+            bibtex = str(described.get("bibtex") or "") or _misc(kind, name, described, text)
             found.append({"kind": kind[:-1], "name": name, "text": text, "bibtex": bibtex})
     return found
 
 
-def _misc(kind: str, name: str, facts: Mapping[str, Any], text: str) -> str:
+def _misc(kind: str, name: str, described: Mapping[str, Any], text: str) -> str:
     """Return an entry that keeps the citation as one note: its parts are not known apart."""
     key = "".join(letter for letter in f"{kind[:-1]}-{name}" if letter.isalnum() or letter == "-")
-    title = str(facts.get("title") or name)
+    title = str(described.get("title") or name)
     safe = {"{": "(", "}": ")", "\\": "/", "&": "\\&", "%": "\\%", "#": "\\#", "_": "\\_"}
     title, text = ("".join(safe.get(c, c) for c in part) for part in (title, text))
     return f"@misc{{{key},\n  title = {{{title}}},\n  note = {{{text}}}\n}}"

@@ -63,7 +63,7 @@ def split_protocols(
 
 
 def _one(cube: Cube, track: Track, place: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    facts, stacks, directions = arrays_of(cube, track)
+    header, stacks, directions = arrays_of(cube, track)
     keys = ["dataset", "section", "mz_set"]
     section = cube.images.groupby(keys, sort=False).ngroup().to_numpy().astype(np.intp)
     count = int(section.max(initial=-1)) + 1
@@ -79,7 +79,7 @@ def _one(cube: Cube, track: Track, place: int) -> tuple[dict[str, Any], dict[str
     means = {name: _means(stack, section, count) for name, stack in stacks.items()}
     everything = np.ones(count, dtype=np.bool_)
     summary = {
-        **facts,
+        **header,
         "parts": True,
         "images": [
             {

@@ -60,7 +60,7 @@ def table_view(
     known = board_metrics(index)
     views = []
     for protocol, part in table.groupby("protocol", sort=True):
-        facts = index.facts.get("protocols", {}).get(protocol, {})
+        described = index.track_facts.get("protocols", {}).get(protocol, {})
         metrics = [
             name
             for name in track.metrics
@@ -83,9 +83,9 @@ def table_view(
         ]
         rows = [_row(row, metrics, known, part, ranked, scheme) for row in part.to_dict("records")]
         methods = [str(name) for name in part["method"]]
-        described = str(facts.get("description", ""))
+        text = str(described.get("description", ""))
         meaning = what_numbers_mean(part)
-        views.append(TableView(str(protocol), described, columns, rows, methods, meaning))
+        views.append(TableView(str(protocol), text, columns, rows, methods, meaning))
     return views
 
 

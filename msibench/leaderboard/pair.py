@@ -29,9 +29,9 @@ def pair_page(
     scheme
         Name or file of the scoring scheme; empty: the track's.
     """
-    facts = read_index(store, track.name).facts
+    track_facts = read_index(store, track.name).track_facts
     published = None
-    for table in facts.get("published", {}).values():
+    for table in track_facts.get("published", {}).values():
         text = "\n".join(",".join(map(str, row)) for row in table["rows"])
         found = pd.read_csv(io.StringIO(text))
         if {"id", "mz", "tissue"} <= set(found.columns):  # other published tables are per method

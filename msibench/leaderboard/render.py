@@ -26,7 +26,7 @@ from msibench.leaderboard.rows import Collected, cells, distinct, marks, measure
 from msibench.leaderboard.table import BESIDE, has_ranks, scheme_of, what_numbers_mean
 from msibench.leaderboard.trust import trust_sections
 from msibench.leaderboard.twins import unstable
-from msibench.results.experiment import FACT
+from msibench.results.experiment import INDEX_ENTRY
 from msibench.results.files import explained, write_together
 from msibench.results.index import TrackIndex
 from msibench.results.store import Store, rows_as_parquet
@@ -107,10 +107,12 @@ def markdown_page(board: Board) -> str:
     table, collected, track, index = board.table, board.collected, board.track, board.index
     scheme, metrics = scheme_of(track, collected.rows["metric"].unique()), board_metrics(index)
     parts = [f"# {in_markdown(track.title or track.name)}", _paragraphs(track.description)]
-    for facts in index.facts.get("datasets", {}).values():
-        origin = "synthetic: made by a generator, measured by nobody" if facts["synthetic"] else ""
-        notes = "; ".join(note for note in (origin, _line(facts["description"])) if note)
-        parts.append(f"**{in_markdown(facts['title'])}.** {notes}")
+    for described in index.track_facts.get("datasets", {}).values():
+        origin = (
+            "synthetic: made by a generator, measured by nobody" if described["synthetic"] else ""
+        )
+        notes = "; ".join(note for note in (origin, _line(described["description"])) if note)
+        parts.append(f"**{in_markdown(described['title'])}.** {notes}")
     for protocol, part in table.groupby("protocol", sort=True):
         parts += [f"## {in_markdown(str(protocol))}", _protocol_line(index, str(protocol))]
         scored = measured(collected.rows)
@@ -132,19 +134,19 @@ def markdown_page(board: Board) -> str:
 
 def rebuild_commands(board: Board) -> str:
     """Return the commands that make this board again, as they work where it was run."""
-    name, facts = board.track.name, board.index.facts
-    if "rebuild" in facts:
-        return str(facts["rebuild"])
-    own = any(each.get("own") for each in facts.get("datasets", {}).values())
-    if own and FACT not in facts:  # of an older msibench: it is not known by its name
+    name, track_facts = board.track.name, board.index.track_facts
+    if "rebuild" in track_facts:
+        return str(track_facts["rebuild"])
+    own = any(each.get("own") for each in track_facts.get("datasets", {}).values())
+    if own and INDEX_ENTRY not in track_facts:  # of an older msibench: it is not known by its name
         return f"msibench run --data FILE …\nmsibench leaderboard results/leaderboards/{name}"
-    flag = "" if board.published else results_flag(facts.get("results", ""))
+    flag = "" if board.published else results_flag(track_facts.get("results", ""))
     return f"msibench run {name}{flag}\nmsibench leaderboard {name}{flag}"
 
 
 def _protocol_line(index: TrackIndex, protocol: str) -> str:
-    facts = index.facts.get("protocols", {}).get(protocol)
-    return f"_{_line(facts['description'])}_" if facts else ""
+    described = index.track_facts.get("protocols", {}).get(protocol)
+    return f"_{_line(described['description'])}_" if described else ""
 
 
 def _line(text: object) -> str:
@@ -344,10 +346,10 @@ def _left_out(collected: Collected) -> list[tuple[str, int, str]]:
 def _published(index: TrackIndex) -> list[str]:
     """Show published tables beside the measured ones; never in them."""
     parts = []
-    for name, facts in sorted(index.facts.get("published", {}).items()):
-        rows = [[in_markdown(str(cell)) for cell in row] for row in facts["rows"]]
+    for name, table in sorted(index.track_facts.get("published", {}).items()):
+        rows = [[in_markdown(str(cell)) for cell in row] for row in table["rows"]]
         parts.append(
-            f"## Published elsewhere: {in_markdown(name)}\n\n{_line(facts['source'])}\n\n"
+            f"## Published elsewhere: {in_markdown(name)}\n\n{_line(table['source'])}\n\n"
             + tabulate(rows[1:], headers=rows[0], tablefmt="pipe", disable_numparse=True)
         )
     return parts

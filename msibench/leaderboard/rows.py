@@ -175,7 +175,7 @@ def _with_cell(record: CellRecord, values: pd.DataFrame, origin: str) -> pd.Data
         values = pd.DataFrame([_no_value()])
     images = len(record.mz)
     busy = record.timings.get("upscale", np.nan) + record.timings.get("fit", 0.0)
-    facts: dict[str, Any] = {
+    columns: dict[str, Any] = {
         **record.identity.as_dict(),
         "precision": record.precision,
         "cell": record.key,
@@ -191,7 +191,7 @@ def _with_cell(record: CellRecord, values: pd.DataFrame, origin: str) -> pd.Data
         "rss_mib": record.peaks.get("rss", np.nan),
         "vram_mib": record.peaks.get("vram", np.nan),
     }
-    return values[list(VALUE_COLUMNS)].assign(**facts)
+    return values[list(VALUE_COLUMNS)].assign(**columns)
 
 
 def _no_value() -> dict[str, object]:

@@ -21,16 +21,16 @@ def check_shown(record: CellRecord) -> None:
     IntegrityError
         If a value that a leaderboard shows is none.
     """
-    facts = record.method_facts
+    described = record.method_facts
     sound = {name: _text(getattr(record, name)) for name in TEXTS}
     sound["seed"] = type(record.seed) is int and abs(record.seed) < 2**63
     sound["timings"] = _numbers(record.timings, ("upscale", "fit"))
     sound["peaks"] = _numbers(record.peaks, ("rss", "vram"))
-    sound["method_facts"] = isinstance(facts, Mapping) and _text(facts.get("task", ""))
+    sound["method_facts"] = isinstance(described, Mapping) and _text(described.get("task", ""))
     wrong = [name for name, fine in sound.items() if not fine]
     if wrong:
         raise IntegrityError(
-            f"cell {record.key!s:.12}…: {', '.join(wrong)} of its record cannot be meant; {REMEDY}"
+            f"cell {record.key!s:.12}…: not valid in its record: {', '.join(wrong)}; {REMEDY}"
         )
 
 

@@ -172,12 +172,12 @@ class Advice:
         """Return everything as JSON values; what is not a number is None."""
         from dataclasses import asdict
 
-        facts = {name: getattr(self, name) for name in self.__slots__ if name != "per_ion"}
+        table = {name: getattr(self, name) for name in self.__slots__ if name != "per_ion"}
         for name in ("ions", "guide", "finer"):
-            facts[name] = [asdict(one) for one in facts[name]]
-        facts["sentence"] = self.sentence()
-        facts["per_ion"] = {name: list(map(float, told)) for name, told in self.per_ion.items()}
-        plain: dict[str, Any] = _plain(facts)
+            table[name] = [asdict(one) for one in table[name]]
+        table["sentence"] = self.sentence()
+        table["per_ion"] = {name: list(map(float, told)) for name, told in self.per_ion.items()}
+        plain: dict[str, Any] = _plain(table)
         return plain
 
 

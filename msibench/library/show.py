@@ -84,22 +84,24 @@ def _draw(figure: Figure, axes: Axes, image: MSImage, channel: int, colours: str
 
 
 def image_html(image: MSImage) -> str:
-    """Return a stack of ion images as HTML: one line of facts, and the first images."""
+    """Return a stack of ion images as HTML: one line about it, and the first images."""
     rows, columns = image.shape
     size = f"{image.pixel_size_um:g} µm" if math.isfinite(image.pixel_size_um) else "unknown size"
-    facts = f"{image.channels} ion images of {rows} x {columns} pixels of {size}; unit {image.unit}"
+    caption = (
+        f"{image.channels} ion images of {rows} x {columns} pixels of {size}; unit {image.unit}"
+    )
     if image.channels > MOST_SHOWN:
-        facts += f"; the first {MOST_SHOWN} are shown"
+        caption += f"; the first {MOST_SHOWN} are shown"
     alt = ", ".join(image.channel_names()[:MOST_SHOWN])
-    return f"<p>{html.escape(facts)}</p>{_picture(plot(image), alt)}"
+    return f"<p>{html.escape(caption)}</p>{_picture(plot(image), alt)}"
 
 
 def problem_html(problem: Problem) -> str:
     """Return a problem as HTML: what the method sees."""
     protocol = problem.protocol or "no protocol: a section of your own"
     guide = _guide_words(problem.guide)
-    facts = f"bring {problem.low.channels} ion images onto a grid {problem.factor} times finer"
-    return f"<p>{html.escape(f'{facts}; {protocol}; {guide}')}</p>{image_html(problem.low)}"
+    caption = f"bring {problem.low.channels} ion images onto a grid {problem.factor} times finer"
+    return f"<p>{html.escape(f'{caption}; {protocol}; {guide}')}</p>{image_html(problem.low)}"
 
 
 def _guide_words(guide: GuideImage | None) -> str:

@@ -57,7 +57,7 @@ def colocalisation(test: Any, reference: Any) -> Any:
     -------
     Mean over the other ions of ``|cosine in test - cosine in reference|``, ``(channel,)``, in
     [0, 1] for images without negative values; NaN for a single channel, for an image of the truth
-    with nothing left, and where a pixel is not finite (such images are no partners either).
+    with nothing left, and where a pixel is not finite (such images are not partners either).
     """
     images, back = to_host(test, "test")
     truth, _ = to_host(reference, "reference")

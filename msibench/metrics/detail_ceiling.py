@@ -24,7 +24,7 @@ DRAWS = 4
 LARGEST_RATIO = 1.25
 """Of two repeats' difference in what the low image fixes over that in what it does not, per degree of
 freedom: 1 for white noise (0.8 to 1.1 for Poisson counts of the phantom); above this the two differ by
-more than noise and are no repeats."""
+more than noise and are not repeats."""
 LARGEST_SHARE = 1.05
 """Above this a "ceiling" says that the repeat has more detail than the truth: no repeat either."""
 End = Literal["low", "high", "source"]

@@ -22,7 +22,7 @@ CEILING_SOURCES = (
 """What the numbers of ``detail_ceiling_source`` stand for."""
 
 
-def _spec(name: str, direction: Direction, title: str, **facts: Any) -> MetricSpec:
+def _spec(name: str, direction: Direction, title: str, **fields: Any) -> MetricSpec:
     return MetricSpec(
         **{
             "version": 1,
@@ -34,7 +34,7 @@ def _spec(name: str, direction: Direction, title: str, **facts: Any) -> MetricSp
             "needs": frozenset({"truth", "low"}),
             "label": name.replace("_", " "),
             "undefined": (NO_DETAIL, NO_SPLIT),
-            **facts,
+            **fields,
         },
         name=name,
         direction=direction,
@@ -42,7 +42,7 @@ def _spec(name: str, direction: Direction, title: str, **facts: Any) -> MetricSp
     )
 
 
-def _ceiling(end: str, title: str, **facts: Any) -> MetricSpec:
+def _ceiling(end: str, title: str, **fields: Any) -> MetricSpec:
     return _spec(
         f"detail_ceiling_{end}",
         "higher",
@@ -50,7 +50,7 @@ def _ceiling(end: str, title: str, **facts: Any) -> MetricSpec:
         target="msibench.metrics.detail_ceiling:evaluate",
         params={"end": end},
         question="ceiling",
-        **facts,
+        **fields,
     )
 
 

@@ -170,7 +170,7 @@ def pair_images(
     test, reference
         ``(..., row, column)``, real numbers of any type, both numpy or both torch.
     mask
-        Pixels to evaluate, bool ``(row, column)``. NaN outside of it is no fault: such pixels count
+        Pixels to evaluate, bool ``(row, column)``. NaN outside of it is not a fault: such pixels count
         as 0 in both images. What numpy's masked arrays hide is left out as well.
     dtype
         Precision to compute in.
@@ -224,7 +224,7 @@ def pair_images(
 
 
 def check_data_range(data_range: float) -> float:
-    """Return `data_range`, or raise ValueError where it is no positive number."""
+    """Return `data_range`, or raise ValueError where it is not a positive number."""
     if not (np.isfinite(data_range) and data_range > 0):
         raise ValueError(
             f"data_range must be the positive distance between the darkest and the brightest "

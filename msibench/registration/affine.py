@@ -32,7 +32,7 @@ class Affine(Transform):
                 f"{self.offset.shape}"
             )
         if not (np.isfinite(self.matrix).all() and np.isfinite(self.offset).all()):
-            raise DataError("an affine map with NaN or infinite entries cannot be meant")
+            raise DataError("an affine map must not hold NaN or infinite entries")
 
     @classmethod
     def identity(cls) -> Affine:

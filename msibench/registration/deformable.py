@@ -40,7 +40,7 @@ class BSpline(Transform):
         if not all(
             np.isfinite(part).all() for part in (self.coefficients, self.origin, self.spacing)
         ):
-            raise DataError("a B-spline net with NaN or infinite entries cannot be meant")
+            raise DataError("a B-spline net must not hold NaN or infinite entries")
 
     def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
         """Return the moving points of fixed points; beyond the net the border's displacement holds."""

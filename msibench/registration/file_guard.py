@@ -1,4 +1,4 @@
-"""What a transform or landmark file of a stranger may hold: text of a believable size, numbers that can be meant."""
+"""What a transform or landmark file from elsewhere may hold: text of a plausible size, valid numbers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read_text(path: Path, what: str, most: int = LARGEST_FILE, errors: str = "st
     except UnicodeDecodeError as error:
         if errors != "strict":
             return raw.decode("utf-8-sig", errors)
-        raise DataError(f"{path} is no {what} file: {error}") from error
+        raise DataError(f"{path} is not a {what} file: {error}") from error
 
 
 def parse_json(text: str, source: str) -> object:
@@ -50,12 +50,12 @@ def parse_json(text: str, source: str) -> object:
     Raises
     ------
     DataError
-        If it is no JSON.
+        If it is not JSON.
     """
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{source} is no transform file: {error}") from error
+        raise DataError(f"{source} is not a transform file: {error}") from error
 
 
 def check_parameters(parameters: object, source: str) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def check_parameters(parameters: object, source: str) -> dict[str, Any]:
     Raises
     ------
     DataError
-        If a number cannot be meant, or something else stands in the place of one.
+        If a number is not valid, or something else is in place of one.
     """
     if not isinstance(parameters, dict):
         raise DataError(f"{source}: the parameters of a transform must be a JSON object")
@@ -81,6 +81,6 @@ def check_parameters(parameters: object, source: str) -> dict[str, Any]:
             raise DataError(f"{source}: a transform holds {value!r} where a number is expected")
         elif isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:
             raise DataError(
-                f"{source}: NaN, or a number beyond {LARGEST_NUMBER:g} pixels, cannot be meant"
+                f"{source}: NaN and numbers beyond {LARGEST_NUMBER:g} pixels are not valid"
             )
     return parameters

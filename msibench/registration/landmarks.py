@@ -90,7 +90,7 @@ def read_bigwarp(
     try:
         rows = [row for row in csv.reader(text.splitlines()) if any(cell.strip() for cell in row)]
     except csv.Error as error:
-        raise DataError(f"{path} is no table of landmarks: {error}") from error
+        raise DataError(f"{path} is not a table of landmarks: {error}") from error
     if len(rows) > MOST_LANDMARKS:
         raise DataError(f"{path} holds {len(rows)} landmarks; at most {MOST_LANDMARKS} are read")
     if not rows:

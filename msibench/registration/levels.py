@@ -21,7 +21,7 @@ def guide_shape_of(path: str | Path) -> Shape | None:
     Raises
     ------
     MissingDataError, DataError
-        There is no such file, or it is no transform.
+        There is no such file, or it is not a transform.
     """
     document = parse_json(read_text(Path(path), "transform"), str(path))
     stated = document.get("guide_shape") if isinstance(document, Mapping) else None

@@ -29,7 +29,7 @@ Fit = Callable[[Landmarks], Transform]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityReport:
-    """Facts about one registration; lengths in fixed pixels unless they say otherwise."""
+    """How good one registration is; lengths in fixed pixels unless they say otherwise."""
 
     mutual_information_before: float
     """In nats, between the guide and what the ions say of it, at the start."""

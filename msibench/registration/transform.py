@@ -56,15 +56,15 @@ class Transform(ABC):
         ]
         return np.stack(columns, axis=-1)
 
-    def to_file(self, path: str | Path, **facts: Any) -> None:
-        """Write the transform as JSON, with further `facts` (quality, file names) beside it."""
+    def to_file(self, path: str | Path, **extra: Any) -> None:
+        """Write the transform as JSON, with further `extra` entries (quality, file names) beside it."""
         document = {
             "format": "msibench-transform",
             "schema_version": SCHEMA_VERSION,
             "convention": CONVENTION,
             "kind": self.kind,
             "parameters": self.parameters(),
-            **facts,
+            **extra,
         }
         text = json.dumps(document, indent=1, allow_nan=False)
         Path(path).write_text(text + "\n", encoding="utf-8")
@@ -78,7 +78,7 @@ class Transform(ABC):
         MissingDataError
             If there is no such file.
         DataError
-            If the file is no transform, or one of a newer version.
+            If the file is not a transform, or one of a newer version.
         """
         text = read_text(Path(path), "transform")
         return from_document(parse_json(text, str(path)), str(path))
@@ -90,10 +90,10 @@ def from_document(document: object, source: str) -> Transform:
     Raises
     ------
     DataError
-        If the document is no transform, or one of a newer version.
+        If the document is not a transform, or one of a newer version.
     """
     if not isinstance(document, dict):
-        raise DataError(f"{source} is no transform: expected a JSON object")
+        raise DataError(f"{source} is not a transform: expected a JSON object")
     if "A" in document and "b" in document:
         kind, parameters = "affine", {"matrix": document["A"], "offset": document["b"]}
     else:

@@ -95,7 +95,7 @@ def read_arrays(
     Raises
     ------
     IntegrityError
-        If the file is no HDF5 file, is damaged, or holds what is not read.
+        If the file is not an HDF5 file, is damaged, or holds what is not read.
     """
     import h5py
 
@@ -125,7 +125,7 @@ def shape_of(path: Path, name: str) -> tuple[int, ...]:
     Raises
     ------
     IntegrityError
-        If it is no HDF5 file, or holds no such plain array.
+        If it is not an HDF5 file, or holds no such plain array.
     """
     import h5py
 

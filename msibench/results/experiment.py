@@ -20,8 +20,8 @@ from msibench.results.keys import canonical_json
 from msibench.results.schema import CellRecord
 from msibench.results.store import Store
 
-FACT = "experiment"
-"""Name of the experiment among the facts of a track's index."""
+INDEX_ENTRY = "experiment"
+"""Name of the experiment among what an index."""
 Documents = Mapping[str, Mapping[str, Any]]
 OTHER_PROBLEM = "of other data, m/z values, protocol, guide or transform than this board"
 
@@ -58,9 +58,9 @@ class Experiment:
             return f"run on {kind_of(record.device)}; this board is of {self.device}"
         return ""
 
-    def as_facts(self) -> dict[str, Any]:
+    def as_index_entry(self) -> dict[str, Any]:
         """Return what an index keeps."""
-        return {FACT: {"problems": dict(self.problems), "device": self.device}}
+        return {INDEX_ENTRY: {"problems": dict(self.problems), "device": self.device}}
 
 
 def place(dataset: str, section: str, protocol: str, mz_set: str, control: str) -> str:
@@ -80,7 +80,7 @@ def kind_of(device: str) -> str:
 
 def stored_experiment(index: TrackIndex) -> Experiment | None:
     """Return what an index says that its board holds; None where it was written by an older msibench."""
-    found = index.facts.get(FACT)
+    found = index.track_facts.get(INDEX_ENTRY)
     if not isinstance(found, Mapping):
         return None
     problems = found.get("problems")
@@ -102,7 +102,9 @@ def experiment_of(index: TrackIndex, records: Iterable[CellRecord]) -> Experimen
     device = _most((kind_of(record.device) for record in cells), "")
     here = [record for record in cells if kind_of(record.device) == device]
     own = {
-        name for name, facts in index.facts.get("datasets", {}).items() if facts.get("own")
+        name
+        for name, described in index.track_facts.get("datasets", {}).items()
+        if described.get("own")
     }  # a section of one's own has one m/z set: two are two experiments
     votes: dict[str, Counter[tuple[str, str]]] = {}
     for record in here:

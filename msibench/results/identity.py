@@ -1,4 +1,4 @@
-"""Which cell of a board a result is: the eight facts that tell it from every other."""
+"""Which cell of a board a result is: the eight names that tell it from every other."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CellIdentity:
         return canonical_json([getattr(self, name) for name in IDENTITY_FIELDS])
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the facts by name."""
+        """Return the eight by name."""
         return asdict(self)
 
     @property

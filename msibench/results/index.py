@@ -25,11 +25,11 @@ _KEY = re.compile(r"[\w.-]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class TrackIndex:
-    """The current cells of a track, and the facts that its pages show."""
+    """The current cells of a track, and what its pages say of them."""
 
     cells: Mapping[str, str] = field(default_factory=dict)
     """`msibench.results.identity.CellIdentity` as text → key."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    track_facts: Mapping[str, Any] = field(default_factory=dict)
     """Track, data sets, metrics, citations, published tables: plain JSON."""
 
 
@@ -49,19 +49,19 @@ def read_index(store: Store, track: str) -> TrackIndex:
         digest = found.pop("digest", None)
         if digest is not None and digest != digest_of(found):
             raise ValueError("its digest differs")
-        cells, facts = dict(found["cells"]), dict(found["facts"])
+        cells, track_facts = dict(found["cells"]), dict(found["facts"])
         if not all(isinstance(key, str) and _KEY.fullmatch(key) for key in cells.values()):
-            raise ValueError("it lists what is no key of a cell")
+            raise ValueError("it lists what is not a key of a cell")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(
             f"{path} is damaged ({error}); remove it and run the track again: "
             "cells that are stored are not run again"
         ) from error
-    return TrackIndex(cells, facts)
+    return TrackIndex(cells, track_facts)
 
 
 def update_index(
-    store: Store, track: str, cells: Mapping[str, str], facts: Mapping[str, Any]
+    store: Store, track: str, cells: Mapping[str, str], track_facts: Mapping[str, Any]
 ) -> TrackIndex:
     """Add cells to a track's index, replacing those of the same identity.
 
@@ -71,8 +71,8 @@ def update_index(
     store.make_folder(path.parent)
     with waited_for(store.lease_path(f"track-{track}")):
         old = read_index(store, track)
-        merged = TrackIndex({**old.cells, **cells}, {**old.facts, **facts})
-        content: dict[str, Any] = {"cells": plain(merged.cells), "facts": plain(merged.facts)}
+        merged = TrackIndex({**old.cells, **cells}, {**old.track_facts, **track_facts})
+        content: dict[str, Any] = {"cells": plain(merged.cells), "facts": plain(merged.track_facts)}
         content["digest"] = digest_of(content)
         text = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False)
         if not path.is_file() or path.read_text(encoding="utf-8") != text + "\n":

@@ -65,7 +65,7 @@ def acquire(path: Path) -> Lease | None:
         If the folder cannot be written.
     """
     token = uuid.uuid4().hex
-    facts = {
+    holder = {
         "host": socket.gethostname(),
         "place": place(),
         "pid": os.getpid(),
@@ -75,7 +75,7 @@ def acquire(path: Path) -> Lease | None:
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(2):
-            if _put(path, json.dumps(facts)):
+            if _put(path, json.dumps(holder)):
                 return Lease(path, token)
             if not _take_aside(path):
                 return None
@@ -100,15 +100,15 @@ def waited_for(path: Path, patience_s: float = 10.0) -> Iterator[None]:
 
 def holder(path: Path) -> str:
     """Return ``"host, process 123"`` of whoever holds a lease, for a message."""
-    facts = _read(path)
-    return f"{facts.get('host', 'unknown host')}, process {facts.get('pid', '?')}"
+    holder = _read(path)
+    return f"{holder.get('host', 'unknown host')}, process {holder.get('pid', '?')}"
 
 
 def is_stale(path: Path) -> bool:
     """Whether the holder of a lease is gone."""
-    facts = _read(path)
-    process, started = facts.get("pid"), facts.get("started")
-    if facts.get("place") == place() and isinstance(process, int):
+    holder = _read(path)
+    process, started = holder.get("pid"), holder.get("started")
+    if holder.get("place") == place() and isinstance(process, int):
         return is_gone(process, started if isinstance(started, float) else None)
     silent = _silence(path)
     return silent is None or silent > STALE_S
@@ -116,9 +116,9 @@ def is_stale(path: Path) -> bool:
 
 def drop_orphaned(path: Path) -> None:
     """Remove the lease of a process of this machine that has ended; leave every other."""
-    facts = _read(path)
-    process, started = facts.get("pid"), facts.get("started")
-    if facts.get("place") != place() or not isinstance(process, int):
+    holder = _read(path)
+    process, started = holder.get("pid"), holder.get("started")
+    if holder.get("place") != place() or not isinstance(process, int):
         return
     if is_gone(process, started if isinstance(started, float) else None):
         _take_aside(path)
@@ -198,7 +198,7 @@ def _take_aside(path: Path) -> bool:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        holder = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return facts if isinstance(facts, dict) else {}
+    return holder if isinstance(holder, dict) else {}

@@ -120,9 +120,9 @@ class SectionFile:
             self._stacks[name] = self._file.stack(name, self._shape)
         self._stacks[name][group] = values
 
-    def finish(self, arrays: Arrays, facts: Mapping[str, Any]) -> None:
+    def finish(self, arrays: Arrays, header: Mapping[str, Any]) -> None:
         """Write everything else."""
-        text = json.dumps(facts, sort_keys=True)
+        text = json.dumps(header, sort_keys=True)
         if self._file is None:
             write_arrays(self._path, {**arrays, **self._stacks}, {"facts": text})
             return
@@ -161,23 +161,23 @@ def load_staged(folder: Path, digest: str | None = None) -> Staged:
         raise IntegrityError(f"{path} is missing")
     try:
         arrays, attributes = read_arrays(path, lazily=("truth", "noise_free"))
-        facts: Mapping[str, Any] = json.loads(attributes["facts"])
-        low = unpack_image("low", arrays, facts)
+        header: Mapping[str, Any] = json.loads(attributes["facts"])
+        low = unpack_image("low", arrays, header)
         if low is None:
             raise KeyError("low")
         return Staged(
-            truth=unpack_image("truth", arrays, facts),
+            truth=unpack_image("truth", arrays, header),
             low=low,
-            protocol_name=str(facts["protocol"]),
-            guide=unpack_guide(arrays, facts),
+            protocol_name=str(header["protocol"]),
+            guide=unpack_guide(arrays, header),
             scale=arrays["scale"],
             counts_per_unit=arrays.get("counts_per_unit"),
             noise_free=arrays.get("noise_free"),
             uncharted=arrays.get("uncharted"),
-            notes=tuple(map(str, facts["notes"])),
+            notes=tuple(map(str, header["notes"])),
             digest=sha256_of(path) if digest is None else digest,
             repeats={
-                int(one): (int(two), str(what)) for one, two, what in facts.get("repeats", ())
+                int(one): (int(two), str(what)) for one, two, what in header.get("repeats", ())
             },
         )
     except MSIBenchError:
@@ -186,28 +186,28 @@ def load_staged(folder: Path, digest: str | None = None) -> Staged:
         raise IntegrityError(f"{path} is damaged, or no staged problem ({error})") from error
 
 
-def pack_image(name: str, image: MSImage | None, arrays: Arrays, facts: dict[str, Any]) -> None:
-    """Put an MSImage into arrays and facts under `name`."""
+def pack_image(name: str, image: MSImage | None, arrays: Arrays, header: dict[str, Any]) -> None:
+    """Put an MSImage into arrays and a header under `name`."""
     if image is not None:
         arrays[name] = image.values
-        pack_frame(name, image, arrays, facts, mz=image.mz)
+        pack_frame(name, image, arrays, header, mz=image.mz)
 
 
 def pack_frame(
-    name: str, image: MSImage, arrays: Arrays, facts: dict[str, Any], *, mz: NDArray[np.float64]
+    name: str, image: MSImage, arrays: Arrays, header: dict[str, Any], *, mz: NDArray[np.float64]
 ) -> None:
-    """Put everything but the intensities of an MSImage into arrays and facts under `name`."""
+    """Put everything but the intensities of an MSImage into arrays and a header under `name`."""
     arrays[f"{name}_mz"] = mz
     if image.mask is not None:
         arrays[f"{name}_mask"] = image.mask.astype(np.uint8)
-    facts[name] = {
+    header[name] = {
         "pixel_size_um": repr(float(image.pixel_size_um)),
         "ppm": image.ppm,
         "unit": image.unit,
     }
 
 
-def unpack_image(name: str, arrays: Arrays, facts: Mapping[str, Any]) -> MSImage | None:
+def unpack_image(name: str, arrays: Arrays, header: Mapping[str, Any]) -> MSImage | None:
     """Take an MSImage out again; None when there is none under `name`."""
     if name not in arrays:
         return None
@@ -215,69 +215,69 @@ def unpack_image(name: str, arrays: Arrays, facts: Mapping[str, Any]) -> MSImage
     return MSImage(
         arrays[name],
         arrays[f"{name}_mz"],
-        pixel_size_um=float(facts[name]["pixel_size_um"]),
+        pixel_size_um=float(header[name]["pixel_size_um"]),
         mask=None if mask is None else mask.astype(np.bool_),
-        ppm=facts[name]["ppm"],
-        unit=facts[name]["unit"],
+        ppm=header[name]["ppm"],
+        unit=header[name]["unit"],
     )
 
 
-def pack_guide(guide: GuideImage | None, arrays: Arrays, facts: dict[str, Any]) -> None:
-    """Put a guide into arrays and facts."""
+def pack_guide(guide: GuideImage | None, arrays: Arrays, header: dict[str, Any]) -> None:
+    """Put a guide into arrays and a header."""
     if guide is None:
         return
     arrays["guide"] = guide.values
     if guide.mask is not None:
         arrays["guide_mask"] = guide.mask.astype(np.uint8)
-    facts["guide"] = {
+    header["guide"] = {
         "pixel_size_um": repr(float(guide.pixel_size_um)),
         "channel_names": list(guide.channel_names),
         "kind": guide.kind,
     }
 
 
-def unpack_guide(arrays: Arrays, facts: Mapping[str, Any]) -> GuideImage | None:
+def unpack_guide(arrays: Arrays, header: Mapping[str, Any]) -> GuideImage | None:
     """Take a guide out again; None when there is none."""
     if "guide" not in arrays:
         return None
     mask = arrays.get("guide_mask")
     return GuideImage(
         arrays["guide"],
-        pixel_size_um=float(facts["guide"]["pixel_size_um"]),
-        channel_names=tuple(facts["guide"]["channel_names"]),
+        pixel_size_um=float(header["guide"]["pixel_size_um"]),
+        channel_names=tuple(header["guide"]["channel_names"]),
         mask=None if mask is None else mask.astype(np.bool_),
-        kind=facts["guide"]["kind"],
+        kind=header["guide"]["kind"],
     )
 
 
 def write_problem(path: Path, problem: Problem) -> None:
     """Write the parts of a problem that do not depend on who solves it."""
     arrays: Arrays = {}
-    facts: dict[str, Any] = {"factor": problem.factor, "protocol": problem.protocol}
+    header: dict[str, Any] = {"factor": problem.factor, "protocol": problem.protocol}
     for name in ("low", "second", "middle"):
-        pack_image(name, getattr(problem, name), arrays, facts)
-    pack_guide(problem.guide, arrays, facts)
-    write_arrays(path, arrays, {"facts": json.dumps(facts, sort_keys=True)})
+        pack_image(name, getattr(problem, name), arrays, header)
+    pack_guide(problem.guide, arrays, header)
+    write_arrays(path, arrays, {"facts": json.dumps(header, sort_keys=True)})
 
 
 def read_problem(path: Path, cell: Mapping[str, Any], *, scratch: Path | None = None) -> Problem:
     """Read a problem; `cell` adds device, precision and seed."""
     arrays, attributes = read_arrays(path)
-    facts = json.loads(attributes["facts"])
-    low = unpack_image("low", arrays, facts)
+    header = json.loads(attributes["facts"])
+    low = unpack_image("low", arrays, header)
     assert low is not None
     if scratch is not None:
         scratch.mkdir(exist_ok=True)
     return Problem(
         low=low,
-        factor=int(facts["factor"]),
-        guide=unpack_guide(arrays, facts),
-        second=unpack_image("second", arrays, facts),
-        middle=unpack_image("middle", arrays, facts),
+        factor=int(header["factor"]),
+        guide=unpack_guide(arrays, header),
+        second=unpack_image("second", arrays, header),
+        middle=unpack_image("middle", arrays, header),
         device=cell.get("device", "cpu"),
         precision=cell.get("precision", "float32"),
         seed=int(cell.get("seed", 0)),
-        protocol=facts["protocol"],
+        protocol=header["protocol"],
         scratch=scratch,
     )
 
@@ -285,7 +285,7 @@ def read_problem(path: Path, cell: Mapping[str, Any], *, scratch: Path | None = 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
     """Write training pairs into one file."""
     arrays: Arrays = {}
-    facts: dict[str, Any] = {"pairs": []}
+    header: dict[str, Any] = {"pairs": []}
     for index, pair in enumerate(pairs):
         own: dict[str, Any] = {"section": pair.section, "factor": pair.factor}
         part: Arrays = {}
@@ -293,31 +293,31 @@ def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
         pack_image("high", pair.high, part, own)
         pack_guide(pair.guide, part, own)
         arrays.update({f"{index}_{name}": values for name, values in part.items()})
-        facts["pairs"].append(own)
-    write_arrays(path, arrays, {"facts": json.dumps(facts, sort_keys=True)})
+        header["pairs"].append(own)
+    write_arrays(path, arrays, {"facts": json.dumps(header, sort_keys=True)})
 
 
 def read_pairs(path: Path) -> list[Pair]:
     """Read training pairs again."""
     arrays, attributes = read_arrays(path)
     pairs = []
-    for index, facts in enumerate(json.loads(attributes["facts"])["pairs"]):
+    for index, header in enumerate(json.loads(attributes["facts"])["pairs"]):
         start = f"{index}_"
         part = {
             name.removeprefix(start): values
             for name, values in arrays.items()
             if name.startswith(start)
         }
-        low, high = unpack_image("low", part, facts), unpack_image("high", part, facts)
+        low, high = unpack_image("low", part, header), unpack_image("high", part, header)
         assert low is not None
         assert high is not None
         pairs.append(
             Pair(
                 low=low,
                 high=high,
-                factor=int(facts["factor"]),
-                guide=unpack_guide(part, facts),
-                section=facts["section"],
+                factor=int(header["factor"]),
+                guide=unpack_guide(part, header),
+                section=header["section"],
             )
         )
     return pairs

@@ -88,10 +88,10 @@ class CellRecord:
 
     def to_json(self) -> str:
         """Return the record as text, with the digest that shows later changes."""
-        facts = plain(asdict(self))
-        assert isinstance(facts, dict)
-        facts["record_digest"] = digest_of(facts)
-        return json.dumps(facts, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+        document = plain(asdict(self))
+        assert isinstance(document, dict)
+        document["record_digest"] = digest_of(document)
+        return json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
 
 def record_from_json(text: str, where: str) -> CellRecord:
@@ -102,13 +102,13 @@ def record_from_json(text: str, where: str) -> CellRecord:
     NewerSchemaError, SchemaError
         If it was written under another schema; what a newer msibench wrote is never set aside.
     IntegrityError
-        If it is no record, or its digest does not match.
+        If it is not a record, or its digest does not match.
     """
     try:
-        facts = json.loads(text)
-        schema = facts.get("schema_version")
-        digest = str(facts.pop("record_digest", ""))
-        found = digest_of(facts)
+        document = json.loads(text)
+        schema = document.get("schema_version")
+        digest = str(document.pop("record_digest", ""))
+        found = digest_of(document)
     except (ValueError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"{where} is damaged: {_brief(error)}; {REMEDY}") from error
     newer = isinstance(schema, int) and schema > SCHEMA_VERSION
@@ -125,13 +125,13 @@ def record_from_json(text: str, where: str) -> CellRecord:
         raise IntegrityError(f"{where} was changed after it was written (digest differs); {REMEDY}")
     known = {f.name for f in fields(CellRecord)}
     try:
-        values = {key: value for key, value in facts.items() if key in known}
+        values = {key: value for key, value in document.items() if key in known}
         values["status"] = Status(values["status"])
         for name in ("mz", "channel_names", "notes"):
             values[name] = tuple(values[name])
         return CellRecord(**values)
     except (KeyError, TypeError, ValueError) as error:
-        raise IntegrityError(f"{where} is no record of a cell: {_brief(error)}") from error
+        raise IntegrityError(f"{where} is not a record of a cell: {_brief(error)}") from error
 
 
 def _brief(value: object) -> str:

@@ -78,7 +78,7 @@ class Store:
             return store
         if not create:
             raise StoreError(
-                f"{root} is no results folder (no {MARKER}); run something first, "
+                f"{root} is not a results folder (no {MARKER}); run something first, "
                 "or name the folder with --results DIR"
             )
         with explained(root):

@@ -42,7 +42,7 @@ from msibench.runner.plan import Cell, Plan
 from msibench.runner.problems.stage import stage, training_pairs
 from msibench.runner.recovery import mend_problems, sound_record
 from msibench.runner.scores.in_threads import Claim, Scorers
-from msibench.runner.scores.record import judged, load_staged_once, record_of
+from msibench.runner.scores.record import check_and_score, load_staged_once, record_of
 from msibench.training.seen import refusal
 from msibench.weights import require
 from msibench.weights.digests import sha256_of as sha256_of_weights
@@ -291,7 +291,7 @@ class Supervisor:
         return True
 
     def _has_learned_from(self, cell: Cell) -> str:
-        """Return why a method must not be judged on a section whose copy it was trained on."""
+        """Return why a method must not be check_and_score on a section whose copy it was trained on."""
         if not cell.spec.weights:
             return ""
         staged = load_staged_once(stage(cell.problem, self.store))
@@ -322,7 +322,7 @@ class Supervisor:
             for weight in spec.weights
         }
         check_weights(weights, cell.competitor.document["weights"])
-        facts: dict[str, Any] = {
+        task: dict[str, Any] = {
             "target": spec.target,
             "config": dict(cell.competitor.config),
             "weights": {name: str(path) for name, path in weights.items()},
@@ -333,13 +333,13 @@ class Supervisor:
             "each_ion_alone": spec.each_ion_alone,
             "budget": spec.budget,
         }
-        write_atomically(folder / "cell.json", canonical_json(facts))
+        write_atomically(folder / "cell.json", canonical_json(task))
         code = spec.target.rpartition(":")[0]
         own = [code] if code.endswith(".py") else map(str, package_folders(spec.target))
         return replace(
             job_of(cell, folder, plan.track.limits, self.options.asked),
             sandbox=self.options.sandbox,
-            readable=(*facts["weights"].values(), *own),
+            readable=(*task["weights"].values(), *own),
             hidden=tuple(self._hidden_from(cell)),
         )
 
@@ -371,7 +371,7 @@ class Supervisor:
         staged_folder = self.store.problem_folder(cell.problem.key)
         wanted = None if self._stop.is_set() else metrics
         begun = self._record(cell, outcome)
-        record, scored = judged(begun, cell, folder, outcome, staged_folder, wanted)
+        record, scored = check_and_score(begun, cell, folder, outcome, staged_folder, wanted)
         if not claim():
             return None
         if scored:
@@ -441,8 +441,8 @@ class Supervisor:
 
 def fit_key(cell: Cell) -> str:
     """Return what names a method's fit to a training set: its cell's key without the test section."""
-    facts, problem = cell.document, cell.problem.document
-    parts = [facts["method"], facts["training"], facts["seed"], facts["device"]]
+    document, problem = cell.document, cell.problem.document
+    parts = [document["method"], document["training"], document["seed"], document["device"]]
     return digest_of([*parts, problem["protocol"], problem["mz"], problem["ppm"]])
 
 

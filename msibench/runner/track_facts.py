@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from msibench.contracts.method import CONSISTENT
-from msibench.contracts.metric import SHOWN_FACTS
+from msibench.contracts.metric import SHOWN_FIELDS
 from msibench.datasets import Card
 from msibench.plugin_manager import Catalogue
 from msibench.runner.plan import Cell, Plan
@@ -18,8 +18,8 @@ def index_cells(cells: Iterable[Cell]) -> dict[str, str]:
     return {str(cell.identity): cell.key for cell in cells}
 
 
-def track_facts(plan: Plan, catalogue: Catalogue) -> dict[str, Any]:
-    """Return plain facts about a plan's data sets, protocols, methods and metrics."""
+def collect_track_facts(plan: Plan, catalogue: Catalogue) -> dict[str, Any]:
+    """Return what is said of a plan's data sets, protocols, methods and metrics."""
     cards = {cell.problem.card.name: cell.problem.card for cell in plan.cells}
     protocols = {cell.problem.protocol.name: cell.problem.protocol for cell in plan.cells}
     return {
@@ -54,7 +54,7 @@ def track_facts(plan: Plan, catalogue: Catalogue) -> dict[str, Any]:
             }
             for cell in plan.cells
         },
-        "metrics": metric_facts(catalogue, plan.track.metrics),
+        "metrics": collect_metric_facts(catalogue, plan.track.metrics),
         "published": {
             card.name: {"source": card.published_source, "rows": _table(card)}
             for card in cards.values()
@@ -64,10 +64,10 @@ def track_facts(plan: Plan, catalogue: Catalogue) -> dict[str, Any]:
     }
 
 
-def metric_facts(catalogue: Catalogue, names: Iterable[str]) -> dict[str, Any]:
+def collect_metric_facts(catalogue: Catalogue, names: Iterable[str]) -> dict[str, Any]:
     """Return what a board says of metrics."""
     return {
-        name: {fact: getattr(catalogue.metric(name), fact) for fact in SHOWN_FACTS}
+        name: {field: getattr(catalogue.metric(name), field) for field in SHOWN_FIELDS}
         for name in names
     }
 

@@ -81,7 +81,7 @@ class Cube:
 
 
 def check_rows(rows: pd.DataFrame) -> None:
-    """Refuse a table that is no table of rows.
+    """Refuse a table that is not a table of rows.
 
     Raises
     ------
@@ -93,12 +93,12 @@ def check_rows(rows: pd.DataFrame) -> None:
         raise DataError(
             f"rows must have the columns {', '.join(COLUMNS)}; missing: {', '.join(absent)}"
         )
-    facts = rows[["metric", "region", "metric_version", "direction"]].drop_duplicates()
+    defined = rows[["metric", "region", "metric_version", "direction"]].drop_duplicates()
     for column, advice in (
         ("metric_version", "re-score the older ones with `msibench score`"),
         ("direction", "one of them is wrong"),
     ):
-        varied = facts.drop_duplicates(["metric", "region", column]).groupby("metric")[column]
+        varied = defined.drop_duplicates(["metric", "region", column]).groupby("metric")[column]
         for metric, seen in varied:
             if seen.nunique() > 1:
                 raise DataError(

@@ -196,7 +196,7 @@ def compare_rows(
     before, after = ({cube.protocol: cube for cube in cubes(side)} for side in (base, new))
     versions = [_versions(side) for side in (base, new)]
     spreads = [_seed_spread(side, margins) for side in (base, new)]
-    facts: list[dict[str, object]] = []
+    compared: list[dict[str, object]] = []
     found: list[_Pairs | str] = []
     for protocol in sorted(before.keys() | after.keys()):
         sides = (before.get(protocol), after.get(protocol))
@@ -213,9 +213,9 @@ def compare_rows(
                 if not any(counts):
                     continue
                 key = (protocol, method, metric, region)
-                fact: dict[str, object] = dict(zip(COMPARED[:4], key, strict=True))
-                fact |= {"margin": margins[metric]}
-                facts.append(fact | {"base_images": counts[0], "new_images": counts[1]})
+                line: dict[str, object] = dict(zip(COMPARED[:4], key, strict=True))
+                line |= {"margin": margins[metric]}
+                compared.append(line | {"base_images": counts[0], "new_images": counts[1]})
                 reason = _why_not(first, second, [side.get(metric) for side in versions])
                 if reason:
                     found.append(reason)
@@ -242,11 +242,11 @@ def compare_rows(
                         method in trains,
                     )
                 )
-    together = _together(facts, found, noise)
+    together = _together(compared, found, noise)
     family = [one for one in (*found, *together.values()) if isinstance(one, _Pairs)]
     owners = [
-        (fact["protocol"], fact["method"])
-        for fact, one in zip(facts, found, strict=True)
+        (line["protocol"], line["method"])
+        for line, one in zip(compared, found, strict=True)
         if isinstance(one, _Pairs)
     ] + [(protocol, TOGETHER) for protocol, _, _ in together]
     p = np.array([one.p for one in family])
@@ -254,12 +254,12 @@ def compare_rows(
     adjusted = dict(zip(map(id, family), corrected, strict=True))
     count = max(1, sum(one.differs for one in family)) if correct else 1
     lines = []
-    for fact, pairs in zip(facts, found, strict=True):
+    for line, pairs in zip(compared, found, strict=True):
         if isinstance(pairs, str):
             verdict = _undecided(pairs)
         else:
             verdict = _verdict(pairs, adjusted[id(pairs)], count, level, noise)
-        lines.append(fact | _fields(verdict))
+        lines.append(line | _fields(verdict))
     lines += _losses_together(lines, together, adjusted, level, noise)
     table = pd.DataFrame(lines, columns=COMPARED)
     for column in table.select_dtypes("float"):
@@ -478,13 +478,13 @@ def _worst_place(
 
 
 def _together(
-    facts: Sequence[Mapping[str, object]], found: Sequence[_Pairs | str], noise: Noise
+    compared: Sequence[Mapping[str, object]], found: Sequence[_Pairs | str], noise: Noise
 ) -> dict[tuple[str, str, str], _Pairs]:
     """Return, per measure of which several methods changed, their mean difference image by image."""
     groups: dict[tuple[str, str, str], list[_Pairs]] = {}
-    for fact, one in zip(facts, found, strict=True):
+    for line, one in zip(compared, found, strict=True):
         if isinstance(one, _Pairs) and one.differs:
-            key = (str(fact["protocol"]), str(fact["metric"]), str(fact["region"]))
+            key = (str(line["protocol"]), str(line["metric"]), str(line["region"]))
             groups.setdefault(key, []).append(one)
     joined = {}
     for key, members in groups.items():

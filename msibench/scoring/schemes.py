@@ -91,7 +91,7 @@ def load_scheme(name_or_path: str | Path = DEFAULT_SCHEME) -> Scheme:
     UnknownNameError
         If the name is neither shipped nor a file; the nearest name is given.
     ConfigurationError
-        If the file is no TOML, a key is unknown (the nearest one is given) or a value cannot be meant.
+        If the file is not TOML, a key is unknown (the nearest one is given) or a value is not valid.
     """
     name = str(name_or_path)
     if name in shipped_schemes():

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 
 MARK = ".msibench-site"
 """A file that says that a folder holds a site, which may be written over."""
-LINKED = re.compile(r"(https?://[^\s<>\"')\]]*[^\s<>\"')\].,;:]|\b10\.\d{4,9}/[^\s<>\"';,)]*[^\s<>\"';,).])")
+LINKED = re.compile(
+    r"(https?://[^\s<>\"')\]]*[^\s<>\"')\].,;:]|\b10\.\d{4,9}/[^\s<>\"';,)]*[^\s<>\"';,).])"
+)
 """Addresses and DOIs in a citation."""
 KINDS = ("boards", "methods", "datasets")
 
@@ -404,7 +406,12 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"slug": page_name, "linked": linked, "licence": licence_of, "trust_texts": trust_texts}
+    environment.filters |= {
+        "slug": page_name,
+        "linked": linked,
+        "licence": licence_of,
+        "trust_texts": trust_texts,
+    }
     environment.globals |= {"instrument_of": instrument_of}
     return environment
 

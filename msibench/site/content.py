@@ -15,7 +15,7 @@ from msibench.datasets import Card, load_card
 from msibench.errors import ConfigurationError, MSIBenchError
 from msibench.gate.grow import committed_board, with_stored_images
 from msibench.gate.sources import ROWS
-from msibench.gate.verify_board import facts_of
+from msibench.gate.verify_board import facts_of_track
 from msibench.leaderboard.all_boards import (
     TRUST,
     Listed,
@@ -47,8 +47,8 @@ class SiteBoard:
     """One folder of the boards: measured, or prepared only."""
 
     track: Track
-    facts: Mapping[str, Any]
-    """What the cards and plugins say of it (`msibench.gate.verify_board.facts_of`)."""
+    track_facts: Mapping[str, Any]
+    """What the cards and plugins say of it (`msibench.gate.verify_board.facts_of_track`)."""
     board: Board | None
     """None: nobody has measured it yet."""
     listed: tuple[Listed, ...] = ()
@@ -71,7 +71,7 @@ class SiteBoard:
         return tuple(sorted({int(d["factor"]) for d in definitions if d.get("factor")}))
 
     def _protocols(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.facts.get("protocols", {})
+        found: Mapping[str, Any] = self.track_facts.get("protocols", {})
         return found
 
     @property
@@ -80,7 +80,7 @@ class SiteBoard:
         if self.board is not None:
             found = set(self.board.rows.loc[~self.board.rows["is_control"], "task"])
         else:
-            found = {each.get("task", "") for each in self.facts.get("methods", {}).values()}
+            found = {each.get("task", "") for each in self.track_facts.get("methods", {}).values()}
         return tuple(task for task in TASKS if task in found)
 
     @property
@@ -230,14 +230,14 @@ def gather(folder: Path, catalogue: Catalogue, store: Store | None = None) -> Co
 def _board(place: Path, catalogue: Catalogue, store: Store | None) -> SiteBoard:
     track = load_track(str(place))
     if not (place / ROWS).is_file():
-        return SiteBoard(track, facts_of(track, catalogue) or {}, None)
+        return SiteBoard(track, facts_of_track(track, catalogue) or {}, None)
     board = with_stored_images(committed_board(place, track, catalogue), store)
     scheme = scheme_of(track, board.rows["metric"].unique())
     listed = tuple(
         Listed(track, str(protocol), part.reset_index(drop=True), scheme)
         for protocol, part in board.table.groupby("protocol", sort=True)
     )
-    return SiteBoard(track, board.index.facts, board, listed)
+    return SiteBoard(track, board.index.track_facts, board, listed)
 
 
 def _scores(board: SiteBoard) -> Iterable[Score]:
@@ -296,7 +296,7 @@ def _methods(
     facts: dict[str, tuple[Mapping[str, Any], str]] = {}
     for board in boards:
         entries = {entry.name: entry.method for entry in board.track.entries}
-        for label, known in board.facts.get("methods", {}).items():
+        for label, known in board.track_facts.get("methods", {}).items():
             facts.setdefault(str(label), (known, entries.get(str(label), str(label))))
     held: dict[str, list[Score]] = {}
     for score in scores:

@@ -81,7 +81,12 @@ def _drawn(section: Section, channel: int, label: str) -> bytes:
     finite = fine[np.isfinite(fine)]
     top = float(np.quantile(finite, TOP_QUANTILE)) or float(finite.max(initial=0.0)) or 1.0
     drawn = axes[0].imshow(
-        shown, cmap="viridis", vmin=0, vmax=top, interpolation="nearest", extent=(0, columns, rows, 0)
+        shown,
+        cmap="viridis",
+        vmin=0,
+        vmax=top,
+        interpolation="nearest",
+        extent=(0, columns, rows, 0),
     )
     axes[0].set_title(label, fontsize=10)
     if np.isfinite(image.pixel_size_um):

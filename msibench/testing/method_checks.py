@@ -35,7 +35,7 @@ def check_dtype(subject: Subject) -> None:
 
 
 def check_odd_sizes(subject: Subject) -> None:
-    """Sides that are odd and differ are no special case."""
+    """Sides that are odd and differ are not a special case."""
     rows, columns = subject.low_shape
     problem = subject.problem(shape=(rows + 1, columns + 3))
     _sound(subject.upscale(problem), problem)

@@ -38,7 +38,7 @@ class TrainingState:
     """Steps done."""
     tensors: dict[str, Tensor]
     """``network.*``, ``ema.*``, ``optimiser.<parameter>.<moment>``, ``curve.loss``, ``rng.torch``."""
-    facts: dict[str, Any] = field(default_factory=dict)
+    progress: dict[str, Any] = field(default_factory=dict)
     """JSON-able: validation so far, gradient scaler, digest of the request."""
 
     def group(self, prefix: str) -> dict[str, Tensor]:
@@ -67,7 +67,7 @@ def save_state(folder: Path, state: TrainingState) -> None:
     """Replace the state in `folder`."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.tensors.items()}
     # One entry: safetensors writes several in no order of its own.
-    header = {"state": canonical({"iteration": state.iteration, "facts": state.facts})}
+    header = {"state": canonical({"iteration": state.iteration, "facts": state.progress})}
     write_atomically(folder / STATE, save(_unshared(tensors), metadata=header))
 
 
@@ -89,7 +89,7 @@ def load_state(folder: Path) -> TrainingState | None:
         return TrainingState(header["iteration"], tensors, header["facts"])
     except (SafetensorError, KeyError, ValueError) as error:
         raise DataError(
-            f"{path} is no training state ({error}); delete it to start from the beginning"
+            f"{path} is not a training state ({error}); delete it to start from the beginning"
         ) from error
 
 

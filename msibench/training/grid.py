@@ -109,7 +109,7 @@ def run_grid(
     Raises
     ------
     ConfigurationError
-        If the table cannot be meant.
+        If the table is not valid.
     """
     try:
         table = tomllib.loads(written(grid.read_bytes()))

@@ -158,7 +158,7 @@ def train(
     resume
         Go on from the state in `folder`; a state made under another configuration is refused.
     request
-        Further JSON-able facts (data digests …) that must be the same when resuming.
+        Further JSON-able values (data digests …) that must be the same when resuming.
     world
         Processes that share every batch.
     progress
@@ -308,19 +308,19 @@ class _Run:
                 tensors[f"optimiser.{self.names[index]}/{moment}"] = torch.as_tensor(value)
         tensors["curve.loss"] = self.losses[: self.iteration]
         tensors["rng.torch"] = torch.random.get_rng_state()
-        facts = {
+        progress_so_far = {
             "request": self.digest,
             "validation": self.validated,
             "scaler": self.scaler.state_dict(),
         }
-        save_state(folder, TrainingState(self.iteration, tensors, facts))
+        save_state(folder, TrainingState(self.iteration, tensors, progress_so_far))
 
     def restore(self, folder: Path) -> None:
         state = load_state(folder)
         if state is None:
             return
-        if state.facts["request"] != self.digest:
-            theirs, ours = state.facts["request"], self.digest
+        if state.progress["request"] != self.digest:
+            theirs, ours = state.progress["request"], self.digest
             differing = sorted(k for k in {*theirs, *ours} if theirs.get(k) != ours.get(k))
             raise ConfigurationError(
                 f"{folder} holds a training with other settings ({', '.join(differing)}); resume "
@@ -335,11 +335,11 @@ class _Run:
             moments.setdefault(self.names.index(name), {})[moment] = value
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        self.scaler.load_state_dict(state.facts["scaler"])
+        self.scaler.load_state_dict(state.progress["scaler"])
         torch.random.set_rng_state(state.tensors["rng.torch"])
         self.iteration = state.iteration
         self.losses[: state.iteration] = state.tensors["curve.loss"]
-        self.validated = list(state.facts["validation"])
+        self.validated = list(state.progress["validation"])
 
     def result(self) -> TrainingResult:
         average = self.ema.average if self.ema is not None else self.core.state_dict()

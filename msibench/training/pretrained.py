@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from msibench.contracts.method import WeightFile
 from msibench.errors import ConfigurationError, MissingWeightsError
 from msibench.image import Problem, Skip
-from msibench.training.tiles import NetworkFacts, options_from, upscale_ions
+from msibench.training.tiles import InputNeeds, options_from, upscale_ions
 from msibench.weights import sha256_of
 from msibench.weights.locate import missing_message
 
@@ -41,7 +41,7 @@ class Loaded:
     """A network that is ready to run, and what the record should say about it."""
 
     network: nn.Module
-    facts: NetworkFacts
+    needs: InputNeeds
     about: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -86,10 +86,10 @@ class PretrainedMethod:
         """Return ``(channel, row*factor, column*factor)`` in the intensity unit of ``problem.low``."""
         path = self.file_for(problem.factor)
         loaded = self.load(path, problem)
-        if loaded.facts.factor != problem.factor:
+        if loaded.needs.factor != problem.factor:
             kind = loaded.about.get("architecture", "network")
             return Skip(
-                f"{path.name} is a {kind} for x{loaded.facts.factor}; the problem asks for "
+                f"{path.name} is a {kind} for x{loaded.needs.factor}; the problem asks for "
                 f"x{problem.factor}. Choose a protocol of its factor, or another checkpoint."
             )
         network = loaded.network.to(problem.device).eval()
@@ -98,7 +98,7 @@ class PretrainedMethod:
         fine, happened = upscale_ions(
             network,
             problem.low.values,
-            loaded.facts,
+            loaded.needs,
             self.options,
             device=problem.device,
             precision=problem.precision,

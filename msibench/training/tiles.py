@@ -28,8 +28,8 @@ _CPU_PIXELS = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkFacts:
-    """What a network demands of its input; facts of the architecture, not choices."""
+class InputNeeds:
+    """What a network demands of its input; properties of the architecture, not choices."""
 
     factor: int
     """Fine pixels along each edge of a coarse one."""
@@ -81,7 +81,7 @@ class TileOptions:
 def upscale_ions(
     network: nn.Module | Callable[[Tensor], Tensor],
     low: NDArray[np.float32],
-    facts: NetworkFacts,
+    needs: InputNeeds,
     options: TileOptions,
     *,
     device: str = "cpu",
@@ -95,7 +95,7 @@ def upscale_ions(
         Maps ``(tile, channels, row, column)`` in [0, 1] to the same `factor` times finer.
     low
         ``(channel, row, column)``; NaN counts as nothing measured.
-    facts
+    needs
         What the network demands.
     options
         Tiling, batch, scaling.
@@ -120,20 +120,20 @@ def upscale_ions(
     if options.quantise8:
         scaled = quantise8(scaled)
     rows, columns = low.shape[1:]
-    padded = pad_to(scaled, facts)
-    plan = plan_tiles(padded.shape[1], padded.shape[2], facts, options)
-    runner = _Batches(network, facts, options.batch, device, precision)
-    fine = np.zeros((len(low), rows * facts.factor, columns * facts.factor), dtype=np.float32)
+    padded = pad_to(scaled, needs)
+    plan = plan_tiles(padded.shape[1], padded.shape[2], needs, options)
+    runner = _Batches(network, needs, options.batch, device, precision)
+    fine = np.zeros((len(low), rows * needs.factor, columns * needs.factor), dtype=np.float32)
     if len(plan) == 1:
         for first, part in runner.run(padded):
             fine[first : first + len(part)] = part[:, : fine.shape[1], : fine.shape[2]]
     else:
         # One ion image is put together at a time: its tiles come one after the other.
-        total = np.zeros([side * facts.factor for side in padded.shape[1:]], np.float32)
+        total = np.zeros([side * needs.factor for side in padded.shape[1:]], np.float32)
         for first, part in runner.run(_Cuts(padded, plan)):
             for index, image in enumerate(part, start=first):
                 ion, tile = divmod(index, len(plan))
-                plan[tile].add(total, image, facts.factor)
+                plan[tile].add(total, image, needs.factor)
                 if tile == len(plan) - 1:
                     fine[ion] = total[: fine.shape[1], : fine.shape[2]]
                     total[:] = 0
@@ -145,7 +145,7 @@ def upscale_ions(
     report: dict[str, object] = {
         **asdict(options),
         "tiles_per_image": len(plan),
-        "tiling_changes_result": len(plan) > 1 and not facts.local,
+        "tiling_changes_result": len(plan) > 1 and not needs.local,
         "batch_used": runner.batch,
         "out_of_memory_halvings": runner.halvings,
         "precision": precision,
@@ -188,9 +188,9 @@ def quantise8(values: NDArray[np.float32]) -> NDArray[np.float32]:
 # --- tiles --------------------------------------------------------------------------------------
 
 
-def pad_to(images: NDArray[np.float32], facts: NetworkFacts) -> NDArray[np.float32]:
+def pad_to(images: NDArray[np.float32], needs: InputNeeds) -> NDArray[np.float32]:
     """Mirror the right and lower border until both sides fit the network; any size, even one pixel."""
-    grow = [_ceil(max(side, facts.minimum), facts.multiple_of) - side for side in images.shape[1:]]
+    grow = [_ceil(max(side, needs.minimum), needs.multiple_of) - side for side in images.shape[1:]]
     if not any(grow):
         return images
     return np.pad(images, ((0, 0), (0, grow[0]), (0, grow[1])), mode="reflect")
@@ -215,18 +215,18 @@ class Tile:
 
 
 def plan_tiles(
-    rows: int, columns: int, facts: NetworkFacts, options: TileOptions
+    rows: int, columns: int, needs: InputNeeds, options: TileOptions
 ) -> tuple[Tile, ...]:
     """Cut a padded image into equal tiles whose weights add up to one at every fine pixel."""
-    if not options.tile or not facts.tileable:
+    if not options.tile or not needs.tileable:
         spans = ([(0, rows)], [(0, columns)])
     else:
         spans = (
-            _spans(rows, facts, options),
-            _spans(columns, facts, options),
+            _spans(rows, needs, options),
+            _spans(columns, needs, options),
         )
-    row_weights = _weights(spans[0], rows, facts.factor)
-    column_weights = _weights(spans[1], columns, facts.factor)
+    row_weights = _weights(spans[0], rows, needs.factor)
+    column_weights = _weights(spans[1], columns, needs.factor)
     return tuple(
         Tile(slice(*row), slice(*column), row_weight, column_weight)
         for row, row_weight in zip(spans[0], row_weights, strict=True)
@@ -234,10 +234,10 @@ def plan_tiles(
     )
 
 
-def _spans(length: int, facts: NetworkFacts, options: TileOptions) -> list[tuple[int, int]]:
+def _spans(length: int, needs: InputNeeds, options: TileOptions) -> list[tuple[int, int]]:
     """Return equally long, evenly spread, aligned intervals that cover ``range(length)``."""
-    step = facts.multiple_of
-    tile = max(_ceil(max(options.tile, facts.minimum), step), step)
+    step = needs.multiple_of
+    tile = max(_ceil(max(options.tile, needs.minimum), step), step)
     if length <= tile:
         return [(0, length)]
     overlap = min(options.overlap, tile - step)
@@ -311,12 +311,12 @@ class _Batches:
     def __init__(
         self,
         network: nn.Module | Callable[[Tensor], Tensor],
-        facts: NetworkFacts,
+        needs: InputNeeds,
         batch: int,
         device: str,
         precision: Arithmetic,
     ) -> None:
-        self.network, self.facts = network, facts
+        self.network, self.needs = network, needs
         self.batch, self.halvings = batch, 0
         self.device, self.precision = torch.device(device), precision
 
@@ -344,13 +344,13 @@ class _Batches:
     def _forward(self, chunk: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode(), arithmetic(self.device.type, self.precision):
             grey = torch.from_numpy(np.ascontiguousarray(chunk)).to(self.device)[:, None]
-            fine = self.network(grey.expand(-1, self.facts.channels, -1, -1))
+            fine = self.network(grey.expand(-1, self.needs.channels, -1, -1))
             result: NDArray[np.float32] = fine.float().mean(dim=1).cpu().numpy()
-        expected = tuple(side * self.facts.factor for side in chunk.shape[1:])
+        expected = tuple(side * self.needs.factor for side in chunk.shape[1:])
         if result.shape[1:] != expected:
             raise ConfigurationError(
                 f"the network should make {expected} of {chunk.shape[1:]} "
-                f"(factor {self.facts.factor}), it made {result.shape[1:]}"
+                f"(factor {self.needs.factor}), it made {result.shape[1:]}"
             )
         return result
 

@@ -22,8 +22,8 @@ _seen: dict[tuple[str, int, int], str] = {}
 
 def sha256_of(path: Path) -> str:
     """Return the sha256 of a file as 64 hex digits; read again only when the file has changed."""
-    facts = path.stat()
-    key = (str(path.resolve()), facts.st_size, facts.st_mtime_ns)
+    status = path.stat()
+    key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
     if key not in _seen:
         digest = hashlib.sha256()
         with path.open("rb") as stream:
@@ -42,7 +42,7 @@ def published_prefix(file: WeightFile) -> str:
     Raises
     ------
     ConfigurationError
-        If the registered digest is no sha256 nor the beginning of one.
+        If the registered digest is neither a sha256 nor the beginning of one.
     """
     digest = file.sha256.lower()
     if digest and not re.fullmatch(r"[0-9a-f]{8,64}", digest):

@@ -39,7 +39,7 @@ def read_state_dict(path: Path) -> Mapping[str, Any]:
         If there is no such file.
     UnsafeWeightsError
         If it is TorchScript or packed, holds objects other than tensors or tensors larger than
-        itself, or is no checkpoint at all: a Git LFS pointer, a web page.
+        itself, or is not a checkpoint at all: a Git LFS pointer, a web page.
     """
     if not path.is_file():
         raise MissingWeightsError(f"There is no file {path}.")
@@ -53,7 +53,7 @@ def read_state_dict(path: Path) -> Mapping[str, Any]:
             tensors = load_file(path)
         except (SafetensorError, OSError, ValueError, OverflowError, MemoryError) as error:
             raise UnsafeWeightsError(
-                f"{path.name} is no safetensors file: {visible(str(error))[:300]}"
+                f"{path.name} is not a safetensors file: {visible(str(error))[:300]}"
             ) from error
         refuse_absurd_tensors(tensors, path)
         return tensors

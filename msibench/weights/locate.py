@@ -187,7 +187,7 @@ def add(path: Path, file: str | WeightFile, *, replace: bool = False) -> Path:
     Raises
     ------
     MissingWeightsError
-        If `path` is no file.
+        If `path` is not a file.
     IntegrityError
         If it is not the published file, or differs from the one first seen and `replace` is False.
     """

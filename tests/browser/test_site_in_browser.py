@@ -51,7 +51,7 @@ def test_filters_leave_what_fits_and_say_how_much(site, visit):
     assert set(every) == {"bicubic", "nearest", "guide-only", "gone"}
     page.select_option('[data-filter="task"]', "guided")
     assert shown_methods(page) == ["guide-only"]
-    assert page.inner_text("#overview-state") == "1 methods on 1 boards"
+    assert page.inner_text("#overview-state") == "1 method on 1 board"
     page.click("#filters-reset")
     assert shown_methods(page) == every
     page.fill("#method-filter", "bicu")

@@ -152,7 +152,7 @@ def test_events_are_one_json_object_a_line(run, tmp_path):
         (("run", "--retry", "broken"), "takes statuses"),
         (("run", "--datasets", "none"), "nothing to run"),
         (("fetch", "phantm"), "Did you mean 'phantom'"),
-        (("status", "--results", "nowhere"), "no results folder"),
+        (("status", "--results", "nowhere"), "not a results folder"),
     ],
 )
 def test_bad_input_is_told_what_was_expected(run, tmp_path, monkeypatch, arguments, message):

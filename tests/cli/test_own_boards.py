@@ -212,7 +212,7 @@ def test_another_device_is_another_board(run, device):
     plan = make_plan(load_track("quickstart"), catalogue(), device="cpu")
     store = Store.open(Path("results"))
     held = Experiment(plan.experiment.problems, "cpu")
-    update_index(store, "quickstart", index_cells(plan.cells), held.as_facts())
+    update_index(store, "quickstart", index_cells(plan.cells), held.as_index_entry())
     out, _ = run("plan", "--device", device, "--json")
     assert json.loads(out)["track"] == {"cpu": "quickstart", "cuda": "quickstart-cuda"}[device]
 
@@ -411,7 +411,7 @@ def test_cells_of_another_experiment_in_an_old_index_are_left_out_and_listed(run
     store = Store.open(Path("results"))
     mixed = [read_index(store, name) for name in ("section-2", "section")]
     cells = {f"{place}{n}": key for n, one in enumerate(mixed) for place, key in one.cells.items()}
-    facts = {name: fact for name, fact in mixed[1].facts.items() if name != "experiment"}
+    facts = {name: fact for name, fact in mixed[1].track_facts.items() if name != "experiment"}
     index_path(store, "section").unlink()
     update_index(store, "section", cells, facts)
     run("leaderboard", "section")

@@ -36,4 +36,4 @@ def test_output_that_nobody_reads_ends_quietly(tmp_path):
 
 def test_an_empty_variable_names_no_results_folder(tmp_path):
     done = shell(f"MSIBENCH_RESULTS= {COMMAND} status quickstart", tmp_path)
-    assert "results is no results folder" in done.stderr
+    assert "results is not a results folder" in done.stderr

@@ -59,7 +59,7 @@ def test_one_record_is_verified_by_its_path_or_key(run, board):
     assert run("verify", board.file("record.json").parent)[0] == 0
     assert run("verify", board.keys["nearest"][:14])[0] == 0
     code, said = run("verify", board.file("record.json"), "--rerun", 1)
-    assert code == 6  # its data set is no card that is installed
+    assert code == 6  # its data set is not a card that is installed
     assert "cannot be run here" in said
 
 

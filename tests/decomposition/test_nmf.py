@@ -309,7 +309,7 @@ def test_a_file_that_is_not_there_or_holds_no_matrix_is_an_error(tmp_path):
         HDF5Rows(tmp_path / "other.h5")
     with pytest.raises(DataError, match="two axes"):
         HDF5Rows(tmp_path / "other.h5", "flat")
-    with pytest.raises(DataError, match="no CSR matrix"):
+    with pytest.raises(DataError, match="not a CSR matrix"):
         HDF5Rows(tmp_path / "other.h5", "group")
 
 

@@ -90,7 +90,7 @@ def test_any_text_is_toml_or_is_refused(text):
     try:
         assert isinstance(parse_table(text, "fuzz"), dict)
     except ConfigurationError as error:
-        assert str(error).startswith("fuzz is no TOML")
+        assert str(error).startswith("fuzz is not TOML")
 
 
 def test_toml_that_is_nested_or_long_without_end_is_refused(tmp_path):
@@ -112,5 +112,5 @@ def test_toml_that_is_nested_or_long_without_end_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="larger than"):
         read_table(path)
     path.write_text("a = 1\na = 2\n")
-    with pytest.raises(ConfigurationError, match="no TOML"):
+    with pytest.raises(ConfigurationError, match="not TOML"):
         read_table(path)

@@ -7,7 +7,7 @@ import pytest
 from msibench.leaderboard.render import write_leaderboard
 from msibench.results.index import read_index, update_index
 from msibench.results.store import Store
-from msibench.runner.track_facts import index_cells, track_facts
+from msibench.runner.track_facts import collect_track_facts, index_cells
 from tests.runner.conftest import Bench, catalogue, small_card
 
 __all__ = ["catalogue", "small_card"]
@@ -22,7 +22,7 @@ def measured(tmp_path_factory, catalogue, small_card):
     bench.run("bicubic", "nearest")
     plan = bench.plan("bicubic", "nearest")
     update_index(
-        bench.store, plan.track.name, index_cells(plan.cells), track_facts(plan, catalogue)
+        bench.store, plan.track.name, index_cells(plan.cells), collect_track_facts(plan, catalogue)
     )
     write_leaderboard(bench.store, plan.track, bench.store.root.parent / "leaderboard")
     return bench

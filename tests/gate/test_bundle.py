@@ -297,7 +297,7 @@ def test_a_forged_record_is_refused_even_when_all_digests_fit(
         (lambda rows: rows.assign(value=np.inf), "infinite"),
         (lambda rows: rows.assign(reason="\x1b[2J"), "control"),
         (lambda rows: rows.drop(columns="reason"), "columns"),
-        (lambda rows: rows.assign(value="much"), "no table"),
+        (lambda rows: rows.assign(value="much"), "not a table"),
         (lambda rows: rows.iloc[[0, 0]], "more than once"),
     ],
 )

@@ -100,7 +100,7 @@ def test_a_metric_that_was_dropped_is_found(board, catalogue, also_from_the_reco
 
 def test_a_cell_that_the_track_lists_under_another_name_is_found(board):
     places = dict.fromkeys(board.index.cells, board.keys["nearest"])
-    (found,) = misplaced(board.store, TrackIndex(places, board.index.facts))
+    (found,) = misplaced(board.store, TrackIndex(places, board.index.track_facts))
     assert "it is" in found.faults[0]
 
 

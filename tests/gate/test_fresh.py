@@ -22,7 +22,9 @@ OPEN = RunOptions(sandbox="none")
 def test_fresh_sections_are_new_each_time_and_only_of_synthetic_data(small_card):
     first, second = fresh_sections(small_card), fresh_sections(small_card)
     assert len({*first, *second, *small_card.test, *small_card.train}) == len(first) * 2 + 3
-    with pytest.raises(MSIBenchError, match="is no data set of sections that are made from a seed"):
+    with pytest.raises(
+        MSIBenchError, match="is not a data set of sections that are made from a seed"
+    ):
         fresh_sections(replace(small_card, synthetic=False))
 
 

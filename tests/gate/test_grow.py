@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from msibench.cli.main import cli
 from msibench.errors import ConfigurationError, DataError, IntegrityError
 from msibench.gate.grow import grown_board
-from msibench.gate.verify_board import facts_of, verify_leaderboard
+from msibench.gate.verify_board import facts_of_track, verify_leaderboard
 from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import write_leaderboard
 from msibench.results.index import read_index
@@ -101,8 +101,10 @@ def test_a_changed_value_of_a_grown_board_is_found(here, catalogue):
     rows.loc[mine, "value"] += 1
     path.write_bytes(rows_as_parquet(rows))
     track, store = load_track(str(committed)), Store.open(here / "mine", create=False)
-    facts = facts_of(track, catalogue)
-    checked = verify_leaderboard(committed, track, store, read_index(store, "small"), facts=facts)
+    track_facts = facts_of_track(track, catalogue)
+    checked = verify_leaderboard(
+        committed, track, store, read_index(store, "small"), track_facts=track_facts
+    )
     assert any("value of mine" in fault for fault in checked.faults)
 
 

@@ -8,7 +8,7 @@ import pytest
 from msibench.errors import MSIBenchError
 from msibench.gate.rerun import choose, rerun
 from msibench.gate.verify import key_from, verify_cell
-from msibench.gate.verify_board import facts_of, verify_leaderboard
+from msibench.gate.verify_board import facts_of_track, verify_leaderboard
 from msibench.leaderboard.render import write_leaderboard
 from msibench.leaderboard.rows import collect
 from msibench.results.store import rows_as_parquet
@@ -191,5 +191,5 @@ COMMITTED = sorted((Path(__file__).parents[2] / "leaderboards").glob("*/rows.par
 def test_every_committed_board_follows_from_its_rows(path, catalogue):
     """Where this fails after a change of wording: .ci/render-boards writes them anew."""
     track = load_track(str(path.parent))
-    checked = verify_leaderboard(path.parent, track, facts=facts_of(track, catalogue))
+    checked = verify_leaderboard(path.parent, track, track_facts=facts_of_track(track, catalogue))
     assert checked.faults == []

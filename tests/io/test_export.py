@@ -330,7 +330,7 @@ class TestWriterRefuses:
     def test_unknown_formats_and_folders(self, tmp_path):
         with pytest.raises(ConfigurationError, match="no format is known"):
             write_image(tmp_path / "a.xyz", section())
-        with pytest.raises(StoreError, match="is no folder"):
+        with pytest.raises(StoreError, match="is not a folder"):
             write_image(tmp_path / "nowhere" / "a.h5", section())
 
     @pytest.mark.parametrize("mz_type", ["f4", "f8", "i4", "i8"])

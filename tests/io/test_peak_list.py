@@ -73,5 +73,5 @@ def test_a_list_that_is_not_there_or_too_large(tmp_path):
         read_peak_list(tmp_path / "gone.csv")
     with (tmp_path / "large.csv").open("wb") as file:
         file.truncate(LARGEST_LIST + 1)
-    with pytest.raises(DataError, match="it is no peak list"):
+    with pytest.raises(DataError, match="it is not a peak list"):
         read_peak_list(tmp_path / "large.csv")

@@ -86,7 +86,7 @@ def test_what_is_no_mask_is_refused(tmp_path):
     with pytest.raises(DataError, match="a mask is"):
         read_mask(tmp_path / "cube.npy")
     (tmp_path / "bad.npy").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="no array file"):
+    with pytest.raises(DataError, match="not an array file"):
         read_mask(tmp_path / "bad.npy")
     with pytest.raises(ConfigurationError, match="no pixel lies above"):
         estimate_tissue(np.zeros((4, 5)))

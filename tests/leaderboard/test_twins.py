@@ -119,7 +119,7 @@ def test_a_twin_of_a_committed_board_counts(board, tmp_path, monkeypatch):
 
 
 def test_code_of_another_day_has_no_twin(board):
-    """Another configuration or another version under the same name is no statement about devices."""
+    """Another configuration or another version under the same name is not a statement about devices."""
     record = board.store.record(board.keys["nearest"])
     changed = {**record.key_document, "method": {**record.key_document["method"], "code": {}}}
     assert twin_key(replace(record, key_document=changed)) == ""

@@ -112,7 +112,7 @@ def test_every_trick_ends_below_its_base(scene):
 
 
 def test_mild_tricks_gain_no_more_than_the_best_single_amplitude_of_true_detail(scene):
-    """Interpolation is timid: a little more of its own detail is right, and is no new detail."""
+    """Interpolation is timid: a little more of its own detail is right, and is not new detail."""
     base, grey = scene.base, scene.guide.mean(0)
     scaled = scene.split.detail_match - scene.split.input_error
     mild = {

@@ -108,14 +108,14 @@ def test_folding_is_found_where_the_map_turns_over():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("no json", "no transform file"),
+        ("no json", "not a transform file"),
         ("[]", "expected a JSON object"),
         ("{}", "schema version"),
         ('{"schema_version": 2, "kind": "affine"}', "newer msibench"),
         ('{"schema_version": 1, "kind": "perspective"}', "no transform of kind"),
         ('{"schema_version": 1, "kind": "affine", "parameters": {}}', "wrong parameters"),
         ('{"A": [[1, 2]], "b": [0, 0]}', "2 x 2"),
-        ('{"A": [[1, 0], [0, NaN]], "b": [0, 0]}', "cannot be meant"),
+        ('{"A": [[1, 0], [0, NaN]], "b": [0, 0]}', "are not valid"),
         ('{"schema_version": 1, "kind": "bspline", "parameters": {"coefficients": [[[1]]],'
          ' "origin": [0, 0], "spacing": [1, 1]}}', "B-spline net"),
     ],

@@ -189,7 +189,7 @@ def test_an_index_grows_and_replaces(store):
     update_index(store, "t", {"other": "2"}, {"b": 2})
     found = update_index(store, "t", {name: "3"}, {})
     assert dict(found.cells) == {name: "3", "other": "2"}
-    assert read_index(store, "t").facts == {"a": 1, "b": 2}
+    assert read_index(store, "t").track_facts == {"a": 1, "b": 2}
     (store.root / "tracks" / "t.json").write_text("{")
     with pytest.raises(StoreError, match="is damaged"):
         read_index(store, "t")

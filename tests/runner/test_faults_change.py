@@ -220,7 +220,7 @@ def test_damaged_cells_are_set_aside_and_made_again_with_the_same_bytes(bench):
     summary, after = bench.run(*entries, options=options)
     assert summary.counts == {"ok": len(entries)}
     assert summary.cached == 1
-    noticed = len(chosen) - 1  # without its record a folder is no cell: it is run, not set aside
+    noticed = len(chosen) - 1  # without its record a folder is not a cell: it is run, not set aside
     assert len(summary.set_aside) == noticed
     assert len(list((bench.store.root / "set-aside").iterdir())) == noticed
     for label, record in after.items():

@@ -26,7 +26,7 @@ from msibench.results.store import METRICS, PREDICTION, Store
 from msibench.runner import executors
 from msibench.runner.child.watch import Outcome
 from msibench.runner.scores.rescore import rescore
-from msibench.runner.track_facts import index_cells, track_facts
+from msibench.runner.track_facts import collect_track_facts, index_cells
 
 WRITES = {
     "fsync": (os, "fsync"),
@@ -97,7 +97,9 @@ def stored_bytes(store):
 
 def everything(bench, plan):
     """Index and run as the command line does."""
-    update_index(bench.store, "tiny", index_cells(plan.cells), track_facts(plan, bench.catalogue))
+    update_index(
+        bench.store, "tiny", index_cells(plan.cells), collect_track_facts(plan, bench.catalogue)
+    )
     bench.run("Sound", "bicubic")
 
 

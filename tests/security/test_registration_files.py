@@ -1,4 +1,4 @@
-"""Landmarks and transforms from strangers: points that can be meant, or a refusal that costs little."""
+"""Landmarks and transforms from elsewhere: valid points, or a refusal that costs little."""
 
 from __future__ import annotations
 

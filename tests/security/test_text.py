@@ -119,7 +119,7 @@ def test_a_page_made_of_hostile_texts_has_the_tags_of_a_harmless_one():
         }
         page = _template().render(
             track=track, content=content, css="", script="", data=embedded_json(content),
-            pictures="{}", views=[view], facts=facts, damaged={text: text}, shown=0, every=0,
+            pictures="{}", views=[view], track_facts=facts, damaged={text: text}, shown=0, every=0,
         )  # fmt: skip
         parser = Tags()
         parser.feed(page)

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from msibench.library.installed import catalogue as installed
 from msibench.leaderboard.board import Board
 from msibench.leaderboard.render import leaderboard_files
 from msibench.leaderboard.rows import Collected
+from msibench.library.installed import catalogue as installed
 from msibench.results.index import TrackIndex
 from msibench.site.build import write_site
 from msibench.tracks import Entry, ProblemSet, Track, track_as_text

@@ -157,7 +157,7 @@ def test_hostile_text_of_a_board_stays_text(catalogue, tmp_path):
     boards = write_boards(tmp_path / "leaderboards")
     for name in ("small", "prepared"):
         track = boards / name / "track.toml"
-        evil = '<script>alert(1)</script>'
+        evil = "<script>alert(1)</script>"
         track.write_text(track.read_text().replace("A small board", evil))
     write_site(tmp_path / "out", boards, catalogue, pictures=False)
     for page in pages(tmp_path / "out"):
@@ -191,5 +191,7 @@ def test_the_docs_are_part_of_the_site_and_of_its_search(boards, catalogue, tmp_
     assert "ginkgo leaves" in (tmp_path / "out" / "assets" / "search.js").read_text()
     assert 'href="docs/index.html"' in (tmp_path / "out" / "index.html").read_text()
     (tmp_path / "docs" / "index.md").write_text("[nowhere](gone.md)\n")
-    with pytest.raises(ConfigurationError, match="gone.md"):
-        write_site(tmp_path / "out2", boards, catalogue, docs=tmp_path / "mkdocs.yml", pictures=False)
+    with pytest.raises(ConfigurationError, match=r"gone\.md"):
+        write_site(
+            tmp_path / "out2", boards, catalogue, docs=tmp_path / "mkdocs.yml", pictures=False
+        )

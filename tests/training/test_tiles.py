@@ -12,7 +12,7 @@ from torch import nn
 
 from msibench.errors import ConfigurationError
 from msibench.training.tiles import (
-    NetworkFacts,
+    InputNeeds,
     TileOptions,
     pad_to,
     plan_tiles,
@@ -62,7 +62,7 @@ def test_a_network_that_repeats_pixels_gives_the_ions_back_whatever_the_tiles(
     rows, columns, factor, channels, tile, overlap, multiple, minimum
 ):
     low = ions(2, rows, columns)
-    facts = NetworkFacts(factor=factor, channels=channels, multiple_of=multiple, minimum=minimum)
+    facts = InputNeeds(factor=factor, channels=channels, multiple_of=multiple, minimum=minimum)
     options = TileOptions(tile=tile, overlap=min(overlap, max(tile - 1, 0)), batch=3)
 
     fine, _ = upscale_ions(nearest(factor), low, facts, options)
@@ -83,7 +83,7 @@ def test_a_network_that_repeats_pixels_gives_the_ions_back_whatever_the_tiles(
 def test_tiles_cover_the_image_and_their_weights_are_one_everywhere(
     rows, columns, tile, overlap, multiple
 ):
-    facts = NetworkFacts(factor=2, multiple_of=multiple)
+    facts = InputNeeds(factor=2, multiple_of=multiple)
     rows, columns = -(-rows // multiple) * multiple, -(-columns // multiple) * multiple
     options = TileOptions(tile=tile, overlap=min(overlap, tile - 1))
     total = np.zeros((2 * rows, 2 * columns), np.float32)
@@ -102,7 +102,7 @@ def test_tiles_cover_the_image_and_their_weights_are_one_everywhere(
 
 def test_tiled_equals_whole_where_the_network_looks_no_further_than_the_overlap():
     low = ions(3, 37, 53)
-    facts = NetworkFacts(factor=2)
+    facts = InputNeeds(factor=2)
 
     whole, _ = upscale_ions(SmallNet(2), low, facts, TileOptions(tile=0))
     tiled, report = upscale_ions(SmallNet(2), low, facts, TileOptions(tile=20, overlap=13))
@@ -113,7 +113,7 @@ def test_tiled_equals_whole_where_the_network_looks_no_further_than_the_overlap(
 
 def test_many_ions_in_a_batch_are_the_ions_one_by_one():
     low = ions(5, 9, 7)
-    facts = NetworkFacts(factor=2)
+    facts = InputNeeds(factor=2)
 
     together, _ = upscale_ions(SmallNet(2), low, facts, TileOptions(batch=4))
     alone = [upscale_ions(SmallNet(2), ion[None], facts, TileOptions())[0][0] for ion in low]
@@ -124,10 +124,10 @@ def test_many_ions_in_a_batch_are_the_ions_one_by_one():
 def test_the_result_is_never_negative_and_has_the_unit_of_the_input():
     low = ions(1, 6, 8) * 1e6
 
-    fine, _ = upscale_ions(lambda x: x - 2.0, low, NetworkFacts(factor=1), TileOptions())
+    fine, _ = upscale_ions(lambda x: x - 2.0, low, InputNeeds(factor=1), TileOptions())
     assert fine.min() == 0
 
-    fine, _ = upscale_ions(lambda x: x, low, NetworkFacts(factor=1), TileOptions())
+    fine, _ = upscale_ions(lambda x: x, low, InputNeeds(factor=1), TileOptions())
     np.testing.assert_allclose(fine, low, rtol=1e-5)
 
 
@@ -135,7 +135,7 @@ def test_the_result_is_never_negative_and_has_the_unit_of_the_input():
 def test_a_constant_ion_stays_constant_whatever_the_network_says(value):
     low = np.full((1, 5, 4), value, np.float32)
 
-    fine, _ = upscale_ions(lambda x: x + 0.3, low, NetworkFacts(factor=1), TileOptions())
+    fine, _ = upscale_ions(lambda x: x + 0.3, low, InputNeeds(factor=1), TileOptions())
 
     np.testing.assert_array_equal(fine, low)
 
@@ -144,7 +144,7 @@ def test_pixels_that_were_not_measured_do_not_spread():
     low = ions(2, 6, 5)
     low[:, :2, :2] = np.nan
 
-    fine, _ = upscale_ions(SmallNet(2), low, NetworkFacts(factor=2), TileOptions())
+    fine, _ = upscale_ions(SmallNet(2), low, InputNeeds(factor=2), TileOptions())
 
     assert np.isfinite(fine).all()
 
@@ -179,8 +179,8 @@ def test_eight_bits_are_256_levels_and_change_the_result():
     levels = quantise8(np.linspace(0, 1, 9999, dtype=np.float32))
     assert len(np.unique(levels)) == 256
 
-    exact, _ = upscale_ions(nearest(2), low, NetworkFacts(factor=2), TileOptions())
-    coarse, _ = upscale_ions(nearest(2), low, NetworkFacts(factor=2), TileOptions(quantise8=True))
+    exact, _ = upscale_ions(nearest(2), low, InputNeeds(factor=2), TileOptions())
+    coarse, _ = upscale_ions(nearest(2), low, InputNeeds(factor=2), TileOptions(quantise8=True))
 
     step = (low.max() - low.min()) / 255
     assert 0.2 * step < np.abs(exact - coarse).max() <= 0.51 * step
@@ -211,7 +211,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(error):
     low = ions(11, 4, 6)
     network = Cramped(3, error)
 
-    fine, report = upscale_ions(network, low, NetworkFacts(factor=1), TileOptions(batch=16))
+    fine, report = upscale_ions(network, low, InputNeeds(factor=1), TileOptions(batch=16))
 
     np.testing.assert_allclose(fine, low, rtol=1e-5)
     assert network.seen == [11, 5, 2, 2, 2, 2, 2, 1]
@@ -224,7 +224,7 @@ def test_a_tile_that_does_not_fit_alone_is_an_error():
         upscale_ions(
             Cramped(0, torch.OutOfMemoryError("out of memory")),
             ions(2, 4, 6),
-            NetworkFacts(factor=1),
+            InputNeeds(factor=1),
             TileOptions(),
         )
 
@@ -234,14 +234,14 @@ def test_other_errors_are_not_mistaken_for_full_memory():
         upscale_ions(
             Cramped(1, RuntimeError("shape mismatch")),
             ions(2, 4, 6),
-            NetworkFacts(factor=1),
+            InputNeeds(factor=1),
             TileOptions(),
         )
 
 
 def test_a_network_of_another_factor_is_an_error():
     with pytest.raises(ConfigurationError, match=r"should make \(12, 18\)"):
-        upscale_ions(nearest(2), ions(1, 4, 6), NetworkFacts(factor=3), TileOptions())
+        upscale_ions(nearest(2), ions(1, 4, 6), InputNeeds(factor=3), TileOptions())
 
 
 def test_lower_precision_is_used_when_declared():
@@ -252,7 +252,7 @@ def test_lower_precision_is_used_when_declared():
             seen.append(self.first(x).dtype)
             return super().forward(x)
 
-    low, facts = ions(1, 8, 6), NetworkFacts(factor=2)
+    low, facts = ions(1, 8, 6), InputNeeds(factor=2)
     exact, _ = upscale_ions(Watching(2), low, facts, TileOptions())
     rounded, _ = upscale_ions(Watching(2), low, facts, TileOptions(), precision="bfloat16")
 
@@ -265,7 +265,7 @@ def test_lower_precision_is_used_when_declared():
 def test_padding_fits_the_network_and_keeps_the_image(rows, columns):
     images = ions(1, rows, columns)
 
-    padded = pad_to(images, NetworkFacts(factor=1, multiple_of=8, minimum=16))
+    padded = pad_to(images, InputNeeds(factor=1, multiple_of=8, minimum=16))
 
     assert padded.shape[1] % 8 == 0
     assert padded.shape[1] >= 16

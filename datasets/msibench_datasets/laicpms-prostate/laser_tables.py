@@ -38,7 +38,7 @@ def read(card: Card, section: str, mz_set: MZSet) -> Section:
     shown = str(card.parameters["guide"])
     asked = mz_set.mz or tuple(elements.values())
     if any(abs(elements[shown] - mz) <= mz_set.ppm * 1e-6 * mz for mz in asked):
-        note = f"{shown} is among the maps to be magnified, so it is no guide here"
+        note = f"{shown} is among the maps to be magnified, so it is not a guide here"
         return Section(dataset=card.name, name=section, image=image, notes=(note,))
     guide = values[list(elements).index(shown)]
     scaled = np.clip(guide / max(float(np.quantile(guide, 0.999)), 1e-9), 0, 1)
@@ -63,14 +63,14 @@ def _element_maps(card: Card, section: str, elements: Sequence[str]) -> NDArray[
     count = len(elements)
     if not wanted or wanted != list(elements) * (len(wanted) // count):
         raise DataError(
-            f"{file.name} is no table of this data set: expected columns {', '.join(elements)} for "
+            f"{file.name} is not a table of this data set: expected columns {', '.join(elements)} for "
             f"each line in its third row, got {', '.join(wanted[: count + 1]) or 'none'}"
         )
     body = lines[HEADER_LINES:]
     try:
         table = np.array([line[1:] for line in body if line], dtype=np.float32)
     except ValueError as error:
-        raise DataError(f"{file.name} holds something that is no number: {error}") from error
+        raise DataError(f"{file.name} holds something that is not a number: {error}") from error
     if table.ndim != 2 or table.shape[1] != len(wanted):
         raise DataError(
             f"{file.name}: every row needs {len(wanted)} numbers after the time, got {table.shape}"

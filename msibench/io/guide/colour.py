@@ -11,7 +11,7 @@ from msibench.io.samples import PixelSamples, additive
 
 def guide_from_pixels(
     pixels: NDArray[np.generic],
-    facts: PixelSamples,
+    samples: PixelSamples,
     pixel_size_um: float,
     *,
     source: str,
@@ -24,7 +24,7 @@ def guide_from_pixels(
 
     Parameters
     ----------
-    pixels, facts
+    pixels, samples
         PixelSamples as stored, and what they mean.
     pixel_size_um
         Of the guide.
@@ -36,9 +36,9 @@ def guide_from_pixels(
     Raises
     ------
     DataError
-        If the samples are of a type or number that is no image.
+        If the samples are of a type or number that is not an image.
     """
-    light, opacity = additive(pixels, facts, source)
+    light, opacity = additive(pixels, samples, source)
     mask: NDArray[np.bool_] | None = None
     unknown = np.logical_or.reduce(np.isnan(light), axis=-1)
     if unknown.any():

@@ -105,5 +105,5 @@ def _read_flat(path: Path, region: Region | None, max_pixels: int) -> GuideImage
         warn_about_data(f"{path.name}: an animation; {further} further frames are not read")
     rows, columns = resolve_region(path, region, (frame.pixels.shape[0], frame.pixels.shape[1]))
     return guide_from_pixels(
-        frame.pixels[rows, columns], frame.facts, frame.pixel_size_um, source=str(path)
+        frame.pixels[rows, columns], frame.samples, frame.pixel_size_um, source=str(path)
     )

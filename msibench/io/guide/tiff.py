@@ -15,8 +15,8 @@ from msibench.io.guide.colour import guide_from_pixels
 from msibench.io.guide.limits import Region, check_size, resolve_region
 from msibench.io.samples import tiff_samples
 from msibench.io.sub_images import grid, main_series, name_unread, warn_of_orientation
-from msibench.io.tiff_facts import channel_names, guide_pixel_size
 from msibench.io.tiff_guard import check_page, check_tiff
+from msibench.io.tiff_tags import channel_names, guide_pixel_size
 
 MAX_CHANNELS = 512
 
@@ -72,8 +72,10 @@ def _read(
     pages = _planes(path, levels[chosen])
     for page in pages:
         check_page(path, page)
-    facts = tiff_samples(path, pages[0])
-    if len(pages) > 1 and (facts.model not in ("grey", "white-is-zero") or facts.alpha is not None):
+    samples = tiff_samples(path, pages[0])
+    if len(pages) > 1 and (
+        samples.model not in ("grey", "white-is-zero") or samples.alpha is not None
+    ):
         raise DataError(
             f"{path}: holds {len(pages)} planes, each a picture of {pages[0].samplesperpixel} samples a "
             "pixel; a guide is one: export it by itself"
@@ -83,10 +85,10 @@ def _read(
     scale = (finest[0] / on_level[0] + finest[1] / on_level[1]) / 2
     return guide_from_pixels(
         np.concatenate(planes, axis=-1),
-        facts,
+        samples,
         size_um * scale,
         source=str(path),
-        names=channel_names(tiff, index) if facts.model == "grey" else (),
+        names=channel_names(tiff, index) if samples.model == "grey" else (),
     )
 
 
@@ -169,7 +171,9 @@ def _page_region(
     tall = int(page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength))
     wide = int(page.tilewidth if page.is_tiled else page.imagewidth)
     if tall < 1 or wide < 1 or tall * wide > max(max_pixels, 2**24):
-        raise DataError(f"{path}: tiles of {tall} x {wide} pixels are no tiles; is it damaged?")
+        raise DataError(
+            f"{path}: tiles of {tall} x {wide} pixels are not possible; is the file damaged?"
+        )
     separate = page.planarconfig == 2 and page.samplesperpixel > 1
     contiguous = 1 if separate else int(page.samplesperpixel)
     shape = (rows.stop - rows.start, columns.stop - columns.start, int(page.samplesperpixel))

@@ -56,30 +56,30 @@ class IndexCache:
         """Return the stored header and table, or None."""
         try:
             with self.table_file.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                facts = json.loads(bytes(stored["facts"]))
+                header_table = json.loads(bytes(stored["facts"]))
                 numbers = stored["numbers"]
             if numbers.ndim != 2 or numbers.shape[1] != len(COLUMNS) or numbers.dtype != np.int64:
                 return None
             header = Header(
-                {key: _params(rows) for key, rows in facts["header"]["groups"].items()},
-                _params(facts["header"]["file_content"]),
-                _params(facts["header"]["scan_settings"]),
-                facts["header"]["declared_spectra"],
-                facts["header"]["encoding_fallback"],
+                {key: _params(rows) for key, rows in header_table["header"]["groups"].items()},
+                _params(header_table["header"]["file_content"]),
+                _params(header_table["header"]["scan_settings"]),
+                header_table["header"]["declared_spectra"],
+                header_table["header"]["encoding_fallback"],
             )
-            encodings = tuple(ArrayEncoding(*row) for row in facts["encodings"])
-            return header, SpectrumTable(numbers, encodings, facts["scientific"])
+            encodings = tuple(ArrayEncoding(*row) for row in header_table["encodings"])
+            return header, SpectrumTable(numbers, encodings, header_table["scientific"])
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             return None
 
     def save(self, header: Header, table: SpectrumTable) -> None:
         """Store header and table; silently does nothing where the folder cannot be written."""
-        facts = {
+        header_table = {
             "header": asdict(header),
             "encodings": table.encodings,
             "scientific": table.scientific,
         }
-        text = np.frombuffer(json.dumps(facts).encode(), dtype=np.uint8)
+        text = np.frombuffer(json.dumps(header_table).encode(), dtype=np.uint8)
         _write(self.table_file, facts=text, numbers=table.numbers)
 
     def load_survey(self, spectra: int) -> Survey | None:

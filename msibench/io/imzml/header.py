@@ -40,7 +40,7 @@ ACCESSION_OF_NAME = {
 }
 """Terms in which exporters are known to mistake the accession: the name holds."""
 
-ACCESSION_OF_FACT = {
+ACCESSION_BY_TERM = {
     "continuous": "IMS:1000030",
     "processed": "IMS:1000031",
     "max count of pixels x": "IMS:1000042",
@@ -57,7 +57,7 @@ ACCESSION_OF_FACT = {
 }
 """Terms that are known by their names where they have no accession of this list."""
 
-FACTS = frozenset(ACCESSION_OF_FACT.values())
+KNOWN_ACCESSIONS = frozenset(ACCESSION_BY_TERM.values())
 CHECKSUMS = {"IMS:1000090": "md5", "IMS:1000091": "sha1", "IMS:1000092": "sha256"}
 
 
@@ -188,7 +188,7 @@ class Header:
                 if not 0 < self._stated_um(accession) < math.inf:
                     unit = param.unit_name or param.unit_accession
                     stated = f"{param.value.strip()[:40]} {unit[:40]}".strip()
-                    notes.append(f"a pixel size {axis} of {stated!r} cannot be meant; left unknown")
+                    notes.append(f"a pixel size {axis} of {stated!r} is not valid; left unknown")
         x, y = self.pixel_size_um()
         if math.isfinite(x) and math.isfinite(y) and abs(x - y) > 1e-6 * max(x, y):
             notes.append(
@@ -204,7 +204,7 @@ def _with_point(number: str) -> str:
 
 
 def micrometres(param: CvParam) -> float:
-    """Return how many µm the unit of a length is; NaN for a unit that is no length."""
+    """Return how many µm the unit of a length is; NaN for a unit that is not a length."""
     if param.unit_accession in MICROMETRES_OF_ACCESSION:
         return MICROMETRES_OF_ACCESSION[param.unit_accession]
     if param.unit_name.strip():
@@ -263,9 +263,9 @@ def meaning(param: CvParam) -> str:
     name = param.name.strip().lower()
     if name in ACCESSION_OF_NAME:
         return ACCESSION_OF_NAME[name]
-    if param.accession in FACTS:
+    if param.accession in KNOWN_ACCESSIONS:
         return param.accession
-    return ACCESSION_OF_FACT.get(name, param.accession)
+    return ACCESSION_BY_TERM.get(name, param.accession)
 
 
 def meanings(groups: Mapping[str, list[CvParam]], references: Iterable[str]) -> set[str]:

@@ -201,7 +201,7 @@ class _Check:
         length = self.table.column(f"{kind}_length").copy()
         stored = self.table.column(f"{kind}_encoded")
         absent = length == ABSENT
-        sizes, zipped = self.facts(kind, encodings)
+        sizes, zipped = self.sizes_of_values(kind, encodings)
         known = absent & (stored >= 0) & ~zipped & (stored % sizes == 0)
         length[known] = stored[known] // sizes[known]
         self.require(
@@ -222,7 +222,7 @@ class _Check:
         )
         return length
 
-    def facts(
+    def sizes_of_values(
         self, kind: str, encodings: tuple[ArrayEncoding, ...]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return bytes a value, and whether compressed, of each spectrum's array."""
@@ -235,7 +235,7 @@ class _Check:
         self, kind: str, length: NDArray[np.int64], encodings: tuple[ArrayEncoding, ...]
     ) -> ArrayColumn:
         which = self.table.column(f"{kind}_encoding")
-        item, zipped = self.facts(kind, encodings)
+        item, zipped = self.sizes_of_values(kind, encodings)
         filled = length > 0
         encoded = self.table.column(f"{kind}_encoded")
         known = filled & (encoded != ABSENT) & (encoded != 0)
@@ -300,7 +300,7 @@ class _Check:
     ) -> None:
         """Refuse intensity arrays that share their bytes so often that reading them takes for ever."""
         stored = int(intensity.stored.sum(dtype=np.int64))
-        item, _ = self.facts("intensity", encodings)
+        item, _ = self.sizes_of_values("intensity", encodings)
         values = int((length * item).sum(dtype=np.int64))
         if stored > SHARED * max(self.ibd_size, CHUNK) or values > SHARED * ZLIB_RATIO * max(
             self.ibd_size, CHUNK

@@ -2,7 +2,7 @@
 
 The scan is a small tokeniser that understands tags and quoted attributes in any order, and nothing
 more. Whatever else it meets (a comment, an entity, a prefix, an array type written in place, a value
-that is no plain whole number) makes it give up, and the caller reads the file with the real parser.
+that is not a plain whole number) makes it give up, and the caller reads the file with the real parser.
 It also gives up when the number of spectra differs from ``spectrumList@count``.
 """
 
@@ -48,7 +48,7 @@ def scan_imzml(path: Path) -> tuple[Header, SpectrumTable] | None:
     Raises
     ------
     DataError
-        The part before or after the spectra is no well-formed XML.
+        The part before or after the spectra is not well-formed XML.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as xml:
         opening = xml.find(b"<spectrumList")

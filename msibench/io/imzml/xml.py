@@ -46,7 +46,7 @@ def parse_imzml(path: Path, pieces: Iterable[bytes] | None = None) -> tuple[Head
     Raises
     ------
     DataError
-        The file is no well-formed XML, declares an entity, or a spectrum in it cannot be understood.
+        The file is not well-formed XML, declares an entity, or a spectrum in it cannot be understood.
     """
     kept = None if pieces is None else list(pieces)
     try:
@@ -78,7 +78,7 @@ def refuse_entities(path: Path) -> None:
     Raises
     ------
     DataError
-        It declares one, or is no XML.
+        It declares one, or is not XML.
     """
     document = _Document(path)
 
@@ -352,7 +352,7 @@ def _mended(text: str) -> str:
 
 
 def _beyond(text: str) -> int:
-    """Return a long whole number when it fits; larger ones are no number that a file can hold."""
+    """Return a long whole number when it fits; larger ones are not numbers that a file can hold."""
     number = int(text) if len(text) < 40 else LIMIT + 1
     if abs(number) > LIMIT:
         raise ValueError(text)

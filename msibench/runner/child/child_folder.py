@@ -58,6 +58,6 @@ def clear_impostors(folder: Path) -> None:
         remove(folder / name)
     for name in FROM_CHILD:
         with suppress(OSError):
-            facts = (folder / name).lstat()
-            if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+            entry = (folder / name).lstat()
+            if not stat.S_ISREG(entry.st_mode) or entry.st_nlink != 1:
                 remove(folder / name)

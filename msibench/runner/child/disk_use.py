@@ -25,8 +25,8 @@ def disk_use(folder: Path) -> tuple[int, int]:
             for entry in entries:
                 files += 1
                 with suppress(OSError):
-                    facts = entry.stat(follow_symlinks=False)
-                    held += facts.st_blocks * 512
+                    found = entry.stat(follow_symlinks=False)
+                    held += found.st_blocks * 512
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
                 if files > MOST_FILES:

@@ -1,4 +1,4 @@
-"""Stands between a supervisor and one cell, and outlives neither. ``python guard.py PARENT FACTS COMMAND…``.
+"""Stands between a supervisor and one cell, and outlives neither. ``python guard.py PARENT LAYOUT COMMAND…``.
 
 A process that a method starts may leave its session, its process group and its environment behind. Its
 guard finds it all the same: it is the "subreaper" of the cell, to which the kernel hands every
@@ -6,7 +6,7 @@ descendant whose parent ends. When the cell ends, or its supervisor dies, by ``k
 the end, the guard kills all descendants that are left, and passes the cell's exit status on.
 
 Runs as a bare script (``-I -S``), without the package: it starts in about 20 ms. On systems without
-`prctl` it is a plain parent. Where FACTS are given, the cell begins in a sandbox of namespaces, made by
+`prctl` it is a plain parent. Where a LAYOUT is given, the cell begins in a sandbox of namespaces, made by
 the guard's own fork: no second interpreter has to start.
 """
 
@@ -118,12 +118,12 @@ def _become(command: list[str]) -> int:
     return 127
 
 
-def _into_namespaces(facts: str, command: list[str]) -> Callable[[], int]:
-    """Return what the fork does: the script beside this one, which is no part of a package here."""
+def _into_namespaces(layout: str, command: list[str]) -> Callable[[], int]:
+    """Return what the fork does: the script beside this one, which is not part of a package here."""
     sys.path[:0] = [str(Path(__file__).resolve().parent / "sandbox")]
     import namespaces  # type: ignore[import-not-found]
 
-    return lambda: int(namespaces.enter(facts, command))
+    return lambda: int(namespaces.enter(layout, command))
 
 
 def _reap(cell: int) -> int | None:

@@ -45,16 +45,16 @@ def main(folder: Path) -> int:
     _die_with_parent()
     _say_that_it_began()
     _show_where_it_stands()
-    facts = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+    task = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
     timings: dict[str, float] = {}
     outcome: dict[str, Any] = {"status": "failed", "reason": "", "timings": timings}
     try:
         with heard(progress_writer(folder)):
-            outcome.update(_work(folder, facts, timings))
+            outcome.update(_work(folder, task, timings))
     except Exception as error:
         outcome.update(status=str(status_of(error)), reason=reason_of(error))
         traceback.print_exc()
-    if changed := changed_code(facts["target"], facts.get("code", {})):
+    if changed := changed_code(task["target"], task.get("code", {})):
         outcome.update(
             changed=changed,
             reason=f"the code of the method changed since the run was planned ({changed[0]}): "
@@ -72,25 +72,25 @@ def main(folder: Path) -> int:
     return 0 if outcome["status"] in {"ok", "not-applicable"} else 1
 
 
-def _work(folder: Path, facts: dict[str, Any], timings: dict[str, float]) -> dict[str, Any]:
-    every = read_problem(folder / "problem.h5", facts, scratch=folder / "scratch")
+def _work(folder: Path, task: dict[str, Any], timings: dict[str, float]) -> dict[str, Any]:
+    every = read_problem(folder / "problem.h5", task, scratch=folder / "scratch")
     present = every.low.present()
     if not present:
         return {"status": "not-applicable", "reason": "nothing is present in any ion image"}
     # an ion that is nowhere is 0 in the prediction; no fit and no normalisation ever sees it
     problem = replace(every, low=every.low.select(present)) if _some(present, every) else every
     with _clock(timings, "import"):
-        make = resolve_target(facts["target"])
-    weights = {name: Path(path) for name, path in facts["weights"].items()}
+        make = resolve_target(task["target"])
+    weights = {name: Path(path) for name, path in task["weights"].items()}
     with _clock(timings, "build"):
-        method = make(**facts["config"], **({"weights": weights} if weights else {}))
+        method = make(**task["config"], **({"weights": weights} if weights else {}))
     if isinstance(method, Trainable):
         with _clock(timings, "fit"):
-            _fit(method, folder, facts)
+            _fit(method, folder, task)
     warm_up = getattr(method, "warm_up", None)
     if callable(warm_up):
         first = problem
-        if goes_in_parts(facts.get("each_ion_alone", False), problem):
+        if goes_in_parts(task.get("each_ion_alone", False), problem):
             _, first = next(parts_of(problem))
         with _clock(timings, "warm_up"):
             warm_up(first)
@@ -101,7 +101,7 @@ def _work(folder: Path, facts: dict[str, Any], timings: dict[str, float]) -> dic
         "pixel_size_um": problem.low.pixel_size_um / problem.factor,
     }
     path = folder / "prediction.h5"
-    if goes_in_parts(facts.get("each_ion_alone", False), problem):
+    if goes_in_parts(task.get("each_ion_alone", False), problem):
         with array_file(path, about) as file:
             file.write("mz", every.low.mz)
             stack = file.stack("prediction", (every.low.channels, *every.fine_shape))
@@ -143,14 +143,14 @@ def _with_signal(pairs: list[Pair]) -> list[Pair]:
     return kept
 
 
-def _fit(method: Trainable, folder: Path, facts: dict[str, Any]) -> None:
+def _fit(method: Trainable, folder: Path, task: dict[str, Any]) -> None:
     """Let a method learn from the training sections, or take what it learned from them before."""
     kept, pairs = folder / FIT, folder / "training.h5"
     if kept.is_file() and isinstance(method, Restorable):
         method.restore(read_arrays(kept)[0])
     elif pairs.is_file():
-        budget = Budget(name=facts.get("budget") or "quick")
-        method.fit(_with_signal(read_pairs(pairs)), seed=facts["seed"], budget=budget)
+        budget = Budget(name=task.get("budget") or "quick")
+        method.fit(_with_signal(read_pairs(pairs)), seed=task["seed"], budget=budget)
         if isinstance(method, Restorable):
             write_arrays(kept, {name: np.asarray(v) for name, v in method.learned().items()})
 

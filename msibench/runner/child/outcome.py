@@ -35,7 +35,7 @@ OUT_OF_MEMORY = (
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Read a child's ``result.json``; empty when it is no plain file, too large or no JSON object.
+    """Read a child's ``result.json``; empty when it is not a plain file, is too large, or is not a JSON object.
 
     What comes back can be written as UTF-8 and as JSON again, and is not nested too deeply for that.
     """

@@ -87,18 +87,18 @@ def unmapped_bytes(pids: Iterable[int]) -> int:
             with suppress(OSError, NameError):
                 path = f"/proc/{pid}/root/{place}"
                 if (device := os.stat(path).st_dev) not in common and device not in mounts:  # noqa: PTH116
-                    facts = os.statvfs(path)
-                    small = facts.f_blocks * facts.f_frsize < 1 << 50 and facts.f_blocks
-                    used = (facts.f_blocks - facts.f_bfree) * facts.f_frsize
+                    space = os.statvfs(path)
+                    small = space.f_blocks * space.f_frsize < 1 << 50 and space.f_blocks
+                    used = (space.f_blocks - space.f_bfree) * space.f_frsize
                     mounts[device] = used if small else 0
         with suppress(OSError, NameError):
             for name in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208 - the names alone
                 with suppress(OSError):
                     link = f"/proc/{pid}/fd/{name}"
-                    facts_of = os.stat(link)  # noqa: PTH116
+                    status = os.stat(link)  # noqa: PTH116
                     in_memory = os.readlink(link).startswith("/memfd:")  # noqa: PTH115
-                    if in_memory or facts_of.st_dev == common_shm:
-                        held[facts_of.st_dev, facts_of.st_ino] = facts_of.st_blocks * 512
+                    if in_memory or status.st_dev == common_shm:
+                        held[status.st_dev, status.st_ino] = status.st_blocks * 512
     return max(0, sum(held.values()) + sum(mounts.values()) - mapped)
 
 

@@ -35,15 +35,15 @@ def progress_writer(folder: Path) -> Callable[[Stage], None]:
             return
         last = now
         partial = path.with_suffix(".new")
-        facts = [stage.done, stage.total, stage.unit, round(stage.seconds, 1)]
-        partial.write_text(json.dumps(facts), encoding="utf-8")
+        told = [stage.done, stage.total, stage.unit, round(stage.seconds, 1)]
+        partial.write_text(json.dumps(told), encoding="utf-8")
         partial.replace(path)
 
     return write
 
 
 def read_progress(folder: Path) -> Stage | None:
-    """Return how far a cell has come; None where it does not say, or says nothing that can be meant."""
+    """Return how far a cell has come; None where it does not say, or what it says is not valid."""
     with suppress(OSError, ValueError, TypeError, RecursionError):
         flags = os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0)
         handle = os.open(folder / PROGRESS, flags)

@@ -118,18 +118,18 @@ def write_scored(plan: ProblemPlan, section: Section, path: Path) -> Problem:
             notes,
         )
         arrays: Arrays = {"scale": np.concatenate([part.scale for part in parts])}
-        facts: dict[str, Any] = {"protocol": plan.protocol.name, "notes": notes}
-        pack_frame("truth", parts[0].truth, arrays, facts, mz=fine.mz)
-        pack_image("low", low, arrays, facts)
-        pack_guide(guide, arrays, facts)
+        header: dict[str, Any] = {"protocol": plan.protocol.name, "notes": notes}
+        pack_frame("truth", parts[0].truth, arrays, header, mz=fine.mz)
+        pack_image("low", low, arrays, header)
+        pack_guide(guide, arrays, header)
         if parts[0].counts_per_unit is not None:
             counts = [part.counts_per_unit for part in parts if part.counts_per_unit is not None]
             arrays["counts_per_unit"] = np.concatenate(counts)
         if repeats := _repeats(plan, fine.mz):
-            facts["repeats"] = repeats
+            header["repeats"] = repeats
         if section.uncharted is not None:
             arrays["uncharted"] = section.uncharted[crop]
-        file.finish(arrays, facts)
+        file.finish(arrays, header)
     return Problem(
         low=low,
         factor=factor,
@@ -200,11 +200,11 @@ def write_unscored(plan: ProblemPlan, section: Section, path: Path) -> Problem:
     notes = [*section.notes, "no ground truth: nothing here is scored against a measurement"]
     guide, second = guides_for(plan, section.guide, section.second, notes)
     arrays: Arrays = {"scale": scale}
-    facts: dict[str, Any] = {"protocol": plan.protocol.name, "notes": notes}
-    pack_image("low", low, arrays, facts)
-    pack_guide(guide, arrays, facts)
+    header: dict[str, Any] = {"protocol": plan.protocol.name, "notes": notes}
+    pack_image("low", low, arrays, header)
+    pack_guide(guide, arrays, header)
     with section_file(path, low.values.shape, whole=True) as file:
-        file.finish(arrays, facts)
+        file.finish(arrays, header)
     return Problem(low=low, factor=factor, guide=guide, second=second, protocol=plan.protocol.name)
 
 

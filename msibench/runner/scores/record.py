@@ -1,4 +1,4 @@
-"""From how a cell ended to its record: facts, prediction, scores."""
+"""From how a cell ended to its record: what it was, prediction, scores."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def record_of(cell: Cell, outcome: Outcome, provenance: Mapping[str, Any]) -> Ce
     )
 
 
-def judged(
+def check_and_score(
     record: CellRecord,
     cell: Cell,
     folder: Path,

@@ -73,7 +73,8 @@ function filterOverview() {
   }
   for (const row of [table.tHead.rows[0], ...table.tBodies[0].rows]) columns.forEach((shown, at) => { row.cells[at].hidden = !shown; });
   const boards = heads.filter((head, at) => head.dataset.board && columns[at]).length;
-  $("overview-state").textContent = `${methods} methods on ${boards} boards`;
+  const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
+  $("overview-state").textContent = `${counted(methods, "method")} on ${counted(boards, "board")}`;
 }
 function startOverview() {
   if (!$("overview")) return;

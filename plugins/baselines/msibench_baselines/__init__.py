@@ -9,19 +9,19 @@ from msibench_baselines.config import METHODS
 @hookimpl
 def msibench_methods() -> Iterator[MethodSpec]:
     """Offer the baselines; those that are trained also with a quick budget."""
-    for name, facts in METHODS.items():
+    for name, method in METHODS.items():
         yield MethodSpec(
             name=name,
-            target=facts.target,
+            target=method.target,
             task=Task.GUIDED,
-            config=facts.config,
-            citation=facts.citation,
+            config=method.config,
+            citation=method.citation,
             licence="Apache-2.0",
-            title=facts.title,
-            control=facts.control,
+            title=method.title,
+            control=method.control,
             resources=Resources(
-                cpus=1, memory_gb=4.0, minutes=240.0 if facts.budget == "paper" else 30.0
+                cpus=1, memory_gb=4.0, minutes=240.0 if method.budget == "paper" else 30.0
             ),
-            sources=facts.sources,
-            budget=facts.budget,
+            sources=method.sources,
+            budget=method.budget,
         )

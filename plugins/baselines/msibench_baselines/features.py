@@ -53,7 +53,7 @@ def guide_features(guide: Floats, factor: int, names: Sequence[str]) -> Floats:
     Raises
     ------
     ConfigurationError
-        For a name that is no feature, or none at all.
+        For a name that is not a feature, or none at all.
     """
     unknown = [name for name in names if name not in FEATURES]
     if unknown or not names:

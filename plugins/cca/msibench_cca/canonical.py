@@ -31,7 +31,7 @@ class Stage:
     explained: float
     """Share of the coarse maps' variance that the prediction explains where it was fitted (R²)."""
 
-    def facts(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """Return everything, JSON-able."""
         return {
             "correlations": [round(value, 6) for value in self.correlations],

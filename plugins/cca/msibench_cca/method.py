@@ -81,7 +81,7 @@ class CCAFusion:
         except DataError as error:
             self._report["fall_back"] = f"bilinear: {error}"
             return fine
-        self._report["stages"] = [stage.facts() for stage in stages]
+        self._report["stages"] = [stage.summary() for stage in stages]
         painted = maps.known & self._tissue(problem)
         predicted = ion_images(maps)
         for place, channel in enumerate(channels):

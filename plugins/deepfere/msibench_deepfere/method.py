@@ -223,13 +223,13 @@ def _cut(image: Tensor, problem: Problem) -> NDArray[np.float32]:
 
 def _thinned(curves: Curves) -> dict[str, object]:
     """Return the curves with at most `CURVE_POINTS` points each, JSON-able."""
-    facts: dict[str, object] = {}
+    told: dict[str, object] = {}
     for name, values in asdict(curves).items():
         points = np.unique(
             np.linspace(0, len(values) - 1, min(len(values), CURVE_POINTS)).astype(int)
         )
-        facts[name] = {
+        told[name] = {
             "iteration": points.tolist(),
             "loss": [float(f"{values[point]:.6g}") for point in points],
         }
-    return facts
+    return told

@@ -75,13 +75,13 @@ def fine_taps(coarse: int, factor: int, kernel: str) -> Weights:
     -------
     ``(fine, tap)`` indices (the edge pixel is repeated outward) and weights that sum to 1.
     """
-    facts = KERNELS[kernel]
+    shape = KERNELS[kernel]
     place = (np.arange(coarse * factor) + 0.5) / factor - 0.5
-    first = np.floor(place - facts.support).astype(np.intp) + 1
+    first = np.floor(place - shape.support).astype(np.intp) + 1
     if kernel == "nearest":
         index = np.floor(place + 0.5).astype(np.intp)[:, None]
         return np.clip(index, 0, coarse - 1), np.ones(index.shape)
-    index = first[:, None] + np.arange(int(2 * facts.support))[None, :]
+    index = first[:, None] + np.arange(int(2 * shape.support))[None, :]
     weight = _weight(kernel, np.abs(index - place[:, None]))
     weight /= weight.sum(axis=1, keepdims=True)
     return np.clip(index, 0, coarse - 1), weight

@@ -66,7 +66,7 @@ class LCRN:
             example=objective.example,
             progress=_log_progress,
         )
-        self._report = _facts(ions.with_signal, fits, objective.parts)
+        self._report = _fit_report(ions.with_signal, fits, objective.parts)
         return ions.restore(_predict(fits, ions.with_signal, objective, problem))
 
     def report(self) -> Mapping[str, object]:
@@ -128,7 +128,7 @@ def _log_progress(progress: FitProgress) -> None:
         )
 
 
-def _facts(which: tuple[int, ...], fits: IonFits, parts: int) -> dict[str, object]:
+def _fit_report(which: tuple[int, ...], fits: IonFits, parts: int) -> dict[str, object]:
     """Return what a reader wants to know of the fits, JSON-able and of bounded size."""
     curves = []
     for ion, epochs in enumerate(fits.epochs):

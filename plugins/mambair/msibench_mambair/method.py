@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msibench import Problem
 from msibench.training.pretrained import Loaded, PretrainedMethod
-from msibench.training.tiles import NetworkFacts
+from msibench.training.tiles import InputNeeds
 from msibench.weights import read_state_dict
 from msibench_mambair.config import FILES
 from msibench_mambair.kernels import scan_name
@@ -27,7 +27,7 @@ class MambaIR(PretrainedMethod):
         """Read an official checkpoint of any generation, or one of our own training."""
         network = build_network(read_state_dict(path))
         config = network.config
-        facts = NetworkFacts(
+        needs = InputNeeds(
             factor=config.upscale,
             channels=1 if config.in_chans == 1 else 3,
             local=False,
@@ -39,4 +39,4 @@ class MambaIR(PretrainedMethod):
             "depths": list(config.depths),
             "scan": scan_name(problem.device),
         }
-        return Loaded(network, facts, about)
+        return Loaded(network, needs, about)

@@ -344,7 +344,7 @@ def build_network(state_dict: Mapping[str, Any]) -> MambaIR:
     Raises
     ------
     ConfigurationError
-        If it is no MambaIR super-resolution checkpoint, or keys are missing, surplus or misshapen.
+        If it is not a MambaIR super-resolution checkpoint, or keys are missing, surplus or misshapen.
     """
     tensors = bare_state_dict(state_dict)
     network = MambaIR(infer_config(tensors))
@@ -391,7 +391,7 @@ def infer_config(tensors: Mapping[str, Tensor]) -> MambaIRConfig:
         )
     except KeyError as error:
         raise ConfigurationError(
-            f"this is no MambaIR super-resolution checkpoint: it has no {error.args[0]!r}. "
+            f"this is not a MambaIR super-resolution checkpoint: it has no {error.args[0]!r}. "
             f"Its keys begin with {', '.join(list(tensors)[:3]) or 'nothing'}."
         ) from error
 

@@ -8,7 +8,7 @@ import torch
 
 from msibench import Problem
 from msibench.training.pretrained import Loaded, PretrainedMethod
-from msibench.training.tiles import NetworkFacts
+from msibench.training.tiles import InputNeeds
 from msibench.weights import read_state_dict
 from msibench_mosr.config import FILES
 from msibench_mosr.network import build_network
@@ -24,7 +24,7 @@ class MOSR(PretrainedMethod):
         """Read a BasicSR checkpoint."""
         network = build_network(read_state_dict(path))
         config = network.config
-        facts = NetworkFacts(
+        needs = InputNeeds(
             factor=config.scale,
             channels=1 if config.num_in_ch == 1 else 3,
             multiple_of=network.unshuffle,
@@ -32,4 +32,4 @@ class MOSR(PretrainedMethod):
         # Pixels of one place side by side: a quarter faster on processors, more on tensor cores.
         network = network.to(memory_format=torch.channels_last)
         about = {"architecture": "RRDBNet", "blocks": config.num_block, "features": config.num_feat}
-        return Loaded(network, facts, about)
+        return Loaded(network, needs, about)

@@ -119,7 +119,7 @@ def build_network(state_dict: Mapping[str, Any]) -> RRDBNet:
     Raises
     ------
     ConfigurationError
-        If it is no RRDBNet checkpoint, or keys are missing, surplus or misshapen.
+        If it is not an RRDBNet checkpoint, or keys are missing, surplus or misshapen.
     """
     tensors = bare_state_dict(state_dict)
     network = RRDBNet(infer_config(tensors))
@@ -144,7 +144,7 @@ def infer_config(tensors: Mapping[str, Tensor]) -> RRDBConfig:
         grow = tensors["body.0.rdb1.conv1.weight"].shape[0]
     except KeyError as error:
         raise ConfigurationError(
-            f"this is no RRDBNet checkpoint: it has no {error.args[0]!r}. Its keys begin with "
+            f"this is not an RRDBNet checkpoint: it has no {error.args[0]!r}. Its keys begin with "
             f"{', '.join(list(tensors)[:3]) or 'nothing'}. Other layouts of ESRGAN's network run "
             "through --method spandrel:PATH."
         ) from error

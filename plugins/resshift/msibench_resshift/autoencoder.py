@@ -295,7 +295,7 @@ class Autoencoder(nn.Module):
         Raises
         ------
         ValueError
-            If a side is no multiple of the factor.
+            If a side is not a multiple of the factor.
         """
         if any(side % self.config.factor for side in image.shape[-2:]):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The published ResShift releases as facts: files, licences, schedules."""
+"""The published ResShift releases: files, licences, schedules."""
 
 from __future__ import annotations
 

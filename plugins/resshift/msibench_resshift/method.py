@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from msibench import MSImage, Problem, Skip
-from msibench.training.tiles import NetworkFacts, options_from, plan_tiles, upscale_ions
+from msibench.training.tiles import InputNeeds, options_from, plan_tiles, upscale_ions
 from msibench.weights import bare_state_dict, read_state_dict
 from msibench_resshift.network import build_autoencoder, build_unet, pad, sample
 from msibench_resshift.schedule import Schedule, check_file, schedule_for
@@ -58,8 +58,8 @@ class ResShift:
             return Skip(f"ResShift is a x{factor} network; the problem asks for x{problem.factor}")
         for network in (self.unet, self.autoencoder):
             cast(nn.Module, network).to(problem.device)
-        facts = NetworkFacts(factor=factor, channels=3, local=False)
-        tiles = len(plan_tiles(*problem.low.shape, facts, self.options))
+        needs = InputNeeds(factor=factor, channels=3, local=False)
+        tiles = len(plan_tiles(*problem.low.shape, needs, self.options))
         noise = _Noise(problem.seed, self.schedule.steps + 1, problem.low, tiles)
 
         def enlarge(grey: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class ResShift:
         fine, report = upscale_ions(
             enlarge,
             problem.low.values,
-            facts,
+            needs,
             self.options,
             device=problem.device,
             precision=problem.precision,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from msibench import Problem
 from msibench.errors import ConfigurationError
 from msibench.training.pretrained import Loaded, PretrainedMethod
-from msibench.training.tiles import NetworkFacts
+from msibench.training.tiles import InputNeeds
 from msibench.weights import UnsafeWeightsError, read_state_dict
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Spandrel(PretrainedMethod):
     """Super-resolution with whatever network a checkpoint holds."""
 
     def load(self, path: Path, problem: Problem) -> Loaded:
-        """Recognise and read a checkpoint, and refuse what is no super-resolution.
+        """Recognise and read a checkpoint, and refuse what is not super-resolution.
 
         Another factor than the problem's makes `upscale` answer with a `Skip` that says so.
 
@@ -55,7 +55,7 @@ class Spandrel(PretrainedMethod):
             )
         needs = descriptor.size_requirements
         tiling = descriptor.tiling.name.lower()
-        facts = NetworkFacts(
+        input_needs = InputNeeds(
             factor=descriptor.scale,
             channels=channels,
             multiple_of=max(1, needs.multiple_of),
@@ -72,7 +72,9 @@ class Spandrel(PretrainedMethod):
             "requires_square": needs.square,
         }
         network: nn.Module = descriptor.model
-        return Loaded(_Square(network, descriptor.scale) if needs.square else network, facts, about)
+        return Loaded(
+            _Square(network, descriptor.scale) if needs.square else network, input_needs, about
+        )
 
 
 def read_checkpoint(path: Path) -> ImageModelDescriptor[Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msibench import Problem
 from msibench.training.pretrained import Loaded, PretrainedMethod
-from msibench.training.tiles import NetworkFacts
+from msibench.training.tiles import InputNeeds
 from msibench.weights import bare_state_dict, read_state_dict
 from msibench_swinir.config import FILES
 from msibench_swinir.network import build_network, infer_config
@@ -22,7 +22,7 @@ class SwinIR(PretrainedMethod):
         """Read an official checkpoint, or one of our own training."""
         tensors = bare_state_dict(read_state_dict(path))
         config = infer_config(tensors)
-        facts = NetworkFacts(
+        needs = InputNeeds(
             factor=config.upscale,
             channels=1 if config.in_chans == 1 else 3,
             multiple_of=config.window_size,
@@ -34,4 +34,4 @@ class SwinIR(PretrainedMethod):
             "depths": list(config.depths),
             "upsampler": config.upsampler,
         }
-        return Loaded(build_network(tensors), facts, about)
+        return Loaded(build_network(tensors), needs, about)

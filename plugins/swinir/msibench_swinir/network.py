@@ -72,7 +72,7 @@ def build_network(state_dict: Mapping[str, Any]) -> nn.Module:
     Raises
     ------
     ConfigurationError
-        If it is no SwinIR checkpoint, or parameters are missing, surplus or misshapen.
+        If it is not a SwinIR checkpoint, or parameters are missing, surplus or misshapen.
     """
     tensors = bare_state_dict(state_dict)
     config = infer_config(tensors)
@@ -129,7 +129,7 @@ def infer_config(tensors: Mapping[str, Tensor]) -> SwinIRConfig:
         )
     except KeyError as error:
         raise ConfigurationError(
-            f"this is no SwinIR checkpoint: it has no {error.args[0]!r}. "
+            f"this is not a SwinIR checkpoint: it has no {error.args[0]!r}. "
             f"Its keys begin with {', '.join(list(tensors)[:3]) or 'nothing'}."
         ) from error
 

@@ -153,7 +153,7 @@ def test_keys_that_do_not_fit_are_named():
         build_network(state | {"surplus": torch.zeros(1)})
     with pytest.raises(ConfigurationError, match="does not fit"):
         build_network(state | {"norm.weight": torch.zeros(5)})
-    with pytest.raises(ConfigurationError, match="no SwinIR"):
+    with pytest.raises(ConfigurationError, match="not a SwinIR"):
         build_network({"some.weight": torch.zeros(1)})
 
 

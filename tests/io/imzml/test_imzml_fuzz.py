@@ -49,7 +49,7 @@ def fuzz(folder, count, seed, **recipe):
     xml_bytes, ibd_bytes = path.read_bytes(), ibd.read_bytes()
     original = open_imzml(path).ion_images(MZ, PPM).values
     seen = {"refused": 0, "warned": 0, "equal": 0, "as before": 0}
-    for reader in ("xml", "scan"):  # the first call compiles, which is no hang
+    for reader in ("xml", "scan"):  # the first call compiles, which is not a hang
         section = open_imzml(path, reader=reader, cache=False)
         section.ion_images(MZ, PPM)
         section.tic()
@@ -59,7 +59,7 @@ def fuzz(folder, count, seed, **recipe):
         in_xml = rng.random() < 0.8
         path.write_bytes(mutate(xml_bytes, rng) if in_xml else xml_bytes)
         ibd.write_bytes(ibd_bytes if in_xml else mutate(ibd_bytes, rng))
-        start = time.process_time()  # a busy machine is no hang either
+        start = time.process_time()  # a busy machine is not a hang either
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:

@@ -130,11 +130,11 @@ def test_pixel_sizes_are_found(tmp_path, case, where, reader):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (sizes("fifty"), "'fifty micrometer' cannot be meant"),
-        (sizes("0"), "cannot be meant"),
-        (sizes("-50"), "cannot be meant"),
-        (sizes("50", "UO:0000010", "second"), "'50 second' cannot be meant"),
-        (sizes("1.000,5"), "cannot be meant"),
+        (sizes("fifty"), "'fifty micrometer' is not valid"),
+        (sizes("0"), "is not valid"),
+        (sizes("-50"), "is not valid"),
+        (sizes("50", "UO:0000010", "second"), "'50 second' is not valid"),
+        (sizes("1.000,5"), "is not valid"),
         (sizes("50") + sizes("50").replace("50", "60"), ""),
         (term("IMS:1000046", "pixel size (x)", "10") + term("IMS:1000047", "pixel size y", "20"),
          "10 x 20 µm are not square"),

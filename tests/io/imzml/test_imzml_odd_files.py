@@ -63,7 +63,7 @@ READ_RIGHT = {
     "pixel counts that are no numbers": {"max_counts": ("NA", "inf")},
     "no polarity": {"polarity": None},
     "no UUID": {"identifier": None},
-    "a count that is no number": {"declared_count": "many"},
+    "a count that is not a number": {"declared_count": "many"},
 }
 
 
@@ -274,7 +274,7 @@ PIXEL_SIZES = {
     "millimetre": ((0.02, 0.02), ("UO:0000016", "millimeter"), 20.0),
     "no unit": ((35, 35), None, 35.0),
     "unit by its name only": ((500, 500), ("", "nanometer"), 0.5),
-    "unit that is no length": ((35, 35), ("UO:0000010", "second"), np.nan),
+    "unit that is not a length": ((35, 35), ("UO:0000010", "second"), np.nan),
     "infinite": (("inf", "inf"), None, np.nan),
     "one infinite": ((1, "inf"), None, 1.0),
     "zero": ((0, 0), None, np.nan),
@@ -434,7 +434,7 @@ REFUSED = {
         {"change_xml": replace_in(b'offset" value="16"', b'offset" value="' + b"9" * 30 + b'"')},
         r"spectrum 0: offset should be a whole number",
     ),
-    "an offset that is no number": (
+    "an offset that is not a number": (
         {"change_xml": replace_in(b'offset" value="16"', b'offset" value="NA"')},
         r"spectrum 0: offset should be a whole number, got 'NA'",
     ),

@@ -79,7 +79,7 @@ def test_the_same_bytes_come_from_inside_and_from_outside(bench, kind, tmp_path)
 
     outside, _ = run(bench, "none", "Sound")
 
-    assert outside.key == inside.key, "a sandbox is no part of a key"
+    assert outside.key == inside.key, "a sandbox is not a part of a key"
     assert outside.provenance["sandbox"] == "none"
     assert {name: (folder / name).read_bytes() for name in names} == before
     Path("/tmp/note").unlink()  # the run outside made it, the one inside had its own /tmp

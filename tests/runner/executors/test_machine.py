@@ -111,7 +111,7 @@ def test_a_file_that_is_none_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load_machine(tmp_path / "gone.toml")
     (tmp_path / "bad.toml").write_text("[slurm")
-    with pytest.raises(ConfigurationError, match="is no TOML"):
+    with pytest.raises(ConfigurationError, match="is not TOML"):
         load_machine(tmp_path / "bad.toml")
     (tmp_path / "bad.toml").write_bytes(b"\x81\x8d\x00")
     with pytest.raises(ConfigurationError, match="cannot be read"):

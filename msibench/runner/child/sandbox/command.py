@@ -5,7 +5,7 @@ Two ways, and the record says which was taken: Linux namespaces that Python make
 need nothing installed; else `bubblewrap <https://github.com/containers/bubblewrap>`_, which some systems
 allow where they forbid the former to everybody else (Ubuntu's AppArmor profile for ``bwrap``, a ``bwrap``
 installed setuid) and which works on Linux before 5.12. Where the system allows neither, `choose_sandbox`
-says what to change. Scores are the same with and without: the sandbox is no part of a key.
+says what to change. Scores are the same with and without: the sandbox is not a part of a key.
 """
 
 from __future__ import annotations
@@ -261,10 +261,10 @@ def _bubblewrap(command: list[str], folder: Path, places: Iterable[Mount]) -> li
 
 def _namespaces(folder: Path, places: Iterable[Mount]) -> str:
     devices = [Mount("device", f"/dev/{name}", f"/dev/{name}") for name in PLAIN_DEVICES]
-    facts: Mapping[str, object] = {
+    layout: Mapping[str, object] = {
         "mounts": [[mount.kind, mount.target, mount.source] for mount in places],
         "devices": [[m.target, m.source] for m in (*devices, *gpu_devices())],
         "folder": str(folder.resolve()),
         "tmp_bytes": TMP_BYTES,
     }
-    return json.dumps(facts)
+    return json.dumps(layout)

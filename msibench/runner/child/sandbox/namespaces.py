@@ -100,7 +100,7 @@ def raise_loopback() -> None:
         os.close(channel)
 
 
-def build_root(facts: dict[str, Any]) -> None:
+def build_root(layout: dict[str, Any]) -> None:
     """Put the listed places on an empty file system and make it the root."""
     mount("none", "/", None, MS_REC | MS_SLAVE)
     base = "/tmp" if Path("/tmp").is_dir() else "/mnt"
@@ -110,15 +110,15 @@ def build_root(facts: dict[str, Any]) -> None:
     pivot(base, f"{base}/old")
     os.chdir("/")
     mount("tmpfs", "/new", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
-    size = facts["tmp_bytes"]
+    size = layout["tmp_bytes"]
     _temporary(size)
-    for target, source in facts["devices"]:
+    for target, source in layout["devices"]:
         if Path(f"/old{source}").exists():
             _bind(source, target)
     Path("/new/dev/shm").mkdir(mode=0o1777)
     mount("tmpfs", "/new/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={size}")
     covers = []
-    for kind, target, source in facts["mounts"]:
+    for kind, target, source in layout["mounts"]:
         if kind == "cover":
             Path(f"/new{target}").mkdir(parents=True, exist_ok=True)
             mount("tmpfs", f"/new{target}", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
@@ -246,19 +246,19 @@ def enter(text: str, command: list[str]) -> int:
         return SETUP_FAILED
 
 
-def _enter(facts: dict[str, Any], command: list[str]) -> int:
+def _enter(layout: dict[str, Any], command: list[str]) -> int:
     die_with_parent()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the command, which gets them as well
     enter_namespaces()
     raise_loopback()
-    build_root(facts)
+    build_root(layout)
 
     def run() -> int:
         give_up_capabilities()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
-        os.chdir(facts["folder"])
+        os.chdir(layout["folder"])
         os.execvp(command[0], command)
 
     def init() -> int:

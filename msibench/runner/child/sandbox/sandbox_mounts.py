@@ -163,9 +163,9 @@ def python_places() -> Iterator[str]:
     for distribution in distributions():
         text = distribution.read_text("direct_url.json")
         try:
-            facts = json.loads(text) if text else {}
-            if facts.get("dir_info", {}).get("editable"):
-                yield unquote(urlsplit(facts["url"]).path)
+            origin = json.loads(text) if text else {}
+            if origin.get("dir_info", {}).get("editable"):
+                yield unquote(urlsplit(origin["url"]).path)
         except (ValueError, KeyError, AttributeError):
             continue
 

@@ -253,7 +253,7 @@ class SlurmExecutor:
                 self._held[cell.job.key] = cell
 
     def _write_ticket(self, cell: Queued, place: int) -> None:
-        facts = {
+        ticket = {
             "schema_version": 1,
             "key": cell.job.key,
             "name": cell.job.name,
@@ -264,7 +264,7 @@ class SlurmExecutor:
             "shortened": cell.shortened,
             "time": time.time(),
         }
-        write_atomically(cell.job.folder / TICKET, as_json(facts))
+        write_atomically(cell.job.folder / TICKET, as_json(ticket))
 
     def _batch_folder(self, batch: str) -> Path:
         return batch_folder(self._store, batch).resolve()

@@ -164,7 +164,7 @@ def load_machine(path: Path | None) -> Machine:
     Raises
     ------
     ConfigurationError
-        If the file cannot be read, or says something that cannot be meant.
+        If the file cannot be read, or holds a value that is not valid.
     """
     if path is None:
         return Machine()
@@ -173,7 +173,7 @@ def load_machine(path: Path | None) -> Machine:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--machine {path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path} is no TOML: {error}") from error
+        raise ConfigurationError(f"{path} is not TOML: {error}") from error
     return machine_from_table(table, str(path))
 
 

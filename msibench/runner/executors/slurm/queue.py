@@ -112,7 +112,7 @@ class SlurmQueue:
         return found
 
     def cancel(self, jobs: Iterable[str]) -> None:
-        """End jobs; those that have ended already are no matter."""
+        """End jobs; those that have ended already are passed over."""
         wanted = sorted(jobs)
         for start in range(0, len(wanted), IDS_A_CALL):
             self._run(["scancel", "--quiet", *wanted[start : start + IDS_A_CALL]])

@@ -32,7 +32,7 @@ ATTEMPT = "try-"
 LARGEST_OUTCOME = 32 << 20
 """Bytes of an ``outcome.json`` beyond which it is not read."""
 OURS = frozenset({TICKET, OUTCOME})
-"""Files in a cell's folder that are no input of its child."""
+"""Files in a cell's folder that its child does not read."""
 SETTLE_S = 1.0
 """A signal from SLURM reaches the cell and its watcher in any order, this far apart at most."""
 
@@ -126,10 +126,10 @@ OUT_OF_TIME = "SLURM's time limit came before the cell's own; raise minutes in m
 
 def attempt_name() -> str:
     """Return a name that no other attempt has: job, task, restart, host."""
-    facts = os.environ
-    job = facts.get("SLURM_JOB_ID", str(os.getpid()))
+    environment = os.environ
+    job = environment.get("SLURM_JOB_ID", str(os.getpid()))
     host = "".join(letter if letter.isalnum() else "_" for letter in socket.gethostname())
-    return f"{ATTEMPT}{job}-{facts.get('SLURM_RESTART_COUNT', '0')}-{host}-{time.time_ns()}"
+    return f"{ATTEMPT}{job}-{environment.get('SLURM_RESTART_COUNT', '0')}-{host}-{time.time_ns()}"
 
 
 def here(job: Job, folder: Path, attempt: str) -> Job:
@@ -149,7 +149,7 @@ def given_up(restarts: int) -> Outcome:
 
 def publish(job: Job, outcome: Outcome, attempt: str) -> bool:
     """Make a cell's ``outcome.json``; False when another attempt was faster."""
-    facts = {
+    attempt_record = {
         "schema_version": 1,
         "key": job.key,
         "attempt": attempt,
@@ -165,7 +165,7 @@ def publish(job: Job, outcome: Outcome, attempt: str) -> bool:
         },
     }
     beside = job.folder / f".{attempt or 'given-up'}-{time.time_ns()}.json"
-    write_atomically(beside, json.dumps(plain(facts), sort_keys=True))
+    write_atomically(beside, json.dumps(plain(attempt_record), sort_keys=True))
     try:
         os.link(beside, job.folder / OUTCOME)
     except FileExistsError:
@@ -191,12 +191,12 @@ def read_outcome(folder: Path, key: str) -> tuple[Outcome, str] | None:
         path = folder / OUTCOME
         if path.is_symlink() or path.stat().st_size > LARGEST_OUTCOME:
             return None
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        attempt = facts["attempt"]
-        if facts["key"] != key or not isinstance(attempt, str) or Path(attempt).name != attempt:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        attempt = saved["attempt"]
+        if saved["key"] != key or not isinstance(attempt, str) or Path(attempt).name != attempt:
             return None
-        tables = {name: dict(facts[name]) for name in ("timings", "peaks", "report", "provenance")}
-        outcome = Outcome(status=Status(facts["status"]), reason=str(facts["reason"]), **tables)
+        tables = {name: dict(saved[name]) for name in ("timings", "peaks", "report", "provenance")}
+        outcome = Outcome(status=Status(saved["status"]), reason=str(saved["reason"]), **tables)
         return outcome, attempt
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -249,6 +249,6 @@ def _link(source: Path, target: Path) -> None:
             shutil.copyfile(source, target)
 
 
-def as_json(facts: Any) -> str:
-    """Return facts as the text of a small file."""
-    return json.dumps(plain(facts), sort_keys=True, indent=1) + "\n"
+def as_json(value: Any) -> str:
+    """Return a value as the text of a small file."""
+    return json.dumps(plain(value), sort_keys=True, indent=1) + "\n"

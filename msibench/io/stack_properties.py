@@ -1,6 +1,6 @@
 """What a stack of ion images in npz or HDF5 says beside its images, by whatever name it says it.
 
-A fact that is understood is used; every other array of the file is named in a DataWarning, so that
+A property that is understood is used; every other array of the file is named in a DataWarning, so that
 nobody takes a mask or an m/z axis for read that was not.
 """
 
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from msibench.io.channel_names import mz_of
 from msibench.io.data_warning import warn_about_data
 
-FACTS = ("mz", "mask", "pixel_size_um", "ppm", "unit")
+PROPERTIES = ("mz", "mask", "pixel_size_um", "ppm", "unit")
 ALSO_CALLED = {
     "mz": ("precursor_mz", "mzs", "mz_values"),
     "mask": ("tissue", "tissue_mask"),
     "pixel_size_um": ("pixel_um", "um_per_pixel", "pixel_size_microns"),
 }
-"""Other names of a fact, which count where they hold what the fact must be and the fact itself is absent."""
+"""Other names of a property, which count where they hold what it must be and it is absent."""
 NAMES = ("names", "channel_names", "channels", "channel")
 """Names of the channels: they count where each says an m/z."""
 OUR_OWN = ("provenance", "predicted_by", "factor", "schema_version", "format")
@@ -35,7 +35,7 @@ def other_names(
     *,
     taken: Iterable[str],
 ) -> dict[str, Any]:
-    """Return facts that stand under other names, and warn of what is left.
+    """Return the properties that stand under other names, and warn of what is left.
 
     Parameters
     ----------
@@ -48,16 +48,16 @@ def other_names(
     source
         Name of the file.
     taken
-        Names that were used already, facts among them.
+        Names that were used already, those of properties among them.
     """
     left = [name for name in held if name not in {*taken, *OUR_OWN}]
     found: dict[str, Any] = {}
-    for fact, others in ALSO_CALLED.items():
+    for wanted, others in ALSO_CALLED.items():
         for name in others:
-            if fact not in {*taken, *found} and name in left:
+            if wanted not in {*taken, *found} and name in left:
                 value = _value(read, name)
-                if _fits(fact, value, shape):
-                    found[fact] = value
+                if _fits(wanted, value, shape):
+                    found[wanted] = value
                     left.remove(name)
     for name in NAMES:
         if "mz" not in {*taken, *found} and name in left:
@@ -68,7 +68,7 @@ def other_names(
     if left:
         warn_about_data(
             f"{source}: ignored: {', '.join(sorted(left))}; what is understood is called "
-            f"{', '.join(FACTS)}"
+            f"{', '.join(PROPERTIES)}"
         )
     return found
 
@@ -80,12 +80,12 @@ def _value(read: Callable[[str], Any], name: str) -> Any:
         return None
 
 
-def _fits(fact: str, value: Any, shape: Sequence[int]) -> bool:
+def _fits(wanted: str, value: Any, shape: Sequence[int]) -> bool:
     if value is None or value.dtype.kind not in "biuf":
         return False
-    if fact == "mask":
+    if wanted == "mask":
         return tuple(value.shape) == tuple(shape[1:])
-    return int(value.size) == (1 if fact == "pixel_size_um" else shape[0])
+    return int(value.size) == (1 if wanted == "pixel_size_um" else shape[0])
 
 
 def _named_mz(names: NDArray[Any] | None, channels: int) -> NDArray[np.float64] | None:
