@@ -17,8 +17,9 @@ from scipy.stats import nct, norm, t
 from tabulate import tabulate
 
 from msibench.scoring import Noise, compare_rows, noninferiority
-from msibench.scoring.noninferiority import MEAN_SHARE, corrected_by_method
-from msibench.scoring.paired import every_pair, holm, paired_difference
+from msibench.scoring.multiple_tests import corrected_by_method, holm
+from msibench.scoring.paired import every_pair, paired_difference
+from msibench.scoring.verdict import MEAN_SHARE
 
 IMAGE, SECTION, RERUN, MARGIN = 0.25, 0.05, 0.1, 0.1
 """The stated noise of a rerun, and the margin, in dB of PSNR."""

@@ -24,7 +24,7 @@ from msibench.gate.speed import (
 )
 from msibench.leaderboard.rows import measured
 from msibench.metrics.specs import builtin_metrics
-from msibench.scoring.noninferiority import COMPARED
+from msibench.scoring.compare_rows import COMPARED
 
 OK, QUALITY, COST, NOTHING, INTEGRITY = 0, 4, 5, 6, 7
 Kind = Literal["integrity", "quality", "coverage", "speed", "memory"]
@@ -137,18 +137,6 @@ def compare(
     speed = times_of(base.rows, new.rows, margins)
     memory = compare_peaks(peaks_of(base.rows), peaks_of(new.rows), margins)
     findings += _cost_findings(speed, memory, warn_speed=warn_speed)
-    levels = {spec.name for spec in builtin_metrics() if spec.question == "ceiling"}
-    unjudged = [name for name in not_judged(first, second, margins) if name not in levels]
-    notes = [f"without a margin: {', '.join(unjudged)}"] if unjudged else []
-    raised = declared(first, second)
-    if raised:
-        listed = ", ".join(f"{metric} (version {change})" for metric, change in raised.items())
-        notes.append(f"changed by declaration: {listed}")
-    if quality["outcome"].eq("undecided").any() and (alone := one_seed(first, second)):
-        notes.append(
-            f"one seed of methods that train ({', '.join(alone)}): a shift of the whole run by "
-            f"{margins.noise_rerun:g} margins is allowed for; a track with seeds = [0, 1, 2] measures it"
-        )
     return GateReport(
         base=base.name,
         new=new.name,
@@ -156,7 +144,7 @@ def compare(
         speed=tuple(speed),
         memory=tuple(memory),
         findings=tuple(findings),
-        notes=tuple(notes),
+        notes=tuple(_notes(first, second, margins, quality)),
     )
 
 
@@ -270,6 +258,27 @@ def _cost_findings(
         if v.outcome == "more"
     ]
     return findings
+
+
+def _notes(
+    first: pd.DataFrame, second: pd.DataFrame, margins: Margins, quality: pd.DataFrame
+) -> list[str]:
+    """Say what a reader must know beside the verdicts."""
+    notes = []
+    levels = {spec.name for spec in builtin_metrics() if spec.question == "ceiling"}
+    unjudged = [name for name in not_judged(first, second, margins) if name not in levels]
+    if unjudged:
+        notes.append(f"without a margin: {', '.join(unjudged)}")
+    raised = declared(first, second)
+    if raised:
+        listed = ", ".join(f"{metric} (version {change})" for metric, change in raised.items())
+        notes.append(f"changed by declaration: {listed}")
+    if quality["outcome"].eq("undecided").any() and (alone := one_seed(first, second)):
+        notes.append(
+            f"one seed of methods that train ({', '.join(alone)}): a shift of the whole run by "
+            f"{margins.noise_rerun:g} margins is allowed for; a track with seeds = [0, 1, 2] measures it"
+        )
+    return notes
 
 
 def _nothing(first: pd.DataFrame, second: pd.DataFrame, quality: pd.DataFrame) -> str:

@@ -1,11 +1,13 @@
 """From rows to scores: schemes, composites, statistics and tables; numpy, scipy and pandas only."""
 
+from msibench.scoring.compare_rows import compare_rows
 from msibench.scoring.comparisons import comparisons
 from msibench.scoring.composite import composite
 from msibench.scoring.cube import COLUMNS, check_rows
-from msibench.scoring.noninferiority import Noise, Verdict, compare_rows, noninferiority
+from msibench.scoring.noninferiority import noninferiority
 from msibench.scoring.pair_table import pair_table
 from msibench.scoring.reachable import reachable_gain
+from msibench.scoring.rerun_noise import Noise
 from msibench.scoring.schemes import (
     DEFAULT_SCHEME,
     Scheme,
@@ -16,6 +18,7 @@ from msibench.scoring.schemes import (
 )
 from msibench.scoring.seeds import seed_from
 from msibench.scoring.table import summarise
+from msibench.scoring.verdict import Verdict
 
 __all__ = [
     "COLUMNS",

@@ -91,28 +91,20 @@ def two_level_bootstrap(
     """
     table = np.asarray(values, dtype=np.float64)
     flat = table.reshape(table.shape[0], -1) if table.ndim else table.reshape(0, 1)
-    names, number = np.unique(np.asarray(sections).astype(str), return_inverse=True)
-    if table.ndim not in (1, 2) or len(number) != len(flat):
-        raise ValueError(
-            "values must be (image,) or (image, column) with one section name per image: got shape "
-            f"{table.shape} and {len(number)} names"
-        )
+    number = section_numbers(table, sections)
     if draws < 100 or not 0.0 < level < 1.0:
         raise ValueError(f"expected draws >= 100 and 0 < level < 1, got {draws} and {level}")
     defined = np.isfinite(flat)
     by_section = np.argsort(number, kind="stable")
     flat, defined = flat[by_section], defined[by_section]
-    sizes = np.bincount(number, minlength=len(names))
+    sizes = np.bincount(number)
 
     images = defined.sum(axis=0)
-    behind = _per_section(defined.astype(np.float64), sizes)
+    behind = per_section(defined.astype(np.float64), sizes)
     count = (behind > 0).sum(axis=0)
     mean = np.full(flat.shape[1], np.nan)
     np.divide(np.where(defined, flat, 0.0).sum(axis=0), images, out=mean, where=images > 0)
     low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    scope = np.full(mean.shape, "", dtype="<U8")
-    note = np.full(mean.shape, "no defined value", dtype="<U96")
-
     deviation = np.where(defined, flat - np.where(images > 0, mean, 0.0), 0.0)
     deviation[np.abs(deviation) <= ROUNDING * np.abs(np.where(defined, flat, 0.0))] = 0.0
     over_sections = count >= MINIMUM_SECTIONS
@@ -129,21 +121,44 @@ def two_level_bootstrap(
                     deviation[:, columns], weights, sizes, fixed, draws, seed, level
                 )
                 low[columns], high[columns] = mean[columns] - below, mean[columns] + above
-    scope[over_sections], scope[over_images] = "sections", "images"
-    for column in range(len(mean)):
-        note[column] = few_sections(int(count[column]), int(images[column]))
-    alike = (over_sections | over_images) & np.isnan(low)
-    note[alike] = "too few values differ for an interval"
-    shape = table.shape[1:]
-    return Interval(
-        mean=mean.reshape(shape),
-        low=low.reshape(shape),
-        high=high.reshape(shape),
-        images=images.reshape(shape),
-        sections=count.reshape(shape),
-        scope=scope.reshape(shape),
-        note=note.reshape(shape),
-    )
+    scope = scopes(over_sections, over_images)
+    note = notes(count, images)
+    note[(scope != "") & np.isnan(low)] = "too few values differ for an interval"
+    found = {
+        "mean": mean, "low": low, "high": high, "images": images, "sections": count,
+        "scope": scope, "note": note,
+    }  # fmt: skip
+    return Interval(**{name: field.reshape(table.shape[1:]) for name, field in found.items()})
+
+
+def section_numbers(
+    values: NDArray[np.float64], sections: Sequence[object] | NDArray[np.generic]
+) -> NDArray[np.intp]:
+    """Return the number of each image's section, by sorted name; values are ``(image,)`` or ``(image, column)``.
+
+    Raises
+    ------
+    ValueError
+        If the values have other axes, or not one section name per image.
+    """
+    number = np.unique(np.asarray(sections).astype(str), return_inverse=True)[1]
+    if values.ndim not in (1, 2) or len(number) != len(values):
+        raise ValueError(
+            "values must be (image,) or (image, column) with one section name per image: got shape "
+            f"{values.shape} and {len(number)} names"
+        )
+    return number
+
+
+def scopes(over_sections: NDArray[np.bool_], over_images: NDArray[np.bool_]) -> NDArray[np.str_]:
+    """Return what each interval holds for: other sections, other images of these, or nothing."""
+    return np.where(over_sections, "sections", np.where(over_images, "images", "")).astype("<U8")
+
+
+def notes(sections: NDArray[np.intp], images: NDArray[np.intp]) -> NDArray[np.str_]:
+    """Return `few_sections` of every column."""
+    pairs = zip(sections, images, strict=True)
+    return np.array([few_sections(int(count), int(size)) for count, size in pairs], dtype="<U96")
 
 
 def few_sections(sections: int, images: int) -> str:
@@ -291,7 +306,7 @@ def _resample(rng: np.random.Generator, rows: int, size: int) -> Floats:
     return np.bincount(taken.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
 
 
-def _per_section(values: Floats, sizes: NDArray[np.intp]) -> Floats:
+def per_section(values: Floats, sizes: NDArray[np.intp]) -> Floats:
     """Sum rows that are sorted by section, ``(section, column)``."""
     edges = np.concatenate([[0], np.cumsum(sizes)])[:-1]
     return np.add.reduceat(values, edges, axis=0) if len(values) else values[:0]

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from msibench.scoring.composite import score_images
 from msibench.scoring.cube import Cube, cubes
-from msibench.scoring.paired import every_pair, holm, win_rate
+from msibench.scoring.multiple_tests import holm
+from msibench.scoring.paired import every_pair, win_rate
 from msibench.scoring.schemes import Scheme
 from msibench.scoring.table import round_significant
 

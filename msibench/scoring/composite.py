@@ -119,28 +119,38 @@ def score_images(cube: Cube, scheme: Scheme, *, control_method: str | None = Non
         tuple(metric.name for metric, there in zip(scheme.metrics, row, strict=True) if not there)
         for row in measured
     )
-    seen = np.asarray(cube.present.any(axis=2))
-    refused = []
-    for method, names in enumerate(missing):
-        reason = ""
-        if not seen[:, method].any():
-            reason = "no ion image was scored"
-        elif names and (scheme.missing == "refuse" or len(names) == len(scheme.metrics)):
-            reason = f"no value of {', '.join(names)}"
-        elif scheme.undefined == "refuse" and (holes[:, method] & seen[:, method]).any():
-            count = int((holes[:, method] & seen[:, method]).sum())
-            reason = f"a metric is undefined on {count} of {int(seen[:, method].sum())} images"
-        if reason:
-            result[:, method] = np.nan
-            weights[method] = 0.0
-        refused.append(reason)
+    refused = tuple(
+        _why_refused(cube, scheme, method, names, holes[:, method])
+        for method, names in enumerate(missing)
+    )
+    without = np.array([reason != "" for reason in refused], dtype=bool)
+    result[:, without] = np.nan
+    weights[without] = 0.0
     return ImageScores(
         composite=result,
         scores=scores,
         weights=weights,
         missing=missing,
-        refused=tuple(refused),
+        refused=refused,
     )
+
+
+def _why_refused(
+    cube: Cube, scheme: Scheme, method: int, missing: tuple[str, ...], holes: NDArray[np.bool_]
+) -> str:
+    """Say why a method has no composite at all; empty where it has one.
+
+    `missing` are the metrics without any value, `holes` the images with an undefined metric.
+    """
+    seen = np.asarray(cube.present[:, method].any(axis=1))
+    if not seen.any():
+        return "no ion image was scored"
+    if missing and (scheme.missing == "refuse" or len(missing) == len(scheme.metrics)):
+        return f"no value of {', '.join(missing)}"
+    count = int((holes & seen).sum())
+    if scheme.undefined == "refuse" and count:
+        return f"a metric is undefined on {count} of {int(seen.sum())} images"
+    return ""
 
 
 def _reasons(cube: Cube, scheme: Scheme, scored: ImageScores) -> NDArray[np.object_]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from msibench.contracts.metric import Direction
 from msibench.errors import DataError
 
 COLUMNS = (
@@ -38,7 +40,7 @@ class Cube:
     methods: tuple[str, ...]
     measures: tuple[tuple[str, str], ...]
     """``(metric, region)``."""
-    directions: tuple[str, ...]
+    directions: tuple[Direction, ...]
     values: NDArray[np.float64]
     """``(image, method, measure)``, the mean over seeds; NaN where there is no row or any seed's
     value is undefined."""
@@ -153,7 +155,7 @@ def _cube(rows: pd.DataFrame, protocol: str) -> Cube:
         sections=section.astype(np.intp),
         methods=tuple(str(name) for name in methods["method"]),
         measures=tuple((str(m), str(r)) for m, r in measures.itertuples(index=False)),
-        directions=tuple(str(direction[index]) for index in range(len(measures))),
+        directions=tuple(cast(Direction, direction[index]) for index in range(len(measures))),
         values=values,
         present=count > 0,
     )

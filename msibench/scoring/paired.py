@@ -1,7 +1,7 @@
-"""Methods on the same ion images: differences with their errors, intervals and p; one road for every comparison.
+"""Paired differences between methods on the same ion images, with errors, intervals and p.
 
-Rank groups, ``msibench compare``, the comparison with a reference, ``--pair`` and the page all come
-here. The section is the replicate; where too few were measured, the ion images of the given sections are,
+Rank groups, ``msibench compare``, the comparison with a reference, ``--pair`` and the page all use
+this. The section is the replicate; where too few were measured, the ion images of the given sections are,
 and the scope says so.
 """
 
@@ -13,7 +13,15 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from msibench.scoring.bootstrap import MINIMUM_FREEDOM, MINIMUM_SECTIONS, ROUNDING, few_sections
+from msibench.scoring.bootstrap import (
+    MINIMUM_FREEDOM,
+    MINIMUM_SECTIONS,
+    ROUNDING,
+    notes,
+    per_section,
+    scopes,
+    section_numbers,
+)
 
 Floats = NDArray[np.float64]
 
@@ -105,25 +113,14 @@ def paired_difference(
     .. [1] Bell & McCaffrey, Survey Methodology 28 (2002) 169-181.
     .. [2] Smyth, Stat. Appl. Genet. Mol. Biol. 3 (2004) 3, sections 3 and 6.2.
     """
-    from scipy.stats import t
-
-    first, second = _finite(test), _finite(base)
-    difference = first - second
-    scale = np.abs(first) + np.abs(second)
-    difference = np.where(np.abs(difference) <= ROUNDING * scale, 0.0, difference)
-    shape = difference.shape[1:]
-    table = difference.reshape(len(difference), -1)
-    names, number = np.unique(np.asarray(sections).astype(str), return_inverse=True)
-    if difference.ndim not in (1, 2) or len(number) != len(table):
-        raise ValueError(
-            "values must be (image,) or (image, column) with one section name per image: got shape "
-            f"{difference.shape} and {len(number)} names"
-        )
+    difference = _difference(test, base)
+    number = section_numbers(difference, sections)
     if not 0.0 < level < 1.0:
         raise ValueError(f"expected 0 < level < 1, got {level}")
+    table = difference.reshape(len(difference), -1)
     defined = ~np.isnan(table)
-    size = _add_up(defined.astype(np.float64), number, len(names))
-    total = _add_up(np.where(defined, table, 0.0), number, len(names))
+    size = _add_up(defined.astype(np.float64), number)
+    total = _add_up(np.where(defined, table, 0.0), number)
     images, count = size.sum(axis=0), (size > 0).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(images > 0, total.sum(axis=0) / images, np.nan)
@@ -146,22 +143,16 @@ def paired_difference(
         variance, freedom = moderated(variance, freedom)
     variance, freedom = _with_shared(variance, freedom, shared_variance, shared_freedom)
     error = np.sqrt(variance)
-    reach = np.where(
-        error > 0, t.ppf((1 + level) / 2, np.nan_to_num(freedom, nan=1.0)) * error, error
-    )
-    pivot = np.abs(_pivot(mean, error))
-    p = np.where(np.isinf(pivot), 0.0, 2 * t.sf(pivot, np.nan_to_num(freedom, nan=1.0)))
-    scope = np.where(over_sections, "sections", np.where(over_images, "images", "")).astype("<U8")
-    note = np.array(
-        [few_sections(int(c), int(n)) for c, n in zip(count, images, strict=True)], dtype="<U96"
-    )
+    reach, p = _reach_and_p(mean, error, freedom, level)
     found = {
         "mean": mean, "error": error, "freedom": freedom, "low": mean - reach,
-        "high": mean + reach, "p": np.where(np.isnan(error), np.nan, p),
-        "images": images.astype(np.intp), "sections": count.astype(np.intp),
-        "scope": scope, "note": note,
+        "high": mean + reach, "p": p, "images": images.astype(np.intp),
+        "sections": count.astype(np.intp), "scope": scopes(over_sections, over_images),
+        "note": notes(count, images),
     }  # fmt: skip
-    return Difference(**{name: field.reshape(shape) for name, field in found.items()})
+    return Difference(
+        **{name: field.reshape(difference.shape[1:]) for name, field in found.items()}
+    )
 
 
 def every_pair(
@@ -244,27 +235,6 @@ def win_rate(test: ArrayLike, base: ArrayLike) -> float:
     return float(((difference > 0) + 0.5 * (difference == 0)).mean())
 
 
-def holm(p: ArrayLike) -> Floats:
-    """Adjust p-values of one family by Holm's step-down method; NaN stay NaN and are not counted.
-
-    Examples
-    --------
-    >>> holm([0.01, 0.04, 0.03])
-    array([0.03, 0.06, 0.06])
-
-    References
-    ----------
-    .. [1] Holm, Scand. J. Stat. 6 (1979) 65-70.
-    """
-    raw = np.asarray(p, dtype=np.float64)
-    adjusted = np.full(raw.shape, np.nan)
-    known = np.flatnonzero(~np.isnan(raw))
-    order = known[np.argsort(raw[known], kind="stable")]
-    steps = raw[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return adjusted
-
-
 def _between(centre: Floats, size: Floats, mean: Floats) -> tuple[Floats, Floats]:
     """Return the CR2 variance of a mean over clusters and its degrees of freedom, ``(column,)`` each.
 
@@ -301,6 +271,27 @@ def _with_shared(
     return total, np.where(extra > 0, np.where(np.isnan(variance), np.nan, combined), freedom)
 
 
+def _difference(test: ArrayLike, base: ArrayLike) -> Floats:
+    """Return ``test - base``, 0 where only rounding is left and NaN where either is undefined."""
+    first, second = _finite(test), _finite(base)
+    difference = first - second
+    scale = np.abs(first) + np.abs(second)
+    return np.where(np.abs(difference) <= ROUNDING * scale, 0.0, difference)
+
+
+def _reach_and_p(
+    mean: Floats, error: Floats, freedom: Floats, level: float
+) -> tuple[Floats, Floats]:
+    """Return half the width of the t interval, and the two-sided p of no difference."""
+    from scipy.stats import t
+
+    degrees = np.nan_to_num(freedom, nan=1.0)
+    reach = np.where(error > 0, t.ppf((1 + level) / 2, degrees) * error, error)
+    pivot = np.abs(_pivot(mean, error))
+    p = np.where(np.isinf(pivot), 0.0, 2 * t.sf(pivot, degrees))
+    return reach, np.where(np.isnan(error), np.nan, p)
+
+
 def _pivot(mean: Floats, error: Floats) -> Floats:
     """Return mean over error; 0 where both are 0, and for an unknown error."""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -320,14 +311,9 @@ def _inverse_trigamma(value: float) -> float:
     return y
 
 
-def _add_up(values: Floats, number: NDArray[np.intp], sections: int) -> Floats:
+def _add_up(values: Floats, number: NDArray[np.intp]) -> Floats:
     """Sum images of one section, ``(section, column)``."""
-    order = np.argsort(number, kind="stable")
-    sizes = np.bincount(number, minlength=sections)
-    edges = np.concatenate([[0], np.cumsum(sizes)])[:-1].astype(np.intp)
-    if not len(values):
-        return np.zeros((sections, values.shape[1]))
-    return np.add.reduceat(values[order], edges, axis=0)
+    return per_section(values[np.argsort(number, kind="stable")], np.bincount(number))
 
 
 def _finite(values: ArrayLike) -> Floats:

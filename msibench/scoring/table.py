@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from msibench.scoring.bootstrap import MINIMUM_SECTIONS, Interval, mean_and_sem, two_level_bootstrap
 from msibench.scoring.composite import ImageScores, score_images
 from msibench.scoring.cube import Cube, cubes
-from msibench.scoring.paired import every_pair, holm
+from msibench.scoring.multiple_tests import holm
+from msibench.scoring.paired import every_pair
 from msibench.scoring.ranking import rank_groups, ranks, weight_sensitivity
 from msibench.scoring.schemes import Scheme
 from msibench.scoring.seeds import seed_from

@@ -3,7 +3,7 @@ import pytest
 
 from msibench.errors import ConfigurationError
 from msibench.scoring import Noise, compare_rows, noninferiority
-from msibench.scoring.noninferiority import corrected_by_method
+from msibench.scoring.multiple_tests import corrected_by_method
 from tests.scoring.tables import simulated
 
 SECTIONS = np.repeat(np.arange(6), 6)

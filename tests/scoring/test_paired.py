@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from msibench.scoring.paired import every_pair, holm, moderated, paired_difference, win_rate
+from msibench.scoring.multiple_tests import holm
+from msibench.scoring.paired import every_pair, moderated, paired_difference, win_rate
 
 
 def test_holm_is_the_published_example():
