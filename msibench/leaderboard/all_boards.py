@@ -120,7 +120,9 @@ def index_page(boards: list[Listed]) -> str:
     ]
     for family in dict.fromkeys(board.family for board in boards):
         here = [board for board in boards if board.family == family]
-        parts += [f"## {in_markdown(family)}", *_sentences(here), _methods(here)]
+        advice = _advice(here)
+        parts += [f"## {in_markdown(family)}", *([advice] if advice else [])]
+        parts += [_sentences(here), _methods(here)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -167,7 +169,46 @@ def with_interval(board: Listed, row: pd.Series[Any]) -> str:
     return f"{board.score(row)}{unit}{interval}"
 
 
-def _sentences(boards: list[Listed]) -> list[str]:
+def _advice(boards: list[Listed]) -> str:
+    """Say in one sentence what somebody with such sections should do; empty without a board in percent."""
+    leading = [(board, _best(board)) for board in boards if board.scheme.percent]
+    scored = [(board, best) for board, best in leading if best is not None]
+    if not scored:
+        return ""
+    ceiling = [
+        100 * float(board.table[f"detail_ceiling_{end}.image.mean"].mean())
+        for board, _ in scored
+        for end in ("low", "high")
+        if f"detail_ceiling_{end}.image.mean" in board.table
+    ]
+    known = [value for value in ceiling if np.isfinite(value)]
+    reach = (
+        f"the noise-free signal would get {_range(known, 1.0, ' %')}, the rest is noise"
+        if known and min(known) < 99.5
+        else "all of it is signal"
+    )
+    names = dict.fromkeys(f"`{in_markdown(str(best['method']))}`" for _, best in scored)
+    highest = [float(best["composite"]) for _, best in scored]
+    return (
+        f"**Of the detail that a coarse image does not show, {' or '.join(names)} finds "
+        f"{_range(highest, 100.0, ' %')}; {reach}. {_harmful([board for board, _ in scored])}**"
+    )
+
+
+def _harmful(boards: list[Listed]) -> str:
+    """Name the methods that are worse than repeating each pixel on every board that has them."""
+    scores: dict[str, list[float]] = {}
+    for board in boards:
+        for name, value in zip(board.table["method"], board.table["composite"], strict=True):
+            if np.isfinite(value):
+                scores.setdefault(str(name), []).append(float(value))
+    worse = [f"`{in_markdown(name)}`" for name, found in scores.items() if max(found) < -0.0005]
+    if not worse:
+        return "No method is worse than repeating each pixel."
+    return f"Worse than repeating each pixel, so not to be used here: {', '.join(worse)}."
+
+
+def _sentences(boards: list[Listed]) -> str:
     """Say in one line a board what somebody who has such sections can take from it."""
     lines = []
     for board in boards:
@@ -185,7 +226,7 @@ def _sentences(boards: list[Listed]) -> list[str]:
             f"- `{board.name}`: `{in_markdown(str(best['method']))}` has the highest score, "
             f"{with_interval(board, best)}.{against} {_not_told_apart(board)}"
         )
-    return ["\n".join(lines)]
+    return "\n".join(lines)
 
 
 def _not_told_apart(board: Listed) -> str:
