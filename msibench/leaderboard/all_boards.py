@@ -57,7 +57,8 @@ class Listed:
         value = row.get(f"composite{end}")
         if value is None or pd.isna(value):
             return "–"
-        return f"{100 * value:.1f}" if self.scheme.percent else f"{value:.3f}"
+        text = f"{100 * value:.1f}" if self.scheme.percent else f"{value:.3f}"
+        return text if text.strip("-0.") else text.lstrip("-")  # no negative zero
 
     def sections(self) -> int:
         """Return the number of sections behind the scores."""
@@ -120,7 +121,7 @@ def index_page(boards: list[Listed]) -> str:
     ]
     for family in dict.fromkeys(board.family for board in boards):
         here = [board for board in boards if board.family == family]
-        advice = _advice(here)
+        advice = advice_for(here)
         parts += [f"## {in_markdown(family)}", *([advice] if advice else [])]
         parts += [_sentences(here), _methods(here)]
     return "\n\n".join(parts) + "\n"
@@ -169,9 +170,9 @@ def with_interval(board: Listed, row: pd.Series[Any]) -> str:
     return f"{board.score(row)}{unit}{interval}"
 
 
-def _advice(boards: list[Listed]) -> str:
+def advice_for(boards: list[Listed]) -> str:
     """Say in one sentence what somebody with such sections should do; empty without a board in percent."""
-    leading = [(board, _best(board)) for board in boards if board.scheme.percent]
+    leading = [(board, best_row(board)) for board in boards if board.scheme.percent]
     scored = [(board, best) for board, best in leading if best is not None]
     if not scored:
         return ""
@@ -183,7 +184,7 @@ def _advice(boards: list[Listed]) -> str:
     ]
     known = [value for value in ceiling if np.isfinite(value)]
     reach = (
-        f"the noise-free signal would get {_range(known, 1.0, ' %')}, the rest is noise"
+        f"the noise-free signal would get {range_text(known, 1.0, ' %')}, the rest is noise"
         if known and min(known) < 99.5
         else "all of it is signal"
     )
@@ -191,7 +192,7 @@ def _advice(boards: list[Listed]) -> str:
     highest = [float(best["composite"]) for _, best in scored]
     return (
         f"**Of the detail that a coarse image does not show, {' or '.join(names)} finds "
-        f"{_range(highest, 100.0, ' %')}; {reach}. {_harmful([board for board, _ in scored])}**"
+        f"{range_text(highest, 100.0, ' %')}; {reach}. {_harmful([board for board, _ in scored])}**"
     )
 
 
