@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from msibench.errors import DataError
 from msibench.leaderboard.figure_source import Source, require_known
+from msibench.leaderboard.figure_style import scale_bar
 from msibench.leaderboard.images import structure
 from msibench.leaderboard.page_data import label_of
 from msibench.leaderboard.page_images import stored_sections
@@ -56,7 +57,7 @@ def images(source: Source) -> Figure:
                 axes.set_title(name, fontsize=7)
         _label(line[0], record, section, channel)
         if np.isfinite(section.pixel_size_um):
-            _scale_bar(line[0], columns, rows, section.pixel_size_um)
+            scale_bar(line[0], columns, rows, section.pixel_size_um, size=6)
         _colour_bar(figure, drawn, line, section.staged.low.unit)
     if section.low_absent.any() or section.absent.any():
         one = [_hatched(1, 1)]
@@ -143,21 +144,6 @@ def _hatched(columns: int, rows: int) -> Rectangle:
     return Rectangle(
         (0, 0), columns, rows, facecolor="#dddddd", edgecolor="#777777", hatch="//////", lw=0
     )
-
-
-def _scale_bar(axes: Axes, columns: int, rows: int, pixel_um: float) -> None:
-    from matplotlib.patheffects import withStroke
-
-    third = columns * pixel_um / 3
-    power = 10.0 ** np.floor(np.log10(third))
-    length = max(k * power for k in (1, 2, 5) if k * power <= third)
-    end, y = 0.95 * columns, 0.93 * rows
-    outline = [withStroke(linewidth=3, foreground="black")]
-    axes.plot([end - length / pixel_um, end], [y, y], color="white", lw=1.5, path_effects=outline)
-    axes.text(
-        end, y - 0.04 * rows, f"{length:g} µm", color="white", fontsize=6, ha="right",
-        path_effects=outline,
-    )  # fmt: skip
 
 
 def _channels(

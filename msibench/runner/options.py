@@ -32,6 +32,10 @@ class RunOptions:
     stop: threading.Event | None = None
     """When set, children are ended and the run finishes; what is stored stays."""
 
+    cold: bool = False
+    """Whether every cell begins as a process of its own; else as a fork of one that holds the large
+    libraries, where the system and the sandbox allow it."""
+
     @property
     def asked(self) -> Asked:
         """What it says of every cell's limits."""
