@@ -16,7 +16,7 @@ from msibench.degradation import DegradationProtocol, protocol
 from msibench.errors import ConfigurationError, MSIBenchError, UnknownNameError
 from msibench.plugin_manager import Catalogue, resolve_method
 from msibench.results.experiment import Experiment, kind_of, place
-from msibench.results.identity import CellIdentity
+from msibench.results.identity import PROBLEM_FIELDS, CellIdentity
 from msibench.results.keys import KEY_SCHEMA, code_digests, digest_of, short_key, versions
 from msibench.results.schema import Status
 from msibench.runner.own_section import own_card
@@ -37,6 +37,17 @@ class ProblemPlan:
     control: str = ""
     document: Mapping[str, Any]
     key: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What tells it from other problems of a board (`msibench.results.identity.PROBLEM_FIELDS`)."""
+        return (
+            self.card.name,
+            self.section,
+            self.protocol.name,
+            self.mz_set.name,
+            self.control,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -80,16 +91,11 @@ class Cell:
     @property
     def identity(self) -> CellIdentity:
         """The place of a board that it is for."""
-        problem = self.problem
         return CellIdentity(
             method=self.label,
-            dataset=problem.card.name,
-            section=problem.section,
-            protocol=problem.protocol.name,
-            mz_set=problem.mz_set.name,
+            **dict(zip(PROBLEM_FIELDS, self.problem.names, strict=True)),
             seed=self.seed,
-            control=problem.control,
-            device=self.device.partition(":")[0],
+            device=kind_of(self.device),
         )
 
     @property
@@ -197,10 +203,7 @@ def experiment_of_track(track: Track, catalogue: Catalogue, device: str) -> Expe
 
 
 def _experiment(problems: Iterable[ProblemPlan], device: str) -> Experiment:
-    places = {
-        place(p.card.name, p.section, p.protocol.name, p.mz_set.name, p.control): p.key
-        for p in problems
-    }
+    places = {place(problem.names): problem.key for problem in problems}
     return Experiment(places, kind_of(device))
 
 

@@ -269,7 +269,7 @@ def mean_of_all(evaluation):
     return Scored(np.full(count, evaluation.prediction.mean()), ("",) * count)
 
 
-def test_upscale_in_parts_writes_what_the_whole_would(tmp_path, monkeypatch):
+def test_upscale_in_groups_writes_what_the_whole_would(tmp_path, monkeypatch):
     from msibench.cli.main import cli
 
     values = np.random.default_rng(0).random((5, 40, 30)).astype(np.float32)
