@@ -23,11 +23,12 @@ from msibench.gate.untrusted_cells import (
 from msibench.results.arrays import shape_of
 from msibench.results.files import explained, sha256_of
 from msibench.results.index import TrackIndex, read_index, update_index
+from msibench.results.metric_rows import rows_as_parquet
 from msibench.results.problems import SECTION
 from msibench.results.removal import remove
 from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import CellRecord, Status
-from msibench.results.store import METRICS, PREDICTION, RECORD, Store, rows_as_parquet
+from msibench.results.store import METRICS, PREDICTION, RECORD, Store
 
 SELF_REPORTED = "self-reported"
 

@@ -36,7 +36,8 @@ from msibench.leaderboard.twins import TWIN
 from msibench.plugin_manager import Catalogue
 from msibench.results.identity import TABLE_FIELDS
 from msibench.results.index import TrackIndex
-from msibench.results.store import Store, rows_as_parquet
+from msibench.results.metric_rows import rows_as_parquet
+from msibench.results.store import Store
 from msibench.results.verification import LEVELS
 from msibench.runner.plan import make_plan
 from msibench.runner.track_facts import collect_track_facts

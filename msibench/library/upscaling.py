@@ -142,7 +142,7 @@ def upscaled(
     folder
         Where a large result may lie in a file; None: it is held in memory.
     """
-    from msibench.runner.plan import resolve_config
+    from msibench.runner.competitors import resolve_config
 
     config = resolve_config(spec, changes)
     notes: list[str] = []

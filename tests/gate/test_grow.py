@@ -18,7 +18,8 @@ from msibench.gate.verify_board import facts_of_track, verify_leaderboard
 from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import write_leaderboard
 from msibench.results.index import read_index
-from msibench.results.store import Store, rows_as_parquet
+from msibench.results.metric_rows import rows_as_parquet
+from msibench.results.store import Store
 from msibench.tracks import load_track
 
 TRACK = """

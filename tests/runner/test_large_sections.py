@@ -302,7 +302,7 @@ import json, resource, sys
 from pathlib import Path
 from msibench.datasets import card_from_table
 from msibench.metrics.specs import builtin_metrics
-from msibench.plugin_manager import discover
+from msibench.plugin_manager.discovery import discover
 from msibench.results.store import Store
 from msibench.runner.plan import make_plan
 from msibench.runner.supervisor import Supervisor
