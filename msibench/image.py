@@ -94,6 +94,14 @@ class MSImage:
         mask = None if self.mask is None else self.mask[rows, columns]
         return replace(self, values=self.values[:, rows, columns], mask=mask)
 
+    def __repr__(self) -> str:
+        size = "unknown size" if np.isnan(self.pixel_size_um) else f"{self.pixel_size_um:g} µm"
+        rows, columns = self.shape
+        return (
+            f"<MSImage: {self.channels} ion image{'s' * (self.channels != 1)} of {rows} x {columns} "
+            f"pixels of {size}, unit {self.unit}>"
+        )
+
     def plot(self, **options: Any) -> Figure:
         """Draw the ion images with scale bars; see `msibench.library.show.plot`."""
         from msibench.library.show import plot

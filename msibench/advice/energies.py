@@ -107,7 +107,15 @@ def _noisier(problem: Problem, variance: Floats, seed: int) -> tuple[Problem, Pr
 
 def middle(problem: Problem, edge: int) -> Problem:
     """Return at most ``edge x edge`` coarse pixels about the middle, with the guide that belongs to them."""
-    starts = [max(0, (side - edge) // 2) for side in problem.low.shape]
+    return piece_about(problem, edge, (problem.low.shape[0] // 2, problem.low.shape[1] // 2))
+
+
+def piece_about(problem: Problem, edge: int, centre: tuple[int, int]) -> Problem:
+    """Return at most ``edge x edge`` coarse pixels about a pixel, with the guide that belongs to them."""
+    starts = [
+        int(np.clip(here - edge // 2, 0, max(0, side - edge)))
+        for here, side in zip(centre, problem.low.shape, strict=True)
+    ]
     rows, columns = (slice(start, start + edge) for start in starts)
     fine = [slice(one.start * problem.factor, one.stop * problem.factor) for one in (rows, columns)]
     guide, second = problem.guide, problem.second

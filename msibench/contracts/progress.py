@@ -70,6 +70,11 @@ def heard(listener: Callable[[Stage], None]) -> Iterator[None]:
         _WATCHED.listener, _WATCHED.began = before
 
 
+def is_heard() -> bool:
+    """Say whether anybody in this process listens."""
+    return _WATCHED.listener is not None
+
+
 def in_words(seconds: float) -> str:
     """Return a duration as ``"12 s"``, ``"3 min"`` or ``"2.5 h"``."""
     if seconds < 90:

@@ -128,7 +128,8 @@ def _draw(
         interpolation="nearest",
     )
     if veil is not None:
-        _cover(axes, drawn.to_rgba(shown), veil, veiled)
+        cover_with_veil(axes, drawn.to_rgba(shown), veil)
+        _explain_veil(axes, veiled)
     axes.set_xticks([])
     axes.set_yticks([])
     window = "" if image.ppm is None else f" ± {image.ppm:g} ppm"
@@ -149,10 +150,8 @@ def _draw(
     figure.savefig(out, format="png", metadata=text)
 
 
-def _cover(axes: Axes, colours: NDArray[np.float64], veil: NDArray[np.bool_], label: str) -> None:
-    """Take the colour of the veiled pixels, hatch them, and say below what the veil means."""
-    from matplotlib.patches import Patch
-
+def cover_with_veil(axes: Axes, colours: NDArray[np.float64], veil: NDArray[np.bool_]) -> None:
+    """Take the colour of the veiled pixels, keep their lightness, and hatch them."""
     light = colours[..., :3] @ (0.2126, 0.7152, 0.0722)
     cover = np.ones((*veil.shape, 4))
     cover[..., :3] = (0.25 + 0.6 * light)[..., None]
@@ -167,6 +166,12 @@ def _cover(axes: Axes, colours: NDArray[np.float64], veil: NDArray[np.bool_], la
         )
         hatched.set_edgecolor("white")
         hatched.set_linewidth(0)
+
+
+def _explain_veil(axes: Axes, label: str) -> None:
+    """Say above an image what the veil means."""
+    from matplotlib.patches import Patch
+
     patch = Patch(facecolor="0.5", edgecolor="white", hatch="//////", label=label, linewidth=0)
     axes.legend(handles=[patch], loc="lower center", bbox_to_anchor=(0.5, 1.08), fontsize=8)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msibench.contracts.method import MethodSpec, Task
+from msibench.contracts.progress import tell_progress
 from msibench.errors import ConfigurationError, MSIBenchError
 from msibench.image import GuideImage, MSImage, Problem
 
@@ -168,6 +169,11 @@ class Advice:
         ]
         return "\n".join([*lines, "", *(f"  Assumed: {each}" for each in self.assumptions)])
 
+    def _repr_html_(self) -> str:
+        from msibench.library.show import advice_html
+
+        return advice_html(self)
+
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values; what is not a number is None."""
         from dataclasses import asdict
@@ -224,6 +230,7 @@ def advise(
     from msibench.advice.expected import expected_detail
     from msibench.library.installed import catalogue
     from msibench.library.intervals import check_section, one_scale_up
+    from msibench.library.notebook import bar_in_notebook
     from msibench.library.sections import guide_on
     from msibench.plugin_manager import resolve_method
 
@@ -240,17 +247,19 @@ def advise(
     names = methods or (SINGLE if image is None else SINGLE + GUIDED)
     told: dict[str, Expected] = {}
     left_out: dict[str, str] = {}
-    for name in names:
-        spec = resolve_method(name, found)
-        try:
-            told[name] = _expected(spec, problem, detail, found)
-        except MSIBenchError as error:
-            left_out[name] = str(error).split(". ")[0]
-    about = (
-        _about_guide(problem, [resolve_method(name, found) for name in told], told)
-        if image is not None
-        else ()
-    )
+    with bar_in_notebook("advice"):
+        for place, name in enumerate(names):
+            tell_progress(place, len(names), "methods")
+            spec = resolve_method(name, found)
+            try:
+                told[name] = _expected(spec, problem, detail, found)
+            except MSIBenchError as error:
+                left_out[name] = str(error).split(". ")[0]
+        about = (
+            _about_guide(problem, [resolve_method(name, found) for name in told], told)
+            if image is not None
+            else ()
+        )
     painted = {one.method for one in about if one.verdict == "paints"}
     return _advice(low, factor, variance, detail, told, left_out, about, painted)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from msibench.errors import ConfigurationError, DataError, NotApplicableError
 from msibench.image import MSImage, Pair, Problem, Skip
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from msibench.uncertainty.conformal import Calibration, KnownPixels
     from msibench.uncertainty.difficulty import Floats
 
@@ -102,6 +104,17 @@ class Confidence:
         limit = np.array([hotspot_limit(image) for image in fine])[:, None, None]
         return np.asarray((np.abs(fine - flat) > SHOWN * limit) & ~self.supported())
 
+    def plot(self, *, channels: Iterable[int] | None = None, colours: str = "viridis") -> Figure:
+        """Draw the prediction, grey and hatched under the `veil`; see `msibench.library.show.plot`."""
+        from msibench.library.show import plot
+
+        return plot(self.prediction, channels=channels, colours=colours, veil=self.veil())
+
+    def _repr_html_(self) -> str:
+        from msibench.library.show import confidence_html
+
+        return confidence_html(self)
+
 
 def confidence(
     problem: Problem,
@@ -143,13 +156,15 @@ def confidence(
         The method cannot do this problem.
     """
     from msibench.library.installed import catalogue
+    from msibench.library.notebook import bar_in_notebook
     from msibench.library.upscaling import check_factor
     from msibench.plugin_manager import resolve_method
 
     found = catalogue(with_metrics=False)
     spec = method if isinstance(method, MethodSpec) else resolve_method(method, found)
     check_factor(spec, problem.factor, found)
-    return confident(spec, problem, config or {}, level=level, calibration=calibration)
+    with bar_in_notebook(f"{spec.name} and its intervals"):
+        return confident(spec, problem, config or {}, level=level, calibration=calibration)
 
 
 def confident(
@@ -473,12 +488,14 @@ def _seeds(spec: MethodSpec, up: Problem, changes: Mapping[str, object]) -> int:
 
 
 def _piece(problem: Problem) -> Problem:
-    """Return at most `TRIED` x `TRIED` coarse pixels about the middle, of the most intense ion image."""
-    from msibench.advice.energies import middle
+    """Return at most `TRIED` x `TRIED` coarse pixels about the brightest of the most intense ion image."""
+    from msibench.advice.energies import piece_about
 
     low = problem.low
     channel = int(np.argmax([np.nanmean(np.where(image > 0, image, 0)) for image in low.values]))
-    return middle(replace(problem, low=low.select([channel])), TRIED)
+    image = np.nan_to_num(low.values[channel])
+    row, column = np.unravel_index(int(image.argmax()), image.shape)
+    return piece_about(replace(problem, low=low.select([channel])), TRIED, (int(row), int(column)))
 
 
 def _words(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -247,7 +248,7 @@ def run(
     jobs
         Cells side by side.
     listen
-        Told of every cell, as it starts and ends.
+        Told of every cell, as it starts and ends. None: a bar in a notebook, nothing elsewhere.
 
     Raises
     ------
@@ -274,9 +275,23 @@ def run(
     if not plan.cells:
         raise ConfigurationError(f"nothing to run: the methods leave no cell of {chosen.name!r}")
     plan = on_its_board(plan, None if chosen.own else chosen, found, store)
-    run_track(plan.track, found, store, RunOptions(jobs=jobs), plan=plan, listen=listen)
+    with _listener(listen) as told:
+        run_track(plan.track, found, store, RunOptions(jobs=jobs), plan=plan, listen=told)
     board = read_board(store, plan.track)
     return Leaderboard(board.track, board.rows, store=store, records=board.collected.records)
+
+
+@contextmanager
+def _listener(
+    listen: Callable[[Event], None] | None,
+) -> Iterator[Callable[[Event], None] | None]:
+    from msibench.library.notebook import NotebookBar, in_notebook
+
+    if listen is not None or not in_notebook():
+        yield listen
+        return
+    with NotebookBar("run") as bar:
+        yield bar
 
 
 def load_board(folder: FilePath, *, results: FilePath | None = None) -> Leaderboard:

@@ -83,6 +83,7 @@ def upscale(
     """
     from msibench.io.data_warning import DataWarning
     from msibench.library.installed import catalogue
+    from msibench.library.notebook import bar_in_notebook
     from msibench.library.sections import guide_on
     from msibench.plugin_manager import resolve_method
 
@@ -99,7 +100,7 @@ def upscale(
         check_factor(spec, times, found)
         image = guide_on(section, guide, transform, times)
         problem = Problem(low=section, factor=times, guide=image, device=device, seed=seed)
-    with upscaled(spec, problem, config or {}) as done:
+    with bar_in_notebook(spec.name), upscaled(spec, problem, config or {}) as done:
         for note in done.notes:
             warnings.warn(note, DataWarning, stacklevel=2)
         return done.image

@@ -149,7 +149,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="guide_leakage",
-        version=2,
+        version=3,
         target="msibench.metrics.guide_leakage:evaluate",
         direction="lower",
         kind="contextual",
@@ -164,7 +164,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="guide_leakage_low",
-        version=1,
+        version=2,
         target="msibench.metrics.guide_leakage:evaluate",
         direction="lower",
         kind="contextual",
@@ -180,7 +180,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="uncharted_leakage",
-        version=2,
+        version=3,
         target="msibench.metrics.guide_leakage:evaluate",
         direction="lower",
         kind="contextual",

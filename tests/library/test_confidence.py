@@ -137,6 +137,14 @@ def test_a_random_method_is_the_mean_of_its_seeds_and_says_so(mine):
     assert mb.confidence(problem, f"{mine}:Nearest").seeds == 1
 
 
+def test_an_ion_that_is_nowhere_near_the_middle_is_tried_where_it_is(mine):
+    low = section(shape=(96, 96), channels=1)
+    low.values[:, 15:81, 15:81] = 0
+    problem = mb.Problem(low=low, factor=2)
+    assert mb.confidence(problem, f"{mine}:Nearest").seeds == 1
+    assert mb.confidence(problem, f"{mine}:Random").seeds == 5
+
+
 def test_a_method_that_knows_its_uncertainty_is_calibrated_too(mine):
     fine = section(4)
     problem = mb.degrade(fine, "area-x2@1")

@@ -209,3 +209,13 @@ def test_a_guide_of_another_grid_is_refused():
     truth = np.ones((1, 12, 16))
     with pytest.raises(ValueError, match="guide must be"):
         guide_leakage(truth, truth, CHAIN.degrade(truth), np.ones((3, 12, 15)), protocol=CHAIN)
+
+
+@pytest.mark.parametrize("shape", [(4, 8), (8, 4), (12, 8), (132, 12), (20, 260)])
+def test_images_of_any_shape_have_a_value(shape):
+    rng = np.random.default_rng(0)
+    truth, guide = rng.random((1, *shape)), rng.random((2, *shape))
+    low = CHAIN.degrade(truth)
+    painted = truth + guide[0] - guide[0].mean()
+    value = guide_leakage(painted, truth, low, guide, protocol=CHAIN)
+    assert 0 <= float(value[0]) <= 1

@@ -36,6 +36,7 @@ from msibench.runner.child.child_folder import FIT
 from msibench.runner.child.in_groups import AmongAll, goes_in_parts, parts_of, upscale_in_parts
 from msibench.runner.child.outcome import reason_of, status_of
 from msibench.runner.child.progress_file import progress_writer
+from msibench.runner.child.sandbox.forbidden_calls import INSIDE, forbid_calls
 
 PREDICTION_SCHEMA = 1
 
@@ -44,6 +45,8 @@ def main(folder: Path) -> int:
     """Run the cell in `folder` and return the process's exit status."""
     _die_with_parent()
     _say_that_it_began()
+    if INSIDE in os.environ:
+        forbid_calls()
     _show_where_it_stands()
     task = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
     timings: dict[str, float] = {}

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from msibench_interpolation.method import Interpolation  # noqa: F401  - code of plugins is in reach
@@ -182,6 +183,9 @@ class HoardsMemory:
             if libc.unshare(0x10000000 | 0x20000):
                 raise PermissionError(f"no namespace: {os.strerror(ctypes.get_errno())}")
             descriptor = os.open("/", os.O_RDONLY)
+        elif self.where == "segment":
+            self.fill_segments()
+            return fine(problem)
         else:
             descriptor = os.open(f"{self.where}/hoard", os.O_RDWR | os.O_CREAT)
             Path(f"{self.where}/hoard").unlink()
@@ -189,3 +193,97 @@ class HoardsMemory:
             os.write(descriptor, block)
         time.sleep(30)
         return fine(problem)
+
+    def fill_segments(self):
+        """Fill segments of shared memory, and detach them, so that no process has them in sight."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.shmat.restype, libc.shmdt.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+        for _ in range(self.mib // 50):
+            number = libc.shmget(0, ctypes.c_size_t(50 << 20), 0o1600)
+            if number < 0:
+                raise PermissionError(f"no segment: {os.strerror(ctypes.get_errno())}")
+            place = libc.shmat(number, None, 0)
+            ctypes.memset(place, 1, 50 << 20)
+            libc.shmdt(place)
+        time.sleep(30)
+
+
+def memory_of(process):
+    """Return what can be read of a process's memory: its heap and stack."""
+    found = b""
+    with suppress(OSError):
+        areas = (process / "maps").read_text().splitlines()
+        with (process / "mem").open("rb") as memory:
+            for line in areas:
+                first, last = (int(end, 16) for end in line.split()[0].split("-"))
+                if " rw" in line and last - first < 64 << 20:
+                    with suppress(OSError):
+                        memory.seek(first)
+                        found += memory.read(last - first)
+    return found
+
+
+def not_its_own(folder):
+    """Yield open descriptors of files that are not of the cell."""
+    for path in folder.iterdir():
+        with suppress(OSError):
+            target = str(path.readlink())
+            own = ("pipe:", "/dev/null", "/proc", "anon_inode:", str(Path.cwd()))
+            if not target.startswith(own):
+                yield f"{path}: {target}"
+
+
+class TriesDoors:
+    """Looks for a way out by processes, descriptors, memory and sockets that others have."""
+
+    def __init__(self, *, secret="", socket_name="", folder=""):
+        self.secret, self.socket_name, self.folder = secret, socket_name, folder
+
+    def upscale(self, problem):
+        got = [*self.of_processes(), *self.descriptors(), *self.shared_memory(), *self.sockets()]
+        for line in got:
+            print(line, flush=True)
+        if not got:
+            raise LookupError("every door is shut")
+        raise PermissionError("found " + ", ".join(got)[:800])
+
+    def of_processes(self):
+        """Files, memory and environment of every process in sight."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        others = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
+        for process in others:
+            for place in ("root", "root/..", "cwd", "cwd/.."):
+                with suppress(OSError):
+                    if Path(f"{process}/{place}{self.folder}/store.json").exists():
+                        yield f"{process}/{place}"
+            with suppress(OSError):
+                if self.secret.encode() in (process / "environ").read_bytes():
+                    yield f"{process}/environ"
+            if process.name == str(os.getpid()):
+                continue
+            if libc.ptrace(16, int(process.name), 0, 0) == 0:
+                libc.ptrace(17, int(process.name), 0, 0)
+                yield f"ptrace of {process}"
+            if self.secret.encode() in memory_of(process):
+                yield f"memory of {process}"
+            with suppress(OSError):
+                yield from not_its_own(process / "fd")
+
+    def descriptors(self):
+        """What was left open when this process began."""
+        yield from not_its_own(Path("/proc/self/fd"))
+
+    def shared_memory(self):
+        """Segments and files of memory of other processes."""
+        yield from map(str, Path("/dev/shm").iterdir())
+        table = Path("/proc/sysvipc/shm")
+        yield from table.read_text().splitlines()[1:] if table.exists() else []
+
+    def sockets(self):
+        """A socket without a file that a process outside listens on."""
+        with socket.socket(socket.AF_UNIX) as door:
+            try:
+                door.connect(f"\0{self.socket_name}")
+                yield f"socket {self.socket_name}"
+            except OSError:
+                pass

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +18,8 @@ from msibench.results.schema import Status
 from msibench.runner.child import watch
 from msibench.runner.child.guard import guarded
 from msibench.runner.child.sandbox import command as sandbox
+from msibench.runner.child.sandbox import sandbox_mounts
+from msibench.runner.child.sandbox.forbidden_calls import MACHINES
 from msibench.runner.child.watch import Job, command_of
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
@@ -180,7 +185,8 @@ def test_results_and_data_of_others_below_a_listed_place_are_looked_up_and_hidde
     truth = old / "problems" / "ab" / "abc" / "section.h5"
     data = (checkout / "data" / "liver.imzML", checkout / "data" / "liver.ibd")
     stray = checkout / "kept" / "section.h5"
-    for path in (truth, *data, stray):
+    history = checkout / ".git" / "HEAD"
+    for path in (truth, *data, stray, history):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("a truth")
     (old / "store.json").write_text('{"schema_version": 1}')
@@ -191,7 +197,7 @@ def test_results_and_data_of_others_below_a_listed_place_are_looked_up_and_hidde
         bench,
         kind,
         "LooksAround",
-        paths=f"{truth}|{old / 'store.json'}",
+        paths=f"{truth}|{old / 'store.json'}|{history}",
         files="|".join(map(str, (*data, stray))),
     )
     assert record.reason == "LookupError: nothing was found", log
@@ -199,11 +205,66 @@ def test_results_and_data_of_others_below_a_listed_place_are_looked_up_and_hidde
     assert "found theirs" in found.reason, "the code beside them is in reach"
 
 
+def test_a_checkout_inside_a_folder_of_the_system_is_searched_too(tmp_path, monkeypatch):
+    """In a container the code often lies in /usr/src or /usr/local, which are listed as a whole."""
+    system = tmp_path / "usr"
+    checkout, cell = system / "local" / "lab", tmp_path / "cell"
+    truth = checkout / "results" / "problems" / "ab" / "section.h5"
+    truth.parent.mkdir(parents=True)
+    cell.mkdir()
+    truth.write_text("a truth")
+    (checkout / "results" / "store.json").write_text('{"schema_version": 1}')
+    monkeypatch.setattr(sandbox_mounts, "SYSTEM", (str(system),))
+    found = sandbox_mounts.mounts(cell, [str(checkout)], [])
+    covered = {mount.target for mount in found if mount.kind == "cover"}
+    assert str(checkout / "results") in covered
+    assert str(system) in {mount.target for mount in found if mount.kind == "read"}
+
+
+def test_no_door_to_other_processes_is_open(bench, one_kind, monkeypatch):
+    """Roots, memory, environments and descriptors of others; shared memory; sockets without a file."""
+    monkeypatch.setenv("A_SECRET", "rosebud")
+    name = f"msibench-test-{one_kind}"
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(f"\0{name}")
+        door.listen()
+        record, log = run(
+            bench,
+            one_kind,
+            "TriesDoors",
+            secret="rose" + "bud",
+            socket_name=name,
+            folder=str(bench.store.root),
+        )
+    assert "every door is shut" in record.reason, log
+
+
 @pytest.mark.parametrize("where", ["memfd", "/dev/shm", "/tmp"])
 def test_memory_that_no_resident_set_shows_is_counted(bench, one_kind, where):
     record, log = run(bench, one_kind, "HoardsMemory", where=where, memory_gb=0.4)
     assert record.status is Status.OOM, (record.reason, log)
     assert "--memory" in record.reason
+
+
+def test_memory_that_belongs_to_no_process_cannot_be_had(bench, one_kind):
+    record, log = run(bench, one_kind, "HoardsMemory", where="segment")
+    assert "no segment: Operation not permitted" in record.reason, log
+
+
+@pytest.mark.skipif(os.uname().machine not in MACHINES, reason="no filter for this processor")
+def test_the_filter_refuses_what_it_names_and_nothing_else():
+    text = (
+        "import ctypes, multiprocessing.shared_memory as m, os\n"
+        "from msibench.runner.child.sandbox.forbidden_calls import MACHINES, forbid_calls\n"
+        "assert forbid_calls()\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "for number in MACHINES[os.uname().machine].calls:\n"
+        "    ctypes.set_errno(0)\n"
+        "    assert libc.syscall(number, 0, 0, 0, 0) == -1 and ctypes.get_errno() == 1, number\n"
+        "memory = m.SharedMemory(create=True, size=100); memory.unlink(); memory.close()\n"
+        "os.close(os.memfd_create('mine')); os.pipe(); os.system('exit 7')\n"
+    )
+    subprocess.run([sys.executable, "-c", text], check=True)
 
 
 def test_memory_in_a_file_of_memory_is_counted_outside_of_a_sandbox_too(bench):
@@ -299,18 +360,20 @@ def test_where_the_system_allows_none_a_run_says_so_once_and_its_records_carry_i
     assert {record.provenance["sandbox"] for record in records.values()} == {"none"}
 
 
-def test_a_cell_whose_sandbox_fails_is_no_failure_of_its_method(bench, monkeypatch):
+@pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
+def test_a_cell_whose_sandbox_fails_is_no_failure_of_its_method(bench, monkeypatch, cold):
     """What the harness did wrong is never kept as a method's result."""
     real = watch.enclosed
 
     def broken(command, *args, **kwargs):
         what = real(command, *args, **kwargs)
-        return replace(what, command=["/no/such/python"])
+        inside = what.inside and json.dumps({**json.loads(what.inside), "folder": "/no/such/place"})
+        return replace(what, command=["/no/such/python"], inside=inside)
 
     monkeypatch.setattr(watch, "enclosed", broken)
     plan = bench.plan("Sound")
     with pytest.raises(sandbox.SandboxError, match="could not begin inside the sandbox"):
-        Supervisor(bench.store, bench.catalogue, RunOptions()).run(plan)
+        Supervisor(bench.store, bench.catalogue, RunOptions(cold=cold)).run(plan)
     assert list(bench.store.keys()) == []
 
 

@@ -26,6 +26,7 @@ from msibench.downloads import cache_root
 from msibench.errors import MSIBenchError
 from msibench.mirror import mirror_roots
 from msibench.runner.child.guard import guarded
+from msibench.runner.child.sandbox.forbidden_calls import INSIDE
 from msibench.runner.child.sandbox.namespaces import PROC_READ_ONLY
 from msibench.runner.child.sandbox.sandbox_mounts import (
     PLAIN_DEVICES,
@@ -192,6 +193,7 @@ def inner_environment(scratch: Path) -> dict[str, str]:
     )
     own = str(scratch.resolve())
     return {
+        INSIDE: "1",
         "HOME": own,
         "XDG_CACHE_HOME": f"{own}/cache",
         "XDG_CONFIG_HOME": f"{own}/config",

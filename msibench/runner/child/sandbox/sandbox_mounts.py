@@ -40,6 +40,10 @@ TMP_BYTES = 1 << 30
 TRUTHS = frozenset({"section.h5", "prediction.h5", "training.h5"})
 """Names of files that only a results folder holds."""
 DATA_SUFFIXES = (".imzml", ".ibd")
+HISTORIES = frozenset({".git", ".hg", ".svn"})
+"""Folders that hold every file of a checkout once more, generators of synthetic sections among them."""
+SOURCES = ("/usr/src", "/usr/local/src")
+"""Where containers keep what they were built for, results and data included; no program needs them."""
 
 MountKind = Literal["read", "write", "cover", "hide", "link", "device"]
 
@@ -75,9 +79,10 @@ def mounts(folder: Path, readable: Iterable[str], hidden: Iterable[str]) -> list
             found.setdefault(mount.target, mount)
     kept = _without_repeats(found)
     inner = [mount for mount in kept if mount.kind == "read"]
-    secret = [os.path.realpath(path) for path in hidden]
-    for mount in inner:
-        if not any(_within(mount.target, place) for place in SYSTEM):
+    secret = [os.path.realpath(path) for path in (*hidden, *SOURCES)]
+    own_places = {mount.target for path in _system() for mount in _trace(path)}
+    for mount in found.values():  # also one inside of a system's folder, such as /usr/local/lab
+        if mount.kind == "read" and mount.target not in own_places:
             secret += found_below(mount.target)
     secret = _outermost(secret)
     for path in secret:
@@ -96,8 +101,8 @@ def mounts(folder: Path, readable: Iterable[str], hidden: Iterable[str]) -> list
 def found_below(place: str) -> tuple[str, ...]:
     """Return what a method must not see in a place that it may read.
 
-    That is every results folder (``store.json``), every file that is only found in one, and every
-    mass-spectrometry file. What a package manager fills (the standard library, ``site-packages``) is not
+    That is every results folder (``store.json``), every file that is only found in one, every
+    mass-spectrometry file, and the history of a checkout. What a package manager fills (the standard library, ``site-packages``) is not
     searched. Looked up once a process: the results folder of the run itself is named to `mounts`.
     """
     passed_over = {
@@ -122,7 +127,9 @@ def found_below(place: str) -> tuple[str, ...]:
             continue
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                if entry.name != "__pycache__" and entry.path not in passed_over:
+                if entry.name in HISTORIES:
+                    found.append(entry.path)
+                elif entry.name != "__pycache__" and entry.path not in passed_over:
                     waiting.append(entry.path)
             elif entry.name in TRUTHS or entry.name.lower().endswith(DATA_SUFFIXES):
                 found.append(entry.path)
@@ -144,30 +151,48 @@ def gpu_devices() -> list[Mount]:
     return [Mount("device", str(path), str(path)) for path in found]
 
 
-def _listed(readable: Iterable[str]) -> Iterator[str]:
+def _system() -> Iterator[str]:
     yield from SYSTEM
     yield from (f"/etc/{name}" for name in ETC)
-    yield from python_places()
+
+
+def _listed(readable: Iterable[str]) -> Iterator[str]:
+    yield from _system()
+    yield from python_places(tuple(sys.path), os.getcwd())  # noqa: PTH109
     yield from os.environ.get("LD_LIBRARY_PATH", "").split(":")
     yield from readable
 
 
-def python_places() -> Iterator[str]:
-    """Yield the folders that this Python imports from, editable checkouts included."""
-    yield from (sys.executable, sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)
-    yield os.path.realpath(sys.executable)
-    here = {os.getcwd(), str(Path.home()), "/", "/tmp"}  # noqa: PTH109
-    named = [*site.getsitepackages(), site.getusersitepackages(), *sys.path]
-    yield from (path for path in named if os.path.isabs(path) and path not in here)  # noqa: PTH117
-    yield str(Path(__file__).resolve().parents[3])  # this package, however it was found
+@lru_cache(maxsize=8)
+def python_places(import_path: tuple[str, ...], working_folder: str) -> tuple[str, ...]:
+    """Return the folders that this Python imports from, editable checkouts included.
+
+    Looked up once for each import path: an environment may hold hundreds of distributions.
+
+    Parameters
+    ----------
+    import_path
+        ``sys.path``.
+    working_folder
+        Never among them: whatever lies where a run was started is not code.
+    """
+    here = {working_folder, str(Path.home()), "/", "/tmp"}
+    named = [*site.getsitepackages(), site.getusersitepackages(), *import_path]
+    found = [
+        *(sys.executable, sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix),
+        os.path.realpath(sys.executable),
+        *(path for path in named if os.path.isabs(path) and path not in here),  # noqa: PTH117
+        str(Path(__file__).resolve().parents[3]),  # this package, however it was found
+    ]
     for distribution in distributions():
         text = distribution.read_text("direct_url.json")
         try:
             origin = json.loads(text) if text else {}
             if origin.get("dir_info", {}).get("editable"):
-                yield unquote(urlsplit(origin["url"]).path)
+                found.append(unquote(urlsplit(origin["url"]).path))
         except (ValueError, KeyError, AttributeError):
             continue
+    return tuple(found)
 
 
 def _trace(path: str) -> Iterator[Mount]:

@@ -1,0 +1,67 @@
+"""Starts commands for tests that kill them: imports once, then forks one for every line that it reads.
+
+Each line is a JSON object: ``words`` of the command line, ``place`` to run it in. The answer is the
+process number; the line ``wait NUMBER`` is answered with its exit status. What a command prints goes into
+``said.txt`` of its place. A command leads a session of its own.
+"""
+
+import json
+import os
+import signal
+import sys
+from importlib import import_module
+
+LOADED = (
+    "msibench.cli.bundle", "msibench.cli.convert", "msibench.cli.import_", "msibench.cli.leaderboard",
+    "msibench.cli.new", "msibench.cli.report", "msibench.cli.run", "msibench.cli.score",
+    "msibench.cli.upscale", "msibench.cli.verify", "pandas", "h5py", "pyarrow.parquet", "scipy.ndimage",
+    "scipy.stats",
+)  # fmt: skip
+LOG = os.O_CREAT | os.O_APPEND | os.O_WRONLY
+
+
+def command(words, place):
+    """Run one command line in this process, which ends with it."""
+    os.setsid()
+    os.chdir(place)
+    log = os.open("said.txt", LOG)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    sys.argv = ["msibench", *words]
+    from msibench.cli.main import main
+
+    try:
+        main(list(words))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def serve():
+    """Serve until standard input ends."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    for name in LOADED:
+        import_module(name)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        if line.startswith("wait "):
+            _, status = os.waitpid(int(line.split()[1]), 0)
+            print(os.waitstatus_to_exitcode(status), flush=True)
+            continue
+        asked = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                code = command(**asked)
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+        print(pid, flush=True)
+
+
+if __name__ == "__main__":
+    serve()
