@@ -11,6 +11,7 @@ from tabulate import tabulate
 from msibench.contracts.metric import Question
 from msibench.contracts.plain_text import in_markdown
 from msibench.leaderboard.metrics import ARROWS, BoardMetrics
+from msibench.leaderboard.perfect import PERFECT, perfect_signal
 from msibench.leaderboard.rows import marks, measured
 from msibench.scoring.reachable import reachable_gain
 from msibench.tracks import Track
@@ -27,7 +28,10 @@ def trust_sections(
     part = part[part["protocol"] == protocol]
     real = part[part["control"] == ""]
     marked = marks(rows)
-    trust, cost = (_means(real, metrics, question, marked) for question in ("trust", "cost"))
+    trust, cost = (
+        _means(real, metrics, question, marked, track.control_method)
+        for question in ("trust", "cost")
+    )
     reachable = _reachable(real, track, marked)
     texts = (
         trust
@@ -48,9 +52,16 @@ def trust_sections(
 
 
 def _means(
-    real: pd.DataFrame, metrics: BoardMetrics, question: Question, marked: Mapping[str, str]
+    real: pd.DataFrame,
+    metrics: BoardMetrics,
+    question: Question,
+    marked: Mapping[str, str],
+    control_method: str,
 ) -> str:
-    """Return the mean of every metric that answers a question, one line a method."""
+    """Return the mean of every metric that answers a question, one line a method.
+
+    Below them, for what is asked of trust, the perfect signal and the control.
+    """
     chosen = real[real["metric"].isin(metrics.of(question))]
     if not len(chosen):
         return ""
@@ -60,6 +71,14 @@ def _means(
         [_named(method, marked), *(_short(means.loc[method, n]) for n in names)]
         for method in means.index
     ]
+    if question == "trust":
+        best = perfect_signal(real)
+        known = [_short(best[n][0]) if n in best else "–" for n in names]
+        lines.append([f"_{PERFECT}_", *known])
+        if control_method in means.index:
+            row = means.loc[control_method].to_dict()
+            held = (_short(row[name]) for name in names)
+            lines.append([f"_the control, {_named(control_method, marked)}_", *held])
     heads = [f"{in_markdown(metrics[n].label)} {ARROWS[metrics[n].direction]}" for n in names]
     return tabulate(lines, headers=["method", *heads], tablefmt="pipe", disable_numparse=True)
 
