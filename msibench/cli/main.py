@@ -27,6 +27,7 @@ HELP = {
     "status": "Show how the cells of a track stand, and why one is stale.",
     "score": "Compute new or mended metrics from stored predictions.",
     "leaderboard": "Rebuild a leaderboard from the store alone.",
+    "site": "Build the site of all boards.",
     "report": "Write the page of a track.",
     "figure": "Write one figure or table for a paper.",
     "compare": "Compare two results and fail when one got worse.",

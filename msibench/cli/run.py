@@ -80,6 +80,11 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
     help="Methods see no truth, no network and no file but their own: insist on it, or do without. "
     "(Default: wherever the system allows it.)",
 )
+@click.option(
+    "--cold",
+    is_flag=True,
+    help="Begin each cell as a process of its own, not as a fork of one that holds the libraries.",
+)
 @click.option("--strict-plugins", is_flag=True, help="Fail when a plugin is broken.")
 @click.option("--events", is_flag=True, help="Print one JSON event a line.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -116,6 +121,7 @@ def command(**options: Any) -> int:
             threads=options["threads"],
             given_weights=options["weights"],
             sandbox=sandbox,
+            cold=options["cold"],
         )
         summary = run_track(
             plan.track,

@@ -144,6 +144,8 @@ class MethodSpec:
     have seen: a cell whose test section is among them is refused."""
     citation: str
     """DOI or URL of the work that introduced the method."""
+    code: str = ""
+    """Address of its authors' code, where there is one."""
     licence: str
     """Licence of this implementation and of its weights."""
     title: str = ""

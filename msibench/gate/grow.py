@@ -69,6 +69,16 @@ def committed_board(folder: Path, track: Track, catalogue: Catalogue) -> Board:
     return Board(Collected(rows, {}), track, TrackIndex({}, track_facts), published=True)
 
 
+def with_stored_images(board: Board, store: Store | None) -> Board:
+    """Return a committed board with those of its cells that a store holds, whose images can be shown.
+
+    Its rows stay as they are; nothing else of the store joins them.
+    """
+    if store is None:
+        return board
+    return _with(board, board.rows, _records(store, cells(board.rows)["cell"]))
+
+
 def grown_board(folder: Path, track: Track, catalogue: Catalogue, store: Store | None) -> Grown:
     """Add the methods of a store to a committed board.
 

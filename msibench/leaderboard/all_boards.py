@@ -58,7 +58,8 @@ class Listed:
         value = row.get(f"composite{end}")
         if value is None or pd.isna(value):
             return "–"
-        return f"{100 * value:.1f}" if self.scheme.percent else f"{value:.3f}"
+        text = f"{100 * value:.1f}" if self.scheme.percent else f"{value:.3f}"
+        return text if text.strip("-0.") else text.lstrip("-")  # no negative zero
 
     def sections(self) -> int:
         """Return the number of sections behind the scores."""
@@ -122,14 +123,16 @@ def index_page(boards: list[Listed]) -> str:
     ]
     for family in dict.fromkeys(board.family for board in boards):
         here = [board for board in boards if board.family == family]
-        parts += [f"## {in_markdown(family)}", *_sentences(here), _methods(here)]
+        advice = advice_for(here)
+        parts += [f"## {in_markdown(family)}", *([advice] if advice else [])]
+        parts += [_sentences(here), _methods(here)]
     return "\n\n".join(parts) + "\n"
 
 
 def _list(boards: list[Listed]) -> str:
     lines = []
     for board in boards:
-        best = _best(board)
+        best = best_row(board)
         images = board.table["images"].max() if "images" in board.table else None
         lines.append(
             [
@@ -139,60 +142,100 @@ def _list(boards: list[Listed]) -> str:
                 whole(images),
                 len(board.table),
                 "–" if best is None else f"`{in_markdown(str(best['method']))}`",
-                "–" if best is None else f"{_with_interval(board, best)}",
+                "–" if best is None else f"{with_interval(board, best)}",
             ]
         )
     headers = ["board", "", "sections", "ion images", "methods", "highest score", "score"]
     return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
 
 
-def _apart(board: Listed) -> pd.Series[bool]:
+def apart_from_methods(board: Listed) -> pd.Series[bool]:
     """Which rows do not compete: controls other than the board's own, and flagged results."""
     table = board.table
     control = table["control"].astype(bool) & (table["method"] != board.track.control_method)
     return control | table["flag"].notna() if "flag" in table else control
 
 
-def _best(board: Listed) -> pd.Series[Any] | None:
+def best_row(board: Listed) -> pd.Series[Any] | None:
     """Return the row with the highest score among those that compete."""
-    part = board.table[~_apart(board)]
+    part = board.table[~apart_from_methods(board)]
     if "composite" not in part or part["composite"].isna().all():
         return None
     return part.iloc[int(np.nanargmax(part["composite"].to_numpy(float)))]
 
 
-def _with_interval(board: Listed, row: pd.Series[Any]) -> str:
+def with_interval(board: Listed, row: pd.Series[Any]) -> str:
+    """Return a score with its interval and unit, as its board shows it."""
     low, high = board.score(row, ".low"), board.score(row, ".high")
     unit = " %" if board.scheme.percent else ""
     interval = "" if "–" in {low, high} else f" [{low}, {high}]"
     return f"{board.score(row)}{unit}{interval}"
 
 
-def _sentences(boards: list[Listed]) -> list[str]:
+def advice_for(boards: list[Listed]) -> str:
+    """Say in one sentence what somebody with such sections should do; empty without a board in percent."""
+    leading = [(board, best_row(board)) for board in boards if board.scheme.percent]
+    scored = [(board, best) for board, best in leading if best is not None]
+    if not scored:
+        return ""
+    ceiling = [
+        100 * float(board.table[f"detail_ceiling_{end}.image.mean"].mean())
+        for board, _ in scored
+        for end in ("low", "high")
+        if f"detail_ceiling_{end}.image.mean" in board.table
+    ]
+    known = [value for value in ceiling if np.isfinite(value)]
+    reach = (
+        f"the noise-free signal would get {range_text(known, 1.0, ' %')}, the rest is noise"
+        if known and min(known) < 99.5
+        else "all of it is signal"
+    )
+    names = dict.fromkeys(f"`{in_markdown(str(best['method']))}`" for _, best in scored)
+    highest = [float(best["composite"]) for _, best in scored]
+    return (
+        f"**Of the detail that a coarse image does not show, {' or '.join(names)} finds "
+        f"{range_text(highest, 100.0, ' %')}; {reach}. {_harmful([board for board, _ in scored])}**"
+    )
+
+
+def _harmful(boards: list[Listed]) -> str:
+    """Name the methods that are worse than repeating each pixel on every board that has them."""
+    scores: dict[str, list[float]] = {}
+    for board in boards:
+        for name, value in zip(board.table["method"], board.table["composite"], strict=True):
+            if np.isfinite(value):
+                scores.setdefault(str(name), []).append(float(value))
+    worse = [f"`{in_markdown(name)}`" for name, found in scores.items() if max(found) < -0.0005]
+    if not worse:
+        return "No method is worse than repeating each pixel."
+    return f"Worse than repeating each pixel, so not to be used here: {', '.join(worse)}."
+
+
+def _sentences(boards: list[Listed]) -> str:
     """Say in one line a board what somebody who has such sections can take from it."""
     lines = []
     for board in boards:
-        best, control = _best(board), board.track.control_method
+        best, control = best_row(board), board.track.control_method
         if best is None:
             lines.append(f"- `{board.name}`: nobody has a score.")
             continue
         held = board.table[board.table["method"] == control]
         against = (
-            f" `{in_markdown(control)}` has {_with_interval(board, held.iloc[0])}."
+            f" `{in_markdown(control)}` has {with_interval(board, held.iloc[0])}."
             if len(held) and best["method"] != control
             else ""
         )
         lines.append(
             f"- `{board.name}`: `{in_markdown(str(best['method']))}` has the highest score, "
-            f"{_with_interval(board, best)}.{against} {_not_told_apart(board)}"
+            f"{with_interval(board, best)}.{against} {_not_told_apart(board)}"
         )
-    return ["\n".join(lines)]
+    return "\n".join(lines)
 
 
 def _not_told_apart(board: Listed) -> str:
     if board.sections() < MINIMUM_SECTIONS:
         return "Too few sections to say that of others."
-    part = board.table[~_apart(board)]
+    part = board.table[~apart_from_methods(board)]
     equal = part.loc[part["rank_group"] == 1, "method"].astype(str).tolist()
     if len(equal) < 2:
         return "It is told apart from all others."
@@ -201,7 +244,9 @@ def _not_told_apart(board: Listed) -> str:
 
 def _methods(boards: list[Listed]) -> str:
     """Return one table of a family: a row a method, a column a board, then trust, seconds and flags."""
-    apart = {str(m) for board in boards for m in board.table.loc[_apart(board), "method"]}
+    apart = {
+        str(m) for board in boards for m in board.table.loc[apart_from_methods(board), "method"]
+    }
     longest = sorted(boards, key=lambda board: -len(board.table))
     names = dict.fromkeys(str(name) for board in longest for name in board.table["method"])
     ordered = [name for name in names if name not in apart] + [n for n in names if n in apart]
@@ -215,16 +260,18 @@ def _methods(boards: list[Listed]) -> str:
             for board in boards
             if (board.table["method"] == name).any()
         ]
-        held = {board.name: _with_interval(board, row) for board, row in rows}
+        held = {board.name: with_interval(board, row) for board, row in rows}
         line = [f"`{in_markdown(name)}`", *(held.get(board.name, "") for board in boards)]
         for metric, _, scale, unit in shown:
-            line.append(_range([row.get(f"{metric}.image.mean") for _, row in rows], scale, unit))
-        line.append(_range([row.get(COSTS[0]) for _, row in rows]))
-        lines.append([*line, _flags(name, rows)])
+            line.append(
+                range_text([row.get(f"{metric}.image.mean") for _, row in rows], scale, unit)
+            )
+        line.append(range_text([row.get(COSTS[0]) for _, row in rows]))
+        lines.append([*line, flags_of(name, rows)])
     return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
 
 
-def _range(values: list[Any], scale: float = 1.0, unit: str = "") -> str:
+def range_text(values: list[Any], scale: float = 1.0, unit: str = "") -> str:
     """Return the lowest and the highest of several boards' values: they are never averaged."""
     found = [scale * float(value) for value in values if value is not None and np.isfinite(value)]
     if not found:
@@ -233,7 +280,8 @@ def _range(values: list[Any], scale: float = 1.0, unit: str = "") -> str:
     return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
 
 
-def _flags(name: str, rows: list[tuple[Listed, pd.Series[Any]]]) -> str:
+def flags_of(name: str, rows: list[tuple[Listed, pd.Series[Any]]]) -> str:
+    """Return what is to be known of a method's results: flags, controls, and whose numbers they are."""
     said = []
     for board, row in rows:
         flag = row.get("flag")

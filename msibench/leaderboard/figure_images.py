@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from msibench.errors import DataError
 from msibench.leaderboard.figure_source import Source, require_known
+from msibench.leaderboard.figure_style import scale_bar
 from msibench.leaderboard.images import structure
 from msibench.leaderboard.page_data import label_of
 from msibench.leaderboard.page_images import stored_sections
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
@@ -87,7 +87,7 @@ def images(source: Source) -> Figure:
             transform=line[0].transAxes,
         )  # fmt: skip
         if np.isfinite(pixel):
-            _scale_bar(line[0], columns, rows, pixel)
+            scale_bar(line[0], columns, rows, pixel, size=6)
         bar = figure.colorbar(drawn, ax=list(line), fraction=0.03, pad=0.01, extend="max")
         bar.ax.tick_params(labelsize=6)
         known = unit and unit != "scaled"
@@ -105,21 +105,6 @@ def _hatched(columns: int, rows: int) -> Rectangle:
     return Rectangle(
         (0, 0), columns, rows, facecolor="#dddddd", edgecolor="#777777", hatch="//////", lw=0
     )
-
-
-def _scale_bar(axes: Axes, columns: int, rows: int, pixel_um: float) -> None:
-    from matplotlib.patheffects import withStroke
-
-    third = columns * pixel_um / 3
-    power = 10.0 ** np.floor(np.log10(third))
-    length = max(k * power for k in (1, 2, 5) if k * power <= third)
-    end, y = 0.95 * columns, 0.93 * rows
-    outline = [withStroke(linewidth=3, foreground="black")]
-    axes.plot([end - length / pixel_um, end], [y, y], color="white", lw=1.5, path_effects=outline)
-    axes.text(
-        end, y - 0.04 * rows, f"{length:g} µm", color="white", fontsize=6, ha="right",
-        path_effects=outline,
-    )  # fmt: skip
 
 
 def _channels(section: Any, mz: Sequence[float | None], wanted: tuple[float, ...]) -> list[int]:

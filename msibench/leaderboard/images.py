@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.errors import IntegrityError
+from msibench.image import GuideImage
 from msibench.results.arrays import read_arrays
 from msibench.results.files import sha256_of
 from msibench.results.problems import Staged, load_staged
@@ -156,7 +157,14 @@ def structure(section: SectionImages, channel: int) -> float:
     tissue where a mask says which that is; 0 where it is constant.
     """
     image = section.low[channel] if section.truth is None else section.truth[channel]
-    mask = section.staged.mask
+    return neighbour_correlation(image, section.staged.mask)
+
+
+def neighbour_correlation(image: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> float:
+    """Return the correlation of horizontally neighbouring pixels of one ion image, ``(row, column)``.
+
+    On the pixels of `mask` where it has the image's shape; 0 where the image is constant.
+    """
     usable = np.isfinite(image)
     if mask is not None and mask.shape == image.shape:
         usable &= mask
@@ -165,6 +173,24 @@ def structure(section: SectionImages, channel: int) -> float:
     if first.size < 2 or not np.ptp(first) or not np.ptp(second):
         return 0.0
     return float(np.corrcoef(first, second)[0, 1])
+
+
+def guide_name(guide: GuideImage) -> str:
+    """Return what a guide is, as far as it says so itself: it need not be an optical image.
+
+    Examples
+    --------
+    >>> guide_name(GuideImage(np.zeros((1, 2, 2)), channel_names=("TIC",)))
+    'one channel, TIC'
+    """
+    count = len(guide.values)
+    told = [name for name in guide.channel_names if name]
+    if {name.lower() for name in told} == {"red", "green", "blue"} or (count == 3 and not told):
+        return "RGB image"
+    what = "one channel" if count == 1 else f"{count} channels"
+    if guide.kind == "msi":
+        what = "ion image" if count == 1 else f"{count} ion images"
+    return f"{what}, {', '.join(told)}" if 0 < len(told) <= 4 else what
 
 
 def guide_png(guide: NDArray[np.float32]) -> bytes:

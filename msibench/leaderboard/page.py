@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -66,6 +67,7 @@ def write_page(
     max_images: int | None = None,
     split: bool = False,
     board: Board | None = None,
+    site: str = "",
 ) -> Path:
     """Write ``index.html`` of a track; the same store gives the same bytes.
 
@@ -83,6 +85,9 @@ def write_page(
         Write images into ``images/*.js`` beside the page, which loads them when they are asked for.
     board
         What `read_board` gave, where it was read already.
+    site
+        Where the site of all boards lies, seen from the page (``"../../"``): methods and data sets
+        are linked to their pages there. Empty: the page stands alone.
 
     A board of more than a million values has one number per section in the page, those of ion images in
     ``data/*.js`` beside it, loaded when they are asked for (`msibench.leaderboard.page_parts`).
@@ -110,7 +115,7 @@ def write_page(
     most = MOST_SECTIONS if large else None
     sections = [] if store is None else stored_sections(store, board.collected.records, most=most)
     page, parts, pictures = make_page(
-        board, cells, sections, max_images=max_images, split=split, root=root
+        board, cells, sections, max_images=max_images, split=split, root=root, site=site
     )
     path = folder / "index.html"
     with explained(folder):
@@ -139,6 +144,7 @@ def make_page(
     max_images: int | None = None,
     split: bool = False,
     root: str = "",
+    site: str = "",
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Return the page's text, the parts of a large board that go beside it, and the pictures.
 
@@ -154,6 +160,8 @@ def make_page(
         As in `write_page`.
     root
         Path of the store, which no message may show.
+    site
+        As in `write_page`.
     """
     collected, track, index, table = board.collected, board.track, board.index, board.table
     parts: dict[str, Any] = {}
@@ -180,6 +188,7 @@ def make_page(
         "losses": loss_curves(collected.records)[: MOST_LOSSES if parts else None],
         "citations": citations(index),
         "split": split,
+        "site": bool(site),
         "marks": marks(collected.rows),
         "csv": board_csv(table, collected.rows, track),
         "rows": rows_csv(collected) if len(collected.rows) <= MOST_ROWS else None,
@@ -190,7 +199,7 @@ def make_page(
         "methods": index.track_facts.get("methods", {}),
     }
     damaged = {key: without_path(why, root) for key, why in sorted(collected.damaged.items())}
-    page = _render(content, {} if split else pictures, board, damaged)
+    page = _render(content, {} if split else pictures, board, damaged, site)
     return page, parts, pictures
 
 
@@ -233,6 +242,7 @@ def _render(
     pictures: Mapping[str, Any],
     board: Board,
     damaged: Mapping[str, str],
+    site: str,
 ) -> str:
     """Fill the template; every text is escaped by it."""
     track, index = board.track, board.index
@@ -251,6 +261,7 @@ def _render(
         damaged=damaged,
         shown=shown,
         every=every,
+        site=site,
     )
 
 
@@ -265,7 +276,13 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["slug"] = page_name
     return environment.get_template("page.html.j2")
+
+
+def page_name(name: str) -> str:
+    """Return the name of the folder that a method's or data set's page has on a site."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "unnamed"
 
 
 def _asset(name: str) -> str:

@@ -15,6 +15,7 @@ from msibench.errors import IntegrityError
 from msibench.leaderboard.images import (
     SectionImages,
     data_url,
+    guide_name,
     guide_png,
     png,
     spread_order,
@@ -121,7 +122,7 @@ def problem_data(place: int, section: SectionImages) -> dict[str, Any]:
         "absent": bool(section.low_absent.any() or section.absent.any()),
         "notes": list(staged.notes),
         "guide": None if guide is None else data_url(guide_png(guide.values)),
-        "guide_kind": "" if guide is None else guide.kind,
+        "guide_kind": "" if guide is None else guide_name(guide),
         "channels": channels,
         "methods": sorted(section.records),
         "seeds": sorted({record.seed for record in section.records.values()}),

@@ -29,6 +29,10 @@ class RunOptions:
     """As in `msibench.runner.child.sandbox.command.settled`: where the system allows none, cells run
     without, and say so."""
 
+    cold: bool = False
+    """Whether every cell begins as a process of its own; else as a fork of one that holds the large
+    libraries, where the system and the sandbox allow it."""
+
     @property
     def asked(self) -> Asked:
         """What it says of every cell's limits."""

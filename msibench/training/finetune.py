@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from msibench.contracts.method import MethodSpec
+from msibench.degradation import protocol
 from msibench.errors import ConfigurationError
 from msibench.image import MSImage
 from msibench.training.augmentation import IonImageLook
@@ -173,7 +174,12 @@ def finetune(
         core = network_for(spec, factor=request.factor, weights=start, config=request.config)
     objective = objective_for(spec, factor=request.factor, weights=weights, config=request.config)
     skip = cast(SkipConnection, config.get("skip", "none"))
-    network = core if objective else around(core, factor=request.factor, skip=skip)
+    back_project = bool(config.get("back_project", False))
+    network = (
+        core
+        if objective
+        else around(core, factor=request.factor, skip=skip, back_project=back_project)
+    )
     data = [_describe(section) for section in sections]
     base = {name: sha256_of(path) for name, path in sorted((weights or {}).items())}
     result = train(
@@ -258,10 +264,12 @@ def _patches(request: FinetuneRequest, sections: Sequence[TrainingSection]) -> P
 
 def _pairs(request: FinetuneRequest, validation: Sequence[TrainingSection]) -> list[HeldOut]:
     """Return the pairs that it is judged on, degraded by the first protocol of the request."""
+    first = next(iter(request.shares))
     return held_out(
         [(section.name, section.image) for section in validation],
         factor=request.factor,
-        degrade=degrade_by({next(iter(request.shares)): 1.0}, factor=request.factor),
+        degrade=degrade_by({first: 1.0}, factor=request.factor),
+        unseen=lambda fine: protocol(first).split(fine)[1],
         seed=request.training.seed,
     )
 

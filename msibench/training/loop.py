@@ -120,7 +120,7 @@ class TrainingResult:
     loss: list[float]
     """One value per step."""
     validation: list[dict[str, float]]
-    """``iteration``, ``psnr``, ``ssim`` of every validation."""
+    """``iteration``, ``psnr``, ``ssim``, ``skill`` of every validation."""
     waited: float
     """Share of this run's wall time in which the network waited for data."""
 
@@ -178,7 +178,7 @@ def train(
         If the loss becomes NaN or infinite.
     """
     world = world or World()
-    objective = objective or PixelObjective(loss_mix(config.loss))
+    objective = objective or PixelObjective(loss_mix(config.loss, factor=patches.factor))
     devices = [torch.device(world.device)] if world.device.startswith("cuda") else []
     with torch.random.fork_rng(devices=devices):
         run = _Run(network, patches, config, objective, validation, world, request or {})

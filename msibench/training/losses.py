@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -57,6 +58,32 @@ def gradient_l1(prediction: Tensor, truth: Tensor) -> Tensor:
     return F.l1_loss(prediction.diff(dim=-1), truth.diff(dim=-1)) + F.l1_loss(
         prediction.diff(dim=-2), truth.diff(dim=-2)
     )
+
+
+def detail_loss(prediction: Tensor, truth: Tensor, *, factor: int, floor: float = 4e-4) -> Tensor:
+    """Return 1 - detail gain of the area mean, a mean over the images of a batch.
+
+    Unlike the mean square error, every image weighs the same, however strong its detail is. What the coarse
+    pixels fix is not judged: mix it with another loss unless the network is back-projected.
+
+    Parameters
+    ----------
+    prediction, truth
+        Sides are multiples of `factor`.
+    factor
+        Fine pixels along a coarse one.
+    floor
+        Mean square detail that is added to the truth's, so that an empty patch weighs little.
+    """
+    unseen = _unseen(truth, factor)
+    error = (_unseen(prediction, factor) - unseen) ** 2
+    energy = (unseen**2).mean((1, 2, 3))
+    return (error.mean((1, 2, 3)) / (energy + floor)).mean()
+
+
+def _unseen(image: Tensor, factor: int) -> Tensor:
+    """Return what the area mean does not pass: each pixel minus the mean of its coarse one."""
+    return image - F.interpolate(F.avg_pool2d(image, factor), scale_factor=factor, mode="nearest")
 
 
 class VGGFeatures(nn.Module):
@@ -136,13 +163,15 @@ def _registered() -> Path:
     return require("vgg16")
 
 
-def loss_mix(mix: Mapping[str, float], *, perceptual: Path | None = None) -> Loss:
+def loss_mix(mix: Mapping[str, float], *, factor: int = 1, perceptual: Path | None = None) -> Loss:
     """Return the weighted sum of several losses, in float32 whatever the network computes in.
 
     Parameters
     ----------
     mix
-        Name → weight: ``l1 mse charbonnier ssim gradient perceptual``.
+        Name → weight: ``l1 mse charbonnier ssim gradient detail perceptual``.
+    factor
+        Fine pixels along a coarse one; for ``detail``.
     perceptual
         VGG16 weights; None: the registered file ``vgg16``. Only for a mix with ``perceptual``.
 
@@ -153,7 +182,7 @@ def loss_mix(mix: Mapping[str, float], *, perceptual: Path | None = None) -> Los
     MissingWeightsError
         If ``perceptual`` is asked for without its weights.
     """
-    known = (*PLAIN, "perceptual")
+    known = (*PLAIN, "detail", "perceptual")
     for name, weight in mix.items():
         if name not in known:
             raise ConfigurationError(f"no loss named {name!r}; known: {', '.join(known)}")
@@ -165,6 +194,8 @@ def loss_mix(mix: Mapping[str, float], *, perceptual: Path | None = None) -> Los
     for name, weight in mix.items():
         if name == "perceptual":
             terms.append((weight, VGGFeatures(perceptual or _registered())))
+        elif name == "detail":
+            terms.append((weight, partial(detail_loss, factor=factor)))
         else:
             terms.append((weight, PLAIN[name]))
 

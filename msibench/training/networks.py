@@ -51,6 +51,26 @@ class OnInterpolation(nn.Module):
         return _bicubic(low, self.factor) + residual
 
 
+class BackProjected(nn.Module):
+    """``x + A⁺(low - A x)`` for the area mean A: each fine pixel gets what its coarse pixel lacks.
+
+    The image keeps the network's detail, and averaged back it is its input: all that can be wrong with it
+    is detail. The state dict is the inner network's own.
+    """
+
+    def __init__(self, network: nn.Module, factor: int) -> None:
+        super().__init__()
+        self.network = network
+        self.factor = factor
+
+    def forward(self, low: Tensor) -> Tensor:
+        """Return the image on the fine grid."""
+        fine: Tensor = self.network(low)
+        residual = low - F.avg_pool2d(fine, self.factor)
+        magnified: Tensor = F.interpolate(residual, scale_factor=self.factor, mode="nearest")
+        return fine + magnified
+
+
 class OneChannel(nn.Module):
     """Feed grey images to a network of several channels and average what comes out."""
 
@@ -70,7 +90,9 @@ def _bicubic(low: Tensor, factor: int) -> Tensor:
     return fine
 
 
-def around(network: nn.Module, *, factor: int, skip: SkipConnection = "none") -> nn.Module:
+def around(
+    network: nn.Module, *, factor: int, skip: SkipConnection = "none", back_project: bool = False
+) -> nn.Module:
     """Return `network` as a map from one grey channel to one grey channel.
 
     Parameters
@@ -81,23 +103,26 @@ def around(network: nn.Module, *, factor: int, skip: SkipConnection = "none") ->
         Fine pixels per coarse pixel.
     skip
         ``"bicubic"`` adds the interpolated image to what the network says.
+    back_project
+        Bring the image back to its input last (`BackProjected`).
     """
     if skip not in ("none", "bicubic"):
         raise ConfigurationError(f"skip must be none or bicubic, got {skip!r}")
     channels = input_channels(network)
     whole = network if channels == 1 else OneChannel(network, channels)
-    return OnInterpolation(whole, factor) if skip == "bicubic" else whole
+    whole = OnInterpolation(whole, factor) if skip == "bicubic" else whole
+    return BackProjected(whole, factor) if back_project else whole
 
 
 def inner(network: nn.Module) -> nn.Module:
     """Return the plugin's network inside what `around` and DDP put around it."""
-    while isinstance(network, OnInterpolation | OneChannel | nn.parallel.DistributedDataParallel):
-        network = (
-            network.module
-            if isinstance(network, nn.parallel.DistributedDataParallel)
-            else network.network
-        )
-    return network
+    while True:
+        if isinstance(network, OnInterpolation | OneChannel | BackProjected):
+            network = network.network
+        elif isinstance(network, nn.parallel.DistributedDataParallel):
+            network = network.module
+        else:
+            return network
 
 
 def input_channels(network: nn.Module) -> int:

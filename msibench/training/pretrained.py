@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from msibench.contracts.method import WeightFile
 from msibench.errors import ConfigurationError, MissingWeightsError
 from msibench.image import Problem, Skip
+from msibench.training.networks import BackProjected, OnInterpolation
 from msibench.training.tiles import InputNeeds, options_from, upscale_ions
 from msibench.weights import sha256_of
 from msibench.weights.locate import missing_message
 
-_OWN_KEYS = frozenset({"tile", "overlap", "batch", "scaling", "quantise8", "skip"})
+_OWN_KEYS = frozenset({"tile", "overlap", "batch", "scaling", "quantise8", "skip", "back_project"})
 
 DEFAULTS: Mapping[str, object] = {
     "tile": 256,
@@ -28,11 +28,14 @@ DEFAULTS: Mapping[str, object] = {
     "scaling": "minmax",
     "quantise8": False,
     "skip": "none",
+    "back_project": False,
 }
 """Configuration that every pretrained method shares; see `TileOptions`.
 
 ``skip`` is ``"bicubic"`` for networks trained to add to the interpolated image
-(`msibench.training.networks.OnInterpolation`), ``"none"`` for all published ones.
+(`msibench.training.networks.OnInterpolation`), ``"none"`` for all published ones. ``back_project`` adds
+to the network's image what its area mean lacks of its input (`msibench.training.networks.BackProjected`),
+for networks trained with it.
 """
 
 
@@ -94,7 +97,9 @@ class PretrainedMethod:
             )
         network = loaded.network.to(problem.device).eval()
         if self.config["skip"] == "bicubic":
-            network = _OnBicubic(network, problem.factor)
+            network = OnInterpolation(network, problem.factor)
+        if self.config["back_project"]:
+            network = BackProjected(network, problem.factor)
         fine, happened = upscale_ions(
             network,
             problem.low.values,
@@ -143,16 +148,3 @@ class PretrainedMethod:
             f"There is no published file for x{factor} (there is for: {offered}). "
             "Name one of your own with --weights PATH."
         )
-
-
-class _OnBicubic(nn.Module):
-    def __init__(self, network: nn.Module, factor: int) -> None:
-        super().__init__()
-        self.network, self.factor = network, factor
-
-    def forward(self, low: Tensor) -> Tensor:
-        base = F.interpolate(
-            low.float(), scale_factor=self.factor, mode="bicubic", align_corners=False
-        )
-        residual: Tensor = self.network(low)
-        return base + residual

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,8 @@ class HeldOut:
     section: str
     low: NDArray[np.float32]
     high: NDArray[np.float32]
+    unseen: float | None = None
+    """Mean square of what the coarse image does not show; None where it is not known."""
 
 
 def held_out(
@@ -29,12 +31,14 @@ def held_out(
     *,
     factor: int,
     degrade: Degrade | None = None,
+    unseen: Callable[[NDArray[np.float32]], NDArray[np.floating]] | None = None,
     seed: int = 0,
     most: int = 32,
 ) -> list[HeldOut]:
     """Degrade held-out sections once; at most `most` ion images, evenly spread over all.
 
-    Rows and columns beyond a multiple of `factor` are cut off at the bottom and the right.
+    Rows and columns beyond a multiple of `factor` are cut off at the bottom and the right. `unseen` gives
+    the part of ``(channel, row, column)`` that the degradation does not pass.
     """
     lower = degrade or block_mean(factor)
     pairs: list[HeldOut] = []
@@ -50,7 +54,8 @@ def held_out(
         rows, columns = (size // factor * factor for size in image.shape)
         high = np.ascontiguousarray(image[:rows, :columns] / image.max(), dtype=np.float32)
         rng = np.random.default_rng([seed, int(index)])
-        pairs.append(HeldOut(name, lower(high[None], rng)[0], high))
+        detail = None if unseen is None else float(np.square(unseen(high[None])).mean())
+        pairs.append(HeldOut(name, lower(high[None], rng)[0], high, detail))
     return pairs
 
 
@@ -58,14 +63,16 @@ def held_out(
 def validate(
     network: nn.Module, pairs: Sequence[HeldOut], *, device: str = "cpu"
 ) -> dict[str, float]:
-    """Return the means of PSNR in dB and SSIM over held-out ion images, outputs clipped to [0, 1].
+    """Return the means of PSNR in dB, SSIM and skill over held-out ion images, outputs clipped to [0, 1].
 
-    PSNR takes a data range of 1 and is counted as 100 dB where the images agree exactly.
+    PSNR takes a data range of 1 and is counted as 100 dB where the images agree exactly. Skill is left out
+    where the images' unseen part is not known or nothing.
     """
     training = network.training
     network.eval()
     psnr: list[float] = []
     ssim: list[float] = []
+    skill: list[float] = []
     for pair in pairs:
         low = torch.from_numpy(pair.low)[None, None].to(device)
         truth = torch.from_numpy(pair.high)[None, None].to(device)
@@ -73,5 +80,8 @@ def validate(
         error = float(((fine - truth) ** 2).mean())
         psnr.append(100.0 if error == 0 else min(100.0, -10 * float(np.log10(error))))
         ssim.append(1 - float(ssim_loss(fine, truth)))
+        if pair.unseen:
+            skill.append(1 - error / pair.unseen)
     network.train(training)
-    return {"psnr": float(np.mean(psnr)), "ssim": float(np.mean(ssim))}
+    means = {"psnr": float(np.mean(psnr)), "ssim": float(np.mean(ssim))}
+    return {**means, "skill": float(np.mean(skill))} if skill else means

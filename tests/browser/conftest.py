@@ -101,3 +101,36 @@ def large_address(browser, toy, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page_parts, "MOST_VALUES", 0)
         return write_page(toy.store, toy.track, tmp_path_factory.mktemp("large")).as_uri()
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """Return a function that lists the barriers which axe-core finds in a page, and that it looked."""
+    named = os.environ.get("MSIBENCH_AXE")
+    package = importlib.util.find_spec("axe_playwright_python")
+    found = Path(named) if named else package and Path(package.origin).parent / "axe.min.js"
+    if not found or not found.is_file():
+        pytest.skip("no axe-core: pip install axe-playwright-python, or name it in MSIBENCH_AXE")
+
+    def barriers(page):
+        page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+        page.evaluate(found.read_text("utf-8"))
+        told = page.evaluate("axe.run({ preload: false })")
+        assert told["passes"]
+        return [(each["id"], each["nodes"][0]["html"][:200]) for each in told["violations"]]
+
+    return barriers
+
+
+@pytest.fixture(scope="session")
+def site(browser, tmp_path_factory):
+    """The site of a measured and a prepared board."""
+    from msibench.library.installed import catalogue
+    from msibench.site.build import write_site
+    from tests.site.conftest import write_boards
+
+    place = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MSIBENCH_MIRROR", "")
+        write_site(place / "public", write_boards(place / "leaderboards"), catalogue())
+    return place / "public"

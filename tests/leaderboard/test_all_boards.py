@@ -71,3 +71,18 @@ def test_a_folder_without_boards_says_what_it_expects(tmp_path):
 def test_the_committed_overview_follows_from_the_committed_boards():
     """Where this fails: msibench leaderboard --index leaderboards."""
     assert (COMMITTED / INDEX).read_text() == index_page(boards_in(COMMITTED))
+
+
+def test_one_sentence_says_what_to_take_and_what_to_leave(tmp_path):
+    """Names the best of all boards in percent and who is worse than repeating each pixel on each of them."""
+    rows = rows_of(("bicubic", "net", "paints"), metrics=("ssim",)).assign(metric="skill")
+    rows = rows.assign(is_control=rows["method"] == "paints")
+    rows["value"] = rows["method"].map({"bicubic": 0.03, "net": 0.12, "paints": -0.4})
+    track = replace(TRACK, metrics=("skill",), scheme="skill")
+    place = tmp_path / "one"
+    place.mkdir()
+    (place / "track.toml").write_text(track_as_text(track))
+    (place / "leaderboard.csv").write_text(table_csv(leaderboard_table(rows, track, draws=100)))
+    (line,) = [t for t in index_page(boards_in(tmp_path)).splitlines() if t.startswith("**")]
+    assert "`net` finds 12 %" in line
+    assert line.endswith("Worse than repeating each pixel, so not to be used here: `paints`.**")

@@ -211,7 +211,7 @@ def test_a_store_without_predictions_still_gives_tables(own_toy, tmp_path):
         (own_toy.store.problem_folder(record.problem_key) / "section.h5").unlink(missing_ok=True)
     path = write_page(own_toy.store, own_toy.track, tmp_path / "bare")
     assert pictures_of(path) == {}
-    assert "No images are in the store" in path.read_text("utf-8")
+    assert "There are no images here" in path.read_text("utf-8")
     assert data_of(path)["protocols"][0]["methods"]
 
 

@@ -13,7 +13,7 @@ from msibench.image import as_stack
 from msibench.training.checkpoints import load_record
 from msibench.training.finetune import FinetuneRequest, TrainingSection, finetune
 from msibench.training.grid import expand, run_grid
-from msibench.training.networks import OnInterpolation, around, inner, network_for
+from msibench.training.networks import BackProjected, OnInterpolation, around, inner, network_for
 from msibench.training.seen import refusal
 from msibench.training.variants import install, is_training, method_from_training, read_variant
 
@@ -308,6 +308,19 @@ def test_the_skip_adds_the_interpolated_image_and_keeps_the_inner_state_dict():
     low = torch.rand(1, 1, 6, 5)
     cubic = nn.functional.interpolate(low, scale_factor=2, mode="bicubic")
     torch.testing.assert_close(whole(low) - net(low), cubic)
+    assert inner(whole) is net
+
+
+@pytest.mark.parametrize("skip", ["none", "bicubic"])
+def test_a_back_projected_network_gives_its_input_back_and_keeps_its_detail(skip):
+    net = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2))
+    whole = around(net, factor=2, skip=skip, back_project=True)
+    assert isinstance(whole, BackProjected)
+    low = torch.rand(2, 1, 6, 5)
+    torch.testing.assert_close(nn.functional.avg_pool2d(whole(low), 2), low)
+    added = whole(low) - around(net, factor=2, skip=skip)(low)
+    blocks = added.unfold(2, 2, 2).unfold(3, 2, 2)
+    torch.testing.assert_close(blocks, blocks[..., :1, :1].expand_as(blocks))
     assert inner(whole) is net
 
 

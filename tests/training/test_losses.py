@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from msibench.degradation import protocol
 from msibench.errors import ConfigurationError, MissingWeightsError
-from msibench.metrics import ssim
+from msibench.metrics import detail_gain, ssim
 from msibench.training.ema import EMA
-from msibench.training.losses import charbonnier, gradient_l1, loss_mix, ssim_loss
+from msibench.training.losses import charbonnier, detail_loss, gradient_l1, loss_mix, ssim_loss
 from msibench.training.schedule import Schedule
 
 
@@ -51,6 +52,22 @@ def test_the_ssim_loss_is_one_minus_the_metric():
 def test_the_ssim_loss_of_images_smaller_than_its_window_is_finite():
     prediction, truth = pair(4, 7)
     assert 0 < float(ssim_loss(prediction, truth)) < 2
+
+
+def test_the_detail_loss_is_one_minus_the_metric_and_does_not_see_what_the_coarse_pixels_fix():
+    prediction, truth = (image.double() for image in pair(20, 16))
+    gains = detail_gain(prediction[:, 0].numpy(), truth[:, 0].numpy(), protocol="area-x4@1")
+    loss = detail_loss(prediction, truth, factor=4, floor=0.0)
+    assert float(loss) == pytest.approx(1 - float(np.mean(gains)), abs=1e-6)
+    seen, _ = protocol("area-x4@1").split(prediction[:, 0].numpy())
+    moved = prediction + torch.from_numpy(np.asarray(seen))[:, None]
+    torch.testing.assert_close(detail_loss(moved, truth, factor=4, floor=0.0), loss)
+
+
+def test_an_empty_patch_weighs_little_in_the_detail_loss():
+    prediction, truth = torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)
+    prediction[0, 0, 0, 0] = 1e-3
+    assert 0 < float(loss_mix({"detail": 1.0}, factor=4)(prediction, truth)) < 1e-3
 
 
 def test_the_gradient_loss_does_not_see_an_offset():

@@ -97,8 +97,17 @@ const isDark = () => {
 function nameTheme() {
   theme.textContent = isDark() ? "Light theme" : "Dark theme";
 }
+// A page of a site shares the choice with its other pages; one on a disk may be refused a memory.
+const remembered = (chosen) => {
+  try {
+    if (chosen) localStorage.setItem("msibench-theme", chosen);
+    return localStorage.getItem("msibench-theme");
+  } catch (error) { return null; }
+};
+if (D.site && ["dark", "light"].includes(remembered())) document.documentElement.dataset.theme = remembered();
 theme.addEventListener("click", () => {
   document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+  if (D.site) remembered(document.documentElement.dataset.theme);
   nameTheme();
 });
 prefersDark.addEventListener("change", nameTheme);

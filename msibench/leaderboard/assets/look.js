@@ -150,7 +150,7 @@ async function gather(problem, channel) {
 }
 async function update() {
   const problem = D.problems[state.problem], turn = ++drawn;
-  if (!problem || !problem.shown.length) { $("look-controls").hidden = true; $("image-facts").textContent = "There is no image to show."; return; }
+  if (!problem || !problem.shown.length) { $("look-controls").hidden = true; $("image-facts").textContent = "There is no image to show."; document.body.dataset.ready = "no images"; return; }
   const found = await gather(problem, state.channel), name = partName(problem);
   if (name) await part(name);
   if (turn !== drawn) return;

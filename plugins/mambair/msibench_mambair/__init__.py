@@ -39,6 +39,7 @@ def msibench_methods() -> Iterator[MethodSpec]:
             each_ion_alone=True,
             weights=(file,),
             citation="https://doi.org/10.48550/arXiv.2402.15648",
+            code="https://github.com/csguoh/MambaIR",
             licence="Apache-2.0; weights: Apache-2.0",
             title=TITLES[variant],
             resources=Resources(cpus=2, memory_gb=memory, vram_gb=memory, minutes=120.0),

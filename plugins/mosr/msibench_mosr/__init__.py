@@ -25,6 +25,7 @@ SPEC = MethodSpec(
     each_ion_alone=True,
     weights=tuple(FILES["mosr"].values()),
     citation="https://doi.org/10.1038/s42256-023-00677-7",
+    code="https://github.com/USTC-xlab/MOSR",
     licence="Apache-2.0; weights: user-supplied",
     title="RRDBNet x4 (not umzi2's MoSR)",
     resources=Resources(cpus=2, memory_gb=6.0, vram_gb=6.0),

@@ -22,6 +22,7 @@ def msibench_methods() -> Iterator[MethodSpec]:
             weights=(release.file, AUTOENCODER),
             training_data=("cao-mouse-brain-sagittal",) if name == "resshift-msi" else (),
             citation=CAO if name == "resshift-msi" else CITATION,
+            code=CAO if name == "resshift-msi" else "https://github.com/zsyOAOA/ResShift",
             licence=f"code Apache-2.0; weights {LICENCE}",
             title=release.title,
             resources=Resources(cpus=2, memory_gb=8.0, vram_gb=8.0, minutes=240.0),

@@ -2,7 +2,7 @@
 
 There is no fixed method to offer: the user names a file, ``--method spandrel:PATH``, and
 `spec_from_checkpoint` makes the spec. Two checkpoints below are small, public and permissively
-licensed, so they are methods of their own; Real-ESRGAN stands beside them as the example of what an
+licensed, so they are methods of their own, and `MSI` is ours; Real-ESRGAN stands beside them as the example of what an
 adversarial network does to ion images.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from msibench import MethodSpec, Resources, Task, WeightFile, hookimpl
 from msibench.errors import MissingWeightsError
+from msibench_spandrel.msi import MSI
 
 _CONFIG: dict[str, object] = {
     "tile": 256,
@@ -90,6 +91,7 @@ def msibench_methods() -> Iterator[MethodSpec]:
             title=title,
             resources=Resources(cpus=2, memory_gb=4.0, vram_gb=4.0),
         )
+    yield MSI
 
 
 def spec_from_checkpoint(path: str | Path) -> MethodSpec:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msibench import Problem
@@ -20,13 +21,21 @@ from msibench.errors import ConfigurationError
 from msibench.training.pretrained import Loaded, PretrainedMethod
 from msibench.training.tiles import InputNeeds
 from msibench.weights import UnsafeWeightsError, read_state_dict
+from msibench_spandrel.msi import MSI_FILES
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
 
 
 class Spandrel(PretrainedMethod):
-    """Super-resolution with whatever network a checkpoint holds."""
+    """Super-resolution with whatever network a checkpoint holds.
+
+    With ``bin = true`` a network for a multiple of the factor serves too: its image is averaged, over 2 x 2
+    pixels where a network for x4 makes x2.
+    """
+
+    own_keys = frozenset({"bin"})
+    files = MSI_FILES
 
     def load(self, path: Path, problem: Problem) -> Loaded:
         """Recognise and read a checkpoint, and refuse what is not super-resolution.
@@ -55,8 +64,9 @@ class Spandrel(PretrainedMethod):
             )
         needs = descriptor.size_requirements
         tiling = descriptor.tiling.name.lower()
+        bins = bins_of(self.config, descriptor.scale, problem.factor)
         input_needs = InputNeeds(
-            factor=descriptor.scale,
+            factor=descriptor.scale // bins,
             channels=channels,
             multiple_of=max(1, needs.multiple_of),
             minimum=max(1, needs.minimum),
@@ -72,9 +82,14 @@ class Spandrel(PretrainedMethod):
             "requires_square": needs.square,
         }
         network: nn.Module = descriptor.model
-        return Loaded(
-            _Square(network, descriptor.scale) if needs.square else network, input_needs, about
-        )
+        if needs.square:
+            network = _Square(network, descriptor.scale)
+        return Loaded(_Binned(network, bins) if bins > 1 else network, input_needs, about)
+
+
+def bins_of(config: Mapping[str, Any], scale: int, factor: int) -> int:
+    """Return over how many pixels along an edge the image of a network for x`scale` is averaged."""
+    return scale // factor if config.get("bin", False) and scale % factor == 0 else 1
 
 
 def read_checkpoint(path: Path) -> ImageModelDescriptor[Any]:
@@ -137,6 +152,17 @@ def _state_dict(state: Mapping[str, Any]) -> dict[str, Any]:
     tensors = canonicalize_state_dict(dict(state))
     names = {name: str(name).replace("_orig_mod.", "") for name in tensors}
     return dict(canonicalize_state_dict({names[name]: tensors[name] for name in tensors}))
+
+
+class _Binned(nn.Module):
+    """Average the network's image over squares of pixels."""
+
+    def __init__(self, network: nn.Module, bins: int) -> None:
+        super().__init__()
+        self.network, self.bins = network, bins
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(self.network(x), self.bins)
 
 
 class _Square(nn.Module):

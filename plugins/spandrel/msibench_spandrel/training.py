@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msibench.errors import ConfigurationError, MissingWeightsError
-from msibench_spandrel.method import read_checkpoint
+from msibench_spandrel.method import bins_of, read_checkpoint
 
 
 def network_for_training(
@@ -24,7 +24,7 @@ def network_for_training(
     Parameters
     ----------
     config
-        As for inference; nothing of it changes the network.
+        As for inference; ``bin`` averages the network's image.
     factor
         Fine pixels per coarse pixel; must be the checkpoint's.
     weights
@@ -50,7 +50,8 @@ def network_for_training(
             f"{path.name} is a {name} network for {descriptor.purpose} of {descriptor.input_channels} "
             "channels; super-resolution of 1 or 3 can be fine-tuned"
         )
-    if descriptor.scale != factor:
+    bins = bins_of(config, descriptor.scale, factor)
+    if descriptor.scale // bins != factor:
         raise ConfigurationError(
             f"{path.name} is a {name} for x{descriptor.scale}; --factor asks for x{factor}"
         )
@@ -58,7 +59,9 @@ def network_for_training(
         raise ConfigurationError(f"{name} takes square images alone and cannot be fine-tuned here")
     network: nn.Module = descriptor.model.float()
     network.requires_grad_(True)
-    _fit_sizes(network, factor, max(1, needs.multiple_of), max(1, needs.minimum))
+    _fit_sizes(network, descriptor.scale, max(1, needs.multiple_of), max(1, needs.minimum))
+    if bins > 1:
+        network.register_forward_hook(lambda _, __, fine: F.avg_pool2d(fine, bins))
     return network.train()
 
 

@@ -94,6 +94,36 @@ def test_another_factor_is_declined_with_its_own(tmp_path):
     assert "x4" in declined.reason
 
 
+def test_with_bin_a_network_for_x4_serves_x2_by_averaging_its_image(tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_file(rrdb_state(), path)
+    spec = spec_from_checkpoint(path)
+    weights = {file.name: require(file) for file in spec.weights}
+    method = Spandrel(weights, **{**spec.config, "bin": True})
+
+    twice, four = method.upscale(problem(factor=2)), method.upscale(problem(factor=4))
+
+    binned = four.reshape(2, 40, 2, 34, 2).mean((2, 4))
+    np.testing.assert_allclose(twice, binned, atol=1e-4 * binned.max())
+    assert isinstance(method.upscale(problem(factor=3)), Skip)
+
+
+def test_a_back_projected_network_gives_its_input_back(tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_file(rrdb_state(), path)
+    weights = {file.name: require(file) for file in spec_from_checkpoint(path).weights}
+    given = problem()
+
+    fine = Spandrel(weights, back_project=True).upscale(given)
+    plain = Spandrel(weights).upscale(given)
+
+    missed = [
+        np.abs(image.reshape(2, 20, 4, 17, 4).mean((2, 4)) - given.low.values)
+        for image in (fine, plain)
+    ]
+    assert missed[0].mean() < missed[1].mean() / 10
+
+
 def test_networks_for_other_purposes_are_refused(tmp_path):
     path = tmp_path / "denoise.pth"
     torch.save(rrdb_state(scale=1), path)

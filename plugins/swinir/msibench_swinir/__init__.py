@@ -38,6 +38,7 @@ def msibench_methods() -> Iterator[MethodSpec]:
             each_ion_alone=True,
             weights=(file,),
             citation="https://doi.org/10.1109/ICCVW54120.2021.00210",
+            code="https://github.com/JingyunLiang/SwinIR",
             licence="Apache-2.0 (network: spandrel, MIT); weights: Apache-2.0",
             title=TITLES[variant],
             resources=Resources(cpus=2, memory_gb=MEMORY_GB[variant], vram_gb=MEMORY_GB[variant]),
