@@ -82,7 +82,7 @@ def verify_leaderboard(
     if store is None or index is None or not index.cells:
         _compare_with_rows(folder, track, rows, raw, track_facts, checked)
     else:
-        made = collect(store, index)
+        made = collect(store, index, again=True)
         published = is_published(folder, store)
         if track_facts is not None and published and len(measured_elsewhere(rows, made.rows)):
             board = Board(Collected(rows, {}), track, TrackIndex({}, track_facts))

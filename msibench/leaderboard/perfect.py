@@ -64,8 +64,7 @@ def perfect_signal(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
 def with_references(table: pd.DataFrame, rows: pd.DataFrame, control_method: str) -> pd.DataFrame:
     """Return a table with two lines more per protocol: the perfect signal, and the control once more.
 
-    Their ``task`` is `REFERENCE`. What has a range has it in ``.low`` and ``.high``, and no ``.mean``;
-    that of the score stands in ``composite.low`` and ``composite.high`` where skill is the score.
+    Their ``task`` is `REFERENCE`. What has a range has it in ``.low`` and ``.high``, and no ``.mean``.
 
     Parameters
     ----------

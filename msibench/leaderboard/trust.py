@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from msibench.contracts.metric import Question
 from msibench.contracts.plain_text import in_markdown
+from msibench.leaderboard.guide_difference import DIFFERENCE
 from msibench.leaderboard.metrics import ARROWS, BoardMetrics
 from msibench.leaderboard.perfect import PERFECT, perfect_signal
 from msibench.leaderboard.rows import marks, measured
@@ -140,23 +141,31 @@ def _wrong_guides(part: pd.DataFrame, marked: Mapping[str, str]) -> str:
         "score hardly drops does not use its guide; one whose added detail follows the wrong guide "
         "paints it."
     ]
-    for metric, title in (("psnr", "PSNR (dB)"), ("guide_leakage", "Guide leakage")):
+    for metric, title, column in (
+        ("psnr", "PSNR (dB)", "value"),
+        ("guide_leakage", "Guide leakage", "value"),
+        ("guide_leakage", "Leakage of what the guide brought", DIFFERENCE),
+    ):
         values = shown[shown["metric"] == metric]
-        if not len(values):
+        if column not in values or not values[column].notna().any():
             continue
-        means = values.pivot_table(
-            index="method", columns="control", values="value", aggfunc="mean"
-        )
+        means = values.pivot_table(index="method", columns="control", values=column, aggfunc="mean")
+        heads = [control for control in controls if column == "value" or control]
         lines = [
             [
                 _named(m, marked),
-                *(_short(means.loc[m, c]) if c in means.columns else "" for c in controls),
+                *(_short(means.loc[m, c]) if c in means.columns else "" for c in heads),
             ]
             for m in methods
             if m in means.index
         ]
-        headers = [title, *(in_markdown(control) or "true guide" for control in controls)]
+        headers = [title, *(in_markdown(control) or "true guide" for control in heads)]
         parts.append(tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True))
+    if DIFFERENCE in shown and shown[DIFFERENCE].notna().any():
+        parts.append(
+            "What the guide brought: the prediction with the true guide less that with a wrong one. Of "
+            "that difference, the share that is invented and follows the true guide."
+        )
     return "\n\n".join(parts)
 
 
