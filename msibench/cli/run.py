@@ -93,7 +93,7 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 def command(**options: Any) -> int:
     """Run TRACK (default: quickstart), or your own section, and write its leaderboard."""
     from msibench.leaderboard.board import published_folder
-    from msibench.run_track import run_track
+    from msibench.run_track import BoardOptions, run_track
     from msibench.runner.child.sandbox.command import AUTO, NONE, choose_sandbox
     from msibench.runner.options import RunOptions
 
@@ -121,6 +121,7 @@ def command(**options: Any) -> int:
             threads=options["threads"],
             given_weights=options["weights"],
             sandbox=sandbox,
+            stop=stop,
             cold=options["cold"],
         )
         summary = run_track(
@@ -130,9 +131,7 @@ def command(**options: Any) -> int:
             run_options,
             plan=plan,
             part=part,
-            folder=folder,
-            results_name=str(options["results"] or ""),
-            stop=stop,
+            board=BoardOptions(folder=folder, results_name=str(options["results"] or "")),
             listen=listen,
         )
     if summary.stopped:

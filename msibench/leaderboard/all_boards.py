@@ -15,6 +15,7 @@ from tabulate import tabulate
 
 from msibench.contracts.plain_text import in_markdown
 from msibench.errors import ConfigurationError, IntegrityError, MSIBenchError
+from msibench.leaderboard.perfect import REFERENCE
 from msibench.leaderboard.render import significant, whole
 from msibench.leaderboard.rows import SELF_REPORTED
 from msibench.leaderboard.table import scheme_of
@@ -81,6 +82,7 @@ def boards_in(folder: Path) -> list[Listed]:
         track = load_track(str(path.parent))
         try:
             table = pd.read_csv(path)
+            table = table[table["task"] != REFERENCE]
             for protocol, part in table.groupby("protocol", sort=True):
                 names = [str(name).partition(".")[0] for name in part.columns]
                 scheme = scheme_of(track, names)
