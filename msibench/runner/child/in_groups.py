@@ -24,13 +24,15 @@ class WrongResultError(DataError):
     ----------
     message
         What is wrong.
-    values
-        What it gave.
+    values, seconds
+        What it gave, and how long it took.
     """
 
-    def __init__(self, message: str, values: NDArray[Any] | None = None) -> None:
+    def __init__(
+        self, message: str, values: NDArray[Any] | None = None, seconds: float = 0.0
+    ) -> None:
         super().__init__(message)
-        self.values = values
+        self.values, self.seconds = values, seconds
 
 
 class Writable(Protocol):
@@ -116,6 +118,7 @@ def upscale_in_groups(
                 f"channels {group.start} to {group.stop - 1}: expected float32 (channel, row, column) "
                 f"= {expected}, got {values.dtype} {values.shape}",
                 values,
+                done.seconds,
             )
         out[group] = values
         if len(cuts) > 1:

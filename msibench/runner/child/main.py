@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from msibench.contracts.method import Method, Restorable, Trainable
+from msibench.contracts.method import Method, Reporting, Restorable, Trainable, Uncertain
 from msibench.contracts.progress import heard
 from msibench.errors import StoreError
-from msibench.image import Budget, Pair, Problem
+from msibench.image import Budget, Interval, Pair, Problem
 from msibench.plugin_manager import resolve_target
 from msibench.results.arrays import array_file, read_arrays, write_arrays
 from msibench.results.files import write_atomically
@@ -46,6 +47,8 @@ from msibench.runner.child.progress_file import progress_writer
 from msibench.runner.child.sandbox.forbidden_calls import INSIDE, forbid_calls
 
 PREDICTION_SCHEMA = 1
+INTERVAL_LEVEL = 0.9
+"""Share of the true pixels that a method's own interval is asked to hold."""
 
 
 def main(folder: Path) -> int:
@@ -104,7 +107,7 @@ def _work(folder: Path, task: dict[str, Any], timings: dict[str, float]) -> dict
         with _clock(timings, "warm_up"):
             warm_up(first)
     path = folder / "prediction.h5"
-    done = _predict(method, problem, every, present, cuts, path)
+    done = _predict(method, problem, every, present, cuts, path, timings)
     timings["upscale"] = done.seconds
     if done.skip is not None:
         path.unlink(missing_ok=True)
@@ -119,11 +122,12 @@ def _predict(
     present: list[int],
     cuts: list[slice],
     path: Path,
+    timings: dict[str, float],
 ) -> Upscaled:
     """Write a prediction group by group, each ion in its place among all; absent ones are 0.
 
     Of one group what a method gives is written whatever its shape and type: the supervisor says what is
-    wrong with it.
+    wrong with it. Only of one group a method is asked for its interval.
     """
     about = {
         "schema_version": PREDICTION_SCHEMA,
@@ -135,12 +139,31 @@ def _predict(
         with array_file(path, about) as file:
             file.write("mz", every.low.mz)
             stack = file.stack("prediction", (every.low.channels, *every.fine_shape))
-            return upscale_in_groups(method, problem, AmongAll(stack, present), cuts)
+            done = upscale_in_groups(method, problem, AmongAll(stack, present), cuts)
+            if len(cuts) == 1 and done.skip is None and isinstance(method, Uncertain):
+                with _clock(timings, "interval"):
+                    told = method.interval(problem, level=INTERVAL_LEVEL)
+                if isinstance(told, Interval):
+                    file.note("interval_level", INTERVAL_LEVEL)
+                    for name, ends in (("lower", told.lower), ("upper", told.upper)):
+                        values = np.asarray(ends, dtype=np.float32)
+                        file.write(name, _with_absent(values, present, every))
+            return done
     except WrongResultError as wrong:
         if len(cuts) > 1 or wrong.values is None:
             raise
         write_arrays(path, {"prediction": wrong.values, "mz": every.low.mz}, about)
-        return Upscaled()
+        report = dict(method.report()) if isinstance(method, Reporting) else {}
+        return Upscaled(wrong.seconds, report)
+
+
+def _with_absent(ends: NDArray[np.float32], present: list[int], problem: Problem) -> Any:
+    """Put the ends of an interval among all ions: of an ion that is nowhere, nothing is told."""
+    if not _some(present, problem) or ends.shape != (len(present), *problem.fine_shape):
+        return ends
+    every = np.full((problem.low.channels, *problem.fine_shape), np.nan, dtype=np.float32)
+    every[present] = ends
+    return every
 
 
 def _some(present: list[int], problem: Problem) -> bool:
