@@ -175,9 +175,9 @@ function describe(problem) {
     context.putImageData(target, 0, 0);
   };
   bar("bar", colours(state.colours)); bar("difference-bar", colours("difference"));
-  $("bar-text").textContent = `Intensity: 0 (left), ${show(ion.intensity / 2)} (middle), ${show(ion.intensity)} and above (right)`;
+  $("bar-text").textContent = `Intensity (${problem.unit || "arbitrary unit"}): 0 (left), ${show(ion.intensity / 2)} (middle), ${show(ion.intensity)} and above (right)`;
   const side = ion.intensity / GAIN;
-  $("difference-text").textContent = `Prediction − truth: −${show(side)} or less (orange, too little), 0 (pale), ${show(side)} or more (purple, too much). Below it, detail that the coarse image does not fix, where it stands out of the noise: improved (blue), omitted (grey), invented (orange); repeating each pixel is all omission`;
+  $("difference-text").textContent = `Prediction − truth (${problem.unit || "arbitrary unit"}): −${show(side)} or less (orange, too little), 0 (pale), ${show(side)} or more (purple, too much). Below it, detail that the coarse image does not fix, where it stands out of the noise: improved (blue), omitted (grey), invented (orange); repeating each pixel is all omission`;
   $("absent-bar").hidden = !problem.absent;
   for (const bar of [$("difference-bar").parentElement]) bar.hidden = !problem.truth || !state.differences;
 }
