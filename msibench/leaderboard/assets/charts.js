@@ -32,7 +32,7 @@ const nameWidth = () => Math.round(Math.min(170, 0.38 * WIDTH));
 function rowChart(methods, domain, axis, title, row) {
   const left = nameWidth(), right = 14, step = 26, top = 8, width = WIDTH, height = top + step * methods.length + 40;
   const x = (value) => left + ((value - domain[0]) / (domain[1] - domain[0])) * (width - left - right);
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title });
+  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": title });
   const bottom = top + step * methods.length;
   for (const at of ticks(...domain, width < 420 ? 3 : 5)) {
     svg.append(draw("line", { class: "grid", x1: x(at), x2: x(at), y1: top, y2: bottom }));
@@ -87,7 +87,7 @@ function plane(xs, ys, { logX = false, xText, yText, title }, marks) {
   const [x0, x1] = extent(xs.filter(finite).map(tx), 0.08), [y0, y1] = extent(ys, 0.08);
   const x = (v) => left + ((tx(v) - x0) / (x1 - x0)) * (width - left - right);
   const y = (v) => height - bottom - ((v - y0) / (y1 - y0)) * (height - top - bottom);
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title });
+  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": title });
   for (const at of ticks(y0, y1)) {
     svg.append(draw("line", { class: "grid", x1: left, x2: width - right, y1: y(at), y2: y(at) }));
     svg.append(draw("text", { class: "small", x: left - 6, y: y(at) + 4, "text-anchor": "end", text: show(at, 3) }));

@@ -124,4 +124,5 @@ startLook();
 startRead();
 startWeights();
 startCheck();
+markScrolling();
 changed();

@@ -91,8 +91,8 @@ function scaleBar(context, width, height, problem) {
   context.lineWidth = size / 4; context.strokeStyle = "#000"; context.fillStyle = "#fff";
   context.strokeRect(x, y - size / 4, length, size / 4);
   context.fillRect(x, y - size / 4, length, size / 4);
-  context.strokeText(`${um} µm`, x + length / 2, y - size / 2);
-  context.fillText(`${um} µm`, x + length / 2, y - size / 2);
+  context.strokeText(`${um} µm`, x + length / 2, y - 0.75 * size);
+  context.fillText(`${um} µm`, x + length / 2, y - 0.75 * size);
 }
 /** Let a canvas zoom (Ctrl and wheel, + and −), move (drag, arrows) and reset (double click, 0). */
 function movable(canvas, { pointer = true } = {}) {
