@@ -69,7 +69,12 @@ def ours(
 ):
     objective = LcrnObjective(ions, guide, factor, LcrnConfig(), 5, torch.device(device))
     settings = FitSettings(
-        epochs=epochs, rises=None, watch="edge", group=group, precision=precision
+        epochs=epochs,
+        rises=None,
+        watch="edge",
+        group=group,
+        precision=precision,
+        device=device,
     )
     return fit_ions(
         lambda: LcrnNetwork(channels=channels),
@@ -77,7 +82,6 @@ def ours(
         range(len(ions.values)),
         settings,
         seed=0,
-        device=device,
         example=objective.example,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -40,6 +40,24 @@ AGAIN_S = 20.0
 """Between two looks at cells that another run has."""
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class BoardOptions:
+    """Where the board of a run goes, and what it says."""
+
+    folder: Path | None = None
+    """None: beside the track's file, or into the results folder."""
+    choose_scheme: Callable[[pd.DataFrame], str] | None = None
+    """Called with the board's rows; returns the name of the scheme that ranks them, in place of the
+    track's."""
+    rebuild: str = ""
+    """How to make it again, where that is not ``msibench run``."""
+    results_name: str = ""
+    """What the user calls the results folder, for the commands that the board prints; empty: the
+    default one, which needs no naming."""
+    page: bool = True
+    """Write ``index.html`` too."""
+
+
 def run_track(
     track: Track,
     catalogue: Catalogue,
@@ -48,12 +66,7 @@ def run_track(
     *,
     plan: Plan | None = None,
     part: Iterable[Cell] | None = None,
-    folder: Path | None = None,
-    choose_scheme: Callable[[pd.DataFrame], str] | None = None,
-    rebuild: str = "",
-    results_name: str = "",
-    page: bool = True,
-    stop: threading.Event | None = None,
+    board: BoardOptions | None = None,
     listen: Callable[[Event], None] | None = None,
 ) -> RunSummary:
     """Plan a track, run every cell that the store lacks, score, and write README, CSV, rows and page.
@@ -70,20 +83,9 @@ def run_track(
     part
         Cells of the plan to run; no board is then written, and cells that another run has are waited
         for. None: all of them.
-    folder
-        Where the board goes; None: beside the track's file, or into the results folder.
-    choose_scheme
-        Called with the board's rows; returns the name of the scheme that ranks them, in place of the
-        track's.
-    rebuild
-        What the board says of how to make it again, where that is not ``msibench run``.
-    results_name
-        What the user calls the results folder, for the commands that the board prints; empty: the
-        default one, which needs no naming.
-    page
-        Write ``index.html`` too.
-    stop
-        When set, children are ended and the run finishes; what is stored stays.
+    board
+        Where the board goes and what it says; None: beside the track's file, or into the results
+        folder, with a page.
     listen
         Told of every cell.
 
@@ -100,32 +102,19 @@ def run_track(
         If the results folder cannot be written; finished cells are kept.
     """
     options = options or RunOptions()
-    stop = stop or threading.Event()
+    stop = options.stop or threading.Event()
     listen = listen or (lambda event: None)
-    plan = plan or make_plan(track, catalogue, given_weights=options.given_weights)
+    board = board or BoardOptions()
+    if plan is None:
+        plan = make_plan(track, catalogue, given_weights=options.given_weights)
+    plan = replace(plan, track=track)
     if not plan.cells:
         raise ConfigurationError(f"nothing to run: track {track.name!r} has no cell")
     if aside := set_index_aside(store, track.name):
         text = f"the track's index was damaged: set aside in {aside}, made anew"
         listen(Event(kind="note", reason=text))
-    if track.folder is None and track.name not in shipped_tracks():
-        kept = board_file(store.root, track.name)
-        store.make_folder(kept.parent)
-        write_atomically(kept, track_as_text(track))
-    track_facts = {
-        **collect_track_facts(plan, catalogue),
-        **({"rebuild": rebuild} if rebuild else {}),
-    }
-    index = read_index(store, track.name)
-    experiment = plan.experiment
-    if index.cells and experiment.continues(held := held_by(store, index)):
-        experiment = experiment.with_controls_of(held)
-        track_facts |= {  # what is said of methods that are not run today stays said
-            part: {**index.track_facts.get(part, {}), **track_facts[part]}
-            for part in ("datasets", "protocols", "methods", "metrics", "published")
-        }
-    track_facts |= {**experiment.as_index_entry(), "results": results_name}
-    update_index(store, track.name, index_cells(plan.cells), track_facts)
+    _keep_track(track, store)
+    _update_index(plan, catalogue, store, board)
     chosen = plan if part is None else replace(plan, cells=tuple(part))
     wait = part is not None or options.executor == "slurm"
     summary = _carry_out(
@@ -135,26 +124,63 @@ def run_track(
     summary.stopped = stop.is_set()
     if part is not None or summary.stopped:
         return summary
+    _tabulate(summary, plan, catalogue, store, board)
+    summary.stopped = stop.is_set()
+    return summary
+
+
+def _keep_track(track: Track, store: Store) -> None:
+    """Keep a track that has no file of its own beside its board in the results folder."""
+    if track.folder is None and track.name not in shipped_tracks():
+        kept = board_file(store.root, track.name)
+        store.make_folder(kept.parent)
+        write_atomically(kept, track_as_text(track))
+
+
+def _update_index(plan: Plan, catalogue: Catalogue, store: Store, board: BoardOptions) -> None:
+    """Write the plan's cells, and what its board says of them, into the track's index."""
+    track_facts = collect_track_facts(plan, catalogue)
+    if board.rebuild:
+        track_facts["rebuild"] = board.rebuild
+    index = read_index(store, plan.track.name)
+    experiment = plan.experiment
+    if index.cells and experiment.continues(held := held_by(store, index)):
+        experiment = experiment.with_controls_of(held)
+        track_facts |= {  # what is said of methods that are not run today stays said
+            part: {**index.track_facts.get(part, {}), **track_facts[part]}
+            for part in ("datasets", "protocols", "methods", "metrics", "published")
+        }
+    track_facts |= {**experiment.as_index_entry(), "results": board.results_name}
+    update_index(store, plan.track.name, index_cells(plan.cells), track_facts)
+
+
+def _tabulate(
+    summary: RunSummary, plan: Plan, catalogue: Catalogue, store: Store, options: BoardOptions
+) -> None:
+    """Score what is stored without scores, collect the rows once, and write the board."""
+    track = plan.track
     metrics = [catalogue.metric(name) for name in track.metrics]
     keys = [cell.key for cell in plan.cells]
     others = sorted(set(read_index(store, track.name).cells.values()) - set(keys))
     keys += [key for key in others if (store.cell_folder(key) / PREDICTION).is_file()]
     summary.damaged = rescore(store, keys, metrics).damaged
     board = read_board(store, track)
-    if choose_scheme is not None:
-        track = replace(track, scheme=choose_scheme(board.rows))
+    if options.choose_scheme is not None:
+        track = replace(track, scheme=options.choose_scheme(board.rows))
         track_facts = {"track": collect_track_facts(replace(plan, track=track), catalogue)["track"]}
         index = update_index(store, track.name, {}, track_facts)
         board = Board(board.collected, track, index)
-    summary.folder = folder or board_folder(track, store)
+    summary.folder = options.folder or board_folder(track, store)
     own = any(cell.problem.card.local_files for cell in plan.cells)
     elsewhere = track.folder is not None and summary.folder != track.folder
     summary.page = write_board(
-        board, store, summary.folder, page=page, leave_track=own or bool(rebuild) or elsewhere
+        board,
+        store,
+        summary.folder,
+        page=options.page,
+        leave_track=own or bool(options.rebuild) or elsewhere,
     )
     summary.rows = board.rows
-    summary.stopped = stop.is_set()
-    return summary
 
 
 def write_board(

@@ -18,7 +18,7 @@ from msibench.image import MSImage
 from msibench.io.imzml.writer import write_imzml
 from msibench.metrics.specs import builtin_metrics
 from msibench.results.store import Store
-from msibench.run_track import run_track
+from msibench.run_track import BoardOptions, run_track
 from msibench.runner.options import RunOptions
 from msibench.runner.own_section import card_for_files
 from msibench.runner.plan import make_plan
@@ -153,7 +153,9 @@ def test_the_total_ion_count_of_an_imzml_file_reaches_the_protocol(tmp_path):
     )
     plan = make_plan(track, catalogue, cards={card.name: card})
     store = Store.open(tmp_path / "results")
-    done = run_track(track, catalogue, store, RunOptions(threads=1), plan=plan, page=False)
+    done = run_track(
+        track, catalogue, store, RunOptions(threads=1), plan=plan, board=BoardOptions(page=False)
+    )
     assert done.counts == {"ok": 2}, [store.record(key).reason for key in done.keys]
     record = store.record(done.keys[0])
     assert "normalised by tic before scaling" in record.notes

@@ -15,7 +15,7 @@ from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager import discover
 from msibench.results.index import read_index
 from msibench.results.store import Store
-from msibench.run_track import run_track
+from msibench.run_track import BoardOptions, run_track
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
 from msibench.tracks import Entry, ProblemSet, Track
@@ -98,7 +98,9 @@ def test_a_stop_that_came_before_the_first_cell_leaves_a_store_to_go_on_with(
     stop = threading.Event()
     stop.set()
     store = Store.open(tmp_path / "results")
-    done = run_track(TRACK, catalogue, store, OPTIONS, plan=plan, part=plan.cells, stop=stop)
+    done = run_track(
+        TRACK, catalogue, store, replace(OPTIONS, stop=stop), plan=plan, part=plan.cells
+    )
     assert done.ran == 0
     assert run_track(TRACK, catalogue, store, OPTIONS, plan=plan).ran == 2
 
@@ -106,8 +108,10 @@ def test_a_stop_that_came_before_the_first_cell_leaves_a_store_to_go_on_with(
 def test_a_scheme_may_be_chosen_by_the_rows(catalogue, plan, tmp_path):
     store = Store.open(tmp_path / "results")
     done = run_track(
-        TRACK, catalogue, store, OPTIONS, plan=plan, folder=tmp_path / "board", page=False,
-        choose_scheme=lambda rows: "cao2025" if len(rows) else "anchored", rebuild="make it so",
+        TRACK, catalogue, store, OPTIONS, plan=plan, board=BoardOptions(
+            folder=tmp_path / "board", page=False, rebuild="make it so",
+            choose_scheme=lambda rows: "cao2025" if len(rows) else "anchored",
+        ),
     )  # fmt: skip
     text = (done.folder / "README.md").read_text(encoding="utf-8")
     assert "scheme `cao2025`" in text

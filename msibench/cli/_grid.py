@@ -1,11 +1,11 @@
-"""What follows the trainings of a grid: every model on the test sections, and what came of it."""
+"""What follows the trainings of a grid: every model on the test sections, and their leaderboard."""
 
 from __future__ import annotations
 
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from msibench.contracts.method import MethodSpec
     from msibench.datasets import Card
     from msibench.plugin_manager import Catalogue
+    from msibench.results.store import Store
     from msibench.runner.events import Event, RunSummary
+    from msibench.runner.options import RunOptions
+    from msibench.runner.plan import Plan
     from msibench.tracks import Track
 
 CONTROL = "bicubic"
@@ -26,7 +29,7 @@ LEADERBOARD, RESULTS = "leaderboard", "results"
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class GridResult:
-    """What came of judging a grid."""
+    """The evaluation of a grid."""
 
     summary: RunSummary
     track: Track
@@ -34,6 +37,23 @@ class GridResult:
     """The trained models, by their names in the leaderboard."""
     folder: Path
     """Holds the leaderboard, its figures and the per-m/z table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridEvaluation:
+    """On what the trainings of a grid are judged, and how that is carried out."""
+
+    datasets: tuple[str, ...] = ()
+    """Data sets whose test sections are used, besides those that the trainings learned from or were
+    validated on."""
+    mz_set: str = ""
+    """m/z set of the cards; empty: each card's own."""
+    results: Path | None = None
+    """Results folder; None: ``results`` inside the grid's folder."""
+    given_weights: tuple[Path, ...] = ()
+    """Files or folders in which to look for the method's own weights first."""
+    device: str = "cpu"
+    jobs: int = 1
 
 
 def finished_trainings(out: Path, method: str) -> dict[Path, Mapping[str, Any]]:
@@ -66,12 +86,7 @@ def evaluate_grid(
     catalogue: Catalogue,
     card_of: Callable[[str], Card],
     *,
-    datasets: Sequence[str] = (),
-    mz_set: str = "",
-    results: Path | None = None,
-    given_weights: tuple[Path, ...] = (),
-    device: str = "cpu",
-    jobs: int = 1,
+    asked: GridEvaluation | None = None,
     stop: threading.Event | None = None,
     listen: Callable[[Event], None] | None = None,
 ) -> GridResult:
@@ -90,17 +105,8 @@ def evaluate_grid(
         Installed plugins, with the core's metrics.
     card_of
         Data set's name → card.
-    datasets
-        Data sets whose test sections are judged, besides those that the trainings learned from or
-        were validated on.
-    mz_set
-        m/z set of the cards; empty: each card's own.
-    results
-        Results folder; None: ``results`` inside `out`.
-    given_weights
-        Files or folders in which to look for the method's own weights first.
-    device, jobs
-        As of ``msibench run``.
+    asked
+        On what, and how.
     stop
         When set, the evaluation ends; what is stored stays.
     listen
@@ -112,51 +118,26 @@ def evaluate_grid(
         If there is no finished training, or no data set has a test section.
     """
     from msibench.leaderboard.overview import scheme_for, write_overview
-    from msibench.results.index import index_path
     from msibench.results.store import Store
-    from msibench.run_track import run_track
     from msibench.runner.options import RunOptions
-    from msibench.runner.plan import make_plan
     from msibench.training.variants import method_from_training
 
+    asked = asked or GridEvaluation()
     records = finished_trainings(out, spec.name)
-    variants = [method_from_training(folder, catalogue) for folder in records]
-    names = dict.fromkeys([*_learned_from(records.values()), *datasets])
+    variants = tuple(method_from_training(folder, catalogue) for folder in records)
+    names = dict.fromkeys([*_learned_from(records.values()), *asked.datasets])
     cards = {name: card_of(name) for name in names}
-    store = Store.open(results or out / RESULTS)
-    with _starting_weights(spec, given_weights) as (ready, places):
-        track = _track(spec, out, records.values(), cards, mz_set, start=ready)
-        plan = make_plan(
-            track,
-            catalogue,
-            cards=cards,
-            device=device,
-            extra_methods=variants,
-            given_weights=places,
-        )
-        if not plan.cells:
-            raise ConfigurationError(
-                f"none of {', '.join(cards)} has a test section; name another --dataset"
-            )
-        # Trainings that were deleted since the last evaluation must not come back out of the index.
-        index_path(store, track.name).unlink(missing_ok=True)
-        summary = run_track(
-            track,
-            catalogue,
-            store,
-            RunOptions(
-                jobs=jobs,
-                executor_options={"cuda": device.startswith("cuda")},
-                given_weights=places,
-            ),
-            plan=plan,
-            folder=out / LEADERBOARD,
-            choose_scheme=lambda rows: scheme_for(rows)[0],
-            rebuild=f"msibench finetune {spec.name} --out {out.resolve().name} --evaluate-only",
-            page=False,
+    store = Store.open(asked.results or out / RESULTS)
+    with _starting_weights(spec, asked.given_weights) as (ready, search_paths):
+        track = _track(spec, out, records.values(), cards, asked.mz_set, start=ready)
+        options = RunOptions(
+            jobs=asked.jobs,
+            executor_options={"cuda": asked.device.startswith("cuda")},
+            given_weights=search_paths,
             stop=stop,
-            listen=listen,
         )
+        plan = _plan(track, catalogue, cards, variants, asked.device, search_paths)
+        summary = _run(plan, catalogue, store, options, out, spec.name, listen)
     if summary.stopped:
         raise KeyboardInterrupt
     assert summary.rows is not None
@@ -173,6 +154,57 @@ def evaluate_grid(
         missing=missing,
     )
     return GridResult(summary=summary, track=track, variants=labels, folder=out / LEADERBOARD)
+
+
+def _plan(
+    track: Track,
+    catalogue: Catalogue,
+    cards: Mapping[str, Card],
+    variants: tuple[MethodSpec, ...],
+    device: str,
+    given_weights: tuple[Path, ...],
+) -> Plan:
+    """Plan the trainings beside the methods of the track."""
+    from msibench.runner.plan import Additions, make_plan
+
+    plan = make_plan(
+        track,
+        catalogue,
+        cards=cards,
+        device=device,
+        additions=Additions(methods=variants),
+        given_weights=given_weights,
+    )
+    if not plan.cells:
+        raise ConfigurationError(
+            f"none of {', '.join(cards)} has a test section; name another --dataset"
+        )
+    return plan
+
+
+def _run(
+    plan: Plan,
+    catalogue: Catalogue,
+    store: Store,
+    options: RunOptions,
+    out: Path,
+    method: str,
+    listen: Callable[[Event], None] | None,
+) -> RunSummary:
+    """Run the plan and write its board, ranked by the scheme that its rows allow."""
+    from msibench.leaderboard.overview import scheme_for
+    from msibench.results.index import index_path
+    from msibench.run_track import BoardOptions, run_track
+
+    # Trainings that were deleted since the last evaluation must not come back out of the index.
+    index_path(store, plan.track.name).unlink(missing_ok=True)
+    board = BoardOptions(
+        folder=out / LEADERBOARD,
+        choose_scheme=lambda rows: scheme_for(rows)[0],
+        rebuild=f"msibench finetune {method} --out {out.resolve().name} --evaluate-only",
+        page=False,
+    )
+    return run_track(plan.track, catalogue, store, options, plan=plan, board=board, listen=listen)
 
 
 def _track(

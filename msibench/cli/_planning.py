@@ -140,7 +140,7 @@ def planned(options: dict[str, Any], found: Catalogue, store: Store | None = Non
     """
     from msibench.plugin_manager import resolve_method
     from msibench.runner.board_names import on_its_board
-    from msibench.runner.plan import Filters, make_plan, with_control
+    from msibench.runner.plan import Additions, Filters, make_plan, with_control
     from msibench.tracks import Entry
 
     track, cards, given = _what_to_run(options, found)
@@ -156,9 +156,8 @@ def planned(options: dict[str, Any], found: Catalogue, store: Store | None = Non
         ),
         seeds=options["seeds"] or None,
         device=options["device"],
-        extra_methods=extra,
+        additions=Additions(methods=tuple(extra), settings=method_settings(options["changes"])),
         given_weights=options["weights"],
-        settings=method_settings(options["changes"]),
     )
     if not plan.cells:
         raise click.UsageError(
@@ -270,7 +269,8 @@ def _own_track(
     protocols: tuple[str, ...],
     controls: tuple[str, ...] | None,
 ) -> tuple[Track, Card]:
-    from msibench.runner.own_section import own_card, own_track
+    from msibench.runner.own_section import own_card
+    from msibench.runner.own_track import own_track
     from msibench.tracks import Own
 
     data = options["data"]

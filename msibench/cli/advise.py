@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from msibench.cli._planning import LEVEL_HELP
 from msibench.cli._values import chosen_mz, mz_option, peaks_option
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was typed."""
+
+    section: Path
+    mz_text: str | None
+    peaks: int | None
+    ppm: float
+    factors: str
+    guide: Path | None
+    transform: Path | None
+    level: int | None
+    pixel_size: float | None
+    methods: str
+    seed: int
+    json_file: Path | None
+    page: Path | None
 
 
 @click.command(
@@ -35,21 +56,7 @@ from msibench.cli._values import chosen_mz, mz_option, peaks_option
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="One HTML file.")
-def command(
-    section: Path,
-    mz_text: str | None,
-    peaks: int | None,
-    ppm: float,
-    factors: str,
-    guide: Path | None,
-    transform: Path | None,
-    level: int | None,
-    pixel_size: float | None,
-    methods: str,
-    seed: int,
-    json_file: Path | None,
-    page: Path | None,
-) -> int:
+def command(**given: Any) -> int:
     """Say which ions of SECTION may be sharpened, with what, and whether to measure finer instead."""
     from msibench.io.read import read_section
     from msibench.library.advice_page import advice_page
@@ -57,27 +64,28 @@ def command(
     from msibench.library.sections import guide_on
     from msibench.results.files import write_atomically
 
-    wanted = _factors(factors)
+    options = Options(**given)
+    wanted = _factors(options.factors)
     low = read_section(
-        section,
-        mz=chosen_mz(mz_text, peaks, ppm, section) or None,
-        ppm=ppm,
-        pixel_size_um=pixel_size,
+        options.section,
+        mz=chosen_mz(options.mz_text, options.peaks, options.ppm, options.section) or None,
+        ppm=options.ppm,
+        pixel_size_um=options.pixel_size,
     )
-    names = tuple(name.strip() for name in methods.split(",") if name.strip())
+    names = tuple(name.strip() for name in options.methods.split(",") if name.strip())
     told = []
     for factor in wanted:
-        image = guide_on(low, guide, transform, factor, level)
-        told.append(advise(low, factor, guide=image, methods=names, seed=seed))
+        image = guide_on(low, options.guide, options.transform, factor, options.level)
+        told.append(advise(low, factor, guide=image, methods=names, seed=options.seed))
         click.echo(f"{told[-1]}\n")
-    if json_file is not None:
-        document = {"section": section.name, "advice": [one.to_json() for one in told]}
+    if options.json_file is not None:
+        document = {"section": options.section.name, "advice": [one.to_json() for one in told]}
         text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
-        write_atomically(json_file, (text + "\n").encode())
-        click.echo(f"wrote {json_file}")
-    if page is not None:
-        write_atomically(page, advice_page(section.name, told).encode())
-        click.echo(f"wrote {page}")
+        write_atomically(options.json_file, (text + "\n").encode())
+        click.echo(f"wrote {options.json_file}")
+    if options.page is not None:
+        write_atomically(options.page, advice_page(options.section.name, told).encode())
+        click.echo(f"wrote {options.page}")
     return 0
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,26 @@ if TYPE_CHECKING:
     from msibench.gate.margins import Margins
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was typed."""
+
+    base: str
+    new: str
+    track: str
+    margins: Path | None
+    methods: str | None
+    fail_undecided: bool
+    strict_speed: bool | None
+    speed: bool
+    rounds: int
+    timeout: float
+    json_file: Path | None
+    junit_file: Path | None
+    markdown_file: Path | None
+    bmf_file: Path | None
 
 
 @click.command(
@@ -39,22 +60,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--junit", "junit_file", type=FILE, help="Write JUnit XML.")
 @click.option("--markdown", "markdown_file", type=FILE, help="Write a summary for a pull request.")
 @click.option("--bmf", "bmf_file", type=FILE, help="Write speed in Bencher Metric Format.")
-def command(
-    base: str,
-    new: str,
-    track: str,
-    margins: Path | None,
-    methods: str | None,
-    fail_undecided: bool,
-    strict_speed: bool | None,
-    speed: bool,
-    rounds: int,
-    timeout: float,
-    json_file: Path | None,
-    junit_file: Path | None,
-    markdown_file: Path | None,
-    bmf_file: Path | None,
-) -> int:
+def command(**given: Any) -> int:
     """Compare NEW with BASE: stores, leaderboards, REV:leaderboards/x, or benchmark JSON.
 
     Fails when quality, speed or memory got worse beyond the margins, and when nothing or less was
@@ -65,27 +71,30 @@ def command(
     from msibench.gate.sources import load_side
     from msibench.gate.speed import on_shared_runner
 
-    rules = load_margins(margins)
-    warn = on_shared_runner() if strict_speed is None else not strict_speed
-    if speed:
-        report = _timed(base, new, rules, rounds, timeout, warn=warn)
+    options = Options(**given)
+    rules = load_margins(options.margins)
+    warn = on_shared_runner() if options.strict_speed is None else not options.strict_speed
+    if options.speed:
+        report = _timed(
+            options.base, options.new, rules, options.rounds, options.timeout, warn=warn
+        )
     else:
         report = compare(
-            load_side(base, track=track),
-            load_side(new, track=track),
+            load_side(options.base, track=options.track),
+            load_side(options.new, track=options.track),
             rules,
-            required_coverage=_required(new, track),
+            required_coverage=_required(options.new, options.track),
             warn_speed=warn,
-            fail_undecided=fail_undecided,
-            methods=comma_list(methods),
+            fail_undecided=options.fail_undecided,
+            methods=comma_list(options.methods),
         )
-    _write(json_file, lambda: as_json(report))
-    _write(junit_file, lambda: as_junit(report))
-    _write(markdown_file, lambda: as_markdown(report))
-    if bmf_file is not None:
+    _write(options.json_file, lambda: as_json(report))
+    _write(options.junit_file, lambda: as_junit(report))
+    _write(options.markdown_file, lambda: as_markdown(report))
+    if options.bmf_file is not None:
         import json
 
-        _write(bmf_file, lambda: json.dumps(bencher_metrics(report), indent=1) + "\n")
+        _write(options.bmf_file, lambda: json.dumps(bencher_metrics(report), indent=1) + "\n")
     click.echo(as_markdown(report))
     return report.exit_code
 

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from msibench.cli._values import chosen_mz, mz_option, peaks_option
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was typed."""
+
+    source: Path
+    target: Path | None
+    mz_text: str | None
+    peaks: int | None
+    ppm: float
+    pixel_size: float | None
+    z: int | None
+    duplicates: Any
+    reader: Any
+    verify: bool
+    mode: Any
+    clip: float
+    check: bool
 
 
 @click.command(name="convert")
@@ -44,21 +64,7 @@ from msibench.cli._values import chosen_mz, mz_option, peaks_option
 @click.option(
     "--check", is_flag=True, help="Write nothing: say what SOURCE is and whether it is valid."
 )
-def command(
-    source: Path,
-    target: Path | None,
-    mz_text: str | None,
-    peaks: int | None,
-    ppm: float,
-    pixel_size: float | None,
-    z: int | None,
-    duplicates: Any,
-    reader: Any,
-    verify: bool,
-    mode: Any,
-    clip: float,
-    check: bool,
-) -> None:
+def command(**given: Any) -> None:
     r"""Convert a section between imzML, HDF5, npz and OME-TIFF, or draw it as PNG.
 
     Intensities are never scaled or clipped (a PNG says how it was clipped). What was written is
@@ -73,19 +79,34 @@ def command(
     """
     from msibench.errors import ConfigurationError
 
-    options = {"reader": reader, "z": z, "duplicates": duplicates, "verify": verify}
-    if check or target is None:
-        if target is not None:
+    options = Options(**given)
+    how = {
+        "reader": options.reader,
+        "z": options.z,
+        "duplicates": options.duplicates,
+        "verify": options.verify,
+    }
+    if options.check or options.target is None:
+        if options.target is not None:
             raise ConfigurationError("--check writes nothing: leave TARGET out")
-        if not check:
+        if not options.check:
             raise ConfigurationError(
-                f"name a file to write, for instance: msibench convert {source.name} "
-                f"{source.stem}.h5; or --check to look at {source.name} only"
+                f"name a file to write, for instance: msibench convert {options.source.name} "
+                f"{options.source.stem}.h5; or --check to look at {options.source.name} only"
             )
-        _describe(source, options)
+        _describe(options.source, how)
         return
-    masses = chosen_mz(mz_text, peaks, ppm, source) or None
-    _convert(source, target, masses, ppm, pixel_size, options, mode, clip)
+    masses = chosen_mz(options.mz_text, options.peaks, options.ppm, options.source) or None
+    _convert(
+        options.source,
+        options.target,
+        masses,
+        options.ppm,
+        options.pixel_size,
+        how,
+        options.mode,
+        options.clip,
+    )
 
 
 def _convert(

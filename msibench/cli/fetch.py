@@ -55,8 +55,14 @@ def _from_card(name: str, sections: tuple[str, ...], allow_local: bool) -> int:
         except MissingDataError:
             if file.url:
                 target = download_folder(card) / file.name
-                options = {"public": True, "allow_local": allow_local}
-                missing += not _download(file.url, target, file.sha256, file.size, **options)
+                missing += not _download(
+                    file.url,
+                    target,
+                    file.sha256,
+                    file.size,
+                    public=True,
+                    allow_local=allow_local,
+                )
             else:
                 click.echo(f"no address {file.name}: {file.how}", err=True)
                 missing += 1
@@ -78,7 +84,13 @@ def _from_metaspace(name: str, output: Path | None) -> int:
 
 
 def _download(
-    url: str, target: Path, sha256: str = "", size: int | None = None, **options: bool
+    url: str,
+    target: Path,
+    sha256: str = "",
+    size: int | None = None,
+    *,
+    public: bool = False,
+    allow_local: bool = False,
 ) -> bool:
     """Fetch one file and say how it went."""
     from msibench.downloads import download
@@ -89,7 +101,15 @@ def _download(
         return True
     try:
         with _progress(target.name, size) as told:
-            download(url, target, sha256=sha256, size=size, progress=told, **options)
+            download(
+                url,
+                target,
+                sha256=sha256,
+                size=size,
+                progress=told,
+                public=public,
+                allow_local=allow_local,
+            )
     except MSIBenchError as error:
         click.echo(f"failed    {target.name}: {error}", err=True)
         return False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,6 +17,24 @@ from msibench.cli._shared import (
     results_option,
 )
 from msibench.cli._values import mz_list
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was typed."""
+
+    kind: str
+    track: str
+    results: Path | None
+    base: Path | None
+    output: Path
+    metric: str
+    methods: str | None
+    reference: str
+    protocol: str
+    section: str
+    mz_text: str | None
+    colours: str
 
 
 @click.command(
@@ -48,35 +68,25 @@ from msibench.cli._values import mz_list
     show_default=True,
     help="Colour table (images).",
 )
-def command(
-    kind: str,
-    track: str,
-    results: Path | None,
-    base: Path | None,
-    output: Path,
-    metric: str,
-    methods: str | None,
-    reference: str,
-    protocol: str,
-    section: str,
-    mz_text: str | None,
-    colours: str,
-) -> None:
+def command(**given: Any) -> None:
     """Write the figure KIND of TRACK: images, box, violin, pareto, paired or table."""
     from msibench.leaderboard.figures import Choice, write_figure
 
+    options = Options(**given)
     choice = Choice(
-        metric=metric,
-        methods=comma_list(methods),
-        reference=reference,
-        protocol=protocol,
-        section=section,
-        mz=mz_list(mz_text),
-        colours=colours,
+        metric=options.metric,
+        methods=comma_list(options.methods),
+        reference=options.reference,
+        protocol=options.protocol,
+        section=options.section,
+        mz=mz_list(options.mz_text),
+        colours=options.colours,
     )
-    chosen, board = named_track(track, results), None
-    if base is not None:
-        store, board, _ = grown_board(base, chosen, results)
+    chosen, board = named_track(options.track, options.results), None
+    if options.base is not None:
+        store, board, _ = grown_board(options.base, chosen, options.results)
     else:
-        store = open_store(results, create=False)
-    click.echo(f"wrote {write_figure(kind, store, chosen, output, choice, board=board)}")
+        store = open_store(options.results, create=False)
+    click.echo(
+        f"wrote {write_figure(options.kind, store, chosen, options.output, choice, board=board)}"
+    )

@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from msibench.contracts.method import MethodSpec
-    from msibench.training.finetune import TrainingSection
+    from msibench.training.finetune import FinetuneRequest, TrainingSection
     from msibench.training.loop import Progress
 
 
@@ -78,10 +78,9 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
     import os
     import sys
 
-    from msibench.cli._values import settings
     from msibench.plugin_manager import discover, resolve_method
     from msibench.training.ddp import world_from_environment
-    from msibench.training.finetune import FinetuneRequest, finetune
+    from msibench.training.finetune import FinetuneOptions, finetune
     from msibench.training.launch import check_shares, is_started_by_torchrun, start
 
     processes = options["processes"]
@@ -93,12 +92,43 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
     reader = _Reader(catalogue, options["mz_set"])
     if options["evaluate_only"]:
         return _evaluate(spec, out, reader, options)
+    request = _request(spec, reader, options)
+    weights = None if options["from_scratch"] else _weights(spec, options["given"])
+    with world_from_environment(options["device"]) as world:
+        if grid is not None:
+            from msibench.training.grid import run_grid
+
+            say = click.echo if world.leads else _quiet
+            run_grid(grid, request, spec, reader.read, out, weights=weights, world=world, say=say)
+        else:
+            how = FinetuneOptions(
+                weights=weights or {},
+                resume=resume,
+                world=world,
+                progress=_bar() if world.leads else None,
+                command=_typed(),
+            )
+            sections, validation = reader.read(request.sections), reader.read(request.validation)
+            record = finetune(request, spec, sections, validation, out, how)
+    if grid is not None:
+        return _evaluate(spec, out, reader, options) if options["evaluate"] and world.leads else 0
+    if world.leads:
+        saved = record["weights"]
+        click.echo(f"\n{out / saved['file']}  {saved['bytes']} bytes  sha256 {saved['sha256']}")
+    return 0
+
+
+def _request(spec: MethodSpec, reader: _Reader, options: Mapping[str, Any]) -> FinetuneRequest:
+    """Return the training that the options describe."""
+    from msibench.cli._values import settings
+    from msibench.training.finetune import FinetuneRequest
+
     training = {
         "iterations": options["iterations"],
         "seed": options["seed"],
         **settings(options["choices"], "--train"),
     }
-    request = FinetuneRequest.from_mapping(
+    return FinetuneRequest.from_mapping(
         {
             "method": spec.name,
             "sections": reader.names(options["sections"], options["datasets"]),
@@ -113,46 +143,11 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
             "training": training,
         }
     )
-    weights = None if options["from_scratch"] else _weights(spec, options["given"])
-    with world_from_environment(options["device"]) as world:
-        if grid is not None:
-            from msibench.training.grid import run_grid
-
-            run_grid(
-                grid,
-                request,
-                spec,
-                reader.read,
-                out,
-                weights=weights,
-                world=world,
-                say=click.echo if world.leads else _quiet,
-            )
-        else:
-            show = _bar() if world.leads else None
-            record = finetune(
-                request,
-                spec,
-                reader.read(request.sections),
-                reader.read(request.validation),
-                out,
-                weights=weights,
-                resume=resume,
-                world=world,
-                progress=show,
-                command=_typed(),
-            )
-    if grid is not None:
-        return _evaluate(spec, out, reader, options) if options["evaluate"] and world.leads else 0
-    if world.leads:
-        saved = record["weights"]
-        click.echo(f"\n{out / saved['file']}  {saved['bytes']} bytes  sha256 {saved['sha256']}")
-    return 0
 
 
 def _evaluate(spec: MethodSpec, out: Path, reader: _Reader, options: Mapping[str, Any]) -> int:
     """Run the finished trainings in `out` on held-out sections and say where the ranking is."""
-    from msibench.cli._grid import evaluate_grid
+    from msibench.cli._grid import GridEvaluation, evaluate_grid
     from msibench.cli._progress import listener, stopped_by_signals
     from msibench.cli._shared import catalogue
 
@@ -162,12 +157,14 @@ def _evaluate(spec: MethodSpec, out: Path, reader: _Reader, options: Mapping[str
             out,
             catalogue(),
             reader.card,
-            datasets=options["datasets"],
-            mz_set=options["mz_set"],
-            results=options["results"],
-            given_weights=options["given"],
-            device=options["device"],
-            jobs=options["jobs"],
+            asked=GridEvaluation(
+                datasets=options["datasets"],
+                mz_set=options["mz_set"],
+                results=options["results"],
+                given_weights=options["given"],
+                device=options["device"],
+                jobs=options["jobs"],
+            ),
             stop=stop,
             listen=listen,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,28 @@ PIXELS_ACROSS = 4
 """Pixels of a large slide along one pixel of the section: enough to see what the ions can show."""
 LANDMARK_MODELS = ("thin-plate", "affine", "similarity", "rigid", "translation")
 IMAGE_MODELS = ("affine", "rigid", "similarity", "bspline")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was typed."""
+
+    guide: Path
+    section: Path
+    output: Path
+    model: str | None
+    landmarks: Path | None
+    held_out: Path | None
+    landmark_pixel_size: tuple[float, float]
+    start: Path | None
+    mz_text: str | None
+    peaks: int | None
+    ppm: float
+    level: int | None
+    overlay: Path | None
+    max_error: float | None
+    accept_registration: bool
+    seed: int
 
 
 @click.command(name="register")
@@ -53,24 +75,7 @@ IMAGE_MODELS = ("affine", "rigid", "similarity", "bspline")
 @click.option("--accept-registration", is_flag=True,
               help="Write the transform even when it is not good enough.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
-def command(
-    guide: Path,
-    section: Path,
-    output: Path,
-    model: str | None,
-    landmarks: Path | None,
-    held_out: Path | None,
-    landmark_pixel_size: tuple[float, float],
-    start: Path | None,
-    mz_text: str | None,
-    peaks: int | None,
-    ppm: float,
-    level: int | None,
-    overlay: Path | None,
-    max_error: float | None,
-    accept_registration: bool,
-    seed: int,
-) -> None:
+def command(**given: Any) -> None:
     r"""Register the optical image GUIDE onto the ion images of SECTION.
 
     \b
@@ -83,59 +88,72 @@ def command(
     from msibench.io.guide.levels import guide_levels
     from msibench.io.guide.open import read_guide
     from msibench.io.read import read_section
-    from msibench.registration import Affine, read_affine, read_bigwarp
-    from msibench.registration.levels import between_levels, made_for, on_level
     from msibench.registration.quality import MAX_TARGET_ERROR
 
-    fixed = read_section(section, mz=chosen_mz(mz_text, peaks, ppm, section) or None, ppm=ppm)
-    levels = guide_levels(guide)
+    options = Options(**given)
+    mz = chosen_mz(options.mz_text, options.peaks, options.ppm, options.section) or None
+    fixed = read_section(options.section, mz=mz, ppm=options.ppm)
+    levels = guide_levels(options.guide)
+    level = options.level
     if level is None:
-        level = _level(guide, levels, fixed.pixel_size_um)
-    moving = read_guide(guide, level=level)
-
-    def marks(path: Path) -> Landmarks:
-        table = read_bigwarp(
-            path, moving_pixel_size=landmark_pixel_size[0], fixed_pixel_size=landmark_pixel_size[1]
-        )
-        onto = between_levels(levels[0] if levels else moving.shape, moving.shape)
-        return replace(table, moving=onto(table.moving))
-
-    checks = None if held_out is None else marks(held_out)
-    first = None
-    if start is not None:
-        found = on_level(
-            read_affine(start), made_for(start, levels or (moving.shape,), guide.name), moving.shape
-        )
-        assert isinstance(found, Affine)
-        first = found
-    limit = MAX_TARGET_ERROR if max_error is None else max_error
-    if landmarks is not None:
+        level = _level(options.guide, levels, fixed.pixel_size_um)
+    moving = read_guide(options.guide, level=level)
+    checks = None if options.held_out is None else _marks(options.held_out, levels, moving, options)
+    first = None if options.start is None else _start(options.start, levels, moving, options)
+    limit = MAX_TARGET_ERROR if options.max_error is None else options.max_error
+    if options.landmarks is not None:
+        points = _marks(options.landmarks, levels, moving, options)
         transform, report, fitted = _by_landmarks(
-            moving, fixed, marks(landmarks), model, first, checks, limit
+            moving, fixed, points, options.model, first, checks, limit
         )
     else:
-        transform, report, fitted = _by_intensity(moving, fixed, model, first, checks, limit, seed)
+        transform, report, fitted = _by_intensity(
+            moving, fixed, options.model, first, checks, limit, options.seed
+        )
     for line in report.lines():
         click.echo(line)
-    if overlay is not None:
-        _draw(moving, fixed, transform, report.error_text(fixed.pixel_size_um), overlay)
-        click.echo(f"overlay: {overlay}")
-    if not report.accepted and not accept_registration:
+    if options.overlay is not None:
+        error = report.error_text(fixed.pixel_size_um)
+        _draw(moving, fixed, transform, error, options.overlay)
+        click.echo(f"overlay: {options.overlay}")
+    if not report.accepted and not options.accept_registration:
         raise RegistrationError(
             "not accepted, no transform written: " + "; ".join(report.reasons)
             + ". Give landmarks or a better --start, or pass --accept-registration"
         )  # fmt: skip
     transform.to_file(
-        output,
+        options.output,
         model=fitted,
-        guide=guide.name,
+        guide=options.guide.name,
         guide_shape=list(moving.shape),
-        section=section.name,
+        section=options.section.name,
         section_shape=list(fixed.shape),
         accepted_by_hand=not report.accepted,
         quality=report.definition(),
     )
-    click.echo(f"transform: {output}")
+    click.echo(f"transform: {options.output}")
+
+
+def _marks(path: Path, levels: Levels, moving: GuideImage, options: Options) -> Landmarks:
+    """Read landmarks, which are pixels of level 0, as pixels of the level that is registered."""
+    from msibench.registration import read_bigwarp
+    from msibench.registration.levels import between_levels
+
+    of_guide, of_section = options.landmark_pixel_size
+    table = read_bigwarp(path, moving_pixel_size=of_guide, fixed_pixel_size=of_section)
+    onto = between_levels(levels[0] if levels else moving.shape, moving.shape)
+    return replace(table, moving=onto(table.moving))
+
+
+def _start(path: Path, levels: Levels, moving: GuideImage, options: Options) -> Affine:
+    """Read the transform to start from, for the level that is registered."""
+    from msibench.registration import Affine, read_affine
+    from msibench.registration.levels import made_for, on_level
+
+    shape = made_for(path, levels or (moving.shape,), options.guide.name)
+    found = on_level(read_affine(path), shape, moving.shape)
+    assert isinstance(found, Affine)
+    return found
 
 
 def _level(guide: Path, levels: Levels, section_um: float) -> int:

@@ -80,6 +80,11 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
     help="Methods see no truth, no network and no file but their own: insist on it, or do without. "
     "(Default: wherever the system allows it.)",
 )
+@click.option(
+    "--cold",
+    is_flag=True,
+    help="Begin each cell as a process of its own, not as a fork of one that holds the libraries.",
+)
 @click.option("--strict-plugins", is_flag=True, help="Fail when a plugin is broken.")
 @click.option("--events", is_flag=True, help="Print one JSON event a line.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -88,7 +93,7 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 def command(**options: Any) -> int:
     """Run TRACK (default: quickstart), or your own section, and write its leaderboard."""
     from msibench.leaderboard.board import published_folder
-    from msibench.run_track import run_track
+    from msibench.run_track import BoardOptions, run_track
     from msibench.runner.child.sandbox.command import AUTO, NONE, choose_sandbox
     from msibench.runner.options import RunOptions
 
@@ -116,6 +121,8 @@ def command(**options: Any) -> int:
             threads=options["threads"],
             given_weights=options["weights"],
             sandbox=sandbox,
+            stop=stop,
+            cold=options["cold"],
         )
         summary = run_track(
             plan.track,
@@ -124,9 +131,7 @@ def command(**options: Any) -> int:
             run_options,
             plan=plan,
             part=part,
-            folder=folder,
-            results_name=str(options["results"] or ""),
-            stop=stop,
+            board=BoardOptions(folder=folder, results_name=str(options["results"] or "")),
             listen=listen,
         )
     if summary.stopped:

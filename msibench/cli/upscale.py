@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -21,6 +21,27 @@ if TYPE_CHECKING:
     from msibench.image import Problem
     from msibench.library.intervals import Confidence
     from msibench.library.upscaling import Upscaled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was typed."""
+
+    method: str
+    section: Path
+    mz_text: str | None
+    peaks: int | None
+    ppm: float
+    factor: int
+    guide: Path | None
+    transform: Path | None
+    level: int | None
+    pixel_size: float | None
+    changes: tuple[str, ...]
+    device: str
+    seed: int
+    level_wanted: float | None
+    outputs: tuple[Path, ...]
 
 
 @click.command(
@@ -60,99 +81,108 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, path_type=Path),
     help="OME-TIFF, imzML, HDF5, npz or PNG, by its suffix; may be given again.",
 )
-def command(
-    method: str,
-    section: Path,
-    mz_text: str | None,
-    peaks: int | None,
-    ppm: float,
-    factor: int,
-    guide: Path | None,
-    transform: Path | None,
-    level: int | None,
-    pixel_size: float | None,
-    changes: tuple[str, ...],
-    device: str,
-    seed: int,
-    level_wanted: float | None,
-    outputs: tuple[Path, ...],
-) -> int:
+def command(**given: Any) -> int:
     """Put the ion images of SECTION on a grid FACTOR times finer with METHOD."""
     from msibench.cli._progress import bar_of_progress
-    from msibench.image import Problem
     from msibench.io.export import format_of
-    from msibench.io.read import read_section
-    from msibench.library.intervals import check, confident
-    from msibench.library.sections import guide_on
+    from msibench.library.intervals import check
     from msibench.library.upscaling import check_factor, upscaled
     from msibench.plugin_manager import resolve_method
     from msibench.runner.child.in_groups import WrongResultError
 
-    for output in outputs:
+    options = Options(**given)
+    for output in options.outputs:
         format_of(output)  # an unknown suffix is told before anything is computed
     found = catalogue()
-    spec = resolve_method(method, found)
-    check_factor(spec, factor, found)
-    changed = settings(changes)
-    mz = chosen_mz(mz_text, peaks, ppm, section)
-    low = read_section(section, mz=mz or None, ppm=ppm, pixel_size_um=pixel_size)
+    spec = resolve_method(options.method, found)
+    check_factor(spec, options.factor, found)
+    changed = settings(options.changes)
+    problem = _problem(options)
+    if options.level_wanted is not None:
+        check(problem, options.level_wanted)
+    with ExitStack() as until_written:
+        try:
+            with bar_of_progress(spec.name):
+                made = upscaled(
+                    spec,
+                    problem,
+                    changed,
+                    name=options.section.name,
+                    folder=options.outputs[0].parent,
+                )
+                done = until_written.enter_context(made)
+        except WrongResultError as fault:
+            click.echo(
+                f"{options.method}: {fault}. Hold it against the contract with: "
+                f"msibench check {options.method}",
+                err=True,
+            )
+            return 3
+        for note in done.notes:
+            click.echo(note, err=True)
+        trust = _intervals(options.level_wanted, spec, problem, changed, done)
+        _write(options, done, problem, spec, trust)
+        if trust is not None:
+            _tell_confidence(trust)
+        _tell_agreement(done, options.factor, spec.name, _options_of_a_run(options, spec.name))
+    return 0
+
+
+def _problem(options: Options) -> Problem:
+    """Read the section and its guide."""
+    from msibench.image import Problem
+    from msibench.io.read import read_section
+    from msibench.library.sections import guide_on
+
+    section, ppm = options.section, options.ppm
+    mz = chosen_mz(options.mz_text, options.peaks, ppm, section)
+    low = read_section(section, mz=mz or None, ppm=ppm, pixel_size_um=options.pixel_size)
     if np.isnan(low.pixel_size_um):
         click.echo(
             f"{section.name} does not say how large its pixels are: no scale bar, and no pixel size in "
             "the files; give it in µm with --pixel-size",
             err=True,
         )
-    problem = Problem(
+    return Problem(
         low=low,
-        factor=factor,
-        guide=guide_on(low, guide, transform, factor, level),
-        device=device,
-        seed=seed,
+        factor=options.factor,
+        guide=guide_on(low, options.guide, options.transform, options.factor, options.level),
+        device=options.device,
+        seed=options.seed,
     )
-    if level_wanted is not None:
-        check(problem, level_wanted)
-    with ExitStack() as until_written:
-        try:
-            with bar_of_progress(spec.name):
-                made = upscaled(spec, problem, changed, name=section.name, folder=outputs[0].parent)
-                done = until_written.enter_context(made)
-        except WrongResultError as fault:
-            click.echo(
-                f"{method}: {fault}. Hold it against the contract with: msibench check {method}",
-                err=True,
-            )
-            return 3
-        for note in done.notes:
-            click.echo(note, err=True)
-        trust = None
-        if level_wanted is not None:
-            trust = confident(
-                spec,
-                replace(problem, low=done.low),
-                changed,
-                level=level_wanted,
-                given=done.image.values,
-            )
-        _write(outputs, done, problem, spec, section, guide, ppm, trust)
-        if trust is not None:
-            _tell_confidence(trust)
-        chosen = {
-            "--data": section, "--mz": mz_text, "--peaks": peaks, "--ppm": ppm, "--guide": guide,
-            "--transform": transform, "--level": level, "--pixel-size": pixel_size, "--factor": factor,
-            "--methods" if spec.name == method else "--method": method,
-        }  # fmt: skip
-        _tell_agreement(done, factor, spec.name, chosen)
-    return 0
+
+
+def _intervals(
+    level: float | None,
+    spec: MethodSpec,
+    problem: Problem,
+    changed: Mapping[str, object],
+    done: Upscaled,
+) -> Confidence | None:
+    """Return the intervals of what was made; None where none were asked for."""
+    from msibench.library.intervals import confident
+
+    if level is None:
+        return None
+    seen = replace(problem, low=done.low)
+    return confident(spec, seen, changed, level=level, given=done.image.values)
+
+
+def _options_of_a_run(options: Options, method: str) -> dict[str, object]:
+    """Return the options under which a run measures what the method is worth here."""
+    return {
+        "--data": options.section, "--mz": options.mz_text, "--peaks": options.peaks,
+        "--ppm": options.ppm, "--guide": options.guide, "--transform": options.transform,
+        "--level": options.level, "--pixel-size": options.pixel_size, "--factor": options.factor,
+        "--methods" if method == options.method else "--method": options.method,
+    }  # fmt: skip
 
 
 def _write(
-    outputs: tuple[Path, ...],
+    options: Options,
     done: Upscaled,
     problem: Problem,
     spec: MethodSpec,
-    section: Path,
-    guide: Path | None,
-    ppm: float,
     trust: Confidence | None,
 ) -> None:
     """Write the result under every name that was asked for, and beside it what its interval is."""
@@ -166,9 +196,9 @@ def _write(
         "licence": spec.licence,
         "factor": problem.factor,
         "seed": problem.seed,
-        "section": section.name,
-        "guide": guide.name if guide else "",
-        "ppm": ppm,
+        "section": options.section.name,
+        "guide": options.guide.name if options.guide else "",
+        "ppm": options.ppm,
     }
     image = done.image if trust is None else trust.prediction
     if trust is not None:
@@ -177,7 +207,7 @@ def _write(
             "calibrated": trust.calibrated,
             "seeds_averaged": trust.seeds,
         }
-    for output in outputs:
+    for output in options.outputs:
         if trust is not None and format_of(output) == "png":
             words = f"detail not supported at {100 * trust.level:.4g} %"
             written = write_png(

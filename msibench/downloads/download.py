@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -10,13 +9,15 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any
 
-from msibench.downloads.public_addresses import DownloadError, handlers, is_local
+from msibench.downloads.part_file import discard, notes_path, read_notes, sole_writer
+from msibench.downloads.public_addresses import DownloadError, handlers
+from msibench.downloads.redirects import CarefulRedirects
 from msibench.errors import IntegrityError
 
 Progress = Callable[[int, int | None], None]
@@ -25,6 +26,32 @@ Progress = Callable[[int, int | None], None]
 _CHUNK = 1 << 18
 LARGEST = 1 << 40
 """Bytes after which a server that never ends is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """With a slow or broken connection."""
+
+    attempts: int = 4
+    """How many connections in a row may break without bringing anything new."""
+    timeout: float = 30.0
+    """Seconds without a byte after which a connection counts as broken."""
+    pause: float = 1.0
+    """Seconds before the first new attempt; doubled each time."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Fetch:
+    """One file on its way."""
+
+    opener: urllib.request.OpenerDirector
+    url: str
+    part: Path
+    size: int | None
+    verifiable: bool
+    """Its digest is known, so that bytes of another file would be noticed."""
+    progress: Progress | None
+    patience: Patience
 
 
 def download(
@@ -36,9 +63,7 @@ def download(
     progress: Progress | None = None,
     allow_local: bool = False,
     public: bool = False,
-    attempts: int = 4,
-    timeout: float = 30.0,
-    pause: float = 1.0,
+    patience: Patience | None = None,
 ) -> str:
     """Fetch one file; go on where an earlier, interrupted download stopped.
 
@@ -64,12 +89,8 @@ def download(
     public
         The address was named by somebody else (a card): it must be http or https, and lead to a public
         address, unless `allow_local`.
-    attempts
-        How many connections in a row may break without bringing anything new.
-    timeout
-        Seconds without a byte after which a connection counts as broken.
-    pause
-        Seconds before the first new attempt; doubled each time.
+    patience
+        With a slow or broken connection; None: the default.
 
     Returns
     -------
@@ -82,6 +103,35 @@ def download(
     IntegrityError
         If the complete file has another digest or size; the part is deleted.
     """
+    host = _checked_host(url, public=public)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    vouched = set() if public else {host}
+
+    def allowed(name: str) -> bool:
+        return allow_local or name.strip("[]") in vouched
+
+    opener = urllib.request.build_opener(
+        CarefulRedirects(url, allow_local=allow_local), *handlers(allowed)
+    )
+    fetch = _Fetch(
+        opener=opener,
+        url=url,
+        part=part,
+        size=size,
+        verifiable=bool(sha256),
+        progress=progress,
+        patience=patience or Patience(),
+    )
+    with sole_writer(part):
+        digest = _fill_and_verify(fetch, sha256)
+        os.replace(part, target)  # noqa: PTH105
+        discard(part)
+    return digest
+
+
+def _checked_host(url: str, *, public: bool) -> str | None:
+    """Return the host of an address, or raise where nothing is fetched from such a one."""
     try:
         parts = urllib.parse.urlsplit(url)
         scheme, host, _ = parts.scheme, parts.hostname, parts.port
@@ -95,75 +145,38 @@ def download(
         )
     if any(letter <= " " or letter == "\x7f" for letter in url):
         raise DownloadError(f"{url!r} is not an address: it holds spaces or control characters")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    vouched = set() if public else {host}
+    return host
 
-    def allowed(name: str) -> bool:
-        return allow_local or name.strip("[]") in vouched
 
-    opener = urllib.request.build_opener(
-        _CarefulRedirects(url, allow_local=allow_local), *handlers(allowed)
-    )
-    with _sole_writer(part):
-        while True:
-            continued = _fill_patiently(
-                opener,
-                url,
-                part,
-                size=size,
-                verifiable=bool(sha256),
-                progress=progress,
-                timeout=timeout,
-                attempts=attempts,
-                pause=pause,
+def _fill_and_verify(fetch: _Fetch, sha256: str) -> str:
+    """Fetch the whole part and return its digest; a continued part that is wrong is fetched anew once."""
+    while True:
+        continued = _fill_patiently(fetch)
+        digest, got = _digest(fetch.part), fetch.part.stat().st_size
+        if digest.startswith(sha256.lower()) and (fetch.size is None or got == fetch.size):
+            return digest
+        discard(fetch.part)
+        if not continued:
+            raise IntegrityError(
+                f"{fetch.url} is not the file on record: expected sha256 {sha256 or 'unknown'} and "
+                f"{fetch.size if fetch.size is not None else 'any number of'} bytes, got {digest} "
+                f"and {got} bytes. Nothing was kept."
             )
-            digest, got = _digest(part), part.stat().st_size
-            if digest.startswith(sha256.lower()) and (size is None or got == size):
-                break
-            _discard(part)
-            if not continued:
-                raise IntegrityError(
-                    f"{url} is not the file on record: expected sha256 {sha256 or 'unknown'} and "
-                    f"{size if size is not None else 'any number of'} bytes, got {digest} and "
-                    f"{got} bytes. Nothing was kept."
-                )
-        os.replace(part, target)  # noqa: PTH105
-        _discard(part)
-    return digest
 
 
-def _fill_patiently(
-    opener: urllib.request.OpenerDirector,
-    url: str,
-    part: Path,
-    *,
-    size: int | None,
-    verifiable: bool,
-    progress: Progress | None,
-    timeout: float,
-    attempts: int,
-    pause: float,
-) -> bool:
+def _fill_patiently(fetch: _Fetch) -> bool:
     """Call `_fill` until the file is complete, taking a broken connection up again."""
+    url, part, patience = fetch.url, fetch.part, fetch.patience
     failures, furthest = 0, 0
     while True:
         try:
-            return _fill(
-                opener,
-                url,
-                part,
-                size=size,
-                verifiable=verifiable,
-                progress=progress,
-                timeout=timeout,
-            )
+            return _fill(fetch)
         except DownloadError:
             raise
         except urllib.error.HTTPError as error:
             error.close()
             failures += 1
-            if error.code < 500 or failures == attempts:
+            if error.code < 500 or failures == patience.attempts:
                 raise DownloadError(f"{url}: the server answers {error}") from error
         except (OSError, HTTPException, ValueError, UnicodeError) as error:
             if isinstance(getattr(error, "reason", None), DownloadError):
@@ -171,33 +184,25 @@ def _fill_patiently(
             reached = part.stat().st_size if part.exists() else 0
             failures = 1 if reached > furthest else failures + 1
             furthest = max(furthest, reached)
-            if url.startswith("file:") or failures == attempts or _is_our_disk(error):
+            if url.startswith("file:") or failures == patience.attempts or _is_our_disk(error):
                 reason = getattr(error, "reason", error)
                 raise DownloadError(
                     f"{url} could not be fetched completely: {reason}. "
                     "What has come is kept; the same command goes on from there."
                 ) from error
-        time.sleep(pause * 2 ** (failures - 1))
+        time.sleep(patience.pause * 2 ** (failures - 1))
 
 
-def _fill(
-    opener: urllib.request.OpenerDirector,
-    url: str,
-    part: Path,
-    *,
-    size: int | None,
-    verifiable: bool,
-    progress: Progress | None,
-    timeout: float,
-) -> bool:
+def _fill(fetch: _Fetch) -> bool:
     """Append what is missing to `part`; raise if the connection ends before the file does.
 
     Returns whether the file was put together from more than one answer.
     """
+    url, part, size = fetch.url, fetch.part, fetch.size
     have = part.stat().st_size if part.exists() else 0
-    known = _read_notes(part)
+    known = read_notes(part)
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
-    if have and known.get("url") == url and (known.get("validator") or verifiable):
+    if have and known.get("url") == url and (known.get("validator") or fetch.verifiable):
         request.add_header("Range", f"bytes={have}-")
         if known.get("validator"):
             request.add_header("If-Range", known["validator"])
@@ -205,14 +210,14 @@ def _fill(
         have = 0
     total: int | None
     try:
-        response = opener.open(request, timeout=timeout)
+        response = fetch.opener.open(request, timeout=fetch.patience.timeout)
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
         error.close()
         if known.get("total") == have:
             return True  # everything had come; only the renaming was missing
-        _discard(part)
+        discard(part)
         raise ConnectionError("the part on disk no longer fits the file; starting anew") from error
     with response:
         headers: Message = response.headers
@@ -225,7 +230,7 @@ def _fill(
             etag = headers.get("ETag")
             strong = etag if etag and not etag.startswith("W/") else None
             validator = strong or headers.get("Last-Modified") or ""
-            _notes_path(part).write_text(
+            notes_path(part).write_text(
                 json.dumps({"url": url, "validator": validator, "total": total})
             )
         with part.open(mode) as out:
@@ -236,43 +241,13 @@ def _fill(
                     return mode == "ab"  # more than it should be: its size is judged by the caller
                 if have > LARGEST:
                     raise DownloadError(f"{url} sends more than {LARGEST} bytes; given up")
-                if progress is not None:
-                    progress(have, total)
+                if fetch.progress is not None:
+                    fetch.progress(have, total)
             out.flush()
             os.fsync(out.fileno())
     if total is not None and have < total:
         raise ConnectionError(f"the connection ended after {have} of {total} bytes")
     return mode == "ab"
-
-
-class _CarefulRedirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects, except into this machine's own network, to files, or out of TLS."""
-
-    def __init__(self, first: str, *, allow_local: bool) -> None:
-        self.first_host = urllib.parse.urlsplit(first).hostname
-        self.allow_local = allow_local
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: Any,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        """Return the next request, or refuse it."""
-        new = urllib.parse.urlsplit(newurl)
-        if new.scheme not in {"http", "https"}:
-            raise DownloadError(f"{req.full_url} redirects to {newurl!r}: only http(s) is followed")
-        if req.type == "https" and new.scheme == "http":
-            raise DownloadError(f"{req.full_url} redirects out of https to {newurl!r}: refused")
-        if not self.allow_local and new.hostname != self.first_host and is_local(new.hostname):
-            raise DownloadError(
-                f"{req.full_url} redirects to {newurl!r}, an address inside the local network: "
-                "refused (allow it with --allow-local if you trust the server)"
-            )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _is_our_disk(error: BaseException) -> bool:
@@ -286,45 +261,6 @@ def _first_byte(headers: Message) -> int:
     return int(first) if unit == "bytes" and first.isdigit() else -1
 
 
-def _notes_path(part: Path) -> Path:
-    return part.with_name(part.name + ".json")
-
-
-def _read_notes(part: Path) -> dict[str, Any]:
-    try:
-        notes = json.loads(_notes_path(part).read_text())
-    except (OSError, ValueError):
-        return {}
-    return notes if isinstance(notes, dict) else {}
-
-
-def _discard(part: Path) -> None:
-    part.unlink(missing_ok=True)
-    _notes_path(part).unlink(missing_ok=True)
-
-
 def _digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def _sole_writer(part: Path) -> Iterator[None]:
-    """Keep a second process from writing into the same part; without fcntl there is no such guard."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    lock_path = part.with_name(part.name + ".lock")
-    with lock_path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DownloadError(
-                f"{part.name} is being downloaded by another process; wait for it"
-            ) from error
-        try:
-            yield
-        finally:
-            lock_path.unlink(missing_ok=True)

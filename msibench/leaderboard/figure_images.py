@@ -16,8 +16,13 @@ from msibench.leaderboard.page_data import label_of
 from msibench.leaderboard.page_images import stored_sections
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
     from matplotlib.patches import Rectangle
+
+    from msibench.leaderboard.images import SectionImages
+    from msibench.results.schema import CellRecord
 
 
 MOST_ACROSS = 6
@@ -30,6 +35,38 @@ def images(source: Source) -> Figure:
     from matplotlib.figure import Figure
 
     require_known((source.choice.colours,), ["viridis", "inferno", "gray", "grey"], "colour table")
+    record, section = _chosen_section(source)
+    channels = _channels(section, record.mz, source.choice.mz)
+    panels = _panels(source, section)
+    rows, columns = panels[-1][1].shape[1:]
+    across = min(len(panels), MOST_ACROSS)
+    lines = -(-len(panels) // across)
+    size = (1.5 * across + 0.8, (1.5 * rows / columns + 0.3) * lines * len(channels) + 0.2)
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(lines * len(channels), across, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    grid = grid.reshape(len(channels), lines * across)
+    colours = "gray" if source.choice.colours == "grey" else source.choice.colours
+    for place, (row, channel) in enumerate(zip(grid, channels, strict=True)):
+        line: list[Axes] = list(row)
+        drawn = _draw_ion(line, panels, section, channel, colours)
+        if place == 0 or lines > 1:
+            for (name, _), axes in zip(panels, line[: len(panels)], strict=True):
+                axes.set_title(name, fontsize=7)
+        _label(line[0], record, section, channel)
+        if np.isfinite(section.pixel_size_um):
+            scale_bar(line[0], columns, rows, section.pixel_size_um, size=6)
+        _colour_bar(figure, drawn, line, section.staged.low.unit)
+    if section.low_absent.any() or section.absent.any():
+        one = [_hatched(1, 1)]
+        figure.legend(one, ["not measured"], loc="outside lower right", fontsize=6, frameon=False)
+    return figure
+
+
+def _chosen_section(source: Source) -> tuple[CellRecord, SectionImages]:
+    """Return the section to draw, and the record of one of its cells."""
     store = source.store
     found = [] if store is None else stored_sections(store, source.records)
     sections = [(next(iter(s.records.values())), s) for s in found]
@@ -41,61 +78,63 @@ def images(source: Source) -> Figure:
         )
     if source.choice.section:
         require_known((source.choice.section,), sorted(here), "section")
-    record, section = here[source.choice.section or min(here)]
-    order = [m for m in source.table["method"] if m in section.records]
-    channels = _channels(section, record.mz, source.choice.mz)
-    truth, low = section.truth, section.low
-    panels: list[tuple[str, NDArray[Any]]] = [("low", low)]
+    return here[source.choice.section or min(here)]
+
+
+def _panels(source: Source, section: SectionImages) -> list[tuple[str, NDArray[Any]]]:
+    """Return what stands side by side: the low images, the truth, and every method's."""
+    truth = section.truth
+    panels: list[tuple[str, NDArray[Any]]] = [("low", section.low)]
     panels += [] if truth is None else [("truth", truth)]
-    for method in order:
-        prediction = section.prediction(method)
+    for method in source.table["method"]:
+        prediction = section.prediction(method) if method in section.records else None
         if prediction is not None:
             panels.append((method, prediction))
+    return panels
+
+
+def _draw_ion(
+    line: Sequence[Axes],
+    panels: Sequence[tuple[str, NDArray[Any]]],
+    section: SectionImages,
+    channel: int,
+    colours: str,
+) -> AxesImage:
+    """Draw one ion in every panel, on one scale; return the last picture, for the colour bar."""
     rows, columns = panels[-1][1].shape[1:]
-    across = min(len(panels), MOST_ACROSS)
-    lines = -(-len(panels) // across)
-    size = (1.5 * across + 0.8, (1.5 * rows / columns + 0.3) * lines * len(channels) + 0.2)
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(lines * len(channels), across, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    grid = grid.reshape(len(channels), lines * across)
+    scale = section.scale(channel)
+    for (_, stack), axes in zip(panels, line[: len(panels)], strict=True):
+        intensities = stack[channel] * (scale.intensity / scale.top)
+        absent = section.absent_on(stack.shape[1:])
+        if absent is not None:
+            axes.add_patch(_hatched(columns, rows))
+        drawn = axes.imshow(
+            intensities if absent is None else np.where(absent, np.nan, intensities),
+            cmap=colours,
+            vmin=0,
+            vmax=scale.intensity,
+            interpolation="nearest",
+            extent=(0, columns, rows, 0),
+        )
+    return drawn
+
+
+def _label(axes: Axes, record: CellRecord, section: SectionImages, channel: int) -> None:
+    """Write the ion beside its first panel."""
     ppm = section.staged.low.ppm
-    pixel, unit = section.pixel_size_um, section.staged.low.unit
-    for place, (line, channel) in enumerate(zip(grid, channels, strict=True)):
-        scale = section.scale(channel)
-        for (name, stack), axes in zip(panels, line[: len(panels)], strict=True):
-            intensities = stack[channel] * (scale.intensity / scale.top)
-            absent = section.absent_on(stack.shape[1:])
-            if absent is not None:
-                axes.add_patch(_hatched(columns, rows))
-            drawn = axes.imshow(
-                intensities if absent is None else np.where(absent, np.nan, intensities),
-                cmap="gray" if source.choice.colours == "grey" else source.choice.colours,
-                vmin=0,
-                vmax=scale.intensity,
-                interpolation="nearest",
-                extent=(0, columns, rows, 0),
-            )
-            if place == 0 or lines > 1:
-                axes.set_title(name, fontsize=7)
-        mz = record.mz[channel] if channel < len(record.mz) else None
-        title = label_of(mz, f"channel {channel}", None if ppm is None else float(ppm))
-        line[0].text(
-            -0.06, 0.5, title, rotation=90, fontsize=6, va="center", ha="right",
-            transform=line[0].transAxes,
-        )  # fmt: skip
-        if np.isfinite(pixel):
-            scale_bar(line[0], columns, rows, pixel, size=6)
-        bar = figure.colorbar(drawn, ax=list(line), fraction=0.03, pad=0.01, extend="max")
-        bar.ax.tick_params(labelsize=6)
-        known = unit and unit != "scaled"
-        bar.set_label(f"intensity ({unit})" if known else "intensity", fontsize=6)
-    if section.low_absent.any() or section.absent.any():
-        one = [_hatched(1, 1)]
-        figure.legend(one, ["not measured"], loc="outside lower right", fontsize=6, frameon=False)
-    return figure
+    mz = record.mz[channel] if channel < len(record.mz) else None
+    title = label_of(mz, f"channel {channel}", None if ppm is None else float(ppm))
+    axes.text(
+        -0.06, 0.5, title, rotation=90, fontsize=6, va="center", ha="right",
+        transform=axes.transAxes,
+    )  # fmt: skip
+
+
+def _colour_bar(figure: Figure, drawn: AxesImage, line: Sequence[Axes], unit: str) -> None:
+    bar = figure.colorbar(drawn, ax=line, fraction=0.03, pad=0.01, extend="max")
+    bar.ax.tick_params(labelsize=6)
+    known = unit and unit != "scaled"
+    bar.set_label(f"intensity ({unit})" if known else "intensity", fontsize=6)
 
 
 def _hatched(columns: int, rows: int) -> Rectangle:
@@ -107,7 +146,9 @@ def _hatched(columns: int, rows: int) -> Rectangle:
     )
 
 
-def _channels(section: Any, mz: Sequence[float | None], wanted: tuple[float, ...]) -> list[int]:
+def _channels(
+    section: SectionImages, mz: Sequence[float | None], wanted: tuple[float, ...]
+) -> list[int]:
     """Return the ions to draw: the nearest to each wanted m/z, or the clearest one."""
     if not wanted:
         clear = [(-structure(section, channel), channel) for channel in range(len(section.low))]

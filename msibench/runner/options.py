@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,12 @@ class RunOptions:
     sandbox: str = AUTO
     """As in `msibench.runner.child.sandbox.command.settled`: where the system allows none, cells run
     without, and say so."""
+    stop: threading.Event | None = None
+    """When set, children are ended and the run finishes; what is stored stays."""
+
+    cold: bool = False
+    """Whether every cell begins as a process of its own; else as a fork of one that holds the large
+    libraries, where the system and the sandbox allow it."""
 
     @property
     def asked(self) -> Asked:

@@ -1,19 +1,18 @@
-"""A user's own sections as a data set, without a card to write, and as a track of their own."""
+"""A user's own sections as a data set, without a card to write."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from msibench.datasets import Card, CardFile, MZSet, file_digest, load_card
-from msibench.errors import ConfigurationError, DataError, MissingDataError
-from msibench.tracks import Own, ProblemSet, Track, load_shipped
+from msibench.errors import ConfigurationError, MissingDataError
+from msibench.runner.one_grid import require_one_grid
+from msibench.tracks import Own
 
 if TYPE_CHECKING:
     from msibench.plugin_manager import Catalogue
@@ -21,57 +20,6 @@ if TYPE_CHECKING:
 COMPANIONS = (".ibd", ".IBD", ".Ibd")
 SECTIONS = (".imzml", ".npz", ".h5", ".hdf5", ".tif", ".tiff")
 """Endings of the files that a folder of sections is searched for."""
-MEASURES_OF = "bladder-fusion-x4"
-"""The shipped track whose measures one's own sections are judged by."""
-GUIDE_CONTROLS = ("guide-shuffled",)
-"""Wrong guides of one's own section, where it has a guide and nothing else is asked for."""
-
-
-def own_track(
-    own: Own,
-    card: Card,
-    protocols: tuple[str, ...],
-    *,
-    controls: tuple[str, ...] | None = None,
-    name: str = "",
-) -> Track:
-    """Make a track of a user's own sections.
-
-    Parameters
-    ----------
-    own, card
-        The files and how they are read, and what `own_card` made of them.
-    protocols
-        How coarse images are made of them.
-    controls
-        Wrong guides that fusion methods are run with besides the true one; None: `GUIDE_CONTROLS`
-        where there is a guide.
-    name
-        Of the track; empty: that of the file, of the folder, or of the card.
-
-    Raises
-    ------
-    ConfigurationError
-        If wrong guides are asked for and there is no true one.
-    """
-    if controls and not own.guide:
-        raise ConfigurationError(
-            f"--controls {','.join(controls)}: wrong guides stand in for a true one; give it with "
-            "--guide"
-        )
-    if controls is None:
-        controls = GUIDE_CONTROLS if own.guide else ()
-    return Track(
-        name=name or plain_name(card.name),
-        title=card.title,
-        description="Coarse ion images are made from your own "
-        + ("sections; the sections are" if len(card.test) > 1 else "section; the section is")
-        + f" the truth. {_described(own, card)}.",
-        problems=(ProblemSet(dataset=card.name, protocols=protocols),),
-        metrics=load_shipped(MEASURES_OF).metrics,
-        guide_controls=controls,
-        own=own,
-    )
 
 
 def own_card(own: Own, catalogue: Catalogue) -> Card:
@@ -126,40 +74,16 @@ def card_for_files(
     DataError
         If several sections have not the same m/z values and pixel size.
     """
-    for option, named in (("--guide", guides), ("--transform", transforms)):
-        if named and len(named) != len(data):
-            raise ConfigurationError(
-                f"{len(data)} sections and {len(named)} x {option}: give one for each section, in "
-                "the order of --data"
-            )
-    for path in (*data, *guides, *transforms):
-        if not path.is_file():
-            raise MissingDataError(f"there is no file {str(path)!r} (--data, --guide, --transform)")
-    if len({path.resolve() for path in data}) != len(data):
-        raise ConfigurationError("--data names a file twice: each section counts once")
+    _check_files(data, guides, transforms)
     several = len(data) > 1
     names = section_names(data)
     if not several and base is not None:
         names = base.test[:1]
-    files: list[CardFile] = []
-    local: dict[str, Path] = {}
-    for number, (section, path) in enumerate(zip(names, data, strict=True)):
-        roles = {"section": path}
-        roles |= {"guide": guides[number]} if guides else {}
-        roles |= {"affine": transforms[number]} if transforms else {}
-        if path.suffix.lower() == ".imzml" and (binary := _companion(path)) is not None:
-            roles["ibd"] = binary
-        for role, file in roles.items():
-            name = f"{section}/{file.name}" if several else file.name
-            digest = companion_digest(file) if role == "ibd" else file_digest(file)
-            files.append(
-                CardFile(name=name, role=role, section=section if several else "", sha256=digest)
-            )
-            local[name] = file.resolve()
+    files, local = _card_files(names, data, guides, transforms)
     tasks = ("single-image", "guided") if guides else ("single-image",)
     chosen = MZSet(name="chosen" if mz else "all", mz=tuple(mz), ppm=ppm, source="command line")
     if several:
-        _require_one_grid(data, by_mz=not mz and base is None, pixel_size_um=pixel_size_um)
+        require_one_grid(data, by_mz=not mz and base is None, pixel_size_um=pixel_size_um)
     level = {} if guide_level is None else {"guide_level": guide_level}
     if base is not None:
         kept = base.mz_set(base.default_mz_set)
@@ -167,7 +91,7 @@ def card_for_files(
             base,
             bring_your_own=False,
             parameters={**base.parameters, **level},
-            files=tuple(files),
+            files=files,
             local_files=local,
             tasks=tasks,
             train=() if several else base.train,
@@ -185,13 +109,54 @@ def card_for_files(
         licence="your own",
         description="Brought with --data; scaled per ion image.",
         tasks=tasks,
-        files=tuple(files),
+        files=files,
         local_files=local,
         mz_sets={chosen.name: chosen},
         default_mz_set=chosen.name,
         test=names,
         parameters={"mz": tuple(mz), "ppm": ppm, **level},
     )
+
+
+def _check_files(data: Sequence[Path], guides: Sequence[Path], transforms: Sequence[Path]) -> None:
+    """Raise if files are missing, named twice, or not as many as the sections."""
+    for option, named in (("--guide", guides), ("--transform", transforms)):
+        if named and len(named) != len(data):
+            raise ConfigurationError(
+                f"{len(data)} sections and {len(named)} x {option}: give one for each section, in "
+                "the order of --data"
+            )
+    for path in (*data, *guides, *transforms):
+        if not path.is_file():
+            raise MissingDataError(f"there is no file {str(path)!r} (--data, --guide, --transform)")
+    if len({path.resolve() for path in data}) != len(data):
+        raise ConfigurationError("--data names a file twice: each section counts once")
+
+
+def _card_files(
+    names: Sequence[str],
+    data: Sequence[Path],
+    guides: Sequence[Path],
+    transforms: Sequence[Path],
+) -> tuple[tuple[CardFile, ...], dict[str, Path]]:
+    """Return the files of a card with their digests, and where each of them lies."""
+    several = len(data) > 1
+    files: list[CardFile] = []
+    local: dict[str, Path] = {}
+    for number, (section, path) in enumerate(zip(names, data, strict=True)):
+        roles = {"section": path}
+        roles |= {"guide": guides[number]} if guides else {}
+        roles |= {"affine": transforms[number]} if transforms else {}
+        if path.suffix.lower() == ".imzml" and (binary := _companion(path)) is not None:
+            roles["ibd"] = binary
+        for role, file in roles.items():
+            name = f"{section}/{file.name}" if several else file.name
+            digest = companion_digest(file) if role == "ibd" else file_digest(file)
+            files.append(
+                CardFile(name=name, role=role, section=section if several else "", sha256=digest)
+            )
+            local[name] = file.resolve()
+    return tuple(files), local
 
 
 def files_of_sections(named: Sequence[Path]) -> tuple[Path, ...]:
@@ -248,58 +213,6 @@ def _common_name(data: Sequence[Path]) -> str:
     if len(folders) == 1 and (name := folders.pop().name):
         return plain_name(name)
     return plain_name(f"{data[0].stem}-and-{len(data) - 1}-more")
-
-
-def _described(own: Own, card: Card) -> str:
-    """Say which experiment it is: a second board of the same section differs in this."""
-    mz = card.mz_set(card.default_mz_set).mz
-    some = ", ".join(f"{value:g}" for value in mz[:4]) + (", …" if len(mz) > 4 else "")
-    ions = f"m/z {some} (± {own.ppm:g} ppm)" if mz else "All channels of the file"
-    guides = ", ".join(Path(name).name for name in own.guide)
-    parts = [ions, f"guide {guides}" if guides else "no guide"]
-    if own.transform:
-        parts.append(f"brought onto it by {', '.join(Path(name).name for name in own.transform)}")
-    return "; ".join(parts)
-
-
-def _require_one_grid(data: Sequence[Path], *, by_mz: bool, pixel_size_um: float | None) -> None:
-    """Raise if sections of one board would not have the same ion images, pixel by pixel as large."""
-    from msibench.io.read import kind_of, read_section
-
-    sizes: dict[str, float] = {}
-    axes: dict[str, np.ndarray] = {}
-    for path in data:
-        if kind_of(path) == "imzml":
-            from msibench.io.imzml.open import open_imzml
-
-            if by_mz:
-                raise DataError(
-                    f"{path.name}: name the ion images of all sections with --mz, or --peaks N for "
-                    f"the N most intense of {data[0].name}"
-                )
-            sizes[path.name] = open_imzml(path).pixel_size_um
-            continue
-        image = read_section(path, lazily=True)
-        sizes[path.name], axes[path.name] = image.pixel_size_um, np.asarray(image.mz)
-    if pixel_size_um is None:
-        known = {name: size for name, size in sizes.items() if np.isfinite(size)}
-        if known and not np.allclose(list(known.values()), next(iter(known.values())), rtol=0.01):
-            raise DataError(
-                "sections of one board must have pixels of one size; here are "
-                f"{_listed(known)}: run them apart"
-            )
-    first = next(iter(axes.values()), None)
-    if by_mz and first is not None:
-        for name, axis in axes.items():
-            if np.isnan(axis).any() or not np.array_equal(axis, first):
-                raise DataError(
-                    f"{name} and {next(iter(axes))} have not the same m/z values, so that their ion "
-                    "images cannot be compared; name those that all have with --mz"
-                )
-
-
-def _listed(sizes: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {size:g} µm" for name, size in sizes.items())
 
 
 def _companion(path: Path) -> Path | None:

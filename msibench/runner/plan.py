@@ -114,6 +114,16 @@ class Filters:
     mz: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Additions:
+    """What runs besides the methods of a track."""
+
+    methods: tuple[MethodSpec, ...] = ()
+    """From single files, checkpoints or trainings."""
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Method → option → value: such a method runs once more, under a name that says what differs."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """All cells of a run, in a stable order."""
@@ -136,9 +146,8 @@ def make_plan(
     filters: Filters | None = None,
     seeds: Iterable[int] | None = None,
     device: str = "cpu",
-    extra_methods: Iterable[MethodSpec] = (),
+    additions: Additions | None = None,
     given_weights: tuple[Path, ...] = (),
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Plan:
     """Expand a track into cells.
 
@@ -154,12 +163,10 @@ def make_plan(
         Seeds in place of the track's.
     device
         ``"cpu"`` or ``"cuda"``; part of the key, because timings and last digits differ.
-    extra_methods
-        Methods from single files or checkpoints, added to the track's.
+    additions
+        What runs besides the track's methods.
     given_weights
         Files or folders in which to look for pretrained files first.
-    settings
-        Method → option → value: such a method runs once more, under a name that says what differs.
 
     Raises
     ------
@@ -168,10 +175,10 @@ def make_plan(
     ConfigurationError
         If a method's configuration has a key that does not exist.
     """
-    wanted = filters or Filters()
+    wanted, added = filters or Filters(), additions or Additions()
     every, problems = _every_problem(track, catalogue, cards or {}, wanted)
-    chosen, notes = _competitors(track, catalogue, problems, wanted, extra_methods, given_weights)
-    chosen += _with_settings(chosen, settings or {})
+    chosen, notes = _competitors(track, catalogue, problems, wanted, added.methods, given_weights)
+    chosen += _with_settings(chosen, added.settings)
     library = versions()
     competitors = [_competitor(entry, spec, library, given_weights) for entry, spec in chosen]
     cells = [

@@ -31,6 +31,7 @@ from msibench.results.removal import remove
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import METRICS, Store
 from msibench.runner.child.child_folder import FIT
+from msibench.runner.child.libraries import libraries_of
 from msibench.runner.child.progress_file import read_progress
 from msibench.runner.child.sandbox.command import NONE, settled
 from msibench.runner.child.watch import Job, Outcome
@@ -338,6 +339,8 @@ class Supervisor:
         own = [code] if code.endswith(".py") else map(str, package_folders(spec.target))
         return replace(
             job_of(cell, folder, plan.track.limits, self.options.asked),
+            cold=self.options.cold,
+            libraries=libraries_of(spec.target),
             sandbox=self.options.sandbox,
             readable=(*task["weights"].values(), *own),
             hidden=tuple(self._hidden_from(cell)),

@@ -31,8 +31,15 @@ from msibench.training.checkpoints import (
 from msibench.training.ddp import World
 from msibench.training.degradation import degrade_by
 from msibench.training.fingerprint import fingerprint
-from msibench.training.loop import Progress, TrainingConfig, TrainingResult, train
+from msibench.training.loop import (
+    Progress,
+    TrainingConfig,
+    TrainingResult,
+    TrainingStates,
+    train,
+)
 from msibench.training.networks import SkipConnection, around, network_for, objective_for
+from msibench.training.objective import Objective
 from msibench.training.patches import Patches
 from msibench.training.validation import HeldOut, held_out
 from msibench.weights import sha256_of
@@ -115,19 +122,29 @@ class FinetuneRequest:
         return cls(**rest, training=TrainingConfig(**made))
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class FinetuneOptions:
+    """How a training is carried out."""
+
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    """The method's pretrained files; not needed when starting from scratch."""
+    resume: bool = False
+    """Go on from the state in the folder; a finished training is returned as it is."""
+    world: World = field(default_factory=World)
+    """Processes that share every batch; only the leading one writes."""
+    progress: Callable[[Progress], None] | None = None
+    """As of `msibench.training.loop.train`."""
+    command: str = ""
+    """What the user typed, for the record."""
+
+
 def finetune(
     request: FinetuneRequest,
     spec: MethodSpec,
     sections: Sequence[TrainingSection],
     validation: Sequence[TrainingSection],
     folder: Path,
-    *,
-    weights: Mapping[str, Path] | None = None,
-    resume: bool = False,
-    world: World | None = None,
-    progress: Callable[[Progress], None] | None = None,
-    command: str = "",
-    workers: int = 1,
+    options: FinetuneOptions | None = None,
 ) -> dict[str, Any]:
     """Train and write ``weights.safetensors`` and ``record.json`` into `folder`.
 
@@ -141,18 +158,8 @@ def finetune(
         The sections that the request names, in its order.
     folder
         Also holds the resumable state while training.
-    weights
-        The method's pretrained files; not needed when starting from scratch.
-    resume
-        Go on from the state in `folder`; a finished training is returned as it is.
-    world
-        Processes that share every batch; only the leading one writes.
-    progress
-        As of `msibench.training.loop.train`.
-    command
-        What the user typed, for the record.
-    workers
-        Threads that draw batches ahead.
+    options
+        How it is carried out.
 
     Returns
     -------
@@ -163,16 +170,73 @@ def finetune(
     ConfigurationError
         If `folder` holds a finished training already, or one of another request.
     """
-    world = world or World()
-    finished = _finished(folder, request, resume=resume)
+    options = options or FinetuneOptions()
+    finished = _finished(folder, request, resume=options.resume)
     if finished is not None:
         return finished
-    start = weights if request.start == "weights" else None
-    config = {**spec.config, **request.config}
+    start = (options.weights or None) if request.start == "weights" else None
+    core, network, objective = _networks(request, spec, start, options.weights)
+    data = [_describe(section) for section in sections]
+    base = {name: sha256_of(path) for name, path in sorted(options.weights.items())}
+    states = TrainingStates(
+        folder=folder,
+        resume=options.resume,
+        request={
+            "request": _without_end(request),
+            "data": [d["sha256"] for d in data],
+            "base": base,
+        },
+    )
+    result = train(
+        network,
+        _patches(request, sections),
+        request.training,
+        objective=objective,
+        validation=() if objective else _pairs(request, validation),
+        states=states,
+        world=options.world,
+        progress=options.progress,
+    )
+    record = {
+        "schema_version": RECORD_SCHEMA,
+        "method": spec.name,
+        "factor": request.factor,
+        "config": _plain({**spec.config, **request.config}),
+        "request": _plain(request.as_json()),
+        "data": data,
+        "validated_on": [_describe(section) for section in validation],
+        "base": {
+            "weights": base if start else {},
+            "training_data": list(spec.training_data),
+        },
+        "curve": curve_of(result, request.training),
+        "validation": result.validation,
+        "versions": versions(),
+        "command": options.command,
+        "parameters": sum(p.numel() for p in core.parameters()),
+    }
+    if options.world.leads:
+        record = save_result(folder, result.weights, record)
+        with suppress(FileNotFoundError):
+            (folder / STATE).unlink()
+    options.world.wait()
+    return record
+
+
+def _networks(
+    request: FinetuneRequest,
+    spec: MethodSpec,
+    start: Mapping[str, Path] | None,
+    weights: Mapping[str, Path],
+) -> tuple[torch.nn.Module, torch.nn.Module, Objective | None]:
+    """Return a method's own network, what is trained of it, and its own loss where it has one."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.training.seed)
         core = network_for(spec, factor=request.factor, weights=start, config=request.config)
-    objective = objective_for(spec, factor=request.factor, weights=weights, config=request.config)
+    objective = objective_for(
+        spec, factor=request.factor, weights=weights or None, config=request.config
+    )
+    config = {**spec.config, **request.config}
     skip = cast(SkipConnection, config.get("skip", "none"))
     back_project = bool(config.get("back_project", False))
     network = (
@@ -180,46 +244,7 @@ def finetune(
         if objective
         else around(core, factor=request.factor, skip=skip, back_project=back_project)
     )
-    data = [_describe(section) for section in sections]
-    base = {name: sha256_of(path) for name, path in sorted((weights or {}).items())}
-    result = train(
-        network,
-        _patches(request, sections),
-        request.training,
-        objective=objective,
-        validation=() if objective else _pairs(request, validation),
-        folder=folder,
-        resume=resume,
-        request={
-            "request": _without_end(request),
-            "data": [d["sha256"] for d in data],
-            "base": base,
-        },
-        world=world,
-        progress=progress,
-        workers=workers,
-    )
-    record = {
-        "schema_version": RECORD_SCHEMA,
-        "method": spec.name,
-        "factor": request.factor,
-        "config": _plain(config),
-        "request": _plain(request.as_json()),
-        "data": data,
-        "validated_on": [_describe(section) for section in validation],
-        "base": {"weights": base if start else {}, "training_data": list(spec.training_data)},
-        "curve": curve_of(result, request.training),
-        "validation": result.validation,
-        "versions": versions(),
-        "command": command,
-        "parameters": sum(p.numel() for p in core.parameters()),
-    }
-    if world.leads:
-        record = save_result(folder, result.weights, record)
-        with suppress(FileNotFoundError):
-            (folder / STATE).unlink()
-    world.wait()
-    return record
+    return core, network, objective
 
 
 def _finished(folder: Path, request: FinetuneRequest, *, resume: bool) -> dict[str, Any] | None:

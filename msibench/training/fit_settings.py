@@ -57,6 +57,8 @@ class FitSettings:
     """Memory that one group's activations and gradients may take; one ion always fits alone."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the convolutions; parameters and losses stay float32."""
+    device: str = "cpu"
+    """Where to fit."""
     compiled: bool = True
     """Compile the batched network where the device is a CUDA one."""
 

@@ -72,7 +72,6 @@ def fit_ions(
     *,
     seed: int,
     identities: Sequence[int] | None = None,
-    device: str | torch.device = "cpu",
     example: Tensor | None = None,
     progress: Callable[[FitProgress], None] | None = None,
 ) -> IonFits:
@@ -88,14 +87,12 @@ def fit_ions(
     ions
         Which ions to fit, as the objective numbers them: any order, none twice.
     settings
-        Optimiser, early stop, memory.
+        Optimiser, early stop, memory, device.
     seed
         Seed of the run; each ion's own is `ion_seed` of it and of the ion's identity.
     identities
         What tells ions apart wherever they stand in a stack, one per entry of `ions` (see
         `msibench.training.ions.ion_identities`); None: their indices.
-    device
-        Where to fit.
     example
         An input as large as the largest part: with it, groups on a GPU are made so that the
         activations keep to ``settings.group_bytes``. Without it, every ion is a group of its own.
@@ -118,7 +115,7 @@ def fit_ions(
     for name in (settings.watch, settings.best_by):
         if name is not None and name not in objective.terms:
             raise ValueError(f"no loss term named {name!r}: the objective has {objective.terms}")
-    where = torch.device(device)
+    where = torch.device(settings.device)
     with one_thread_each() as threads:
         module, start = initial_parameters(build, identities or ions, seed)
         size = _group_size(module, example, settings, where)

@@ -33,7 +33,7 @@ from msibench.contracts.plain_text import written
 from msibench.errors import ConfigurationError, MSIBenchError
 from msibench.training.checkpoints import canonical, write_atomically
 from msibench.training.ddp import World
-from msibench.training.finetune import FinetuneRequest, TrainingSection, finetune
+from msibench.training.finetune import FinetuneOptions, FinetuneRequest, TrainingSection, finetune
 from msibench.training.variants import is_training
 
 FAILED = "failed.json"
@@ -129,10 +129,12 @@ def run_grid(
                 read(request.sections),
                 read(request.validation),
                 folder,
-                weights=None if request.start == "scratch" else weights,
-                resume=True,
-                world=world,
-                command=f"grid {grid.name}, training {name}",
+                FinetuneOptions(
+                    weights={} if request.start == "scratch" else weights or {},
+                    resume=True,
+                    world=world,
+                    command=f"grid {grid.name}, training {name}",
+                ),
             )
         except (MSIBenchError, RuntimeError) as error:
             outcome[name] = f"{type(error).__name__}: {error}"

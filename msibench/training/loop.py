@@ -125,6 +125,18 @@ class TrainingResult:
     """Share of this run's wall time in which the network waited for data."""
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class TrainingStates:
+    """Where the states of a training are kept, and whether it goes on from one."""
+
+    folder: Path | None = None
+    """None: nothing is written."""
+    resume: bool = False
+    """Go on from the state in `folder`; a state made under another configuration is refused."""
+    request: Mapping[str, Any] = field(default_factory=dict)
+    """Further JSON-able values (data digests …) that must be the same when resuming."""
+
+
 def train(
     network: nn.Module,
     patches: Patches,
@@ -132,12 +144,9 @@ def train(
     *,
     objective: Objective | None = None,
     validation: Sequence[HeldOut] = (),
-    folder: Path | None = None,
-    resume: bool = False,
-    request: Mapping[str, Any] | None = None,
+    states: TrainingStates | None = None,
     world: World | None = None,
     progress: Callable[[Progress], None] | None = None,
-    workers: int = 1,
 ) -> TrainingResult:
     """Train `network` in place and return the result.
 
@@ -153,18 +162,12 @@ def train(
         Loss of a batch; None: the mix in ``config.loss`` of the image's distance.
     validation
         Ion images that are judged every ``config.validate_every`` steps and at the end.
-    folder
-        Where states are kept; None: nothing is written.
-    resume
-        Go on from the state in `folder`; a state made under another configuration is refused.
-    request
-        Further JSON-able values (data digests …) that must be the same when resuming.
+    states
+        Where states are kept, and whether the training goes on from one; None: nothing is written.
     world
         Processes that share every batch.
     progress
         Called about every 20 steps and after each validation, in the leading process only.
-    workers
-        Threads that draw batches ahead of the network.
 
     Returns
     -------
@@ -173,18 +176,18 @@ def train(
     Raises
     ------
     ConfigurationError
-        If the state in `folder` belongs to another request.
+        If the state there belongs to another request.
     DivergedError
         If the loss becomes NaN or infinite.
     """
-    world = world or World()
+    world, states = world or World(), states or TrainingStates()
     objective = objective or PixelObjective(loss_mix(config.loss, factor=patches.factor))
     devices = [torch.device(world.device)] if world.device.startswith("cuda") else []
     with torch.random.fork_rng(devices=devices):
-        run = _Run(network, patches, config, objective, validation, world, request or {})
-        if resume and folder is not None:
-            run.restore(folder)
-        run.go(folder, progress, workers)
+        run = _Run(network, patches, config, objective, validation, world, states.request)
+        if states.resume and states.folder is not None:
+            run.restore(states.folder)
+        run.go(states.folder, progress)
     return run.result()
 
 
@@ -222,16 +225,14 @@ class _Run:
         self.validated: list[dict[str, float]] = []
         self.waited = self.seconds = 0.0
 
-    def go(
-        self, folder: Path | None, progress: Callable[[Progress], None] | None, workers: int
-    ) -> None:
+    def go(self, folder: Path | None, progress: Callable[[Progress], None] | None) -> None:
         config, world = self.config, self.world
         rate = config.rate()
         shared = world.wrap(self.network)
         draw = partial(self.patches.batch, rank=world.rank, world=world.size)
         pending: list[Tensor] = []
         began = asked = time.perf_counter()
-        for batch in prefetched(draw, self.iteration, config.steps, workers=workers):
+        for batch in prefetched(draw, self.iteration, config.steps):
             self.waited += time.perf_counter() - asked
             lr = rate(batch.iteration)
             pending.append(self._step(shared, batch.low, batch.high, lr))

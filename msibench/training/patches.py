@@ -48,6 +48,10 @@ def block_mean(factor: int) -> Degrade:
     return degrade
 
 
+CONTENT = 0.05
+"""A window is drawn again (at most 8 times) while less than this share of its pixels is non-zero."""
+
+
 class Patches:
     """Endless, seeded batches of ``(low, high)`` patches.
 
@@ -71,8 +75,6 @@ class Patches:
     margin
         Coarse pixels that are degraded around every patch and then cut off, for degradations that
         reach over pixel borders.
-    content
-        A window is drawn again (at most 8 times) while less than this share of its pixels is non-zero.
 
     Raises
     ------
@@ -92,7 +94,6 @@ class Patches:
         degrade: Degrade | None = None,
         augment: Augment | None = None,
         margin: int = 0,
-        content: float = 0.05,
     ) -> None:
         if min(factor, patch, batch) < 1 or margin < 0:
             raise ConfigurationError(
@@ -107,7 +108,7 @@ class Patches:
                     f"{lowest:g} to {highest:g}; bring them there with to_unit_scale"
                 )
         self.factor, self.patch, self.batch_size, self.seed = factor, patch, batch, seed
-        self.margin, self.content = margin, content
+        self.margin = margin
         self._degrade = degrade or block_mean(factor)
         self._augment = augment
         edge = (patch + 2 * margin) * factor
@@ -153,7 +154,7 @@ class Patches:
             top = int(rng.integers(image.shape[0] - edge + 1))
             left = int(rng.integers(image.shape[1] - edge + 1))
             window = image[top : top + edge, left : left + edge]
-            if np.count_nonzero(window) >= self.content * window.size:
+            if np.count_nonzero(window) >= CONTENT * window.size:
                 break
         turn = int(rng.integers(8))
         high = np.rot90(window, turn % 4)

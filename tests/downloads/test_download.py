@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from msibench.downloads import DownloadError, download
+from msibench.downloads import DownloadError, Patience, download
 from msibench.errors import IntegrityError
 
 BYTES = np.random.default_rng(0).bytes(700_001)
@@ -85,7 +85,7 @@ def test_a_file_arrives_whole_and_leaves_nothing_beside_it(server, tmp_path):
 def test_a_connection_that_breaks_is_taken_up_where_it_broke(server, tmp_path):
     server.cuts = [5, 300_000]
 
-    download(server.url, tmp_path / "net.pth", sha256=DIGEST, pause=0)
+    download(server.url, tmp_path / "net.pth", sha256=DIGEST, patience=Patience(pause=0))
 
     assert (tmp_path / "net.pth").read_bytes() == BYTES
     assert [asked for _, asked in server.asked] == [None, "bytes=300000-", "bytes=300005-"]
@@ -94,7 +94,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(server, tmp_path):
 def test_a_later_command_goes_on_where_an_earlier_one_stopped(server, tmp_path):
     server.cuts = [400_000]
     with pytest.raises(DownloadError, match="goes on from there"):
-        download(server.url, tmp_path / "net.pth", attempts=1)
+        download(server.url, tmp_path / "net.pth", patience=Patience(attempts=1))
     assert not (tmp_path / "net.pth").exists()
 
     download(server.url, tmp_path / "net.pth")
@@ -106,7 +106,7 @@ def test_a_later_command_goes_on_where_an_earlier_one_stopped(server, tmp_path):
 def test_a_server_without_ranges_sends_everything_again(server, tmp_path):
     server.cuts, server.ranges = [400_000], False
 
-    download(server.url, tmp_path / "net.pth", pause=0)
+    download(server.url, tmp_path / "net.pth", patience=Patience(pause=0))
 
     assert (tmp_path / "net.pth").read_bytes() == BYTES
 
@@ -114,7 +114,7 @@ def test_a_server_without_ranges_sends_everything_again(server, tmp_path):
 def test_a_file_that_changed_meanwhile_is_not_glued_together(server, tmp_path):
     server.cuts = [400_000]
     with pytest.raises(DownloadError):
-        download(server.url, tmp_path / "net.pth", attempts=1)
+        download(server.url, tmp_path / "net.pth", patience=Patience(attempts=1))
     server.body, server.etag = BYTES[::-1], '"2"'
 
     download(server.url, tmp_path / "net.pth")
@@ -125,7 +125,7 @@ def test_a_file_that_changed_meanwhile_is_not_glued_together(server, tmp_path):
 def test_a_part_that_does_not_fit_is_fetched_again_when_the_digest_says_so(server, tmp_path):
     server.cuts, server.etag = [400_000], None
     with pytest.raises(DownloadError):
-        download(server.url, tmp_path / "net.pth", sha256=DIGEST, attempts=1)
+        download(server.url, tmp_path / "net.pth", sha256=DIGEST, patience=Patience(attempts=1))
     part = tmp_path / "net.pth.part"
     part.write_bytes(bytes(part.stat().st_size))
 
@@ -144,12 +144,12 @@ def test_wrong_bytes_are_not_kept(server, tmp_path, facts):
 
 def test_a_server_error_is_tried_again_and_a_missing_file_is_not(server, tmp_path):
     server.errors = [503]
-    download(server.url, tmp_path / "net.pth", pause=0)
+    download(server.url, tmp_path / "net.pth", patience=Patience(pause=0))
     assert len(server.asked) == 2
 
     server.errors, server.asked = [404], []
     with pytest.raises(DownloadError, match="404"):
-        download(server.url, tmp_path / "net.pth", pause=0)
+        download(server.url, tmp_path / "net.pth", patience=Patience(pause=0))
     assert len(server.asked) == 1
 
 

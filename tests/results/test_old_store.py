@@ -26,7 +26,8 @@ from msibench.results.index import read_index
 from msibench.results.problems import SECTION, load_staged
 from msibench.results.schema import Status
 from msibench.results.store import Store
-from msibench.runner.own_section import card_for_files, own_card, own_track
+from msibench.runner.own_section import card_for_files, own_card
+from msibench.runner.own_track import own_track
 from msibench.runner.plan import plan_problem
 from msibench.runner.problems.stage import stage
 from msibench.runner.scores.rescore import rescore

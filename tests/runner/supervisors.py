@@ -17,7 +17,7 @@ from msibench.errors import MSIBenchError
 from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager import discover
 from msibench.results.store import Store
-from msibench.run_track import run_track
+from msibench.run_track import BoardOptions, run_track
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
 from msibench.tracks import Entry, Limits, ProblemSet, Track
@@ -61,7 +61,9 @@ def carry_out(catalogue, speck, results, methods, retry):
         store = Store.open(Path(results))
         plan = make_plan(track, catalogue, cards={"speck": speck})
         options = RunOptions(jobs=2, threads=1, retry=frozenset(retry))
-        summary = run_track(track, catalogue, store, options, plan=plan, page=False)
+        summary = run_track(
+            track, catalogue, store, options, plan=plan, board=BoardOptions(page=False)
+        )
     except MSIBenchError as error:
         print(error, file=sys.stderr, flush=True)
         return error.exit_code

@@ -219,8 +219,10 @@ def test_a_results_folder_that_goes_away_in_the_middle(nursery, undisturbed, tmp
     results, methods = tmp_path / "results", ["Near", "Dawdles"]
     pid = nursery.start(results, methods)
     end = time.monotonic() + 30
-    while not any(results.glob("cells/*/*/record.json")) and time.monotonic() < end:
-        time.sleep(0.02)  # one cell is stored while the other one sleeps
+    one_is_stored = lambda: any(results.glob("cells/*/*/record.json"))  # noqa: E731
+    other_has_begun = lambda: any(results.glob("work/*/scratch"))  # noqa: E731
+    while not (one_is_stored() and other_has_begun()) and time.monotonic() < end:
+        time.sleep(0.02)
     away(how, results)
     assert nursery.wait(pid) == 2
     wait_until_nobody_works(results)

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from msibench.downloads import DownloadError, download, public_addresses
+from msibench.downloads import DownloadError, Patience, download, public_addresses
 from msibench.errors import ConfigurationError
 
 
@@ -53,7 +53,12 @@ LOCAL = [
 @pytest.mark.parametrize("url", LOCAL)
 def test_local_addresses_are_refused_however_they_are_written(service, tmp_path, url):
     with pytest.raises(DownloadError, match="inside the local network"):
-        download(url.format(port=service.server_port), tmp_path / "x", public=True, attempts=1)
+        download(
+            url.format(port=service.server_port),
+            tmp_path / "x",
+            public=True,
+            patience=Patience(attempts=1),
+        )
     assert service.asked == []
     assert not (tmp_path / "x").exists()
 
@@ -66,7 +71,7 @@ def test_local_addresses_are_refused_however_they_are_written(service, tmp_path,
 )  # fmt: skip
 def test_other_kinds_of_address_are_refused(tmp_path, url):
     with pytest.raises(DownloadError):
-        download(url, tmp_path / "x", public=True, attempts=1)
+        download(url, tmp_path / "x", public=True, patience=Patience(attempts=1))
     assert not (tmp_path / "x").exists()
 
 
@@ -80,7 +85,9 @@ def test_a_public_name_that_leads_here_is_refused(monkeypatch, tmp_path, address
 
     monkeypatch.setattr(public_addresses.socket, "getaddrinfo", lookup)
     with pytest.raises(DownloadError, match="inside the local network"):
-        download("http://files.example.org/x", tmp_path / "x", public=True, attempts=1)
+        download(
+            "http://files.example.org/x", tmp_path / "x", public=True, patience=Patience(attempts=1)
+        )
 
 
 def test_the_address_that_was_judged_is_the_one_that_is_connected_to(monkeypatch, tmp_path):
@@ -99,7 +106,9 @@ def test_the_address_that_was_judged_is_the_one_that_is_connected_to(monkeypatch
     monkeypatch.setattr(public_addresses.socket, "getaddrinfo", lookup)
     monkeypatch.setattr(public_addresses.socket, "create_connection", connect)
     with pytest.raises(DownloadError):
-        download("http://files.example.org/x", tmp_path / "x", public=True, attempts=1)
+        download(
+            "http://files.example.org/x", tmp_path / "x", public=True, patience=Patience(attempts=1)
+        )
     assert connected == [("93.184.215.14", 80)]
 
 
@@ -110,7 +119,7 @@ def test_redirects_are_judged_like_addresses(service, tmp_path, target):
     service.target = target
     url = f"http://127.0.0.1:{service.server_port}/x"
     with pytest.raises(DownloadError):
-        download(url, tmp_path / "x", attempts=1)
+        download(url, tmp_path / "x", patience=Patience(attempts=1))
     assert not (tmp_path / "x").exists()
 
 

@@ -11,7 +11,7 @@ from msibench import MethodSpec, Problem, Task, WeightFile
 from msibench.errors import ConfigurationError, IntegrityError, MissingWeightsError
 from msibench.image import as_stack
 from msibench.training.checkpoints import load_record
-from msibench.training.finetune import FinetuneRequest, TrainingSection, finetune
+from msibench.training.finetune import FinetuneOptions, FinetuneRequest, TrainingSection, finetune
 from msibench.training.grid import expand, run_grid
 from msibench.training.networks import BackProjected, OnInterpolation, around, inner, network_for
 from msibench.training.seen import refusal
@@ -82,7 +82,12 @@ def request(**changes):
 def train(spec, folder, asked=None, **options):
     asked = asked or request()
     return finetune(
-        asked, spec, sections(*asked.sections), sections(*asked.validation), folder, **options
+        asked,
+        spec,
+        sections(*asked.sections),
+        sections(*asked.validation),
+        folder,
+        FinetuneOptions(**options),
     )
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -333,6 +335,11 @@ def test_the_compiled_batch_on_a_gpu_equals_the_cpu(targets):
     on_cpu = fit_ions(small_network, objective, range(5), settings, seed=0)
     objective.image, objective.targets = objective.image.cuda(), objective.targets.cuda()
     on_gpu = fit_ions(
-        small_network, objective, range(5), settings, seed=0, device="cuda", example=objective.image
+        small_network,
+        objective,
+        range(5),
+        replace(settings, device="cuda"),
+        seed=0,
+        example=objective.image,
     )
     np.testing.assert_allclose(on_gpu.curves, on_cpu.curves, rtol=1e-2)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from msibench.errors import ConfigurationError
 from msibench.training.checkpoints import STATE, load_state
-from msibench.training.loop import DivergedError, train
+from msibench.training.loop import DivergedError, TrainingStates, train
 from msibench.training.validation import validate
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -87,7 +87,7 @@ def test_a_resumed_training_has_exactly_the_curve_and_weights_of_an_uninterrupte
             tiny.patches(),
             tiny.settings(40),
             validation=tiny.validation(),
-            folder=tmp_path,
+            states=TrainingStates(folder=tmp_path),
             progress=stop,
         )
     assert load_state(tmp_path).iteration == seen[-1] // 10 * 10
@@ -96,8 +96,7 @@ def test_a_resumed_training_has_exactly_the_curve_and_weights_of_an_uninterrupte
         tiny.patches(),
         tiny.settings(40),
         validation=tiny.validation(),
-        folder=tmp_path,
-        resume=True,
+        states=TrainingStates(folder=tmp_path, resume=True),
     )
     assert resumed.loss == whole.loss
     assert resumed.validation == whole.validation
@@ -148,18 +147,31 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused():
 
 
 def test_a_state_of_other_settings_is_refused_and_the_setting_is_named(tmp_path):
-    train(tiny.network(), tiny.patches(), tiny.settings(10), folder=tmp_path)
+    train(tiny.network(), tiny.patches(), tiny.settings(10), states=TrainingStates(folder=tmp_path))
     with pytest.raises(ConfigurationError, match=r"\(lr\)"):
         train(
-            tiny.network(), tiny.patches(), tiny.settings(10, lr=1e-3), folder=tmp_path, resume=True
+            tiny.network(),
+            tiny.patches(),
+            tiny.settings(10, lr=1e-3),
+            states=TrainingStates(folder=tmp_path, resume=True),
         )
 
 
 def test_stopping_early_and_going_on_later_gives_the_uninterrupted_training(tmp_path):
     whole = train(tiny.network(), tiny.patches(), tiny.settings(30))
-    part = train(tiny.network(), tiny.patches(), tiny.settings(30, stop_at=13), folder=tmp_path)
+    part = train(
+        tiny.network(),
+        tiny.patches(),
+        tiny.settings(30, stop_at=13),
+        states=TrainingStates(folder=tmp_path),
+    )
     assert part.loss == whole.loss[:13]
-    rest = train(tiny.network(), tiny.patches(), tiny.settings(30), folder=tmp_path, resume=True)
+    rest = train(
+        tiny.network(),
+        tiny.patches(),
+        tiny.settings(30),
+        states=TrainingStates(folder=tmp_path, resume=True),
+    )
     assert rest.loss == whole.loss
     assert same(rest.weights, whole.weights)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from msibench.image import as_stack
 from msibench.training.ddp import world_from_environment
-from msibench.training.loop import TrainingConfig, train
+from msibench.training.loop import TrainingConfig, TrainingStates, train
 from msibench.training.patches import Patches
 from msibench.training.validation import held_out
 
@@ -72,8 +72,7 @@ def run(folder, iterations, plain=""):
             patches(),
             settings(int(iterations)),
             validation=validation(),
-            folder=Path(folder),
-            resume=True,
+            states=TrainingStates(folder=Path(folder), resume=True),
             world=world,
         )
         if world.leads:

@@ -5,9 +5,10 @@ guard finds it all the same: it is the "subreaper" of the cell, to which the ker
 descendant whose parent ends. When the cell ends, or its supervisor dies, by ``kill -9`` too, or asks for
 the end, the guard kills all descendants that are left, and passes the cell's exit status on.
 
-Runs as a bare script (``-I -S``), without the package: it starts in about 20 ms. On systems without
-`prctl` it is a plain parent. Where a LAYOUT is given, the cell begins in a sandbox of namespaces, made by
-the guard's own fork: no second interpreter has to start.
+Runs as a bare script (``-I -S``), without the package: it starts in about 20 ms; or as a fork of
+`msibench.runner.child.fork_server`, whose cells begin by forking, too. On systems without `prctl` it is a
+plain parent. Where a LAYOUT is given, the cell begins in a sandbox of namespaces, made by the guard's own
+fork: no second interpreter has to start.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import select
 import signal
 import sys
 import time
@@ -42,8 +44,16 @@ def guarded(command: list[str], inside: str = "") -> list[str]:
     return [sys.executable, "-I", "-S", script, str(os.getpid()), inside, *command]
 
 
-def main(parent: int, command: list[str], inside: str = "") -> int:
-    """Run `command` to its end and return how it ended, as `os.waitstatus_to_exitcode` does."""
+def main(parent: int, work: Callable[[], int], lifeline: int = -1) -> int:
+    """Have a fork do `work`, to its end, and return how it ended, as `os.waitstatus_to_exitcode` does.
+
+    Parameters
+    ----------
+    parent
+        The process whose child this is; when it is gone the work ends.
+    lifeline
+        A descriptor whose other end the supervisor holds, where `parent` is another process.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -52,30 +62,42 @@ def main(parent: int, command: list[str], inside: str = "") -> int:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     if os.getppid() != parent:
         return -signal.SIGKILL
-    cell = _start(_into_namespaces(inside, command) if inside else lambda: _become(command))
+    cell = _start(work)
     code: int | None = None
     while code is None:
         heard = signal.sigtimedwait(WATCHED, 1.0)
         code = _reap(cell)
-        if os.getppid() != parent or (heard is not None and heard.si_signo == END_NOW):
+        told = heard is not None and heard.si_signo == END_NOW
+        if told or os.getppid() != parent or _is_loose(lifeline):
             break
-    end_descendants()
+    if not end_descendants():
+        return -signal.SIGKILL  # its supervisor looks for them
     return _reap(cell) or -signal.SIGKILL if code is None else code
 
 
-def end_descendants() -> None:
-    """Kill and reap descendants until none is left."""
+def _is_loose(lifeline: int) -> bool:
+    """Whether nobody holds the other end of a descriptor any more."""
+    if lifeline < 0:
+        return False
+    held = select.poll()
+    held.register(lifeline, 0)
+    return bool(held.poll(0))
+
+
+def end_descendants() -> bool:
+    """Kill and reap descendants until none is left; False where some are, after a long time."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
-        for pid in descendants(os.getpid()):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
-            return
-        time.sleep(0.005)
+            return True  # orphans come to this process: without a child it has no descendant
+        for pid in descendants(os.getpid()):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+    return False
 
 
 def descendants(root: int) -> list[int]:
@@ -110,7 +132,8 @@ def _start(work: Callable[[], int]) -> int:
         os._exit(code)
 
 
-def _become(command: list[str]) -> int:
+def become(command: list[str]) -> int:
+    """Replace this process by a program; return only where that is not possible."""
     try:
         os.execvp(command[0], command)
     except OSError as error:
@@ -123,7 +146,7 @@ def _into_namespaces(layout: str, command: list[str]) -> Callable[[], int]:
     sys.path[:0] = [str(Path(__file__).resolve().parent / "sandbox")]
     import namespaces  # type: ignore[import-not-found]
 
-    return lambda: int(namespaces.enter(layout, command))
+    return lambda: int(namespaces.enter(layout, lambda: become(command)))
 
 
 def _reap(cell: int) -> int | None:
@@ -144,7 +167,7 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def _end_like(code: int) -> None:
+def end_like(code: int) -> None:
     """End this process the way its cell ended."""
     if code < 0:
         with suppress(OSError, ValueError):
@@ -155,4 +178,6 @@ def _end_like(code: int) -> None:
 
 
 if __name__ == "__main__":
-    _end_like(main(int(sys.argv[1]), sys.argv[3:], sys.argv[2]))
+    program, inside = sys.argv[3:], sys.argv[2]
+    work = _into_namespaces(inside, program) if inside else lambda: become(program)
+    end_like(main(int(sys.argv[1]), work))

@@ -28,10 +28,12 @@ from msibench.results.schema import Status
 from msibench.runner.child import guard
 from msibench.runner.child.child_folder import clear_impostors, let_go_of_mounts, restore_folder
 from msibench.runner.child.disk_use import LOOK_S, MOST_BYTES, too_much
+from msibench.runner.child.fork_server import TAG
 from msibench.runner.child.guard import guarded
 from msibench.runner.child.outcome import classify, numbers, read_result, telling_lines
 from msibench.runner.child.processes import below, unmapped_bytes
 from msibench.runner.child.sandbox.command import (
+    NAMESPACES,
     NONE,
     Enclosed,
     SandboxError,
@@ -41,6 +43,7 @@ from msibench.runner.child.sandbox.command import (
     passed_environment,
     settled,
 )
+from msibench.runner.child.warm_start import Beginning, WarmProcess, warm_start
 
 LOG_HEAD = 256 * 1024
 LOG_TAIL = 256 * 1024
@@ -52,7 +55,6 @@ MOST_PROCESSES = 256
 POLL_S = 0.05
 CANCEL_GRACE_S = 0.5
 """Of a cell whose run is told to end: nobody looks at where it stood."""
-TAG = "MSIBENCH_CELL"
 BEGAN = "MSIBENCH_BEGAN"
 """Variable with the number of the pipe by which a child says that it runs."""
 
@@ -91,6 +93,10 @@ class Job:
         """
         return f"{self.key}:{self.attempt or self.folder.name}"
 
+    cold: bool = False
+    """Whether it begins as a process of its own, without a fork server."""
+    libraries: tuple[str, ...] = ()
+    """Large ones that its method imports (`msibench.runner.child.libraries`)."""
     sandbox: str = NONE
     """As in `msibench.runner.child.sandbox.command.settled`; settled where the cell runs."""
     readable: tuple[str, ...] = ()
@@ -124,21 +130,12 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     """
     job = replace(job, sandbox=settled(job.sandbox)[0])
     what = command_of(job)
-    start = time.monotonic()
     began, says_so = os.pipe()
     try:
-        process = subprocess.Popen(
-            guarded(what.command, what.inside),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=job.folder,
-            env={**child_environment(job), BEGAN: str(says_so)},
-            start_new_session=True,
-            pass_fds=(says_so,),
-        )
+        process = _begin(job, what, says_so, stop)
     finally:
         os.close(says_so)
+    start = time.monotonic()
     log = BoundedLog(process.stdout)
     watch = _Watch(process.pid, job)
     verdict: tuple[Status, str] | None = None
@@ -162,13 +159,19 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     result = read_result(job.folder / "result.json")
     peaks = {"rss": watch.peak_rss / 2**20, **numbers(result.get("peaks"), at_most=LARGEST_PEAK)}
     peaks["rss"] = max(peaks["rss"], watch.peak_rss / 2**20)
-    code = process.returncode if job.sandbox == NONE else exit_status(process.returncode)
+    code = process.wait()
+    code = code if job.sandbox == NONE else exit_status(code)
     if lost:
         # inside a sandbox a method cannot do that: somebody else did
         verdict = verdict or (
             Status.FAILED if job.sandbox == NONE else Status.CANCELLED,
             lost if job.sandbox == NONE else "its folder was removed from outside while it ran",
         )
+    warm = isinstance(process, WarmProcess)
+    if isinstance(process, WarmProcess):
+        if verdict is None and process.lost:
+            verdict = Status.CANCELLED, "the process that began it was ended from outside"
+        process.close()
     if verdict is None and not has_begun:
         verdict = _never_began(job, log.last_lines())
     status, reason = verdict or classify(code, result, log.last_lines())
@@ -180,8 +183,37 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
         report=result["report"] if isinstance(result.get("report"), dict) else {},
         provenance={
             "sandbox": job.sandbox,
+            "start": "warm" if warm else "cold",
             **({"cancelled_by": "system"} if verdict and status is Status.CANCELLED else {}),
         },
+    )
+
+
+def _begin(
+    job: Job, what: Enclosed, says_so: int, stop: threading.Event | None
+) -> subprocess.Popen[bytes] | WarmProcess:
+    """Begin a cell's guard: as a fork where that is possible, else as a process of its own."""
+    environment = child_environment(job)
+    if not job.cold and (job.sandbox == NONE or what.inside):
+        beginning = Beginning(
+            folder=job.folder.resolve(),
+            environment=environment,
+            inside=what.inside,
+            threads=max(1, job.threads),
+            libraries=job.libraries,
+            server_environment=common_environment(job),
+        )
+        if (process := warm_start(beginning, says_so, stop)) is not None:
+            return process
+    return subprocess.Popen(
+        guarded(what.command, what.inside),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=job.folder,
+        env={**environment, BEGAN: str(says_so)},
+        start_new_session=True,
+        pass_fds=(says_so,),
     )
 
 
@@ -220,11 +252,9 @@ def command_of(job: Job) -> Enclosed:
     return enclosed(command, job.folder, job.sandbox, readable=job.readable, hidden=job.hidden)
 
 
-def child_environment(job: Job) -> dict[str, str]:
-    """Return the environment of a child: ours, quiet, offline, and with its share of the cores."""
+def common_environment(job: Job) -> dict[str, str]:
+    """Return what children have in common: our environment, quiet, offline, with its share of the cores."""
     threads = str(max(1, job.threads))
-    scratch = job.folder / "scratch"
-    scratch.mkdir(exist_ok=True)
     return {
         **(os.environ if job.sandbox == NONE else passed_environment()),
         "OMP_NUM_THREADS": threads,
@@ -236,6 +266,15 @@ def child_environment(job: Job) -> dict[str, str]:
         "PYTHONFAULTHANDLER": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "HF_HUB_OFFLINE": "1",
+    }
+
+
+def child_environment(job: Job) -> dict[str, str]:
+    """Return the environment of a child: what all have in common, and a scratch folder of its own."""
+    scratch = job.folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    return {
+        **common_environment(job),
         "TMPDIR": str(scratch.resolve()),
         TAG: job.tag,
         **({} if job.sandbox == NONE else inner_environment(scratch)),
@@ -294,6 +333,10 @@ class BoundedLog:
         return telling_lines(self.text(), number)
 
 
+_OWN_PROCESSES = {NAMESPACES: 2}
+"""How many processes of a sandbox stand above the cell's, one below the other: their memory is not its."""
+
+
 class _Watch:
     """Looks at a process tree's memory and size."""
 
@@ -316,7 +359,7 @@ class _Watch:
             )
         tree = [] if self._root is None else below(self._root.pid, self.known)
         resident = 0
-        for process in tree:
+        for process in tree[_OWN_PROCESSES.get(job.sandbox, 0) :]:
             with suppress(psutil.Error):
                 resident += process.memory_info().rss
         if elapsed >= self._next_disk_look:
@@ -338,12 +381,13 @@ class _Watch:
 
 
 def end_everything(
-    process: subprocess.Popen[bytes], job: Job, known: Mapping[int, psutil.Process]
+    process: subprocess.Popen[bytes] | WarmProcess, job: Job, known: Mapping[int, psutil.Process]
 ) -> None:
     """End a child and all it started: politely, then for good; nothing is left behind.
 
-    Its guard ends what escaped from its group and its environment; should the guard itself be gone,
-    what was seen of the tree and what carries the cell's tag is found and ended here.
+    Its guard ends what escaped from its group and its environment, and says so by ending with a status of
+    its own; should the guard itself have been ended, what was seen of the tree and what carries the
+    cell's tag is found and ended here.
     """
     with suppress(ProcessLookupError, PermissionError):
         if process.poll() is None:
@@ -357,13 +401,14 @@ def end_everything(
                 process.wait(guard.PATIENCE_S)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    if process.wait() >= 0:
+        return
     end = time.monotonic() + guard.PATIENCE_S
     while (left := _still_running(job, known, process.pid)) and time.monotonic() < end:
         for descendant in left:
             with suppress(psutil.Error):
                 descendant.kill()
         time.sleep(0.01)
-    process.wait()
 
 
 def _still_running(

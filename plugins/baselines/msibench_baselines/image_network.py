@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -108,9 +109,8 @@ class ImageNetworkFusion:
             build,
             objective,
             which,
-            self.settings,
+            replace(self.settings, device=problem.device),
             seed=problem.seed,
-            device=device,
             example=objective.example,
         )
         self._report = {

@@ -59,10 +59,9 @@ class LCRN:
             self._network,
             objective,
             ions.with_signal,
-            replace(self._settings(), precision=problem.precision),
+            replace(self._settings(), precision=problem.precision, device=problem.device),
             seed=problem.seed,
             identities=[ion_identities(problem.low)[ion] for ion in ions.with_signal],
-            device=device,
             example=objective.example,
             progress=_log_progress,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -359,18 +360,20 @@ def test_where_the_system_allows_none_a_run_says_so_once_and_its_records_carry_i
     assert {record.provenance["sandbox"] for record in records.values()} == {"none"}
 
 
-def test_a_cell_whose_sandbox_fails_is_no_failure_of_its_method(bench, monkeypatch):
+@pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
+def test_a_cell_whose_sandbox_fails_is_no_failure_of_its_method(bench, monkeypatch, cold):
     """What the harness did wrong is never kept as a method's result."""
     real = watch.enclosed
 
     def broken(command, *args, **kwargs):
         what = real(command, *args, **kwargs)
-        return replace(what, command=["/no/such/python"])
+        inside = what.inside and json.dumps({**json.loads(what.inside), "folder": "/no/such/place"})
+        return replace(what, command=["/no/such/python"], inside=inside)
 
     monkeypatch.setattr(watch, "enclosed", broken)
     plan = bench.plan("Sound")
     with pytest.raises(sandbox.SandboxError, match="could not begin inside the sandbox"):
-        Supervisor(bench.store, bench.catalogue, RunOptions()).run(plan)
+        Supervisor(bench.store, bench.catalogue, RunOptions(cold=cold)).run(plan)
     assert list(bench.store.keys()) == []
 
 

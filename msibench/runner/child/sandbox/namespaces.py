@@ -1,7 +1,7 @@
 """A sandbox of plain Linux namespaces. Nothing has to be installed for it.
 
 `enter` makes user, mount, network, process, IPC and host-name namespaces, builds a file system of the
-listed places on an empty one, gives up every capability, and runs a command. The process with number 1
+listed places on an empty one, gives up every capability, and does some work there. The process with number 1
 inside waits for it; when it ends, or when the supervisor dies, the kernel ends everything that is left
 inside.
 
@@ -230,26 +230,28 @@ def in_child(work: Callable[[], int]) -> int:
     return wait_for(child)
 
 
-def enter(text: str, command: list[str]) -> int:
-    """Run a command inside and return its exit status, `SETUP_FAILED` where that is not allowed.
+def enter(text: str, work: Callable[[], int]) -> int:
+    """Do some work inside and return its exit status, `SETUP_FAILED` where that is not allowed.
 
     Parameters
     ----------
     text
         JSON: ``mounts``, ``devices``, ``folder``, ``tmp_bytes``.
+    work
+        Called in a process of its own, which may replace itself by another program.
     """
     try:
-        return _enter(json.loads(text), command)
+        return _enter(json.loads(text), work)
     except (SetUpError, OSError) as error:
         sys.stderr.write(f"the sandbox cannot be made: {error}\n")
         sys.stderr.flush()
         return SETUP_FAILED
 
 
-def _enter(layout: dict[str, Any], command: list[str]) -> int:
+def _enter(layout: dict[str, Any], work: Callable[[], int]) -> int:
     die_with_parent()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # meant for the command, which gets them as well
+        signal.signal(number, signal.SIG_IGN)  # meant for the work, which gets them as well
     enter_namespaces()
     raise_loopback()
     build_root(layout)
@@ -259,7 +261,7 @@ def _enter(layout: dict[str, Any], command: list[str]) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         os.chdir(layout["folder"])
-        os.execvp(command[0], command)
+        return work()
 
     def init() -> int:
         seal_root()

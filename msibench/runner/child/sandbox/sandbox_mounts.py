@@ -158,27 +158,41 @@ def _system() -> Iterator[str]:
 
 def _listed(readable: Iterable[str]) -> Iterator[str]:
     yield from _system()
-    yield from python_places()
+    yield from python_places(tuple(sys.path), os.getcwd())  # noqa: PTH109
     yield from os.environ.get("LD_LIBRARY_PATH", "").split(":")
     yield from readable
 
 
-def python_places() -> Iterator[str]:
-    """Yield the folders that this Python imports from, editable checkouts included."""
-    yield from (sys.executable, sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)
-    yield os.path.realpath(sys.executable)
-    here = {os.getcwd(), str(Path.home()), "/", "/tmp"}  # noqa: PTH109
-    named = [*site.getsitepackages(), site.getusersitepackages(), *sys.path]
-    yield from (path for path in named if os.path.isabs(path) and path not in here)  # noqa: PTH117
-    yield str(Path(__file__).resolve().parents[3])  # this package, however it was found
+@lru_cache(maxsize=8)
+def python_places(import_path: tuple[str, ...], working_folder: str) -> tuple[str, ...]:
+    """Return the folders that this Python imports from, editable checkouts included.
+
+    Looked up once for each import path: an environment may hold hundreds of distributions.
+
+    Parameters
+    ----------
+    import_path
+        ``sys.path``.
+    working_folder
+        Never among them: whatever lies where a run was started is not code.
+    """
+    here = {working_folder, str(Path.home()), "/", "/tmp"}
+    named = [*site.getsitepackages(), site.getusersitepackages(), *import_path]
+    found = [
+        *(sys.executable, sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix),
+        os.path.realpath(sys.executable),
+        *(path for path in named if os.path.isabs(path) and path not in here),  # noqa: PTH117
+        str(Path(__file__).resolve().parents[3]),  # this package, however it was found
+    ]
     for distribution in distributions():
         text = distribution.read_text("direct_url.json")
         try:
             origin = json.loads(text) if text else {}
             if origin.get("dir_info", {}).get("editable"):
-                yield unquote(urlsplit(origin["url"]).path)
+                found.append(unquote(urlsplit(origin["url"]).path))
         except (ValueError, KeyError, AttributeError):
             continue
+    return tuple(found)
 
 
 def _trace(path: str) -> Iterator[Mount]:

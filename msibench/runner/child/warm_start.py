@@ -1,0 +1,272 @@
+"""Begin cells as forks of a process that holds the large libraries, see `fork_server`.
+
+One server is kept for each set of libraries and each environment, for as long as it is used. Where the system
+does not fork safely (anything but Linux), where the cell's sandbox is a program of its own, or where no
+server can be had, `warm_start` says so and the cell begins as a process of its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from msibench.runner.child.fork_server import BEGIN, FIELDS, LENGTH, TAG, TAG_ROOM
+
+MOST_SERVERS = 4
+"""Servers that are kept; more run at a time only while each has cells."""
+READY_S = 120.0
+"""For how long a server may import before it is given up."""
+TRIES = 2
+LIMITS = tuple(sorted({getattr(resource, n) for n in dir(resource) if n.startswith("RLIMIT_")}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """What a fork has to know to be a cell's process."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    inside: str = ""
+    """What `msibench.runner.child.sandbox.namespaces` makes a sandbox of; empty for none."""
+    threads: int = 1
+    libraries: tuple[str, ...] = ()
+    """As `msibench.runner.child.libraries.libraries_of` gives them."""
+    server_environment: Mapping[str, str] = field(default_factory=dict)
+    """What all cells like this one have in their environment."""
+
+    def request(self) -> bytes:
+        """Return what its guard reads."""
+        told = {
+            "folder": str(self.folder),
+            "environment": dict(self.environment),
+            "inside": self.inside,
+            "threads": self.threads,
+        }
+        return json.dumps(told).encode()
+
+
+class WarmProcess:
+    """A guard that a fork server began: what is needed of a `subprocess.Popen` here."""
+
+    def __init__(
+        self, pid: int, status: socket.socket, lifeline: int, stdout: IO[bytes], server: _Server
+    ) -> None:
+        self.pid = pid
+        self.stdout = stdout
+        self.returncode: int | None = None
+        self.lost = False
+        """Its server is gone, and nobody can say how it ended."""
+        self._status = status
+        self._lifeline = lifeline
+        self._server = server
+
+    def poll(self) -> int | None:
+        """Return how it ended; None while it runs."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0.0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end.
+
+        Raises
+        ------
+        subprocess.TimeoutExpired
+            If it has not ended by then.
+        """
+        if self.returncode is None:
+            if not _readable(self._status, timeout):
+                raise subprocess.TimeoutExpired(f"cell {self.pid}", timeout or 0.0)
+            said = _receive(self._status)
+            self.lost = said is None
+            self.returncode = -signal.SIGKILL if said is None else said
+        return self.returncode
+
+    def close(self) -> None:
+        """Let go of it; its number may then be another process's."""
+        self._status.close()
+        with suppress(OSError):
+            os.close(self._lifeline)
+        self._server.let_go()
+
+
+class _Server:
+    """A fork server, seen from the supervisor."""
+
+    def __init__(self, libraries: tuple[str, ...], environment: Mapping[str, str]) -> None:
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "msibench.runner.child.fork_server", str(os.getpid())]
+        with theirs:
+            self._process = subprocess.Popen(
+                [*command, str(theirs.fileno()), *libraries],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={**environment, "OPENBLAS_NUM_THREADS": "1", TAG: "-" * TAG_ROOM},
+                start_new_session=True,
+                pass_fds=(theirs.fileno(),),
+            )
+        self._control = ours
+        self._lock = threading.Lock()
+        self.cells = 0
+        """Cells that it began and that are in somebody's hand."""
+
+    def begin(self, descriptors: list[int]) -> bool:
+        """Hand over what one guard needs; False where the server is gone."""
+        try:
+            with self._lock:
+                socket.send_fds(self._control, [BEGIN], descriptors)
+        except OSError:
+            return False
+        return True
+
+    def let_go(self) -> None:
+        """Count a cell that nobody looks after any more."""
+        with _choosing:
+            self.cells -= 1
+
+    def end(self) -> None:
+        """End it, and with it what it began."""
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+
+_servers: dict[tuple[object, ...], _Server] = {}
+_choosing = threading.Lock()
+
+
+@atexit.register
+def end_servers() -> None:
+    """End all servers of this process."""
+    for key, server in list(_servers.items()):
+        if key[0] == os.getpid():
+            server.end()
+    _servers.clear()
+
+
+def warm_start(what: Beginning, began: int, stop: threading.Event | None) -> WarmProcess | None:
+    """Begin a cell as a fork.
+
+    Parameters
+    ----------
+    what
+        The cell.
+    began
+        The descriptor by which it says that it runs.
+    stop
+        When set, nothing is waited for any longer.
+
+    Returns
+    -------
+    Its guard; None where the cell has to begin as a process of its own.
+    """
+    fits = len(what.environment[TAG].encode()) < TAG_ROOM
+    if not sys.platform.startswith("linux") or not fits:
+        return None
+    for _ in range(TRIES):
+        server = _server_for(what)
+        process = None if server is None else _fork(server, what, began, stop)
+        if process is not None or (stop is not None and stop.is_set()):
+            return process
+    return None
+
+
+def _fork(
+    server: _Server, what: Beginning, began: int, stop: threading.Event | None
+) -> WarmProcess | None:
+    """Have a server fork a guard and tell the guard what its cell is."""
+    status, theirs = socket.socketpair()
+    reads, lifeline = os.pipe()
+    output, prints = os.pipe()
+    try:
+        taken = server.begin([theirs.fileno(), reads, prints, began])
+    finally:
+        theirs.close()
+        os.close(reads)
+        os.close(prints)
+    stdout = os.fdopen(output, "rb", buffering=0)
+    pid = _number(status, stop) if taken else None
+    if pid is not None:
+        process = WarmProcess(pid, status, lifeline, stdout, server)
+        request = what.request()
+        with suppress(BrokenPipeError):  # it has ended already: its status says how
+            _write(lifeline, LENGTH.pack(len(request)) + request)
+        return process
+    stdout.close()
+    status.close()
+    os.close(lifeline)
+    server.let_go()
+    return None
+
+
+def _number(status: socket.socket, stop: threading.Event | None) -> int | None:
+    """Wait for the number of a guard: as long as the server imports, unless all is to end."""
+    waited = 0.0
+    while not _readable(status, 0.1):
+        waited += 0.1
+        if waited > READY_S or (stop is not None and stop.is_set()):
+            return None
+    return _receive(status)
+
+
+def _server_for(what: Beginning) -> _Server | None:
+    """Return a server that is what this cell's own process would be, begun where there is none.
+
+    It counts the cell, and is not ended before that is let go.
+    """
+    limits = tuple(resource.getrlimit(number) for number in LIMITS)
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    environment = dict(what.server_environment)
+    key = (os.getpid(), what.libraries, tuple(sorted(environment.items())), limits, cores)
+    with _choosing:
+        for name, server in list(_servers.items()):
+            in_the_way = name != key and len(_servers) > MOST_SERVERS and not server.cells
+            if in_the_way or not server.is_there:
+                _servers.pop(name).end()
+        try:
+            if key not in _servers:
+                _servers[key] = _Server(what.libraries, environment)
+        except OSError:
+            return None
+        _servers[key].cells += 1
+        return _servers[key]
+
+
+def _readable(channel: socket.socket, timeout: float | None) -> bool:
+    waiting = select.poll()
+    waiting.register(channel, select.POLLIN)
+    return bool(waiting.poll(None if timeout is None else timeout * 1000))
+
+
+def _receive(channel: socket.socket) -> int | None:
+    """Return a number that a server says; None where it is gone."""
+    try:
+        said = channel.recv(FIELDS.size, socket.MSG_WAITALL)
+    except OSError:
+        return None
+    return FIELDS.unpack(said)[0] if len(said) == FIELDS.size else None
+
+
+def _write(descriptor: int, text: bytes) -> None:
+    while text:
+        text = text[os.write(descriptor, text) :]
