@@ -224,6 +224,7 @@ def test_a_checkout_inside_a_folder_of_the_system_is_searched_too(tmp_path, monk
 def test_no_door_to_other_processes_is_open(bench, one_kind, monkeypatch):
     """Roots, memory, environments and descriptors of others; shared memory; sockets without a file."""
     monkeypatch.setenv("A_SECRET", "rosebud")
+    monkeypatch.setitem(os.environ, "TOKEN", "the truth of another")
     name = f"msibench-test-{one_kind}"
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(f"\0{name}")
@@ -232,11 +233,12 @@ def test_no_door_to_other_processes_is_open(bench, one_kind, monkeypatch):
             bench,
             one_kind,
             "TriesDoors",
-            secret="rose" + "bud",
+            secret="rose[b]ud|the t[r]uth of another",
             socket_name=name,
             folder=str(bench.store.root),
         )
     assert "every door is shut" in record.reason, log
+    assert record.provenance["start"] == ("warm" if one_kind == "namespaces" else "cold")
 
 
 @pytest.mark.parametrize("where", ["memfd", "/dev/shm", "/tmp"])
