@@ -391,3 +391,24 @@ def test_a_sandbox_that_does_not_exist_is_refused(tmp_path):
     job = Job(key="k", folder=tmp_path, timeout_s=1.0, sandbox="chroot")
     with pytest.raises(sandbox.SandboxError, match="no sandbox 'chroot'"):
         command_of(job)
+
+
+def test_links_lead_to_nothing_that_is_hidden(tmp_path):
+    """Data sets, mirrors and results reached by a link are hidden where they really lie."""
+    checkout, cell, far = tmp_path / "checkout", tmp_path / "cell", tmp_path / "far"
+    for folder in (checkout / "truths", checkout / "cards", cell, far):
+        folder.mkdir(parents=True)
+    (far / "section.h5").write_text("a truth")
+    (tmp_path / "mirror").symlink_to(checkout / "truths")
+    (tmp_path / "card").symlink_to(checkout / "cards")
+    (checkout / "data").symlink_to(far)
+    (tmp_path / "lab").symlink_to(checkout)
+    hidden = [str(tmp_path / "mirror"), str(tmp_path / "card")]
+    found = sandbox_mounts.mounts(cell, [str(tmp_path / "lab")], hidden)
+    covered = {mount.target for mount in found if mount.kind == "cover"}
+    assert {str(checkout / "truths"), str(checkout / "cards")} <= covered
+    shown = [mount.source for mount in found if mount.kind == "read"]
+    assert str(checkout) in shown
+    assert not any(
+        str(far).startswith(f"{place.rstrip('/')}/") or place == str(far) for place in shown
+    )
