@@ -5,6 +5,7 @@ No number of two boards is ever put together: a column belongs to one board, and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,12 +108,29 @@ def write_index(folder: Path) -> Path:
     Its path.
     """
     path = folder / INDEX
-    write_atomically(path, index_page(boards_in(folder)).encode())
+    write_atomically(path, index_page(boards_in(folder), prepared_in(folder)).encode())
     return path
 
 
-def index_page(boards: list[Listed]) -> str:
-    """Return the overview as Markdown: all boards, then every family of sections with its methods."""
+def prepared_in(folder: Path) -> list[str]:
+    """Return the names of the tracks of a folder that have no table yet."""
+    return sorted(
+        path.parent.name
+        for path in folder.glob("*/track.toml")
+        if not (path.parent / TABLE).is_file()
+    )
+
+
+def index_page(boards: list[Listed], prepared: Sequence[str] = ()) -> str:
+    """Return the overview as Markdown: all boards, then every family of sections with its methods.
+
+    Parameters
+    ----------
+    boards
+        What was measured.
+    prepared
+        Tracks that were not.
+    """
     parts = [
         "# All boards",
         "_Made by `msibench leaderboard --index leaderboards` from the tables of the boards. Columns are "
@@ -121,6 +139,11 @@ def index_page(boards: list[Listed]) -> str:
         "share of the control's error that is gone._",
         _list(boards),
     ]
+    if prepared:
+        names = ", ".join(f"`{in_markdown(name)}`" for name in prepared)
+        parts.append(
+            f"Tracks that are ready and not measured yet (`msibench run NAME` does it): {names}."
+        )
     for family in dict.fromkeys(board.family for board in boards):
         here = [board for board in boards if board.family == family]
         advice = advice_for(here)
