@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,20 +21,25 @@ def setuptools_is_recent():
         return False
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built from a copy: a build leaves folders beside the sources."""
+def copied(folder, *patterns):
+    """Copy the files that git knows; a build leaves folders beside the sources."""
     if not setuptools_is_recent():
-        pytest.skip("building a wheel without a network needs setuptools >= 77 here")
+        pytest.skip("building without a network needs setuptools >= 77 here")
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("the files of the project are those that git knows; this is not a checkout")
+    listed = ["git", "ls-files", "-z", "--", *patterns]
+    found = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    names = set(filter(None, found.split("\0")))
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
+    return names
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
     copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    listed = ["git", "ls-files", "-z", "--", *PACKAGES, "leaderboards/*/track.toml", "*.md"]
-    listed += ["pyproject.toml", "LICENSE"]
-    names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout
-    for name in filter(None, names.split("\0")):
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, copy / name, follow_symlinks=False)
+    copied(copy, *PACKAGES, "leaderboards/*/track.toml", "*.md", "pyproject.toml", "LICENSE")
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
     done = subprocess.run(
         [*command, "-w", str(out), str(copy)], capture_output=True, text=True, check=False
@@ -41,6 +47,27 @@ def wheel(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     (built,) = out.glob("*.whl")
     return copy, built
+
+
+def test_the_source_distribution_holds_every_file_of_the_project(tmp_path):
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    names = copied(source)
+    build = f"from setuptools.build_meta import build_sdist as b; b({str(out)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", build], cwd=source, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (built,) = out.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    assert names - held == set()
+    extra = {name for name in held - names if name and (source / name).is_file()}
+    boards = {name for name in names if name.startswith("leaderboards/")}
+    tracks = {f"msibench/tracks_shipped/{name}" for name in boards if name.endswith("track.toml")}
+    made = {name for name in extra if "egg-info" not in name}
+    assert made - tracks <= {"PKG-INFO", "setup.cfg"}
+    assert tracks <= held
 
 
 def test_the_wheel_holds_every_file_of_every_package(wheel):

@@ -6,7 +6,7 @@ measured, the skill (`msibench.metrics.skill`) is ``(2⟨a,u⟩ - |a|²) / |u|²
 - ``|a|²`` is known: the method has been run on the coarse image.
 - ``|u|²`` is that of the signal plus that of the noise. Pixels whose edge is `factor` times shorter count
   `factor`² times fewer ions, so that the variance of their noise is `factor`² times that of the coarse
-  image, whose nugget tells it. The signal's detail is taken to be as large in every octave as in the one
+  image (`msibench.advice.energies.counting_variance`). The signal's detail is taken to be as large in every octave as in the one
   above, as where power falls with the square of the frequency [1]_, or smaller where it has fallen
   from the second octave of the coarse image to the first.
 - ``⟨a,u⟩``: the noise of the fine image is independent of what the method saw, so that only the signal

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,9 +29,10 @@ _told: list[tuple[Callable[[], None], float]] = []
 def orderly() -> Iterator[None]:
     """End what runs within by `KeyboardInterrupt` when the first signal comes; restore the handlers after.
 
-    Elsewhere than in the main thread nothing is changed: signals are none of its business.
+    Elsewhere than in the main thread nothing is changed: signals are none of its business. Nor on
+    Windows, where Ctrl-C is `KeyboardInterrupt` anyway and nothing can wait for a pipe.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or sys.platform == "win32":
         yield
         return
     reader, writer = os.pipe()

@@ -22,6 +22,7 @@ from msibench.cli._shared import (
     epilog="Example: msibench leaderboard bladder-x4\n\n"
     "Example: msibench leaderboard bladder-x4 --pair bicubic swinir-msi-tiny\n\n"
     "Example: msibench leaderboard bladder-x4 --base leaderboards/bladder-x4     (adds your methods)\n\n"
+    "Example: msibench leaderboard lbae-x4 --base leaderboards/lbae-x4 --pair dctlsa-msi spandrel-dctlsa\n\n"
     "Example: msibench leaderboard --index leaderboards"
 )
 @click.argument("track", default="quickstart")
@@ -53,10 +54,13 @@ def command(
     """Rebuild the leaderboard of TRACK; no plugin is asked and nothing is run.
 
     With --base, methods of the results folder join the rows of a committed board, which stay as they are;
-    it is written to RESULTS/grown/TRACK unless -o or --publish says otherwise.
+    it is written to RESULTS/grown/TRACK unless -o or --publish says otherwise. With --pair, two methods of that board
+    are compared and nothing is written.
     """
     from msibench.leaderboard.page import renew_page, write_page
+    from msibench.leaderboard.pair import pair_page
     from msibench.leaderboard.render import write_leaderboard
+    from msibench.results.index import read_index
 
     if index is not None:
         from msibench.leaderboard.all_boards import write_index
@@ -65,9 +69,11 @@ def command(
         return
     chosen = named_track(track, results)
     if base is not None:
-        if pair:
-            raise click.UsageError("--pair reads the results folder alone: leave --base out")
         store_, board, said = grown_board(base, chosen, results)
+        if pair:
+            published = board.index.track_facts.get("published", {})
+            click.echo(pair_page(board.rows, chosen, published, *pair, scheme=scheme))
+            return
         folder = folder_of_grown(chosen, results, output, publish=publish)
         write_leaderboard(store_, chosen, folder, board=board)
         if (folder / "index.html").is_file():
@@ -79,9 +85,8 @@ def command(
     collected = write_leaderboard(store, chosen, folder)
     renew_page(store, chosen, folder)
     if pair:
-        from msibench.leaderboard.pair import pair_page
-
-        click.echo(pair_page(collected.rows, chosen, store, *pair, scheme=scheme))
+        published = read_index(store, chosen.name).track_facts.get("published", {})
+        click.echo(pair_page(collected.rows, chosen, published, *pair, scheme=scheme))
         return
     for key, reason in collected.damaged.items():
         click.echo(f"left out {key[:12]}…: {reason}", err=True)

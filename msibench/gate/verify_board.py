@@ -21,7 +21,7 @@ from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify import Checked
 from msibench.leaderboard.board import Board, is_published, with_added_metrics
 from msibench.leaderboard.page import write_page
-from msibench.leaderboard.render import leaderboard_files, table_csv
+from msibench.leaderboard.render import board_csv, leaderboard_files
 from msibench.leaderboard.rows import (
     ALSO,
     COLUMNS,
@@ -82,7 +82,7 @@ def verify_leaderboard(
     if store is None or index is None or not index.cells:
         _compare_with_rows(folder, track, rows, raw, track_facts, checked)
     else:
-        made = collect(store, index)
+        made = collect(store, index, again=True)
         published = is_published(folder, store)
         if track_facts is not None and published and len(measured_elsewhere(rows, made.rows)):
             board = Board(Collected(rows, {}), track, TrackIndex({}, track_facts))
@@ -108,7 +108,9 @@ def _compare_with_rows(
     _same_rows(folder / ROWS, raw, rows, checked)
     if track_facts is None:
         checked.notes.append(f"{folder / README} cannot be made again here: its cards are missing")
-        _same_bytes(folder / CSV, table_csv(leaderboard_table(rows, track)).encode(), checked)
+        _same_bytes(
+            folder / CSV, board_csv(leaderboard_table(rows, track), rows, track).encode(), checked
+        )
         if not (folder / README).is_file():
             checked.faults.append(f"{folder / README} is missing")
         return

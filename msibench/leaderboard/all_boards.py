@@ -5,6 +5,7 @@ No number of two boards is ever put together: a column belongs to one board, and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tabulate import tabulate
 
 from msibench.contracts.plain_text import in_markdown
 from msibench.errors import ConfigurationError, IntegrityError, MSIBenchError
+from msibench.leaderboard.perfect import REFERENCE
 from msibench.leaderboard.render import significant, whole
 from msibench.leaderboard.rows import SELF_REPORTED
 from msibench.leaderboard.table import scheme_of
@@ -81,6 +83,7 @@ def boards_in(folder: Path) -> list[Listed]:
         track = load_track(str(path.parent))
         try:
             table = pd.read_csv(path)
+            table = table[table["task"] != REFERENCE]
             for protocol, part in table.groupby("protocol", sort=True):
                 names = [str(name).partition(".")[0] for name in part.columns]
                 scheme = scheme_of(track, names)
@@ -105,12 +108,29 @@ def write_index(folder: Path) -> Path:
     Its path.
     """
     path = folder / INDEX
-    write_atomically(path, index_page(boards_in(folder)).encode())
+    write_atomically(path, index_page(boards_in(folder), prepared_in(folder)).encode())
     return path
 
 
-def index_page(boards: list[Listed]) -> str:
-    """Return the overview as Markdown: all boards, then every family of sections with its methods."""
+def prepared_in(folder: Path) -> list[str]:
+    """Return the names of the tracks of a folder that have no table yet."""
+    return sorted(
+        path.parent.name
+        for path in folder.glob("*/track.toml")
+        if not (path.parent / TABLE).is_file()
+    )
+
+
+def index_page(boards: list[Listed], prepared: Sequence[str] = ()) -> str:
+    """Return the overview as Markdown: all boards, then every family of sections with its methods.
+
+    Parameters
+    ----------
+    boards
+        What was measured.
+    prepared
+        Tracks that were not.
+    """
     parts = [
         "# All boards",
         "_Made by `msibench leaderboard --index leaderboards` from the tables of the boards. Columns are "
@@ -119,6 +139,11 @@ def index_page(boards: list[Listed]) -> str:
         "share of the control's error that is gone._",
         _list(boards),
     ]
+    if prepared:
+        names = ", ".join(f"`{in_markdown(name)}`" for name in prepared)
+        parts.append(
+            f"Tracks that are ready and not measured yet (`msibench run NAME` does it): {names}."
+        )
     for family in dict.fromkeys(board.family for board in boards):
         here = [board for board in boards if board.family == family]
         advice = advice_for(here)

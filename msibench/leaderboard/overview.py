@@ -240,6 +240,7 @@ def _pair(
 ) -> str:
     """Return one protocol's per-m/z table of the best variant and its start, or why there is none."""
     head = f"# Fine-tuned and pre-trained, m/z by m/z: {protocol}"
+    published = read_index(store, track.name).track_facts.get("published", {})
     best = best_of(table, variants)
     scored = set(measured(rows)["method"])
     other = start if start in scored else track.control_method
@@ -254,5 +255,5 @@ def _pair(
         f"{head}\n\nA is `{best}`, the best trained model; B is `{other}`"
         f"{' (the control)' if other == track.control_method else ''}.{fate} Scheme `{track.scheme}`; "
         "a ratio above 1 says that A is better. A scheme that scales across methods compares these "
-        f"two only.\n\n{pair_page(rows, track, store, best, other)}"
+        f"two only.\n\n{pair_page(rows, track, published, best, other)}"
     )

@@ -43,7 +43,7 @@ from msibench.leaderboard.page_parts import (
     write_parts,
 )
 from msibench.leaderboard.page_table import table_view
-from msibench.leaderboard.render import table_csv
+from msibench.leaderboard.render import board_csv
 from msibench.leaderboard.rows import marks
 from msibench.leaderboard.table import scheme_of
 from msibench.results.files import explained, write_atomically
@@ -190,7 +190,7 @@ def make_page(
         "split": split,
         "site": bool(site),
         "marks": marks(collected.rows),
-        "csv": table_csv(table),
+        "csv": board_csv(table, collected.rows, track),
         "rows": rows_csv(collected) if len(collected.rows) <= MOST_ROWS else None,
         "cells": [] if parts else cells,
         "cell_count": len(cells),
@@ -255,9 +255,7 @@ def _render(
         script="\n".join(_asset(name) for name in SCRIPTS),
         data=embedded_json(content),
         pictures=embedded_json(pictures),
-        views=table_view(
-            board.table, track, index, scheme_of(track, board.rows["metric"].unique())
-        ),
+        views=table_view(board),
         flag="" if board.published else results_flag(index.track_facts.get("results", "")),
         track_facts=index.track_facts,
         damaged=damaged,

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from msibench.leaderboard.board import Board
 from msibench.leaderboard.metrics import BETTER, BoardMetrics, board_metrics
+from msibench.leaderboard.perfect import REFERENCE, with_references
 from msibench.leaderboard.render import plus_minus, significant, whole
 from msibench.leaderboard.rows import SELF_REPORTED
-from msibench.leaderboard.table import has_ranks, what_numbers_mean
-from msibench.results.index import TrackIndex
+from msibench.leaderboard.table import has_ranks, scheme_of, what_numbers_mean
 from msibench.scoring import Scheme
-from msibench.tracks import Track
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,19 @@ class TableView:
     description: str
     columns: list[Column]
     rows: list[list[TableCell]]
+    references: list[list[TableCell]]
+    """The perfect signal, and the control: lines that are not sorted among the methods."""
     methods: list[str]
     meaning: str
     """Over what means, standard errors and intervals run."""
 
 
-def table_view(
-    table: pd.DataFrame, track: Track, index: TrackIndex, scheme: Scheme
-) -> list[TableView]:
+def table_view(board: Board) -> list[TableView]:
     """Return one table per protocol, best method first; measures of trust have their own place."""
-    known = board_metrics(index)
+    table, track, index = board.table, board.track, board.index
+    scheme, known = scheme_of(track, board.rows["metric"].unique()), board_metrics(index)
+    everything = with_references(table, board.rows, track.control_method)
+    below = everything[everything["task"] == REFERENCE]
     views = []
     for protocol, part in table.groupby("protocol", sort=True):
         described = index.track_facts.get("protocols", {}).get(protocol, {})
@@ -82,10 +86,12 @@ def table_view(
             Column("cells", False),
         ]
         rows = [_row(row, metrics, known, part, ranked, scheme) for row in part.to_dict("records")]
+        here = below[below["protocol"] == protocol].to_dict("records")
+        references = [_reference(row, metrics, known, part, ranked, scheme) for row in here]
         methods = [str(name) for name in part["method"]]
         text = str(described.get("description", ""))
         meaning = what_numbers_mean(part)
-        views.append(TableView(str(protocol), text, columns, rows, methods, meaning))
+        views.append(TableView(str(protocol), text, columns, rows, references, methods, meaning))
     return views
 
 
@@ -143,6 +149,33 @@ def _row(
     ]
 
 
+def _reference(
+    row: Mapping[Any, Any],
+    metrics: list[str],
+    known: BoardMetrics,
+    part: pd.DataFrame,
+    ranked: bool,
+    scheme: Scheme,
+) -> list[TableCell]:
+    """Return the line of the perfect signal, or of the control: what each column can hold."""
+
+    def shown(column: str, digits: int, scale: float = 1.0) -> TableCell:
+        mean, low, high = (_number(row.get(f"{column}.{end}")) for end in ("mean", "low", "high"))
+        if not np.isnan(mean):
+            return TableCell(f"{scale * mean:.{digits}f}")
+        if np.isnan(low):
+            return TableCell("–")
+        return TableCell(f"{scale * low:.{digits}f} to {scale * high:.{digits}f}")
+
+    score = _score(row, scheme)
+    if score.text == "–" and scheme.name == "skill":
+        score = shown("skill.image", 1, 100.0)
+    cells = [TableCell("")] * (2 if ranked else 0)
+    cells += [TableCell(str(row["method"]), head=True), score, TableCell("")]
+    cells += [shown(_column(name, part), known[name].digits) for name in metrics]
+    return cells + [TableCell("")] * 5
+
+
 def _score(row: Mapping[Any, Any], scheme: Scheme) -> TableCell:
     score = row.get("composite")
     if score is None or pd.isna(score):
@@ -179,6 +212,10 @@ def _interval(row: Mapping[Any, Any], measure: str, digits: int) -> str:
     if low is None or high is None or pd.isna(low) or pd.isna(high):
         return ""
     return f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None or pd.isna(value) else float(value)
 
 
 def _sort(value: Any) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,14 +13,18 @@ from tabulate import tabulate
 
 from msibench.leaderboard.rows import measured
 from msibench.leaderboard.table import scheme_of
-from msibench.results.index import read_index
-from msibench.results.store import Store
 from msibench.scoring import Scheme, comparisons, pair_table
 from msibench.tracks import Track
 
 
 def pair_page(
-    rows: pd.DataFrame, track: Track, store: Store, first: str, second: str, *, scheme: str = ""
+    rows: pd.DataFrame,
+    track: Track,
+    published_tables: Mapping[str, Any],
+    first: str,
+    second: str,
+    *,
+    scheme: str = "",
 ) -> str:
     """Return the per-m/z table of two methods as Markdown, published scores beside it.
 
@@ -26,12 +32,13 @@ def pair_page(
 
     Parameters
     ----------
+    published_tables
+        What the track's data sets say that others published: ``track_facts["published"]`` of its index.
     scheme
         Name or file of the scoring scheme; empty: the track's.
     """
-    track_facts = read_index(store, track.name).track_facts
     published = None
-    for table in track_facts.get("published", {}).values():
+    for table in published_tables.values():
         text = "\n".join(",".join(map(str, row)) for row in table["rows"])
         found = pd.read_csv(io.StringIO(text))
         if {"id", "mz", "tissue"} <= set(found.columns):  # other published tables are per method

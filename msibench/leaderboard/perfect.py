@@ -6,17 +6,29 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from msibench.leaderboard.rows import measured
 from msibench.scoring.cube import IMAGE_KEY
 
-MEASURED = {"psnr": "noise_ceiling_psnr", "ssim": "noise_ceiling_ssim"}
-DETAIL = ("skill", "detail_gain")
+MEASURED = {name: f"noise_ceiling_{name}" for name in ("psnr", "ssim", "vif", "nqm")}
+DETAIL = ("skill", "detail_gain", "detail_match", "detail_recall")
+"""Of these the signal gets its share of the truth's unseen detail, the ceiling."""
+BY_DEFINITION = {
+    "detail_precision": 1.0, "input_error": 0.0, "consistency": 0.0, "conservation": 1.0, "shift": 0.0,
+    "guide_leakage": 0.0, "guide_leakage_low": 0.0, "uncharted_leakage": 0.0,
+}  # fmt: skip
+"""What the signal gets, scaled in every coarse pixel to what was measured there."""
+RANKS = ("rank", "rank_group")
+REGIONS = ("image", "section", "tissue")
+PERFECT = "perfect signal"
+REFERENCE = "reference"
+"""Task of the lines of a table that hold no method."""
 
 
 def perfect_signal(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
     """Return per metric between what and what the perfect signal stands, means over ion images.
 
-    PSNR and SSIM are measured or estimated (``noise_ceiling_*``), skill and detail gain have a range
-    (``detail_ceiling_*``). RMSE is that of the PSNR; R² and SD follow from it and the truth's variance,
+    PSNR, SSIM, VIF and NQM are measured or estimated (``noise_ceiling_*``); skill, and gain, match and
+    recall of detail, have a range (``detail_ceiling_*``); `BY_DEFINITION` holds what needs no estimate. RMSE is that of the PSNR; R² and SD follow from it and the truth's variance,
     which is that of any method's RMSE and R²: noise is independent of the signal.
 
     Parameters
@@ -30,7 +42,8 @@ def perfect_signal(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
         for metric, part in image[np.isfinite(image["value"])].groupby("metric")
         if str(metric).startswith(("noise_ceiling_", "detail_ceiling_"))
     }
-    found: dict[str, tuple[float, float]] = {}
+    there = set(image["metric"])
+    found = {name: (best, best) for name, best in BY_DEFINITION.items() if name in there}
     for metric, level in MEASURED.items():
         if level in levels:
             found[metric] = (float(levels[level].mean()),) * 2
@@ -46,6 +59,42 @@ def perfect_signal(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
             found["r2"] = (float(explained.mean()),) * 2
             found["sd_ratio"] = (float(np.sqrt(explained.clip(lower=0.0)).mean()),) * 2
     return {name: ends for name, ends in found.items() if np.isfinite(ends).all()}
+
+
+def with_references(table: pd.DataFrame, rows: pd.DataFrame, control_method: str) -> pd.DataFrame:
+    """Return a table with two lines more per protocol: the perfect signal, and the control once more.
+
+    Their ``task`` is `REFERENCE`. What has a range has it in ``.low`` and ``.high``, and no ``.mean``.
+
+    Parameters
+    ----------
+    table
+        One row per protocol and method (`msibench.leaderboard.table.leaderboard_table`).
+    rows
+        All rows of the board.
+    control_method
+        The track's.
+    """
+    scored = measured(rows)
+    lines = []
+    for protocol, part in table.groupby("protocol", sort=True):
+        ends = perfect_signal(scored[scored["protocol"] == protocol])
+        line: dict[str, object] = {"protocol": protocol, "method": PERFECT, "task": REFERENCE}
+        for metric, (low, high) in ends.items():
+            name = next((f"{metric}.{r}" for r in REGIONS if f"{metric}.{r}.mean" in part), "")
+            if name and low == high:
+                line[f"{name}.mean"] = low
+            elif name:
+                line |= {f"{name}.low": low, f"{name}.high": high}
+        lines.append(line)
+        control = part[part["method"] == control_method].to_dict("records")
+        for row in control[:1]:
+            kept = {str(name): value for name, value in row.items() if name not in RANKS}
+            lines.append({**kept, "method": f"the control, {control_method}", "task": REFERENCE})
+    if not lines:
+        return table
+    added = pd.DataFrame(lines).reindex(columns=table.columns).astype(object)
+    return pd.concat([table.astype(object), added], ignore_index=True).infer_objects()
 
 
 def _variance_of_truth(image: pd.DataFrame) -> pd.Series[float]:

@@ -21,7 +21,7 @@ from msibench.leaderboard.board import (
     results_flag,
 )
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
-from msibench.leaderboard.perfect import perfect_signal
+from msibench.leaderboard.perfect import PERFECT, perfect_signal, with_references
 from msibench.leaderboard.rows import Collected, cells, distinct, marks, measured, origins
 from msibench.leaderboard.table import BESIDE, has_ranks, scheme_of, what_numbers_mean
 from msibench.leaderboard.trust import trust_sections
@@ -76,9 +76,14 @@ def leaderboard_files(board: Board) -> dict[str, bytes]:
     page = markdown_page(board)
     return {
         "rows.parquet": rows_as_parquet(board.rows),
-        "leaderboard.csv": table_csv(board.table).encode(),
+        "leaderboard.csv": board_csv(board.table, board.rows, board.track).encode(),
         "README.md": page.encode(),
     }
+
+
+def board_csv(table: pd.DataFrame, rows: pd.DataFrame, track: Track) -> str:
+    """Return ``leaderboard.csv``: the table, and below it the perfect signal and the control."""
+    return table_csv(with_references(table, rows, track.control_method))
 
 
 def table_csv(table: pd.DataFrame) -> str:
@@ -214,7 +219,7 @@ def _table(
     score = perfect.get("skill") if scheme.name == "skill" else None
     ends = _ends(score, 1, 100.0) if score else "–"
     best = [_ends(perfect.get(name), metrics[name].digits) for name in names]
-    lines.append([*before, "_perfect signal_", ends, *best, *after])
+    lines.append([*before, f"_{PERFECT}_", ends, *best, *after])
     control = part[part["method"] == track.control_method].to_dict("records")
     if control:
         row = control[0]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from msibench.errors import IntegrityError, SchemaError
+from msibench.leaderboard.guide_difference import DIFFERENCE, differences, with_differences
 from msibench.leaderboard.sound_records import check_shown
 from msibench.leaderboard.twins import TWIN, UNSTABLE, twin_values, unstable, with_twins
 from msibench.results.experiment import experiment_of, kind_of
@@ -35,7 +36,7 @@ ISOLATION = "isolation"
 """A column of rows written since methods are isolated: the kind of sandbox that a cell ran in, ``none``,
 or empty where it ran in no process."""
 
-ALSO = (ISOLATION, TWIN)
+ALSO = (ISOLATION, TWIN, DIFFERENCE)
 """Columns that rows may have."""
 
 
@@ -55,8 +56,11 @@ class Collected:
     """Method → the other machine that its time was measured on, which no column shares."""
 
 
-def collect(store: Store, index: TrackIndex) -> Collected:
-    """Read the current cells of a track that belong to its experiment, in the order of identity."""
+def collect(store: Store, index: TrackIndex, *, again: bool = False) -> Collected:
+    """Read the current cells of a track that belong to its experiment, in the order of identity.
+
+    `again`: what guides brought is worked out anew, not read where it was kept.
+    """
     damaged: dict[str, str] = {}
     found: list[CellRecord] = []
     for _, key in sorted(index.cells.items()):
@@ -88,8 +92,9 @@ def collect(store: Store, index: TrackIndex) -> Collected:
         if frames
         else pd.DataFrame(columns=[*COLUMNS, ISOLATION])
     )
+    twins = with_twins(rows, twin_values(store, records))
     return Collected(
-        tidy(with_twins(rows, twin_values(store, records))),
+        tidy(with_differences(twins, differences(store, records, again=again))),
         damaged,
         tuple(records),
         left_out,
@@ -142,7 +147,7 @@ def tidy(rows: pd.DataFrame) -> pd.DataFrame:
         "vram_mib": "float64", "mz": "float64", "value": "float64", "is_control": "bool",
     }  # fmt: skip
     kept = [*COLUMNS, *(name for name in ALSO if name in rows)]
-    kinds |= {TWIN: "float64"} if TWIN in rows else {}
+    kinds |= {name: "float64" for name in (TWIN, DIFFERENCE) if name in rows}
     kinds |= {name: "str" for name in kept if name not in kinds}
     ordered = rows.loc[:, kept].astype(kinds)
     keys = ["protocol", "dataset", "section", "mz_set", "control", "method", "seed", "device"]

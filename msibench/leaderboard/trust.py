@@ -10,7 +10,9 @@ from tabulate import tabulate
 
 from msibench.contracts.metric import Question
 from msibench.contracts.plain_text import in_markdown
+from msibench.leaderboard.guide_difference import DIFFERENCE
 from msibench.leaderboard.metrics import ARROWS, BoardMetrics
+from msibench.leaderboard.perfect import PERFECT, perfect_signal
 from msibench.leaderboard.rows import marks, measured
 from msibench.scoring.reachable import reachable_gain
 from msibench.tracks import Track
@@ -27,7 +29,10 @@ def trust_sections(
     part = part[part["protocol"] == protocol]
     real = part[part["control"] == ""]
     marked = marks(rows)
-    trust, cost = (_means(real, metrics, question, marked) for question in ("trust", "cost"))
+    trust, cost = (
+        _means(real, metrics, question, marked, track.control_method)
+        for question in ("trust", "cost")
+    )
     reachable = _reachable(real, track, marked)
     texts = (
         trust
@@ -48,9 +53,16 @@ def trust_sections(
 
 
 def _means(
-    real: pd.DataFrame, metrics: BoardMetrics, question: Question, marked: Mapping[str, str]
+    real: pd.DataFrame,
+    metrics: BoardMetrics,
+    question: Question,
+    marked: Mapping[str, str],
+    control_method: str,
 ) -> str:
-    """Return the mean of every metric that answers a question, one line a method."""
+    """Return the mean of every metric that answers a question, one line a method.
+
+    Below them, for what is asked of trust, the perfect signal and the control.
+    """
     chosen = real[real["metric"].isin(metrics.of(question))]
     if not len(chosen):
         return ""
@@ -60,6 +72,14 @@ def _means(
         [_named(method, marked), *(_short(means.loc[method, n]) for n in names)]
         for method in means.index
     ]
+    if question == "trust":
+        best = perfect_signal(real)
+        known = [_short(best[n][0]) if n in best else "–" for n in names]
+        lines.append([f"_{PERFECT}_", *known])
+        if control_method in means.index:
+            row = means.loc[control_method].to_dict()
+            held = (_short(row[name]) for name in names)
+            lines.append([f"_the control, {_named(control_method, marked)}_", *held])
     heads = [f"{in_markdown(metrics[n].label)} {ARROWS[metrics[n].direction]}" for n in names]
     return tabulate(lines, headers=["method", *heads], tablefmt="pipe", disable_numparse=True)
 
@@ -121,23 +141,31 @@ def _wrong_guides(part: pd.DataFrame, marked: Mapping[str, str]) -> str:
         "score hardly drops does not use its guide; one whose added detail follows the wrong guide "
         "paints it."
     ]
-    for metric, title in (("psnr", "PSNR (dB)"), ("guide_leakage", "Guide leakage")):
+    for metric, title, column in (
+        ("psnr", "PSNR (dB)", "value"),
+        ("guide_leakage", "Guide leakage", "value"),
+        ("guide_leakage", "Leakage of what the guide brought", DIFFERENCE),
+    ):
         values = shown[shown["metric"] == metric]
-        if not len(values):
+        if column not in values or not values[column].notna().any():
             continue
-        means = values.pivot_table(
-            index="method", columns="control", values="value", aggfunc="mean"
-        )
+        means = values.pivot_table(index="method", columns="control", values=column, aggfunc="mean")
+        heads = [control for control in controls if column == "value" or control]
         lines = [
             [
                 _named(m, marked),
-                *(_short(means.loc[m, c]) if c in means.columns else "" for c in controls),
+                *(_short(means.loc[m, c]) if c in means.columns else "" for c in heads),
             ]
             for m in methods
             if m in means.index
         ]
-        headers = [title, *(in_markdown(control) or "true guide" for control in controls)]
+        headers = [title, *(in_markdown(control) or "true guide" for control in heads)]
         parts.append(tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True))
+    if DIFFERENCE in shown and shown[DIFFERENCE].notna().any():
+        parts.append(
+            "What the guide brought: the prediction with the true guide less that with a wrong one. Of "
+            "that difference, the share that is invented and follows the true guide."
+        )
     return "\n\n".join(parts)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msibench.contracts.method import MethodSpec, Task
 from msibench.contracts.progress import tell_progress
@@ -29,12 +30,12 @@ SINGLE = (
 """Methods that advice tries where none are named: quick, and nothing to download."""
 GUIDED = ("guided-filter", "joint-bilateral", "ridge", "pls")
 """And where there is a guide."""
-MARGIN = {2: 0.06, 4: 0.10}
-"""Expected skill of an ion from which on it may be sharpened, our choice; that of the largest factor counts
-beyond it (docs/confidence.md says how often it misleads)."""
-ERROR = 0.22
-"""Half-width of the interval of an ion's expected skill: 90 % of all ions and methods of 25 sections were off
-by at most 0.214 at x2 (docs/confidence.md)."""
+MARGIN = 0.08
+"""Expected skill of an ion from which on it may be sharpened, our choice (docs/confidence.md says how often it
+misleads)."""
+ERROR = {2: 0.39, 4: 0.44}
+"""Half-width of the interval of an ion's expected skill over `doubt`, by factor: 90 % of all ions and methods of 25
+sections were off by no more (docs/confidence.md). That of the largest factor counts beyond it."""
 WORTH = 0.02
 """Expected skill of a section from which on sharpening is worth its name."""
 FEW_COUNTS = 0.1
@@ -226,7 +227,7 @@ def advise(
     ConfigurationError
         The factor is below 2.
     """
-    from msibench.advice.energies import finest_octaves, noise_variance
+    from msibench.advice.energies import counting_variance, finest_octaves
     from msibench.advice.expected import expected_detail
     from msibench.library.installed import catalogue
     from msibench.library.intervals import check_section, one_scale_up
@@ -241,7 +242,7 @@ def advise(
     image = guide_on(section, guide, transform, factor)
     problem = Problem(low=low, factor=factor, guide=image, device=device, seed=seed)
     found = catalogue(with_metrics=False)
-    variance = noise_variance(low)
+    variance = counting_variance(low)
     detail = expected_detail(finest_octaves(low), variance, factor)
     one_scale_up(problem)  # refuses what is too small before anything runs
     names = methods or (SINGLE if image is None else SINGLE + GUIDED)
@@ -266,7 +267,7 @@ def advise(
 
 def _expected(spec: MethodSpec, problem: Problem, detail: Detail, found: Catalogue) -> Expected:
     """Foretell one method; a network is tried on a piece of a large section."""
-    from msibench.advice.energies import added, finest_octaves, middle, noise_variance
+    from msibench.advice.energies import added, counting_variance, finest_octaves, middle
     from msibench.advice.expected import expected_detail, expected_skill
     from msibench.library.intervals import one_scale_up
     from msibench.library.upscaling import check_factor
@@ -276,7 +277,7 @@ def _expected(spec: MethodSpec, problem: Problem, detail: Detail, found: Catalog
     if spec.each_ion_alone and not _is_cheap(spec) and max(problem.low.shape) > LARGEST:
         given = middle(problem, LARGEST)
         low = given.low
-        detail = expected_detail(finest_octaves(low), noise_variance(low), given.factor)
+        detail = expected_detail(finest_octaves(low), counting_variance(low), given.factor)
     up, truth = one_scale_up(given)
     made = added(_runner(spec), given, up, truth, detail.variance, seed=problem.seed)
     return expected_skill(made, detail, given.factor)
@@ -342,13 +343,12 @@ def _advice(
     ranked = dict(sorted(means.items(), key=lambda item: -item[1]))
     usable = [name for name in ranked if name not in painted]
     best = usable[0] if usable and ranked[usable[0]] >= WORTH else KEEP
-    margin = MARGIN[max(known for known in MARGIN if known <= factor)]
     present = set(low.present())
     with np.errstate(divide="ignore", invalid="ignore"):
         average = np.array([float(np.nan_to_num(image).mean()) for image in low.values])
         counts = np.where(variance > 0, average**2 / variance, np.inf)
     ions = [
-        _ion(channel, name, told, usable, detail, counts, margin, channel in present)
+        _ion(channel, name, told, usable, detail, counts, factor, channel in present)
         for channel, name in enumerate(low.channel_names())
     ]
     ions.sort(key=lambda ion: -np.inf if np.isnan(ion.skill) else ion.skill, reverse=True)
@@ -385,7 +385,7 @@ def _ion(
     usable: Sequence[str],
     detail: Detail,
     counts: Floats,
-    margin: float,
+    factor: int,
     present: bool,
 ) -> IonAdvice:
     skills = {method: float(told[method].skill[channel]) for method in usable}
@@ -393,6 +393,7 @@ def _ion(
     best = max(sound, key=lambda method: sound[method]) if sound else KEEP
     skill = sound.get(best, float("nan"))
     ceiling = float(detail.ceiling[channel])
+    off = ERROR[max(known for known in ERROR if known <= factor)] * float(doubt(skill, ceiling))
     reason = ""
     if not present:
         reason = "nothing is present"
@@ -400,19 +401,26 @@ def _ion(
         reason = "nothing below the pixel"
     elif ceiling < FEW_COUNTS:
         reason = f"too few counts: {1 - ceiling:.0%} of finer detail would be noise"
-    elif skill - margin <= 0:
+    elif skill <= MARGIN:
         reason = "no method is expected to find enough of its detail"
     return IonAdvice(
         channel=channel,
         name=name,
         method=KEEP if reason else best,
         skill=skill,
-        low=skill - ERROR,
-        high=min(skill + ERROR, 1.0),
+        low=skill - off,
+        high=min(skill + off, 1.0),
         ceiling=ceiling,
         counts=float(counts[channel]),
         reason=reason,
     )
+
+
+def doubt(
+    skill: NDArray[np.floating] | float, ceiling: NDArray[np.floating] | float
+) -> NDArray[np.floating]:
+    """Return what errors of an expected skill are proportional to: more where there is more detail to gain."""
+    return np.asarray(0.05 + (np.abs(skill) + ceiling) / 2)
 
 
 def _finer(

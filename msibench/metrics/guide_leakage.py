@@ -282,16 +282,17 @@ def _attributed(
     guides = [colours, *_wrong(colours)]
     images = [one.left for one in judged if isinstance(one, _Invented)]
     sought = _sought(np.stack(images), guides[:3], mask, split, factor) if images else []
-    patches = iter(sought)
+    inventions = [one for one in judged if isinstance(one, _Invented)]
+    by_guide = [_explained(inventions, guide, mask, split, factor) for guide in guides]
+    places = iter(zip(inventions, zip(*by_guide, strict=True), sought, strict=True))
     found = []
     for one in judged:
         if isinstance(one, Leakage):
             found.append(one)
             continue
-        tiles = [_explained(one.left, one.enlarged, guide, mask, split, factor) for guide in guides]
-        wrong = np.mean(tiles[1:], axis=0)
-        by_tiles = _beyond(tiles[0], wrong, one.energy)
-        by_patches = _beyond(*next(patches), one.energy)
+        _, tiles, patches = next(places)
+        by_tiles = _beyond(tiles[0], np.mean(tiles[1:], axis=0), one.energy)
+        by_patches = _beyond(*patches, one.energy)
         found.append(max(by_tiles, by_patches, key=lambda each: (each.low, each.value)))
     return found
 
@@ -404,37 +405,39 @@ def _invented(
 
 
 def _explained(
-    left: Floats,
-    enlarged: Floats,
+    inventions: list[_Invented],
     colours: list[Floats],
     mask: NDArray[np.bool_],
     split: Splitter,
     factor: int,
-) -> Floats:
-    """Return how much squared error the guide takes off `left` in every tile, ``(tile,)``."""
+) -> list[Floats]:
+    """Return per image how much squared error the guide takes off it in every tile, ``(tile,)``.
+
+    All images are looked at together, as what the guide may lend them is the same for them.
+    """
     tile = max(TILE // factor, 2) * factor
-    plain = _of_unit_power(np.stack(_shifted(enlarged, NEAR_SHIFTS)))
-    rows, columns = (np.arange(side) // factor for side in left.shape)
+    rows, columns = (np.arange(side) // factor for side in mask.shape)
     fold = (rows[:, None] + columns[None, :]) % 2
-    gains = []
-    for band, features in _features(colours, split, tile):
-        whole = np.concatenate([plain[:, band], features])
+    plains = [_of_unit_power(np.stack(_shifted(one.enlarged, NEAR_SHIFTS))) for one in inventions]
+    gains: list[list[float]] = [[] for _ in inventions]
+    for band, features in _features(colours, split, tile) if inventions else ():
         inside, half = mask[band], fold[band]
-        for top in range(0, whole.shape[1], tile):
-            for start in range(0, whole.shape[2], tile):
-                place = (slice(top, top + tile), slice(start, start + tile))
+        for one, plain, found in zip(inventions, plains, gains, strict=True):
+            whole = np.concatenate([plain[:, band], features])
+            for place in _tiles(whole.shape[1], whole.shape[2], tile):
                 chosen = inside[place]
                 if chosen.sum() < max(LEAST_TISSUE * tile * tile, 16):
                     continue
-                gains.append(
-                    _gain(
-                        whole[:, *place][:, chosen],
-                        left[band][place][chosen],
-                        half[place][chosen],
-                        len(plain),
-                    )
-                )
-    return np.array(gains or [0.0])
+                lines, left = whole[:, *place][:, chosen], one.left[band][place][chosen]
+                found.append(_gain(lines, left, half[place][chosen], len(plain)))
+    return [np.array(found or [0.0]) for found in gains]
+
+
+def _tiles(rows: int, columns: int, tile: int) -> Iterator[tuple[slice, slice]]:
+    """Yield the places of tiles, row by row."""
+    for top in range(0, rows, tile):
+        for start in range(0, columns, tile):
+            yield slice(top, top + tile), slice(start, start + tile)
 
 
 def _gain(lines: Floats, left: Floats, fold: NDArray[np.integer], plain: int) -> float:

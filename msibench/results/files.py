@@ -81,7 +81,7 @@ def sync_file(path: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries to the disk, where the system can."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     except OSError:
         return
     try:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import socket
-from collections.abc import Mapping
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
 from pathlib import Path
 
 LIBRARIES = ("msibench", "numpy", "scipy", "torch", "h5py", "pandas", "pyarrow")
@@ -45,13 +44,19 @@ def processor_name() -> str:
 def plugin_version(target: str) -> str:
     """Return ``"distribution version"`` of the package that provides a target."""
     package = target.partition(":")[0].partition(".")[0]
-    names = _distributions().get(package, [])
-    return ", ".join(f"{name} {distribution(name).version}" for name in sorted(set(names)))
+    found = {(each.name, each.version) for each in distributions() if _provides(each, package)}
+    return ", ".join(f"{name} {number}" for name, number in sorted(found))
 
 
-@lru_cache(maxsize=1)
-def _distributions() -> Mapping[str, list[str]]:
-    """Return which distributions provide which package; half a second to find out, once a process."""
-    from importlib.metadata import packages_distributions
+def _provides(each: Distribution, package: str) -> bool:
+    """Whether a distribution installs a package, by what its files say, which are not taken apart.
 
-    return packages_distributions()
+    As `importlib.metadata.packages_distributions` tells, which takes seconds in a full environment.
+    """
+    if listed := each.read_text("top_level.txt"):
+        return package in listed.split()
+    record = each.read_text("RECORD") or ""
+    return any(
+        record.startswith(start) or f"\n{start}" in record
+        for start in (f"{package}/", f"{package}.py,", f'"{package}/', f'"{package}.py"')
+    )

@@ -137,13 +137,13 @@ def _measured(pairs: ImagePairs, p_holm: float) -> Verdict:
 
 def _large(pairs: ImagePairs, alarm: float) -> float:
     """Return the mean loss that stated noise reaches at the rate `alarm`, margin included."""
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     margin = pairs.terms.margin
     if not margin:
         return float("inf")
     of_mean = pairs.terms.noise.of_mean(int(pairs.found.images), int(pairs.found.sections))
-    return margin + float(norm.isf(alarm)) * (of_mean * margin)
+    return margin + -float(ndtri(alarm)) * (of_mean * margin)
 
 
 def _worst_place(pairs: ImagePairs, alarm: float) -> _Place | None:
@@ -171,13 +171,13 @@ def _most_beyond(
     and with the spread of the others (median absolute deviation, the stated spread counting for
     `PRIOR_IMAGES` of them).
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     margin, noise, count = pairs.terms.margin, pairs.terms.noise, len(values)
     stated = (noise.section**2 + noise.image**2 / images) * margin**2
     robust = 1.4826 * float(np.median(np.abs(values - np.median(values))))
     variance = (PRIOR_IMAGES * stated + count * robust**2) / (PRIOR_IMAGES + count)
     spread = np.sqrt(variance + pairs.rerun.deviation**2)
-    allowed = margin + float(t.isf(alarm, PRIOR_IMAGES + count)) * spread
+    allowed = margin + -float(stdtrit(PRIOR_IMAGES + count, alarm)) * spread
     over = int(np.argmax(-values - allowed))
     return float(-values[over]), float(allowed[over]), over

@@ -12,9 +12,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from msibench import metrics
 from msibench.cli.main import main
 from msibench.image import MSImage
 from msibench.io import write_image
+from msibench.results.arrays import read_arrays
+from msibench.results.problems import load_staged
+from msibench.results.store import PREDICTION, Store
 
 FAST = ("--methods", "nearest,bicubic", "--metrics", "psnr")
 MZ = np.array([400.0, 500.0, 600.0])
@@ -60,6 +64,28 @@ def boards(folder="results"):
     """Return board → its rows."""
     found = Path(folder).glob("leaderboards/*/rows.parquet")
     return {path.parent.name: pd.read_parquet(path) for path in sorted(found)}
+
+
+def check_what_the_guide_brought(judged):
+    """Compare with the metric of the difference, by hand."""
+    store = Store.open(Path("results"), create=False)
+    cells = {record.identity.control: record for record in store.records()
+             if record.method == "ridge"}  # fmt: skip
+    right, wrong = (
+        read_arrays(store.cell_folder(cells[name].key) / PREDICTION)[0]["prediction"].astype(float)
+        for name in ("", "guide-shuffled")
+    )
+    staged = load_staged(store.problem_folder(cells[""].problem_key))
+    ends = store.metric_rows(cells[""]).query(
+        "metric in ['detail_ceiling_low', 'detail_ceiling_high']"
+    )
+    expected = metrics.guide_leakage(
+        right - wrong, staged.truth.values, staged.low.values, staged.guide.values,
+        protocol=staged.protocol, mask=staged.guide.mask if staged.mask is None else staged.mask,
+        noise=1 - ends.groupby("channel")["value"].mean().to_numpy(),
+    )  # fmt: skip
+    found = judged.sort_values("channel")["value_of_difference"]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def truths(rows, folder="results"):
@@ -389,6 +415,20 @@ def test_own_sections_are_asked_whether_their_detail_is_real(run, section, tmp_p
     assert "### Does a fusion method follow any guide?" in out
     rows = boards()["section"]
     assert set(rows["control"]) == {"", "guide-shuffled"}
+    assert "Leakage of what the guide brought" in out
+    judged = rows[rows["value_of_difference"].notna()]
+    assert set(judged["method"]) == {"ridge"}
+    assert set(judged["control"]) == {"guide-shuffled"}
+    assert set(judged["metric"]) == {"guide_leakage", "guide_leakage_low"}
+    check_what_the_guide_brought(judged[judged["metric"] == "guide_leakage"])
+    kept = next(Path("results/differences").glob("*.json"))
+    text = kept.read_text()
+    kept.write_text(text.replace("0.", "1."))  # what was kept is not believed by `verify`
+    run("leaderboard", "section")
+    run("verify", "section", status=7)
+    kept.write_text(text)
+    run("leaderboard", "section")
+    run("verify", "section")
     from msibench.tracks import load_shipped
 
     asked = load_shipped("bladder-fusion-x4").metrics

@@ -124,7 +124,7 @@ def assert_harmless(table, collected):
     for name, *column in zip(*printed, strict=True):
         if name in {"method", "protocol", "status_reasons"}:
             assert all(text[:1] not in {"=", "+", "-", "@", "\t", "\r"} for text in column)
-    table_view(table, TRACK, TrackIndex(), leaderboard.scheme_of(TRACK))
+    table_view(board)
 
 
 @pytest.fixture(scope="module")

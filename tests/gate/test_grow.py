@@ -156,6 +156,17 @@ def test_values_show_the_same_data_where_the_code_has_changed_since(here, catalo
     assert grown_board(folder, load_track(str(folder)), catalogue, store).added == ("mine",)
 
 
+def test_committed_rows_alone_compare_two_methods_mz_by_mz_and_nothing_is_written(here):
+    committed = here / "leaderboards" / "small"
+    files = {path.name: path.read_bytes() for path in committed.iterdir()}
+    alone = ("--base", committed, "--results", "nowhere")
+    said = msibench("leaderboard", "small", *alone, "--pair", "bicubic", "nearest")
+    assert "ratio" in said
+    assert "bicubic - nearest" in said
+    assert {path.name: path.read_bytes() for path in committed.iterdir()} == files
+    assert not (here / "nowhere").exists()
+
+
 def test_committed_rows_alone_give_tables_pages_and_figures(here):
     committed = here / "leaderboards" / "small"
     alone = ("--base", committed, "--results", "nowhere")

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from msibench.errors import ConfigurationError
-from msibench.leaderboard.all_boards import INDEX, boards_in, index_page, write_index
+from msibench.leaderboard.all_boards import (
+    INDEX,
+    boards_in,
+    index_page,
+    prepared_in,
+    write_index,
+)
 from msibench.leaderboard.render import table_csv
 from msibench.leaderboard.table import leaderboard_table
 from msibench.tracks import ProblemSet, Track, track_as_text
@@ -63,6 +69,15 @@ def test_a_control_stands_last_and_is_never_the_best(folder):
     assert line.endswith("control |")
 
 
+def test_a_track_without_a_table_is_named_as_not_measured(folder):
+    (folder / "later").mkdir()
+    (folder / "later" / "track.toml").write_text(track_as_text(replace(TRACK, name="later")))
+    assert prepared_in(folder) == ["later"]
+    text = write_index(folder).read_text()
+    assert "not measured yet (`msibench run NAME` does it): `later`." in text
+    assert text.count("later") == 1
+
+
 def test_a_folder_without_boards_says_what_it_expects(tmp_path):
     with pytest.raises(ConfigurationError, match=r"leaderboard\.csv and track\.toml"):
         boards_in(tmp_path)
@@ -70,7 +85,8 @@ def test_a_folder_without_boards_says_what_it_expects(tmp_path):
 
 def test_the_committed_overview_follows_from_the_committed_boards():
     """Where this fails: msibench leaderboard --index leaderboards."""
-    assert (COMMITTED / INDEX).read_text() == index_page(boards_in(COMMITTED))
+    page = index_page(boards_in(COMMITTED), prepared_in(COMMITTED))
+    assert (COMMITTED / INDEX).read_text() == page
 
 
 def test_one_sentence_says_what_to_take_and_what_to_leave(tmp_path):

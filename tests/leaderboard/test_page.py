@@ -276,7 +276,6 @@ def test_a_metric_that_nobody_has_is_no_column_of_the_table(toy):
 
     from msibench.leaderboard.board import Board, read_board
     from msibench.leaderboard.page_table import table_view
-    from msibench.leaderboard.table import scheme_of
 
     board = read_board(toy.store, toy.track)
     without = board.rows["metric"] == "rmse"
@@ -287,9 +286,8 @@ def test_a_metric_that_nobody_has_is_no_column_of_the_table(toy):
     lacking = Board(replace(board.collected, rows=rows), toy.track, board.index)
 
     def columns(of):
-        scheme = scheme_of(of.track, of.rows["metric"].unique())
-        (view,) = table_view(of.table, of.track, of.index, scheme)
-        assert {len(row) for row in view.rows} == {len(view.columns)}
+        (view,) = table_view(of)
+        assert {len(row) for row in (*view.rows, *view.references)} == {len(view.columns)}
         return [column.name for column in view.columns]
 
     assert "RMSE" in columns(board)

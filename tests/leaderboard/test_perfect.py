@@ -1,8 +1,13 @@
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from msibench.leaderboard.perfect import perfect_signal
+from msibench.leaderboard.board import read_board
+from msibench.leaderboard.page_table import table_view
+from msibench.leaderboard.perfect import PERFECT, REFERENCE, perfect_signal
+from msibench.leaderboard.render import board_csv, markdown_page
 from msibench.metrics import psnr, r2, rmse, sd_ratio
 from tests.scoring.tables import DIRECTIONS, row
 
@@ -34,3 +39,19 @@ def test_the_perfect_signal_stands_where_the_signal_itself_would():
 
 def test_without_ceilings_nothing_is_claimed():
     assert perfect_signal(pd.DataFrame([row("net", "psnr", 20.0)])) == {}
+
+
+def test_table_and_page_show_the_perfect_signal_and_the_control_below_the_methods(toy):
+    board = read_board(toy.store, toy.track)
+    text = board_csv(board.table, board.rows, board.track)
+    table = pd.read_csv(io.StringIO(text))
+    lines = table[table["task"] == REFERENCE].set_index("method")
+    control = board.track.control_method
+    assert list(lines.index) == [PERFECT, f"the control, {control}"]
+    methods = table[table["task"] != REFERENCE].set_index("method")
+    for name in ("psnr.image.mean", "psnr.image.low", "composite"):
+        assert lines.loc[f"the control, {control}", name] == methods.loc[control, name]
+    assert len(methods) == len(board.table)
+    (view,) = table_view(board)
+    assert [row[0].text for row in view.references] == list(lines.index)
+    assert f"_{PERFECT}_" in markdown_page(board)

@@ -166,8 +166,8 @@ def test_the_rows_file_holds_every_documented_column(found):
     assert len(rows) == len(found.rows)
 
 
-def test_two_methods_are_compared_mz_by_mz(found, tmp_path):
-    page = pair_page(found.rows, TRACK, Store.open(tmp_path), "better", "worse")
+def test_two_methods_are_compared_mz_by_mz(found):
+    page = pair_page(found.rows, TRACK, {}, "better", "worse")
     assert "400" in page
     assert "ratio" in page
 

@@ -83,7 +83,7 @@ def test_a_page_made_of_hostile_texts_has_the_tags_of_a_harmless_one():
 
     def tags(text):
         cell = TableCell(text, text, text, head=True)
-        view = TableView(text, text, [Column(text, False, text)], [[cell]], [text], text)
+        view = TableView(text, text, [Column(text, False, text)], [[cell]], [[cell]], [text], text)
         track = Track(
             name=text,
             title=text,

@@ -1,0 +1,110 @@
+"""Without what only Unix has: reading, sharpening and scoring work, a run says what it needs."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+PREAMBLE = """
+import os, signal, sys
+import asyncio, multiprocessing, subprocess, tempfile  # the interpreter's own, as they are here
+import h5py, matplotlib.figure, matplotlib.backends.backend_agg, numba, numpy as np, pandas, psutil
+import PIL.Image, pyarrow.parquet, pyimzml.ImzMLParser, scipy.optimize, scipy.stats, tifffile, torch
+import rich.console, rich.progress, click
+
+class NotHere:
+    def find_spec(self, name, path=None, target=None):
+        if name in {"fcntl", "resource", "pwd", "grp", "termios"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+for name in ("fcntl", "resource", "pwd", "grp", "termios"):
+    sys.modules.pop(name, None)
+sys.meta_path.insert(0, NotHere())
+for name in ("fork", "killpg", "setsid", "getuid", "geteuid", "getgid", "sched_getaffinity", "statvfs",
+             "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "posix_fadvise"):
+    if hasattr(os, name):
+        delattr(os, name)
+for name in ("SIGKILL", "SIGHUP", "SIGALRM", "SIGCHLD", "SIGUSR1", "pthread_sigmask"):
+    delattr(signal, name)
+import threadpoolctl
+import types
+threadpoolctl.sys = types.SimpleNamespace(**vars(sys))  # it would look for Windows' own libraries
+sys.platform = "win32"
+"""
+
+
+@pytest.fixture
+def windows(tmp_path):
+    rng = np.random.default_rng(0)
+    cube = rng.poisson(30, (2, 24, 20)).astype(np.float32)
+    np.savez(tmp_path / "section.npz", cube=cube, mz=[400.0, 500.0], pixel_size_um=10.0)
+
+    def run(script):
+        return subprocess.run(
+            [sys.executable, "-c", PREAMBLE + script],
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+
+    return run
+
+
+def test_the_documented_lines_work_in_process(windows):
+    done = windows(
+        """
+import msibench as mb
+from msibench.io import write_imzml
+write_imzml("section.imzML", mb.read("section.npz"))
+section = mb.read("section.imzML", mz=[400.0, 500.0])
+problem = mb.degrade(section, "area-x4@1")
+table = mb.evaluate(mb.upscale(problem, "swinir-msi-tiny"), section, problem, metrics=["psnr", "skill"])
+done = mb.confidence(mb.Problem(low=section, factor=2), "bicubic")
+advice = mb.advise(section, 2, methods=["bicubic"])
+print(len(table), done.prediction.shape, advice.recommended, len(section._repr_html_()) > 1000)
+"""
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split("\n")[0] == "6 (48, 40) keep True"
+
+
+def test_a_committed_board_is_opened(windows):
+    from pathlib import Path
+
+    folder = Path(__file__).parents[2] / "leaderboards" / "bladder-x4"
+    done = windows(f"import msibench as mb; print(len(mb.load_board({str(folder)!r}).methods) > 5)")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip() == "True"
+
+
+def test_a_run_says_what_it_needs(windows):
+    done = windows(
+        """
+import msibench as mb
+try:
+    mb.run("quickstart", methods=["bicubic"], results="out")
+except mb.MSIBenchError as error:
+    print(error)
+"""
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "needs Linux or macOS" in done.stdout
+    assert "WSL" in done.stdout
+    assert "mb.upscale" in done.stdout
+
+
+def test_the_command_line_says_it_too(windows):
+    done = windows(
+        """
+from msibench.cli.main import main
+main(["run", "quickstart", "--methods", "bicubic", "--results", "out"])
+"""
+    )
+    assert done.returncode == 2, done.stderr[-3000:]
+    assert "needs Linux or macOS" in done.stderr
+    done = windows(
+        """
+from msibench.cli.main import main
+main(["upscale", "bicubic", "section.npz", "--factor", "2", "-o", "fine.npz"])
+"""
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
