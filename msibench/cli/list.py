@@ -103,7 +103,7 @@ def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
         files = {**{name: str(spec.path) for name, spec in offered.items()}, **ours}
         return [{"track": name, "file": file} for name, file in sorted(files.items())]
     if kind == "protocols":
-        from msibench.degradation.protocol import protocol_families
+        from msibench.degradation import protocol_families
 
         protocols = catalogue(strict=strict, with_metrics=False).protocols
         every = {

@@ -30,6 +30,22 @@ Shared = TypeVar("Shared")
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ToldInterval:
+    """The range in which a method believes the fine pixels to lie (`msibench.Uncertain`)."""
+
+    lower: NDArray[np.float32]
+    """``(channel, row, column)``; NaN where nothing is told."""
+    upper: NDArray[np.float32]
+    level: float
+    """Share of the true pixels that it should hold."""
+
+    def some_ions(self, channels: slice) -> ToldInterval:
+        """Return the interval of some ion images, read where a large stack stays in its file."""
+        lower, upper = (np.asarray(stack[channels]) for stack in (self.lower, self.upper))
+        return ToldInterval(lower=lower, upper=upper, level=self.level)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Evaluation:
     """Everything that is known about one cell when it is scored, on the protocol's scale."""
 
@@ -58,6 +74,8 @@ class Evaluation:
     measurement, ``(channel, row, column)``; NaN where there is none."""
     repeat_shares: tuple[str, ...] = ()
     """Which noise the second measurement shares with the first, one per channel; empty: none."""
+    interval: ToldInterval | None = None
+    """What the method says of its own uncertainty; None where it says nothing."""
     seed: int = 0
     shared: dict[str, Any] = field(default_factory=dict, repr=False)
     """What one metric has worked out and another can use; see `once`."""

@@ -6,12 +6,9 @@ from msibench.degradation.binning import area_mean
 from msibench.degradation.counting_noise import count_ions
 from msibench.degradation.dropout import drop_lines
 from msibench.degradation.families import Family
-from msibench.degradation.protocol import (
-    DegradationProtocol,
-    Prepared,
-    protocol,
-    protocol_families,
-)
+from msibench.degradation.named import protocol, protocol_families
+from msibench.degradation.prepared import Prepared
+from msibench.degradation.protocol import DegradationProtocol
 from msibench.degradation.psf import gaussian_beam, round_spot
 from msibench.degradation.quantise import quantise8
 from msibench.degradation.scaling import Scaling

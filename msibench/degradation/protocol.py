@@ -7,93 +7,39 @@ changed definition needs a new version.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.degradation.families import FAMILIES, find_family
 from msibench.degradation.grid import crop_to_multiple, reduce_mask
+from msibench.degradation.prepared import Clipped, Prepared
 from msibench.degradation.quantise import quantise8
 from msibench.degradation.repeats import second_measurements
 from msibench.degradation.scaling import Scaling
 from msibench.degradation.step import LinearStep, NoiseSource, Step
 from msibench.degradation.thinning import thin_counts
-from msibench.errors import ConfigurationError, DataError, UnknownNameError
+from msibench.errors import ConfigurationError, DataError
 from msibench.image import MSImage
 
 if TYPE_CHECKING:
     from msibench.io.transforms import Normalisation
 
-LARGEST_FACTOR = 32
-_NAME = re.compile(r"(?P<family>[a-z][a-z0-9-]*)-x(?P<factor>[1-9][0-9]*)@(?P<version>[1-9][0-9]*)")
-
-
-@dataclass(frozen=True, slots=True)
-class Clipped:
-    """How many intensities lay outside [0, 1] after the scaling."""
-
-    below: int = 0
-    above: int = 0
-    of: int = 0
-
-    def __add__(self, other: Clipped) -> Clipped:
-        return Clipped(self.below + other.below, self.above + other.above, self.of + other.of)
-
-    def notes(self) -> tuple[str, ...]:
-        """Return what a reader of the scores should know of it."""
-        said = []
-        if self.below:
-            said.append(f"{self.below} negative intensities were set to 0")
-        if self.above:
-            said.append(
-                f"{100 * (self.above / self.of):.3f} % of the intensities lay above the scale: "
-                "clipped to 1"
-            )
-        return tuple(said)
-
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Prepared:
-    """One section made into a problem: what the method gets, and what it is held against."""
+class _Group:
+    """What holds for some ion images of a section."""
 
-    truth: MSImage
-    """The fine section, scaled to [0, 1] and cropped to whole coarse pixels; unit ``"scaled"``."""
-    low: MSImage
-    """What the protocol leaves of `truth`; unit ``"scaled"``."""
-    scale: NDArray[np.float64]
-    """``(channel,)``: intensity of the section that became 1."""
-    counts_per_unit: NDArray[np.float64] | None
-    """``(channel,)``: ions per scaled intensity of 1 in a pixel of `truth`; None: not on record."""
-    cropped: tuple[int, int]
-    """Rows and columns that were cut off the lower and the right edge."""
-    section_notes: tuple[str, ...]
-    """What holds for all ion images of the section: pixels not measured, normalisation, crop."""
-    clipped: Clipped
-    """How many intensities the scaling changed."""
-    count_notes: tuple[str, ...]
-    """What became of the ion counts."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of the scores should know, one sentence each."""
-        return Prepared.joint_notes([self])
-
-    @staticmethod
-    def joint_notes(parts: Sequence[Prepared]) -> tuple[str, ...]:
-        """Return the notes of a section that was prepared in these groups."""
-        clipped = sum((part.clipped for part in parts), Clipped())
-        return (*parts[0].section_notes, *clipped.notes(), *parts[0].count_notes)
-
-    def without_truth(self) -> Prepared:
-        """Return it with no ion image of the truth left, for whoever has written it down."""
-        nothing = np.empty((0, *self.truth.shape), dtype=np.float32)
-        return replace(self, truth=replace(self.truth, values=nothing, mz=np.empty(0)))
+    first: int
+    """Number of the first channel in the section."""
+    gaps: int
+    """Pixels that were not measured."""
+    counts: NDArray[np.float64] | None
+    """Ions per unit of intensity, ``(channel,)``, where known."""
+    again: NDArray[np.float32] | None
+    """Second measurements of the same ions, where the protocol takes the low image from them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,38 +281,41 @@ class DegradationProtocol:
                 mask = ~missing if mask is None else mask & ~missing
             yield self._prepare_group(
                 replace(fine, values=values, mz=fine.mz[group], mask=mask),
-                gaps=0 if missing is None else int(missing.sum()),
+                _Group(
+                    first=group.start,
+                    gaps=0 if missing is None else int(missing.sum()),
+                    counts=None if counts is None else counts[group],
+                    again=second_measurements(fine, group, repeats, missing)
+                    if self.repeated
+                    else None,
+                ),
                 seed=seed,
                 declared_range=declared_range,
-                counts=None if counts is None else counts[group],
                 norm=norm,
-                first=group.start,
-                again=second_measurements(fine, group, repeats, missing) if self.repeated else None,
             )
 
     def _prepare_group(
         self,
         section: MSImage,
+        group: _Group,
         *,
-        gaps: int,
         seed: int,
         declared_range: float | None,
-        counts: NDArray[np.float64] | None,
         norm: NDArray[np.floating] | None,
-        first: int,
-        again: NDArray[np.float32] | None,
     ) -> Prepared:
         notes = []
-        if gaps:
-            notes.append(f"{gaps} pixels hold NaN: taken as not measured and left out of the mask")
-        other = None
-        if again is not None:
-            other = replace(section, values=again)
+        if group.gaps:
+            notes.append(
+                f"{group.gaps} pixels hold NaN: taken as not measured and left out of the mask"
+            )
+        counts, other = group.counts, None
+        if group.again is not None:
+            other = replace(section, values=group.again)
             notes.append(
                 "the low image is of a second measurement of the ion, at the truth's total"
             )
         if self.thinned:
-            tosses = NoiseSource(seed, self.name, section.mz, first)
+            tosses = NoiseSource(seed, self.name, section.mz, group.first)
             one, two = thin_counts(section.values, counts, tosses)
             section, other = replace(section, values=one), replace(section, values=two)
             counts = None if counts is None else counts / 2
@@ -377,6 +326,26 @@ class DegradationProtocol:
             section = normalise(section, cast("Normalisation", self.normalisation), norm).image
             notes.append(f"normalised by {self.normalisation} before scaling")
         scale = self.scaling.scale(section.values, section.mask, declared_range)
+        section, cropped = self._cropped(section, notes)
+        truth, clipped = self._scaled(section, scale)
+        seen = truth
+        if other is not None:
+            seen, _ = self._scaled(crop_to_multiple(other, self.factor)[0], scale)
+        noise = NoiseSource(seed, self.name, truth.mz, group.first)
+        count_notes: list[str] = []
+        return Prepared(
+            truth=truth,
+            low=self._low(truth, self._run(seen.values, self.steps, noise)),
+            scale=scale,
+            counts_per_unit=self._scaled_counts(counts, scale, count_notes),
+            cropped=cropped,
+            section_notes=tuple(notes),
+            clipped=clipped,
+            count_notes=tuple(count_notes),
+        )
+
+    def _cropped(self, section: MSImage, notes: list[str]) -> tuple[MSImage, tuple[int, int]]:
+        """Cut a section to whole coarse pixels and note what was cut."""
         rows, columns = section.shape
         section, cropped = crop_to_multiple(section, self.factor)
         if any(cropped):
@@ -384,26 +353,14 @@ class DegradationProtocol:
                 f"cropped {cropped[0]} rows and {cropped[1]} columns at the lower and right edge: "
                 f"{rows} x {columns} pixels are not a multiple of {self.factor}"
             )
-        truth, clipped = self._scaled(section, scale)
-        seen = truth
-        if other is not None:
-            seen, _ = self._scaled(crop_to_multiple(other, self.factor)[0], scale)
-        low = self._run(seen.values, self.steps, NoiseSource(seed, self.name, truth.mz, first))
-        count_notes: list[str] = []
-        return Prepared(
-            truth=truth,
-            low=replace(
-                truth,
-                values=(quantise8(low) if self.quantise8 else low).astype(np.float32),
-                pixel_size_um=truth.pixel_size_um * self.factor,
-                mask=reduce_mask(truth.mask, self.factor),
-            ),
-            scale=scale,
-            counts_per_unit=self._scaled_counts(counts, scale, count_notes),
-            cropped=cropped,
-            section_notes=tuple(notes),
-            clipped=clipped,
-            count_notes=tuple(count_notes),
+        return section, cropped
+
+    def _low(self, truth: MSImage, values: NDArray[np.floating]) -> MSImage:
+        return replace(
+            truth,
+            values=(quantise8(values) if self.quantise8 else values).astype(np.float32),
+            pixel_size_um=truth.pixel_size_um * self.factor,
+            mask=reduce_mask(truth.mask, self.factor),
         )
 
     def _run(
@@ -444,56 +401,6 @@ class DegradationProtocol:
             notes.append("ion counts per intensity vary between pixels once normalised: left out")
             return None
         return np.asarray(counts * scale)
-
-
-def protocol(name: str) -> DegradationProtocol:
-    """Return the protocol called `name`, such as ``"area-x4@1"``.
-
-    Raises
-    ------
-    UnknownNameError
-        If no family has that name and version, or the factor is not 1 to 32.
-    """
-    match = _NAME.fullmatch(name)
-    family = None if match is None else find_family(f"{match['family']}@{match['version']}")
-    if match is None or family is None:
-        raise UnknownNameError(f"No protocol named {name!r}.{_nearest(name)}")
-    factor = int(match["factor"])
-    if factor > LARGEST_FACTOR:
-        raise UnknownNameError(
-            f"No protocol named {name!r}: the factor must be 1 to {LARGEST_FACTOR}, got {factor}."
-        )
-    return DegradationProtocol(
-        name=name,
-        factor=factor,
-        steps=family.steps(factor),
-        scaling=Scaling(),
-        quantise8=family.quantise8,
-        border=family.border_coarse_pixels * factor,
-        normalisation=family.normalisation,
-        thinned=family.thinned,
-        repeated=family.repeated,
-    )
-
-
-def protocol_families() -> Mapping[str, str]:
-    """Return every family of the core as ``"area-xN@1"`` (N: 1 to 32) with a line on each."""
-    return MappingProxyType(
-        {key.replace("@", "-xN@"): family.description for key, family in FAMILIES.items()}
-    )
-
-
-def _nearest(name: str) -> str:
-    stem, _, rest = name.partition("-x")
-    digits = re.match(r"[0-9]+", rest)
-    factor = int(digits[0]) if digits and 1 <= int(digits[0][:4]) <= LARGEST_FACTOR else 4
-    known = [key.replace("@", f"-x{factor}@") for key in FAMILIES]
-    near = get_close_matches(name, known, n=1, cutoff=0.5) or get_close_matches(
-        f"{stem}-x{factor}@1", known, n=1, cutoff=0.5
-    )
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    families = ", ".join(protocol_families())
-    return f"{hint} Known: {families}, with N from 1 to {LARGEST_FACTOR}."
 
 
 def _checked_counts(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from msibench.degradation import Prepared
+    from msibench.library.intervals import Confidence
 
 FilePath = str | os.PathLike[str]
 
@@ -154,7 +155,7 @@ def guide_on(
 
 
 def evaluate(
-    prediction: MSImage | NDArray[np.floating],
+    prediction: MSImage | Confidence | NDArray[np.floating],
     section: MSImage,
     problem: Problem,
     *,
@@ -166,7 +167,7 @@ def evaluate(
     ----------
     prediction
         What a method gave for `problem`, ``(channel, row, column)`` on the fine grid and on the scale
-        of ``problem.low``.
+        of ``problem.low``; or what `confidence` gave, whose interval ``coverage`` and the like then measure.
     section
         What was given to `degrade`.
     problem
@@ -187,7 +188,9 @@ def evaluate(
     UnknownNameError
         A metric is unknown.
     """
+    from msibench.contracts.metric import ToldInterval
     from msibench.library.installed import catalogue
+    from msibench.library.intervals import Confidence
     from msibench.results.problems import Staged
     from msibench.runner.scores.score import score
     from msibench.tracks import DEFAULT_METRICS
@@ -195,6 +198,12 @@ def evaluate(
     if not problem.protocol:
         raise ConfigurationError("the problem names no protocol: make it with msibench.degrade")
     prepared = _prepared(section, problem.protocol, problem.seed)
+    told = None
+    if isinstance(prediction, Confidence):
+        told = ToldInterval(
+            lower=prediction.lower.values, upper=prediction.upper.values, level=prediction.level
+        )
+        prediction = prediction.prediction
     values = prediction.values if isinstance(prediction, MSImage) else np.asarray(prediction)
     expected = (problem.low.channels, *problem.fine_shape)
     if values.shape != expected or prepared.truth.values.shape != expected:
@@ -217,7 +226,9 @@ def evaluate(
     )
     found = catalogue()
     specs = [found.metric(name) for name in metrics or DEFAULT_METRICS]
-    rows = score(np.asarray(values, dtype=np.float32), staged, specs, seed=problem.seed)
+    rows = score(
+        np.asarray(values, dtype=np.float32), staged, specs, seed=problem.seed, interval=told
+    )
     table = rows[["mz", "channel", "metric", "region", "value", "reason"]].reset_index(drop=True)
     table["unit"] = table["metric"].map({spec.name: spec.unit for spec in specs})
     return table

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.arrays import Floats, check_pair, to_host
+from msibench.metrics.trust_specs import NO_INTERVAL, NOTHING_TOLD
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 STRUCTURES = ("edges", "spots", "high intensity")
@@ -90,6 +92,32 @@ def calibration_error(
     return float(np.mean(off))
 
 
+def evaluate(evaluation: Evaluation, *, measure: str) -> Scored:
+    """Measure the interval that a method tells of itself, on tissue where the mask is known.
+
+    Parameters
+    ----------
+    measure
+        ``"coverage"``; ``"worst_coverage"``: that of the structure among `STRUCTURES` that is held least;
+        ``"interval_width"`` or ``"interval_score"``, over the largest intensity of the protocol's scale, 1.
+    """
+    told, truth = evaluation.interval, evaluation.truth
+    count = len(evaluation.prediction)
+    if told is None or truth is None:
+        return Scored(np.full(count, np.nan), (NO_INTERVAL,) * count)
+    given = (told.lower, told.upper, truth.values)
+    if measure == "coverage":
+        values = coverage(*given, mask=truth.mask)
+    elif measure == "worst_coverage":
+        values = [_worst_coverage(*images, truth.mask) for images in zip(*given, strict=True)]
+    elif measure == "interval_width":
+        values = interval_width(*given, mask=truth.mask)
+    else:
+        values = interval_score(*given, level=told.level, mask=truth.mask)
+    values = np.asarray(values, dtype=np.float64)
+    return Scored(values, tuple("" if np.isfinite(one) else NOTHING_TOLD for one in values))
+
+
 def structures(truth: ArrayLike, *, smooth: float = 1.0) -> Mapping[str, NDArray[np.bool_]]:
     """Return the tenth of the pixels of one truth with most of each of `STRUCTURES`, ``(row, column)``.
 
@@ -101,6 +129,17 @@ def structures(truth: ArrayLike, *, smooth: float = 1.0) -> Mapping[str, NDArray
     image = gaussian_filter(np.nan_to_num(np.asarray(truth, dtype=np.float64)), smooth)
     measures = (np.hypot(*np.gradient(image)), -laplace(image), image)
     return {name: _most(measure) for name, measure in zip(STRUCTURES, measures, strict=True)}
+
+
+def _worst_coverage(
+    lower: ArrayLike, upper: ArrayLike, truth: ArrayLike, mask: NDArray[np.bool_] | None
+) -> float:
+    found = [
+        float(coverage(lower, upper, truth, mask=where if mask is None else where & mask))
+        for where in structures(truth).values()
+    ]
+    known = [one for one in found if np.isfinite(one)]
+    return min(known, default=float("nan"))
 
 
 def _most(measure: Floats) -> NDArray[np.bool_]:

@@ -2,8 +2,42 @@
 
 from __future__ import annotations
 
-from msibench.contracts.metric import MetricSpec
+from msibench.contracts.metric import Direction, MetricSpec
 from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT
+
+NO_INTERVAL = "the method tells no interval"
+NOTHING_TOLD = "the method tells no interval for this ion image"
+INTERVAL_METRICS: tuple[tuple[str, Direction, str, str, str], ...] = (
+    (
+        "coverage",
+        "higher",
+        "Share of the true pixels inside the interval of 90 % that the method tells",
+        "coverage",
+        "How many true pixels of the tissue lie in the method's own interval of 90 %? Right is 0.9; less is "
+        "overconfident.",
+    ),
+    (
+        "worst_coverage",
+        "higher",
+        "The same in the tenth of edges, spots or bright pixels that is held least",
+        "coverage, worst structure",
+        "The same among edges, spots and bright pixels, whichever is held least.",
+    ),
+    (
+        "interval_width",
+        "lower",
+        "Mean width of the interval of 90 % that the method tells",
+        "interval width",
+        "How wide that interval is, over the ion's range; narrow is worth something only where it covers.",
+    ),
+    (
+        "interval_score",
+        "lower",
+        "Winkler's score of the interval of 90 % that the method tells",
+        "interval score",
+        "Width, and 20 times how far the truth lies outside: honest and narrow intervals have the least.",
+    ),
+)
 
 TRUST_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
@@ -38,6 +72,24 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         question="trust",
         explanation="The same in units of counting noise: about 1 is as good as the data.",
         undefined=("the low image is zero: there is nothing to be consistent with",),
+    ),
+    *(
+        MetricSpec(
+            name=name,
+            version=1,
+            target="msibench.metrics.interval:evaluate",
+            direction=direction,
+            kind="contextual",
+            each_ion_alone=True,
+            params={"measure": name},
+            regions=("image",),
+            title=title,
+            label=label,
+            question="trust",
+            explanation=explanation,
+            undefined=(NO_INTERVAL, NOTHING_TOLD),
+        )
+        for name, direction, title, label, explanation in INTERVAL_METRICS
     ),
     MetricSpec(
         name="edge_perceptual_loss_to_guide",

@@ -148,7 +148,7 @@ def _search(
             seen, known = look(soft, slide, found, shape)
             if known.sum() < 10 * basis.shape[1]:
                 raise RegistrationError(
-                    "the start leaves the section beside the guide; give another"
+                    "the start puts the section outside the guide; give another"
                 )
             target = follow(basis, seen, known)
             found = _align(target, soft, slide, found, stage, ratio, seed, mesh)
@@ -182,20 +182,14 @@ def _align(
     mesh: tuple[int, int],
 ) -> Transform:
     """Return the start, preceded by the change that aligns the two pictures."""
-    try:
-        import SimpleITK
-    except ImportError as error:
-        raise ConfigurationError(
-            "registration by intensity needs SimpleITK: pip install 'msibench[registration]'"
-        ) from error
-    sitk: Any = SimpleITK  # its functions carry no types
+    sitk = _simple_itk()
     if not isinstance(start, Affine):
         raise RegistrationError("internal: a free-form stage must come last")
     shown = picture[slide]
     if shown.size == 0 or float(np.ptp(shown)) <= 1e-6 * max(1.0, float(np.abs(shown).max())):
         raise RegistrationError(
-            "the guide looks the same everywhere on its tissue: there is nothing in it by which images "
-            "could be registered. Give landmarks"
+            "the guide looks the same everywhere on its tissue, so images cannot be registered to it. "
+            "Give landmarks"
         )
     # SimpleITK counts in physical x, y; the guide gets the spacing that makes both units one.
     fixed = sitk.GetImageFromArray(_standardised(target))
@@ -203,7 +197,33 @@ def _align(
     moving.SetSpacing((1.0 / ratio, 1.0 / ratio))
     on_slide = sitk.GetImageFromArray(slide.astype(np.uint8))
     on_slide.SetSpacing(moving.GetSpacing())
-    centre = [(target.shape[1] - 1) / 2, (target.shape[0] - 1) / 2]
+    method = _mutual_information(sitk, target, seed)
+    method.SetMetricMovingMask(on_slide)
+    before = sitk.AffineTransform(2)
+    before.SetMatrix((start.matrix[::-1, ::-1] / ratio).ravel().tolist())
+    before.SetTranslation((start.offset[::-1] / ratio).tolist())
+    method.SetMovingInitialTransform(before)
+    levels = _levels(target.shape, stage)
+    method.SetShrinkFactorsPerLevel([shrink for shrink, _ in levels])
+    method.SetSmoothingSigmasPerLevel([sigma for _, sigma in levels])
+    change = _change(sitk, method, fixed, stage, mesh)
+    _execute(sitk, method, fixed, moving, stage)
+    return Composite(_net(change), start) if stage == "bspline" else start @ _affine(change)
+
+
+def _simple_itk() -> Any:
+    """Return SimpleITK, whose functions carry no types."""
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise ConfigurationError(
+            "registration by intensity needs SimpleITK: pip install 'msibench[registration]'"
+        ) from error
+    return SimpleITK
+
+
+def _mutual_information(sitk: Any, target: NDArray[np.float64], seed: int) -> Any:
+    """Return a registration by Mattes mutual information, of a sample of the pixels of a large target."""
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=32)
     if target.size > SAMPLED_ABOVE:
@@ -211,30 +231,26 @@ def _align(
         method.SetMetricSamplingPercentage(SAMPLED_ABOVE / target.size, seed + 1)
     else:
         method.SetMetricSamplingStrategy(method.NONE)
-    method.SetMetricMovingMask(on_slide)
     method.SetInterpolator(sitk.sitkLinear)
-    matrix, offset = start.matrix[::-1, ::-1] / ratio, start.offset[::-1] / ratio
-    before = sitk.AffineTransform(2)
-    before.SetMatrix(matrix.ravel().tolist())
-    before.SetTranslation(offset.tolist())
-    method.SetMovingInitialTransform(before)
-    levels = _levels(target.shape, stage)
-    method.SetShrinkFactorsPerLevel([shrink for shrink, _ in levels])
-    method.SetSmoothingSigmasPerLevel([sigma for _, sigma in levels])
+    return method
+
+
+def _change(sitk: Any, method: Any, fixed: Any, stage: str, mesh: tuple[int, int]) -> Any:
+    """Give a registration the transform of a stage and its optimiser; return the transform."""
     if stage == "bspline":
-        change: Any = sitk.BSplineTransformInitializer(fixed, [mesh[1], mesh[0]], order=3)
+        change = sitk.BSplineTransformInitializer(fixed, [mesh[1], mesh[0]], order=3)
         method.SetOptimizerAsLBFGSB(
             gradientConvergenceTolerance=1e-6, numberOfIterations=60, maximumNumberOfCorrections=5
         )
     else:
-        change = (
-            sitk.Euler2DTransform()
-            if stage == "rigid"
-            else sitk.Similarity2DTransform()
-            if stage == "similarity"
-            else sitk.AffineTransform(2)
-        )
-        change.SetCenter(centre)
+        if stage == "rigid":
+            change = sitk.Euler2DTransform()
+        elif stage == "similarity":
+            change = sitk.Similarity2DTransform()
+        else:
+            change = sitk.AffineTransform(2)
+        columns, rows = fixed.GetSize()
+        change.SetCenter([(columns - 1) / 2, (rows - 1) / 2])
         method.SetOptimizerAsRegularStepGradientDescent(
             learningRate=1.0,
             minStep=1e-3,
@@ -244,25 +260,31 @@ def _align(
         )
         method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(change, inPlace=True)
+    return change
+
+
+def _execute(sitk: Any, method: Any, fixed: Any, moving: Any, stage: str) -> None:
+    """Run a registration on one thread, which adds in a fixed order."""
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     try:
-        # The metric's own threads heed the global number only; one adds in a fixed order.
-        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # the metric heeds this number only
         method.Execute(fixed, moving)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise RegistrationError(
-            f"the {stage} registration did not run ({reason}); does the start lay the section on the "
-            "guide?"
+            f"the {stage} registration failed ({reason}); check that the start puts the section on "
+            "the guide"
         ) from error
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
-    if stage == "bspline":
-        return Composite(_net(change), start)
+
+
+def _affine(change: Any) -> Affine:
+    """Read a linear SimpleITK transform, in rows and columns."""
     origin = np.array(change.TransformPoint((0.0, 0.0)))
     edges = [np.array(change.TransformPoint(unit)) - origin for unit in ((1.0, 0.0), (0.0, 1.0))]
     step = np.stack(edges, axis=1)
-    return start @ Affine(step[::-1, ::-1], origin[::-1])
+    return Affine(step[::-1, ::-1], origin[::-1])
 
 
 def _levels(shape: tuple[int, ...], stage: str) -> list[tuple[int, float]]:
@@ -274,9 +296,7 @@ def _levels(shape: tuple[int, ...], stage: str) -> list[tuple[int, float]]:
 def _standardised(picture: NDArray[np.float64]) -> NDArray[np.float32]:
     spread = float(picture.std())
     if not spread > 0:
-        raise RegistrationError(
-            "the ion images say nothing of the guide: there is nothing to align"
-        )
+        raise RegistrationError("the ion images hold nothing that could be aligned with the guide")
     return np.asarray((picture - picture.mean()) / spread, dtype=np.float32)
 
 

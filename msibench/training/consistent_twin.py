@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.contracts.method import Method, Reporting, Trainable
+from msibench.degradation import protocol
 from msibench.degradation.back_projection import Degrade, back_project
 from msibench.degradation.binning import area_mean
-from msibench.degradation.protocol import protocol
 from msibench.image import Budget, Pair, Problem, Skip
 
 

@@ -202,7 +202,7 @@ def test_what_cannot_be_registered_is_refused():
         register(flat, section())
     with pytest.raises(RegistrationError, match="too small"):
         register(MOVING, np.eye(7))
-    with pytest.raises(RegistrationError, match="beside the guide"):
+    with pytest.raises(RegistrationError, match="outside the guide"):
         register(MOVING, section(), start=Affine(np.eye(2), [9999, 0]))
     with pytest.raises(ConfigurationError, match="rigid, similarity, affine, bspline"):
         register(MOVING, section(), model="projective")

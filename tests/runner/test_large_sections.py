@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from msibench.contracts.metric import MetricSpec
 from msibench.degradation import protocol
-from msibench.degradation.protocol import Prepared
+from msibench.degradation.prepared import Prepared
 from msibench.image import MSImage
 from msibench.io.hdf5 import read_hdf5, write_hdf5
 from msibench.io.stored_stack import StoredStack, bands, groups, is_large, large_bytes

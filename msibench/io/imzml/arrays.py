@@ -6,7 +6,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,21 +31,28 @@ class Work:
     pixel: NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """Consecutive spectra of a `Work`, where the kernels find them."""
+class Spectra(NamedTuple):
+    """Consecutive spectra where the compiled kernels find them; numba takes named tuples."""
 
-    rows: slice
-    """Which spectra of the work."""
     pixel: NDArray[np.int64]
     length: NDArray[np.int64]
     mz_data: NDArray[np.uint8]
+    """The mapped file, or arrays inflated in memory."""
     mz_offset: NDArray[np.int64]
-    mz_kind: NDArray[Any]
-    """Empty array of the number type, as the kernels take it."""
+    mz_kind: NDArray[np.generic]
+    """Empty array of the number type."""
     intensity_data: NDArray[np.uint8]
     intensity_offset: NDArray[np.int64]
-    intensity_kind: NDArray[Any]
+    intensity_kind: NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Part of a `Work` that is read in one step."""
+
+    rows: slice
+    """Which spectra of the work."""
+    spectra: Spectra
 
 
 class ArrayStore:
@@ -115,13 +122,13 @@ class ArrayStore:
                 end += 1
             rows = slice(begin, end)
             chosen = rows if work.rows is None else work.rows[rows]
-            yield Block(
-                rows,
+            spectra = Spectra(
                 work.pixel[rows],
                 length[rows],
                 *self._place(data, layout.mz, work.mz, chosen, mz),
                 *self._place(data, layout.intensity, work.intensity, chosen, intensity),
             )
+            yield Block(rows, spectra)
             begin = end
 
     def _place(
@@ -131,14 +138,15 @@ class ArrayStore:
         encoding: ArrayEncoding,
         chosen: slice | NDArray[np.intp],
         needed: bool,
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[Any]]:
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.generic]]:
         """Return where the kernels find arrays: in the file, or inflated in memory.
 
         Whole numbers are turned into float64 on the way, so that the kernels know two types only.
         """
-        if not needed or (encoding.compression == "none" and encoding.dtype in ("<f4", "<f8")):
-            kind = encoding.dtype if encoding.dtype in ("<f4", "<f8") else "<f8"
-            return data, column.offset[chosen], np.empty(0, kind)
+        if not needed:
+            return data, column.offset[chosen], np.empty(0, "<f8")
+        if encoding.compression == "none" and encoding.dtype in ("<f4", "<f8"):
+            return data, column.offset[chosen], np.empty(0, encoding.dtype)
         rows = range(*chosen.indices(column.offset.size)) if isinstance(chosen, slice) else chosen
         pieces = [self._raw(data, column, encoding, int(row)) for row in rows]
         kind = encoding.dtype

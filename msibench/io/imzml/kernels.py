@@ -9,19 +9,31 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.io.compiled import compiled
+from msibench.io.compiled import compiled, inlined
+from msibench.io.imzml.arrays import Spectra
 
-Bytes = NDArray[np.uint8]
 Longs = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 
 
+@inlined
+def _mz(spectra: Spectra, spectrum: int) -> NDArray[np.generic]:
+    start, kind = spectra.mz_offset[spectrum], spectra.mz_kind
+    return spectra.mz_data[start : start + spectra.length[spectrum] * kind.itemsize].view(
+        kind.dtype
+    )
+
+
+@inlined
+def _intensity(spectra: Spectra, spectrum: int) -> NDArray[np.generic]:
+    start, kind = spectra.intensity_offset[spectrum], spectra.intensity_kind
+    stop = start + spectra.length[spectrum] * kind.itemsize
+    return spectra.intensity_data[start:stop].view(kind.dtype)
+
+
 @compiled
 def survey(
-    data: Bytes,
-    kind: NDArray[np.generic],
-    offset: Longs,
-    length: Longs,
+    spectra: Spectra,
     begin: int,
     end: int,
     ascending: NDArray[np.bool_],
@@ -30,13 +42,11 @@ def survey(
 ) -> None:
     """Note for spectra `begin` to `end` whether m/z ascend, and the finite extremes.
 
-    `kind` is an empty array of the stored type. Without a finite m/z the extremes are inf, -inf.
+    Without a finite m/z the extremes are inf, -inf.
     """
-    size = kind.itemsize
     for spectrum in range(begin, end):
-        start = offset[spectrum]
-        mz = data[start : start + length[spectrum] * size].view(kind.dtype)
-        count = length[spectrum]
+        mz = _mz(spectra, spectrum)
+        count = mz.size
         ordered = True
         for peak in range(1, count):
             ordered &= mz[peak] >= mz[peak - 1]
@@ -131,15 +141,8 @@ def _add_in_any_order(
 
 @compiled
 def sum_windows(
-    mz_data: Bytes,
-    intensity_data: Bytes,
-    mz_kind: NDArray[np.generic],
-    intensity_kind: NDArray[np.generic],
-    mz_offset: Longs,
-    intensity_offset: Longs,
-    length: Longs,
+    spectra: Spectra,
     ascending: NDArray[np.bool_],
-    pixel: Longs,
     begin: int,
     end: int,
     low: Doubles,
@@ -149,29 +152,22 @@ def sum_windows(
     """Add the peaks of spectra `begin` to `end` that lie in ``[low, high]`` to their pixels.
 
     `low` and `high` both ascend. Neighbouring spectra of one pixel are summed in float64 before
-    they are rounded. The two `data` are one mapped file unless arrays had to be inflated. Returns how
-    many peaks were left out because they are not finite.
+    they are rounded. Returns how many peaks were left out because they are not finite.
     """
     total = np.zeros(low.size, dtype=np.float64)
     hit = False
     left_out = 0
-    mz_size, intensity_size = mz_kind.itemsize, intensity_kind.itemsize
     for spectrum in range(begin, end):
-        count = length[spectrum]
-        start = mz_offset[spectrum]
-        mz = mz_data[start : start + count * mz_size].view(mz_kind.dtype)
-        start = intensity_offset[spectrum]
-        intensity = intensity_data[start : start + count * intensity_size].view(
-            intensity_kind.dtype
-        )
+        mz = _mz(spectra, spectrum)
+        intensity = _intensity(spectra, spectrum)
         if ascending[spectrum]:
             added, skipped = _add_ascending(mz, intensity, low, high, total)
         else:
             added, skipped = _add_in_any_order(mz, intensity, low, high, total)
         hit |= added
         left_out += skipped
-        if hit and (spectrum + 1 == end or pixel[spectrum + 1] != pixel[spectrum]):
-            at = pixel[spectrum]
+        if hit and (spectrum + 1 == end or spectra.pixel[spectrum + 1] != spectra.pixel[spectrum]):
+            at = spectra.pixel[spectrum]
             for window in range(low.size):
                 images[window, at] += np.float32(total[window])
                 total[window] = 0.0
@@ -181,11 +177,7 @@ def sum_windows(
 
 @compiled
 def sum_chosen(
-    data: Bytes,
-    intensity_kind: NDArray[np.generic],
-    intensity_offset: Longs,
-    length: Longs,
-    pixel: Longs,
+    spectra: Spectra,
     begin: int,
     end: int,
     peaks: Longs,
@@ -199,11 +191,9 @@ def sum_chosen(
     windows = stops.size - 1
     total = np.zeros(windows, dtype=np.float64)
     left_out = 0
-    size = intensity_kind.itemsize
     for spectrum in range(begin, end):
-        if length[spectrum] > 0:
-            start = intensity_offset[spectrum]
-            intensity = data[start : start + length[spectrum] * size].view(intensity_kind.dtype)
+        if spectra.length[spectrum] > 0:
+            intensity = _intensity(spectra, spectrum)
             for window in range(windows):
                 for index in range(stops[window], stops[window + 1]):
                     value = np.float64(intensity[peaks[index]])
@@ -211,8 +201,8 @@ def sum_chosen(
                         total[window] += value
                     else:
                         left_out += 1
-        if spectrum + 1 == end or pixel[spectrum + 1] != pixel[spectrum]:
-            at = pixel[spectrum]
+        if spectrum + 1 == end or spectra.pixel[spectrum + 1] != spectra.pixel[spectrum]:
+            at = spectra.pixel[spectrum]
             for window in range(windows):
                 images[window, at] += np.float32(total[window])
                 total[window] = 0.0
@@ -221,41 +211,29 @@ def sum_chosen(
 
 @compiled
 def sum_all(
-    data: Bytes,
-    intensity_kind: NDArray[np.generic],
-    intensity_offset: Longs,
-    length: Longs,
-    pixel: Longs,
+    spectra: Spectra,
     begin: int,
     end: int,
     image: Doubles,
 ) -> int:
     """Add every finite intensity of spectra `begin` to `end` to its pixel; return the others' number."""
     left_out = 0
-    size = intensity_kind.itemsize
     for spectrum in range(begin, end):
-        start = intensity_offset[spectrum]
-        intensity = data[start : start + length[spectrum] * size].view(intensity_kind.dtype)
+        intensity = _intensity(spectra, spectrum)
         total = 0.0
-        for peak in range(length[spectrum]):
+        for peak in range(intensity.size):
             value = np.float64(intensity[peak])
             if np.isfinite(value):
                 total += value
             else:
                 left_out += 1
-        image[pixel[spectrum]] += total
+        image[spectra.pixel[spectrum]] += total
     return left_out
 
 
 @compiled
 def note_nearest(
-    mz_data: Bytes,
-    intensity_data: Bytes,
-    mz_kind: NDArray[np.generic],
-    intensity_kind: NDArray[np.generic],
-    mz_offset: Longs,
-    intensity_offset: Longs,
-    length: Longs,
+    spectra: Spectra,
     begin: int,
     end: int,
     wanted: Doubles,
@@ -266,17 +244,11 @@ def note_nearest(
 
     `nearest` takes any stored m/z, `present` those whose intensity is above 0; NaN before the first.
     """
-    mz_size, intensity_size = mz_kind.itemsize, intensity_kind.itemsize
     last = wanted.size - 1
     for spectrum in range(begin, end):
-        count = length[spectrum]
-        start = mz_offset[spectrum]
-        mz = mz_data[start : start + count * mz_size].view(mz_kind.dtype)
-        start = intensity_offset[spectrum]
-        intensity = intensity_data[start : start + count * intensity_size].view(
-            intensity_kind.dtype
-        )
-        for peak in range(count):
+        mz = _mz(spectra, spectrum)
+        intensity = _intensity(spectra, spectrum)
+        for peak in range(mz.size):
             value = np.float64(mz[peak])
             if not np.isfinite(value):
                 continue
@@ -304,13 +276,7 @@ def note_nearest(
 
 @compiled
 def add_to_bins(
-    mz_data: Bytes,
-    intensity_data: Bytes,
-    mz_kind: NDArray[np.generic],
-    intensity_kind: NDArray[np.generic],
-    mz_offset: Longs,
-    intensity_offset: Longs,
-    length: Longs,
+    spectra: Spectra,
     begin: int,
     end: int,
     first: float,
@@ -328,16 +294,10 @@ def add_to_bins(
     steps = places.size - 1
     scale = steps / (last - first)
     left_out = 0
-    mz_size, intensity_size = mz_kind.itemsize, intensity_kind.itemsize
     for spectrum in range(begin, end):
-        count = length[spectrum]
-        start = mz_offset[spectrum]
-        mz = mz_data[start : start + count * mz_size].view(mz_kind.dtype)
-        start = intensity_offset[spectrum]
-        intensity = intensity_data[start : start + count * intensity_size].view(
-            intensity_kind.dtype
-        )
-        for peak in range(count):
+        mz = _mz(spectra, spectrum)
+        intensity = _intensity(spectra, spectrum)
+        for peak in range(mz.size):
             value, height = np.float64(mz[peak]), np.float64(intensity[peak])
             if not (np.isfinite(value) and np.isfinite(height)):
                 left_out += 1
@@ -355,21 +315,16 @@ def add_to_bins(
 
 @compiled
 def add_to_axis(
-    data: Bytes,
-    intensity_kind: NDArray[np.generic],
-    intensity_offset: Longs,
-    length: Longs,
+    spectra: Spectra,
     begin: int,
     end: int,
     total: Doubles,
 ) -> int:
     """Add spectra `begin` to `end`, which share one m/z axis, value by value; return what was left out."""
     left_out = 0
-    size = intensity_kind.itemsize
     for spectrum in range(begin, end):
-        start = intensity_offset[spectrum]
-        intensity = data[start : start + length[spectrum] * size].view(intensity_kind.dtype)
-        for peak in range(length[spectrum]):
+        intensity = _intensity(spectra, spectrum)
+        for peak in range(intensity.size):
             value = np.float64(intensity[peak])
             if np.isfinite(value):
                 total[peak] += value

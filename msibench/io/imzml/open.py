@@ -1,4 +1,4 @@
-"""Open imzML pairs: the door to everything in ``imzml_*.py``."""
+"""Open imzML pairs; everything else in this folder is reached through `open_imzml`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from msibench.io.imzml.header import Header
 from msibench.io.imzml.layout import check_layout
 from msibench.io.imzml.section import ImzMLSection
 from msibench.io.imzml.spectra import SpectrumTable
+from msibench.io.imzml.sums import SpectrumSums
 
 ReaderName = Literal["auto", "scan", "xml", "pyimzml"]
 SCAN_FROM = 4 << 20
@@ -103,18 +104,16 @@ def open_imzml(
         *_doubts(header, table, binary, pixels.repeated if duplicates is None else 0),
     ]
     whole = index if pixels.kept is None else None  # a survey is of all spectra
-    section = ImzMLSection(
-        xml,
+    sums = SpectrumSums(
         mapped,
-        header,
         layout if pixels.kept is None else layout.take(pixels.kept),
         pixels,
-        terms=table.terms | _file_terms(header),
         duplicates=duplicates if duplicates == "first" or duplicates == "last" else "sum",
-        remember=whole.save_survey if whole is not None else None,
         survey=whole.load_survey(len(table)) if whole is not None else None,
+        remember=whole.save_survey if whole is not None else None,
         threads=threads,
     )
+    section = ImzMLSection(xml, header, sums, terms=table.terms | _file_terms(header))
     if header.declared_mode not in (None, section.mode):
         notes.append(f"the header says {header.declared_mode}, the arrays are {section.mode}")
     section.notes = tuple(notes)

@@ -75,13 +75,15 @@ def run_pass(
     with ThreadPoolExecutor(count) as pool:
         for work in pieces:
             for block in store.blocks(work, mz=mz, intensity=intensity):
-                size = block.length.size
-                if count == 1 or int(block.length.sum()) * 8 < ALONE:
+                size = block.spectra.length.size
+                if count == 1 or int(block.spectra.length.sum()) * 8 < ALONE:
                     total += kernel(work, block, 0, size)
                 else:
                     parts = [
                         pool.submit(kernel, work, block, begin, end)
-                        for begin, end in itertools.pairwise(_cuts(block.pixel, PARTS * count))
+                        for begin, end in itertools.pairwise(
+                            _cuts(block.spectra.pixel, PARTS * count)
+                        )
                     ]
                     total += sum(part.result() for part in parts)
                 store.file().release()
@@ -100,10 +102,7 @@ def survey_mz(store: ArrayStore, spectra: int, threads: int | None) -> Survey:
         def look(_: Work, block: Block, begin: int, end: int, part: Survey = part) -> int:
             rows = block.rows
             survey(
-                block.mz_data,
-                block.mz_kind,
-                block.mz_offset,
-                block.length,
+                block.spectra,
                 begin,
                 end,
                 part.ascending[rows],

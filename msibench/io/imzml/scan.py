@@ -132,7 +132,8 @@ def _fill(
 @inlined
 def _byte(xml: NDArray[np.uint8], position: int) -> int:
     """Return one byte; an unsigned place spares the test for negative ones (a tenth of the time)."""
-    return xml[np.uintp(position)]
+    byte: int = xml[np.uintp(position)]
+    return byte
 
 
 @inlined

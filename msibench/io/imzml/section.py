@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,12 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from msibench.errors import ConfigurationError
 from msibench.image import MSImage
 from msibench.io.data_warning import warn_about_data
-from msibench.io.imzml.arrays import ArrayStore, Block, Work
-from msibench.io.imzml.file import MappedFile
-from msibench.io.imzml.grid import PixelGrid
 from msibench.io.imzml.header import Header, polarity_of, spectrum_mode_of
-from msibench.io.imzml.layout import Layout
-from msibench.io.imzml.passes import Kernel, Survey, run_pass, survey_mz, works
 from msibench.io.imzml.strongest_peaks import (
     Bins,
     Sampling,
@@ -27,7 +20,8 @@ from msibench.io.imzml.strongest_peaks import (
     sampling_of,
     strongest_of_axis,
 )
-from msibench.io.mz_windows import MzWindows, mz_windows
+from msibench.io.imzml.sums import SpectrumSums
+from msibench.io.mz_windows import mz_windows
 
 
 class ImzMLSection:
@@ -54,34 +48,16 @@ class ImzMLSection:
         Oddities of the file that were read right, in words.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        ibd: MappedFile,
-        header: Header,
-        layout: Layout,
-        grid: PixelGrid,
-        *,
-        terms: set[str],
-        duplicates: Literal["sum", "first", "last"] = "sum",
-        remember: Callable[[Survey], None] | None = None,
-        survey: Survey | None = None,
-        threads: int | None = None,
-    ) -> None:
-        self.path, self.ibd = path, ibd.path
+    def __init__(self, path: Path, header: Header, sums: SpectrumSums, *, terms: set[str]) -> None:
+        self.path, self.ibd = path, sums.store.ibd
         self.header = header
         self.notes: tuple[str, ...] = ()
+        grid = sums.grid
         self.shape, self.origin, self.z = grid.shape, grid.origin, grid.z
-        self._store = ArrayStore(ibd, layout, grid.kept)
-        self._layout, self._grid, self._duplicates = layout, grid, duplicates
-        self._terms = terms
-        self._known, self._remember = survey, remember
-        self._threads = threads
-        self._lock = threading.Lock()
-        self._shared = layout.shared_axis()
+        self._sums, self._grid, self._terms = sums, grid, terms
 
     def __len__(self) -> int:
-        return int(self._layout.length.size)
+        return len(self._sums)
 
     def __enter__(self) -> Self:
         return self
@@ -91,7 +67,7 @@ class ImzMLSection:
 
     def close(self) -> None:
         """Let go of the .ibd file; it is mapped again when it is needed again."""
-        self._store.close()
+        self._sums.store.close()
 
     def __repr__(self) -> str:
         rows, columns = self.shape
@@ -100,21 +76,14 @@ class ImzMLSection:
             f"{self.mode}>"
         )
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        del state["_lock"], state["_remember"]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._remember, self._lock = None, threading.Lock()
-
     @property
     def mode(self) -> Literal["continuous", "processed"]:
         """Whether all spectra share one m/z array, as stored; not what the header calls it."""
-        if np.count_nonzero(self._layout.length) > 1:
-            return "continuous" if self._shared else "processed"
-        return self.header.declared_mode or ("continuous" if self._shared else "processed")
+        found: Literal["continuous", "processed"]
+        found = "continuous" if self._sums.shared else "processed"
+        if np.count_nonzero(self._sums.layout.length) > 1:
+            return found
+        return self.header.declared_mode or found
 
     @property
     def polarity(self) -> Literal["positive", "negative", "mixed"] | None:
@@ -147,17 +116,19 @@ class ImzMLSection:
     @property
     def axis_length(self) -> int:
         """How many values the m/z axis has that all spectra share; 0 when they share none."""
-        return int(self._layout.length.max(initial=0)) if self._shared else 0
+        return int(self._sums.layout.length.max(initial=0)) if self._sums.shared else 0
 
     @property
     def file_identity(self) -> tuple[int, int]:
         """Size in bytes and time of change (ns) of the .ibd file as it was opened."""
-        return self._store.size, self._store.modified
+        return self._sums.store.size, self._sums.store.modified
 
     def layout_digest(self) -> str:
         """Return a digest of which bytes go to which pixel, and how repeated pixels are treated."""
-        digest = hashlib.sha256(f"{self.shape} {self._duplicates} {self.pixel_size_um}".encode())
-        layout = self._layout
+        digest = hashlib.sha256(
+            f"{self.shape} {self._sums.duplicates} {self.pixel_size_um}".encode()
+        )
+        layout = self._sums.layout
         for array in (self._grid.pixel, layout.length, layout.mz.offset, layout.intensity.offset):
             digest.update(array.tobytes())
         digest.update(repr((layout.mz.encodings, layout.intensity.encodings)).encode())
@@ -187,7 +158,7 @@ class ImzMLSection:
 
         The first use reads all m/z arrays once.
         """
-        survey = self._survey()
+        survey = self._sums.survey()
         low, high = float(survey.lowest.min()), float(survey.highest.max())
         return (low, high) if low <= high else (float("nan"), float("nan"))
 
@@ -205,7 +176,8 @@ class ImzMLSection:
         if not -count <= i < count:
             raise IndexError(f"{self.path.name} has {count} spectra, 0 to {count - 1}; got {i}")
         row = i % count
-        return self._store.array("mz", row), self._store.array("intensity", row)
+        store = self._sums.store
+        return store.array("mz", row), store.array("intensity", row)
 
     def ion_images(self, mz: ArrayLike, ppm: float = 5.0) -> MSImage:
         """Return one image per m/z, made in one pass over the file.
@@ -227,11 +199,7 @@ class ImzMLSection:
         windows = mz_windows(mz, ppm)
         rows, columns = self.shape
         images = np.zeros((windows.mz.size, rows * columns), dtype=np.float32)
-        left_out = (
-            self._pass_over_chosen(self._chosen(windows), images)
-            if self._shared
-            else self._pass_over_windows(windows, images)
-        )
+        left_out = self._sums.add_windows(windows, images)
         ordered = np.empty_like(images)
         ordered[windows.order] = images
         return self._image(ordered, windows.mz, windows.ppm, left_out)
@@ -244,37 +212,22 @@ class ImzMLSection:
         ConfigurationError
             The spectra do not share one axis.
         """
-        if not self._shared:
+        if not self._sums.shared:
             raise ConfigurationError(
                 f"{self.path.name}: its spectra have m/z axes of their own, so that there is no "
                 "image per stored m/z; choose m/z values with ion_images(mz, ppm=...), on the "
                 "command line --mz 798.54,741.53 --ppm 5."
             )
-        axis = self._shared_axis()
+        axis = self._sums.axis()
         images = np.zeros((axis.size, self.shape[0] * self.shape[1]), dtype=np.float32)
         stops = np.arange(axis.size + 1, dtype=np.int64)
-        left_out = self._pass_over_chosen((stops[:-1], stops), images)
+        left_out = self._sums.add_values(stops[:-1], stops, images)
         return self._image(images, axis, None, left_out)
 
     def tic(self) -> NDArray[np.float64]:
         """Return the sum of all intensities of each pixel, ``(row, column)``; 0 without a spectrum."""
-        from msibench.io.imzml.kernels import sum_all
-
         image = np.zeros(self.shape[0] * self.shape[1], dtype=np.float64)
-
-        def add(_: Work, block: Block, begin: int, end: int) -> int:
-            return sum_all(
-                block.intensity_data,
-                block.intensity_kind,
-                block.intensity_offset,
-                block.length,
-                block.pixel,
-                begin,
-                end,
-                image,
-            )
-
-        self._warn_left_out(self._pass(add, mz=False))
+        self._warn_left_out(self._sums.add_all(image))
         return image.reshape(self.shape)
 
     def nearest_peaks(self, mz: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -285,35 +238,8 @@ class ImzMLSection:
         Per m/z, in the order asked for: the nearest stored m/z, and the nearest whose intensity is
         above 0; NaN where the file has none.
         """
-        from msibench.io.imzml.kernels import note_nearest
-
         wanted = mz_windows(mz, 0.0)
-        middle = wanted.mz[wanted.order]
-        found = np.full((2, middle.size), np.nan)
-
-        def note(_: Work, block: Block, begin: int, end: int) -> int:
-            own = np.full((2, middle.size), np.nan)
-            note_nearest(
-                block.mz_data,
-                block.intensity_data,
-                block.mz_kind,
-                block.intensity_kind,
-                block.mz_offset,
-                block.intensity_offset,
-                block.length,
-                begin,
-                end,
-                middle,
-                *own,
-            )
-            with self._lock:
-                gap, known = np.abs(own - middle), np.abs(found - middle)
-                # of two at one distance the lower, whichever thread was first
-                tie = (gap == known) & (own < found)
-                np.copyto(found, own, where=np.isnan(found) | (gap < known) | tie)
-            return 0
-
-        self._pass(note)
+        found = self._sums.nearest(wanted.mz[wanted.order])
         ordered = np.empty_like(found)
         ordered[:, wanted.order] = found
         return ordered[0], ordered[1]
@@ -340,68 +266,25 @@ class ImzMLSection:
                 f"expected at least one peak and 0 < ppm < 100,000, got {count} peaks, ppm {ppm:g}"
             )
         step = self._sampling()
-        if self._shared:
-            axis, total = self._summed_axis()
+        if self._sums.shared:
+            axis = self._sums.axis()
+            total = np.zeros(axis.size)
+            self._warn_left_out(self._sums.add_to_axis(total))
             return strongest_of_axis(axis, total, count, len(self), ppm, step)
         low, high = self.mz_range
         if not 0 < high < np.inf:
             return StrongestPeaks(np.empty(0), np.empty(0), 0)
         bins = Bins(low if low > 0 else min(1.0, high), high, ppm, step)
-        self._pass_over_bins(bins)
+        self._warn_left_out(self._sums.add_to_bins(bins))
         return bins.strongest(count, len(self))
 
     def _sampling(self) -> Sampling | None:
         """Return how densely the spectra are sampled where they are profiles; from a few of them."""
-        rows = np.flatnonzero(self._layout.length)
+        rows = np.flatnonzero(self._sums.layout.length)
         some = rows[np.linspace(0, rows.size - 1, 9).astype(np.int64)] if rows.size else rows
         said = {"profile": True, "centroid": False}.get(self.spectrum_mode or "")
-        axes = [self._store.array("mz", int(row)).astype(np.float64) for row in some]
+        axes = [self._sums.store.array("mz", int(row)).astype(np.float64) for row in some]
         return sampling_of([axis[np.isfinite(axis)] for axis in axes], profile=said)
-
-    def _summed_axis(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the shared m/z axis, and the sum of all spectra on it."""
-        from msibench.io.imzml.kernels import add_to_axis
-
-        axis = self._shared_axis()
-        total = np.zeros(axis.size)
-
-        def add(_: Work, block: Block, begin: int, end: int) -> int:
-            return add_to_axis(
-                block.intensity_data,
-                block.intensity_kind,
-                block.intensity_offset,
-                block.length,
-                begin,
-                end,
-                total,
-            )
-
-        self._warn_left_out(self._pass(add, mz=False, threads=1))
-        return axis, total
-
-    def _pass_over_bins(self, bins: Bins) -> None:
-        """Sum all spectra into bins; on one thread, for the sums of several would depend on them."""
-        from msibench.io.imzml.kernels import add_to_bins
-
-        def add(_: Work, block: Block, begin: int, end: int) -> int:
-            return add_to_bins(
-                block.mz_data,
-                block.intensity_data,
-                block.mz_kind,
-                block.intensity_kind,
-                block.mz_offset,
-                block.intensity_offset,
-                block.length,
-                begin,
-                end,
-                bins.first,
-                bins.nodes[-1],
-                bins.places,
-                bins.amount,
-                bins.moment,
-            )
-
-        self._warn_left_out(self._pass(add, threads=1))
 
     def _image(
         self, images: NDArray[np.float32], mz: NDArray[np.float64], ppm: float | None, left_out: int
@@ -424,87 +307,3 @@ class ImzMLSection:
             warn_about_data(
                 f"{self.path.name}: {count} peaks whose intensity is NaN or infinite were left out"
             )
-
-    def _pass(self, kernel: Kernel, *, mz: bool = True, threads: int | None = None) -> int:
-        pieces = works(self._store, self._grid, self._duplicates)
-        return run_pass(self._store, pieces, kernel, mz=mz, threads=threads or self._threads)
-
-    def _pass_over_windows(self, windows: MzWindows, images: NDArray[np.float32]) -> int:
-        from msibench.io.imzml.kernels import sum_windows
-
-        ascending = self._survey().ascending
-
-        def add(work: Work, block: Block, begin: int, end: int) -> int:
-            rising = ascending if work.rows is None else ascending[work.rows]
-            return sum_windows(
-                block.mz_data,
-                block.intensity_data,
-                block.mz_kind,
-                block.intensity_kind,
-                block.mz_offset,
-                block.intensity_offset,
-                block.length,
-                rising[block.rows],
-                block.pixel,
-                begin,
-                end,
-                windows.low,
-                windows.high,
-                images,
-            )
-
-        return self._pass(add)
-
-    def _pass_over_chosen(
-        self, chosen: tuple[NDArray[np.int64], NDArray[np.int64]], images: NDArray[np.float32]
-    ) -> int:
-        from msibench.io.imzml.kernels import sum_chosen
-
-        peaks, stops = chosen
-        if peaks.size == 0:
-            return 0
-
-        def add(_: Work, block: Block, begin: int, end: int) -> int:
-            return sum_chosen(
-                block.intensity_data,
-                block.intensity_kind,
-                block.intensity_offset,
-                block.length,
-                block.pixel,
-                begin,
-                end,
-                peaks,
-                stops,
-                images,
-            )
-
-        return self._pass(add, mz=False)
-
-    def _chosen(self, windows: MzWindows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return which values of the shared axis lie in each window, and where each window ends."""
-        axis = self._shared_axis()
-        inside = [
-            np.flatnonzero((axis >= low) & (axis <= high))
-            for low, high in zip(windows.low, windows.high, strict=True)
-        ]
-        stops = np.cumsum([0, *map(len, inside)]).astype(np.int64)
-        return np.concatenate(inside).astype(np.int64), stops
-
-    def _shared_axis(self) -> NDArray[np.float64]:
-        row = int(np.flatnonzero(self._layout.length)[0])
-        with np.errstate(invalid="ignore"):  # damaged numbers may be signalling NaNs
-            return self._store.array("mz", row).astype(np.float64)
-
-    def _survey(self) -> Survey:
-        """Read all m/z once: whether they ascend, and between which values they lie."""
-        with self._lock:
-            if self._known is None and self._shared:
-                axis = self._shared_axis()
-                axis = axis[np.isfinite(axis)]
-                low, high = axis.min(initial=np.inf), axis.max(initial=-np.inf)
-                self._known = Survey(np.zeros(1, np.bool_), np.array([low]), np.array([high]))
-            elif self._known is None:
-                self._known = survey_mz(self._store, len(self), self._threads)
-                if self._remember is not None:
-                    self._remember(self._known)
-            return self._known

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from msibench.contracts.method import Reporting, Restorable, Trainable
+from msibench.contracts.method import Reporting, Restorable, Trainable, Uncertain
 from msibench.contracts.progress import heard
 from msibench.errors import StoreError
-from msibench.image import Budget, Pair, Problem, Skip
+from msibench.image import Budget, Interval, Pair, Problem, Skip
 from msibench.plugin_manager import resolve_target
 from msibench.results.arrays import array_file, read_arrays, write_arrays
 from msibench.results.files import write_atomically
@@ -39,6 +40,8 @@ from msibench.runner.child.progress_file import progress_writer
 from msibench.runner.child.sandbox.forbidden_calls import INSIDE, forbid_calls
 
 PREDICTION_SCHEMA = 1
+INTERVAL_LEVEL = 0.9
+"""Share of the true pixels that a method's own interval is asked to hold."""
 
 
 def main(folder: Path) -> int:
@@ -124,8 +127,25 @@ def _work(folder: Path, task: dict[str, Any], timings: dict[str, float]) -> dict
     if _some(present, every) and values.shape == (len(present), *every.fine_shape):
         some, values = values, np.zeros((every.low.channels, *every.fine_shape), values.dtype)
         values[present] = some
-    write_arrays(path, {"prediction": values, "mz": every.low.mz}, about)
+    arrays = {"prediction": values, "mz": every.low.mz}
+    if isinstance(method, Uncertain):
+        with _clock(timings, "interval"):
+            told = method.interval(problem, level=INTERVAL_LEVEL)
+        if isinstance(told, Interval):
+            about["interval_level"] = INTERVAL_LEVEL
+            for name, ends in (("lower", told.lower), ("upper", told.upper)):
+                arrays[name] = _with_absent(np.asarray(ends, dtype=np.float32), present, every)
+    write_arrays(path, arrays, about)
     return {"status": "ok", "report": report}
+
+
+def _with_absent(ends: NDArray[np.float32], present: list[int], problem: Problem) -> Any:
+    """Put the ends of an interval among all ions: of an ion that is nowhere, nothing is told."""
+    if not _some(present, problem) or ends.shape != (len(present), *problem.fine_shape):
+        return ends
+    every = np.full((problem.low.channels, *problem.fine_shape), np.nan, dtype=np.float32)
+    every[present] = ends
+    return every
 
 
 def _some(present: list[int], problem: Problem) -> bool:

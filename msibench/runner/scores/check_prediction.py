@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.contracts.method import MethodSpec
+from msibench.contracts.metric import ToldInterval
 from msibench.errors import IntegrityError
 from msibench.io.stored_stack import groups
 from msibench.results.arrays import read_arrays
 from msibench.results.problems import Staged
 from msibench.results.store import PREDICTION
+from msibench.results.told_intervals import told_interval
 
 
 def largest_file(shape: Sequence[int]) -> int:
@@ -22,7 +24,7 @@ def largest_file(shape: Sequence[int]) -> int:
 
     A file with holes may claim any length and take no room on the disk: to hash it takes hours.
     """
-    return 8 * math.prod(shape) + (16 << 20)
+    return 16 * math.prod(shape) + (16 << 20)  # with both ends of an interval
 
 
 def check_prediction(
@@ -61,6 +63,9 @@ def check_prediction(
             )
         if values.dtype != np.float32:
             return None, f"expected float32, got {values.dtype}"
+        told = told_interval(path, max_bytes=4 * math.prod(expected) + 4096)
+        if told is not None and (fault := _interval_fault(told, values)):
+            return None, fault
         unsound, lowest = 0, math.inf
         for group in groups(expected):
             part = values[group]
@@ -76,3 +81,27 @@ def check_prediction(
             "(MethodSpec.never_negative)"
         )
     return values, ""
+
+
+def _interval_fault(told: ToldInterval, prediction: NDArray[np.float32]) -> str:
+    """Say what is wrong with the interval that a method tells; empty where it is sound."""
+    for name, ends in (("lower", told.lower), ("upper", told.upper)):
+        if ends.shape != prediction.shape or ends.dtype != np.float32:
+            return (
+                f"expected the {name} ends of the interval as float32 of {prediction.shape}, got "
+                f"{ends.dtype} of {ends.shape}"
+            )
+    apart = flat = 0
+    for group in groups(prediction.shape):
+        part, here = prediction[group], told.some_ions(group)
+        known = ~(np.isnan(here.lower) & np.isnan(here.upper))
+        apart += int(np.count_nonzero(known & ~((here.lower <= part) & (part <= here.upper))))
+        flat += int(np.count_nonzero(known & (here.lower == here.upper)))
+    if apart:
+        return f"{apart} of {prediction.size} pixels lie outside the interval that the method tells"
+    if flat:
+        return (
+            f"the interval that the method tells has no width in {flat} of {prediction.size} pixels; give "
+            "NaN for both ends where nothing is known"
+        )
+    return ""

@@ -21,6 +21,7 @@ from msibench.results.provenance import plugin_version
 from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import PREDICTION, rows_as_parquet
+from msibench.results.told_intervals import told_interval
 from msibench.runner.child.watch import Outcome
 from msibench.runner.plan import Cell
 from msibench.runner.problems.staged_files import REMEDY
@@ -96,7 +97,8 @@ def check_and_score(
             record = replace(record, status=Status.INVALID_OUTPUT, reason=fault)
             (folder / PREDICTION).unlink(missing_ok=True)
         elif metrics is not None:
-            rows = score(prediction, staged, metrics, seed=cell.seed)
+            told = told_interval(folder / PREDICTION)
+            rows = score(prediction, staged, metrics, seed=cell.seed, interval=told)
             scored = rows_as_parquet(rows)
             record = replace(record, rows_digest=rows_digest(rows))
             digest = sha256_of(folder / PREDICTION)

@@ -15,6 +15,7 @@ from msibench.results.problems import SECTION
 from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import REMEDY, CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION, Store, rows_as_parquet
+from msibench.results.told_intervals import told_interval
 from msibench.runner.problems.staged_files import REMEDY as STAGE_REMEDY
 from msibench.runner.scores.record import load_staged_once
 from msibench.runner.scores.score import score, score_key, score_keys
@@ -108,8 +109,9 @@ def _rescore_one(
         return
     names = {name.partition("@")[0] for name in stale}
     arrays, _ = read_arrays(path, ("prediction",), lazily=("prediction",))
+    told = told_interval(path)
     again = [spec for spec in metrics if spec.name in names]
-    rows = score(arrays["prediction"], staged, again, seed=record.seed)
+    rows = score(arrays["prediction"], staged, again, seed=record.seed, interval=told)
     kept = old[~old["metric"].isin(names)]
     merged = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows
     other = {} if damaged else {n: k for n, k in record.scores.items() if n not in wanted}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.contracts.metric import Evaluation, MetricSpec, Scored, SectionParts
+from msibench.contracts.metric import Evaluation, MetricSpec, Scored, SectionParts, ToldInterval
 from msibench.errors import MissingWeightsError, PluginError
 from msibench.io.stored_stack import bands, groups
 from msibench.plugin_manager import resolve_target
@@ -32,9 +32,14 @@ Values = NDArray[np.float64]
 
 
 def score(
-    prediction: NDArray[np.float32], staged: Staged, metrics: Iterable[MetricSpec], *, seed: int = 0
+    prediction: NDArray[np.float32],
+    staged: Staged,
+    metrics: Iterable[MetricSpec],
+    *,
+    seed: int = 0,
+    interval: ToldInterval | None = None,
 ) -> pd.DataFrame:
-    """Compute every metric of one prediction.
+    """Compute every metric of one prediction, and of the interval that the method tells.
 
     Metrics of one ion image get groups of images, each group read once for all of them; a small section is
     one group, and the values are those of the whole section to the last bit. Metrics that look at all ion
@@ -56,7 +61,8 @@ def score(
     for group in cut:
         values, part = np.asarray(prediction[group]), staged.some_ions(group)
         nothing.append(nothing_present(part))
-        evaluation = evaluation_of(values, part, seed=seed)
+        told = None if interval is None else interval.some_ions(group)
+        evaluation = evaluation_of(values, part, seed=seed, interval=told)
         for spec in grouped:
             for region, mask in regions_of(spec, staged, border):
                 found.setdefault((spec.name, region), []).append(
@@ -177,7 +183,13 @@ def score_keys(
     }
 
 
-def evaluation_of(prediction: NDArray[np.float32], staged: Staged, *, seed: int = 0) -> Evaluation:
+def evaluation_of(
+    prediction: NDArray[np.float32],
+    staged: Staged,
+    *,
+    seed: int = 0,
+    interval: ToldInterval | None = None,
+) -> Evaluation:
     """Return all that a contextual metric may look at."""
     return Evaluation(
         prediction=prediction,
@@ -194,6 +206,7 @@ def evaluation_of(prediction: NDArray[np.float32], staged: Staged, *, seed: int 
         repeat_shares=tuple(
             staged.repeats.get(channel, (channel, ""))[1] for channel in range(len(prediction))
         ),
+        interval=interval,
         seed=seed,
     )
 
