@@ -178,7 +178,12 @@ def make_page(
     scheme, metrics = scheme_of(track, collected.rows["metric"].unique()), board_metrics(index)
     content: dict[str, Any] = {
         "track": {"name": track.name, "title": track.title or track.name},
-        "scheme": {"name": scheme.name, "title": scheme.title, "control": track.control_method},
+        "scheme": {
+            "name": scheme.name,
+            "title": scheme.title,
+            "control": track.control_method,
+            "percent": scheme.percent,
+        },
         "metrics": _metrics(metrics, collected.rows, scheme.directions),
         "protocols": protocols,
         "problems": problems,

@@ -114,6 +114,7 @@ def problem_data(place: int, section: SectionImages) -> dict[str, Any]:
         "mz_set": record.mz_set,
         "key": section.problem_key,
         "factor": factor,
+        "unit": "" if staged.low.unit in {"scaled", "arbitrary"} else staged.low.unit,
         "pixel_um": number(section.pixel_size_um),
         "low_pixel_um": number(staged.low.pixel_size_um),
         "shape": list((section.low if section.truth is None else section.truth).shape[1:]),
@@ -253,7 +254,7 @@ def _ring_curve(
 ) -> list[dict[str, Any]]:
     """Return the mean ring correlation with the truth over the ions shown."""
     from msibench.degradation import protocol
-    from msibench.metrics.frc import ring_correlation
+    from msibench.metrics.frc import chance_floor, ring_correlation
 
     truth = section.truth
     if truth is None or prediction.shape != truth.shape or min(truth.shape[1:]) < 4:
@@ -274,6 +275,7 @@ def _ring_curve(
             "method": method,
             "frequency": numbers(frequency / (size if size > 0 else 1.0)),
             "correlation": numbers(correlation.mean(axis=0)),
+            "floor": numbers(chance_floor(truth.shape[1:])),
             "ions": int(defined.sum()),
         }
     ]
