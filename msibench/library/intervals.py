@@ -25,7 +25,7 @@ OF_ITS_OWN = 1000
 """Pixels with a known truth from which on an ion has a calibration of its own; else all ions share one."""
 SEEDS = 5
 """Runs that are averaged where a method is random."""
-TRIED = 16
+TRIED = 8
 """Edge in coarse pixels of the piece on which two seeds are tried."""
 SHOWN = 0.03
 """Of the colour range of a picture: a difference that can be seen."""
