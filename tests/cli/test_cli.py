@@ -196,14 +196,11 @@ def test_status_tells_stored_stale_and_not_run(run, tmp_path):
         f'methods = ["bicubic", "nearest", {{ method = "{method}", label = "mine" }}]\n'
         '[[problems]]\ndataset = "phantom"\nprotocols = ["area-x4@1"]\nsections = ["synthetic-1"]\n'
     )
-    from msibench.results.keys import code_digests
-
     _, out, _ = run("status", track, "--results", tmp_path)
     assert "ok               bicubic" in out
     assert "ok               mine" in out
     assert "not run          nearest" in out
     source.write_text(code.replace("Mine:", "Mine:  # changed"))
-    code_digests.cache_clear()
     _, out, _ = run("status", track, "--results", tmp_path, "--why-stale")
     assert "stale            mine" in out
     assert '+   "mine.py": ' in out
