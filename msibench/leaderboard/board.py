@@ -18,6 +18,8 @@ from msibench.tracks import READY, Track
 
 ADDED_METRICS = "added_metrics"
 """Name, among what an index says, of the metrics that ``msibench score`` added."""
+BUNDLE = "bundle.toml"
+"""In a board's folder: where the bundle with its predictions lies (`msibench.gate.published_bundle`)."""
 
 
 @dataclass(frozen=True, eq=False)

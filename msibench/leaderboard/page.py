@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from msibench.errors import ConfigurationError
-from msibench.leaderboard.board import Board, for_others, is_published, read_board, results_flag
+from msibench.leaderboard.board import (
+    BUNDLE,
+    Board,
+    for_others,
+    is_published,
+    read_board,
+    results_flag,
+)
 from msibench.leaderboard.images import SectionImages
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.page_data import (
@@ -267,6 +274,7 @@ def _render(
         shown=shown,
         every=every,
         site=site,
+        bundle=track.folder is not None and (track.folder / BUNDLE).is_file(),
     )
 
 
