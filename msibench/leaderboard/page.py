@@ -62,7 +62,16 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 40_000
 """Values above which the page leaves its CSV of all rows to ``rows.parquet`` beside it."""
-SCRIPTS = ("core.js", "look.js", "slider.js", "charts.js", "read.js", "weights.js", "check.js")
+SCRIPTS = (
+    "core.js",
+    "look.js",
+    "slider.js",
+    "veil.js",
+    "charts.js",
+    "read.js",
+    "weights.js",
+    "check.js",
+)
 IMAGES = "images"
 
 

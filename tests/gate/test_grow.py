@@ -20,7 +20,8 @@ from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import write_leaderboard
 from msibench.results.files import sha256_of
 from msibench.results.index import read_index
-from msibench.results.store import Store, rows_as_parquet
+from msibench.results.metric_rows import rows_as_parquet
+from msibench.results.store import Store
 from msibench.tracks import load_track
 
 TRACK = """
