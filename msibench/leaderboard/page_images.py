@@ -22,6 +22,7 @@ from msibench.leaderboard.images import (
     structure,
 )
 from msibench.leaderboard.page_data import embedded_json, label_of, number, numbers
+from msibench.leaderboard.veil import supported_levels
 from msibench.results.files import write_atomically
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import Store
@@ -216,11 +217,20 @@ def encode_images(
             prediction = section.prediction(method)
             if prediction is None:
                 continue
+            told = section.told_interval(method)
+            if told is not None and told.lower.shape != prediction.shape:
+                told = None
             for channel in channels:
                 levels = section.scale(channel).levels(prediction[channel])
                 pictures[names[channel]]["methods"][method] = _encoded(section, levels)
                 if (found := _detail_map(section, method, prediction, channel)) is not None:
                     pictures[names[channel]]["maps"][method] = _encoded(section, found)
+                if told is not None:
+                    top = section.scale(channel).top
+                    sure = supported_levels(
+                        section.low[channel], prediction[channel], told, channel, top
+                    )
+                    pictures[names[channel]].setdefault("sure", {})[method] = data_url(png(sure))
             curves += _ring_curve(place, section, method, prediction, channels)
     return pictures, curves
 

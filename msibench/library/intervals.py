@@ -458,7 +458,7 @@ def _own_spread(spec: MethodSpec, problem: Problem, changes: Mapping[str, object
     """Return half the width of the interval of a method that knows one (`Uncertain`)."""
     from msibench.library.upscaling import built
     from msibench.plugin_manager import resolve_target
-    from msibench.runner.plan import resolve_config
+    from msibench.runner.competitors import resolve_config
 
     kind = resolve_target(spec.target)
     if not hasattr(kind, "interval"):

@@ -42,17 +42,18 @@ STARTED = {"run", "import", "convert", "convert to imzML", "upscale", "bundle", 
 class CommandServer:
     """A process that forks commands, so that a round costs no imports."""
 
-    def __init__(self):
+    def __init__(self, environment=None):
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("command_server.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=environment,
             text=True,
         )
         assert self._process.stdout.readline() == "ready\n"
 
-    def start(self, words, place):
-        return int(self._ask(json.dumps({"words": words, "place": str(place)})))
+    def start(self, words, place, **files):
+        return int(self._ask(json.dumps({"words": words, "place": str(place), **files})))
 
     def wait(self, pid):
         return int(self._ask(f"wait {pid}"))
