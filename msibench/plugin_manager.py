@@ -251,7 +251,7 @@ def method_from_file(reference: str) -> MethodSpec:
     path_text, _, class_name = reference.rpartition(":")
     path = Path(path_text).resolve()
     if not path.is_file():
-        raise PluginError(f"--method expects FILE.py:Class; there is no file {path_text!r}")
+        raise PluginError(f"--method expects FILE.py:Class; file not found: {path_text!r}")
     module = load_file_module(path)
     kind = getattr(module, class_name, None)
     if not callable(kind):
@@ -396,7 +396,7 @@ def _specs_of(plugin: object, name: str) -> dict[str, list[object]]:
     spoken = getattr(plugin, "msibench_api", hookspecs.API_VERSION)
     if spoken != hookspecs.API_VERSION:
         raise PluginError(
-            f"it speaks plugin API {spoken}, this msibench speaks {hookspecs.API_VERSION}; "
+            f"it uses plugin API {spoken}, this msibench speaks {hookspecs.API_VERSION}; "
             "install a matching release of one of the two"
         )
     manager = pluggy.PluginManager(GROUP)
