@@ -8,7 +8,8 @@ import pytest
 
 from msibench import MethodSpec, Task, hookimpl
 from msibench.errors import DuplicateNameError, PluginError, UnknownNameError
-from msibench.plugin_manager import discover, method_from_file, method_from_plugin, resolve_method
+from msibench.plugin_manager import method_from_file, method_from_plugin, resolve_method
+from msibench.plugin_manager.discovery import discover
 
 
 def offer(monkeypatch, module_name, *names, **attributes):

@@ -11,6 +11,8 @@ import click
 from msibench.cli._values import chosen_mz, mz_option, peaks_option
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
     from msibench.image import GuideImage, MSImage
     from msibench.io.guide.levels import Levels
     from msibench.registration import Affine, Landmarks, QualityReport, Transform
@@ -111,7 +113,8 @@ def command(**given: Any) -> None:
     for line in report.lines():
         click.echo(line)
     if options.overlay is not None:
-        _draw(moving, fixed, transform, options.overlay)
+        error = report.error_text(fixed.pixel_size_um)
+        _draw(moving, fixed, transform, error, options.overlay)
         click.echo(f"overlay: {options.overlay}")
     if not report.accepted and not options.accept_registration:
         raise RegistrationError(
@@ -229,7 +232,8 @@ def _by_intensity(
     return found.transform, found.report, wanted
 
 
-def _draw(moving: GuideImage, fixed: MSImage, transform: Transform, path: Path) -> None:
+def _draw(moving: GuideImage, fixed: MSImage, transform: Transform, error: str, path: Path) -> None:
+    """Draw the guide in red over what the ion images say of it in cyan; below, how far it is off."""
     import numpy as np
     from PIL import Image
 
@@ -245,6 +249,24 @@ def _draw(moving: GuideImage, fixed: MSImage, transform: Transform, path: Path) 
     pixels = np.stack([layers[0], layers[1], layers[1]], axis=-1)
     zoom = max(1, 800 // max(fixed.shape))
     image = Image.fromarray(np.round(255 * pixels).astype(np.uint8))
-    image.resize((fixed.shape[1] * zoom, fixed.shape[0] * zoom), Image.Resampling.NEAREST).save(
-        path
+    size = (fixed.shape[1] * zoom, fixed.shape[0] * zoom)
+    _captioned(
+        image.resize(size, Image.Resampling.NEAREST), f"guide red, ion images cyan; {error}"
+    ).save(path)
+
+
+def _captioned(image: PillowImage, text: str) -> PillowImage:
+    """Return a picture with a line of text, or several, on white below it."""
+    from textwrap import wrap
+
+    from PIL import Image, ImageDraw, ImageFont
+
+    size, width = 16, max(image.width, 320)
+    font = ImageFont.load_default(size)
+    lines = wrap(text, max(20, width * 2 // size))
+    below = Image.new("RGB", (width, image.height + (size + 6) * len(lines) + 8), "white")
+    below.paste(image, (0, 0))
+    ImageDraw.Draw(below).multiline_text(
+        (6, image.height + 4), "\n".join(lines), fill="black", font=font, spacing=6
     )
+    return below

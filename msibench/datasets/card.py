@@ -85,7 +85,9 @@ class Card:
     repeats: tuple[Repeat, ...] = ()
     default_mz_set: str = "all"
     train: tuple[str, ...] = ()
+    """In ``[sections]``: those that methods may learn from."""
     test: tuple[str, ...] = ()
+    """In ``[sections]``: those that are scored."""
     reader: str = ""
     published: Path | None = None
     """A table of published scores, shown beside measured ones and never mixed with them."""

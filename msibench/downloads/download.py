@@ -123,7 +123,9 @@ def download(
         progress=progress,
         patience=patience or Patience(),
     )
-    with sole_writer(part):
+    with sole_writer(part) as waited:
+        if waited and sha256 and target.is_file() and _digest(target).startswith(sha256.lower()):
+            return _digest(target)  # another process has brought it meanwhile
         digest = _fill_and_verify(fetch, sha256)
         os.replace(part, target)  # noqa: PTH105
         discard(part)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from msibench.downloads.public_addresses import DownloadError
+
+SILENCE_S = 60.0
+"""For how long another process may bring nothing before waiting for it is given up."""
 
 
 def notes_path(part: Path) -> Path:
@@ -32,22 +37,59 @@ def discard(part: Path) -> None:
 
 
 @contextlib.contextmanager
-def sole_writer(part: Path) -> Iterator[None]:
-    """Keep a second process from writing into the same part; without fcntl there is no such guard."""
+def sole_writer(part: Path, silence_s: float = SILENCE_S) -> Iterator[bool]:
+    """Keep a second process from writing into the same part; without fcntl there is no such guard.
+
+    It waits while the other one's part grows.
+
+    Yields
+    ------
+    Whether it had to wait: the file may be there by now.
+
+    Raises
+    ------
+    DownloadError
+        If the other one has written nothing for `silence_s` seconds.
+    """
     try:
         import fcntl
     except ImportError:
-        yield
+        yield False
         return
     lock_path = part.with_name(part.name + ".lock")
-    with lock_path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+    waited, last, seen = False, time.monotonic(), -1
+    while True:
+        with lock_path.open("w") as lock:
+            if _is_mine(lambda: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)):
+                if not _is_still_there(lock_path, lock.fileno()):
+                    continue  # its holder removed it between the opening and the lock
+                try:
+                    yield waited
+                finally:
+                    lock_path.unlink(missing_ok=True)
+                return
+        waited, size = True, part.stat().st_size if part.exists() else 0
+        if size != seen:
+            last, seen = time.monotonic(), size
+        if time.monotonic() - last > silence_s:
             raise DownloadError(
-                f"{part.name} is being downloaded by another process; wait for it"
-            ) from error
-        try:
-            yield
-        finally:
-            lock_path.unlink(missing_ok=True)
+                f"{part.name} is being downloaded by another process, which has brought nothing for "
+                f"{silence_s:g} s; end it, or wait for it"
+            )
+        time.sleep(0.1)
+
+
+def _is_mine(lock: Callable[[], None]) -> bool:
+    try:
+        lock()
+    except OSError:
+        return False
+    return True
+
+
+def _is_still_there(path: Path, descriptor: int) -> bool:
+    """Whether a name still stands for the file that is open."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -23,11 +23,12 @@ from msibench.gate.untrusted_cells import (
 from msibench.results.arrays import shape_of
 from msibench.results.files import explained, sha256_of
 from msibench.results.index import TrackIndex, read_index, update_index
+from msibench.results.metric_rows import rows_as_parquet
 from msibench.results.problems import SECTION
 from msibench.results.removal import remove
 from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import CellRecord, Status
-from msibench.results.store import METRICS, PREDICTION, RECORD, Store, rows_as_parquet
+from msibench.results.store import METRICS, PREDICTION, RECORD, Store
 
 SELF_REPORTED = "self-reported"
 
@@ -154,7 +155,7 @@ def _add(
                     shutil.move(source, work / name)
             store.commit(work, record)
             received.added.append(key)
-        place = _place(record)
+        place = record.identity.in_table
         held = taken.get(place)
         if held and held.key != key and (held.ours or held.device != record.device):
             received.notes.append(f"{label}: the track has a cell in this place, which stays there")
@@ -176,8 +177,10 @@ def _taken(store: Store, track: str) -> dict[tuple[str, ...], Held]:
         except (IntegrityError, SchemaError):
             continue
         ours = record.origin != SELF_REPORTED
-        if ours or _place(record) not in taken:
-            taken[_place(record)] = Held(key, record.device, record.problem_key, ours=ours)
+        if ours or record.identity.in_table not in taken:
+            taken[record.identity.in_table] = Held(
+                key, record.device, record.problem_key, ours=ours
+            )
     return taken
 
 
@@ -185,24 +188,12 @@ def _check_problems(records: list[CellRecord], taken: Mapping[tuple[str, ...], H
     """Refuse cells of other data under the name of ours: they would be compared image by image."""
     known = {place[1:]: held.problem_key for place, held in taken.items()}
     for record in records:
-        place = _place(record)[1:]
+        place = record.identity.in_table[1:]
         if known.setdefault(place, record.problem_key) != record.problem_key:
             raise DataError(
                 f"{record.dataset}/{record.section} ({record.protocol}, m/z set {record.mz_set}) "
                 "was made from other data, or other m/z, than the cells of the track here; they cannot be put in one table"
             )
-
-
-def _place(record: CellRecord) -> tuple[str, ...]:
-    """Return where the values of a cell stand in a table; seeds share a place."""
-    return (
-        record.method,
-        record.dataset,
-        record.section,
-        record.protocol,
-        record.mz_set,
-        record.control,
-    )
 
 
 def _checked_facts(

@@ -20,8 +20,9 @@ from msibench.gate.labels import contradictions
 from msibench.io.stored_stack import groups
 from msibench.results.arrays import read_arrays, shape_of
 from msibench.results.keys import plain
+from msibench.results.metric_rows import ROW_COLUMNS
 from msibench.results.schema import CellRecord, record_from_json
-from msibench.results.store import METRICS, PREDICTION, RECORD, ROW_COLUMNS
+from msibench.results.store import METRICS, PREDICTION, RECORD
 
 MOST_CHANNELS = 100_000
 LARGEST_ROWS = 256 << 20

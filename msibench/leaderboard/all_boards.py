@@ -17,7 +17,7 @@ from tabulate import tabulate
 from msibench.contracts.plain_text import in_markdown
 from msibench.errors import ConfigurationError, IntegrityError, MSIBenchError
 from msibench.leaderboard.perfect import REFERENCE
-from msibench.leaderboard.render import significant, whole
+from msibench.leaderboard.render import fixed, significant, whole
 from msibench.leaderboard.rows import SELF_REPORTED
 from msibench.leaderboard.table import scheme_of
 from msibench.results.files import write_atomically
@@ -59,8 +59,7 @@ class Listed:
         value = row.get(f"composite{end}")
         if value is None or pd.isna(value):
             return "–"
-        text = f"{100 * value:.1f}" if self.scheme.percent else f"{value:.3f}"
-        return text if text.strip("-0.") else text.lstrip("-")  # no negative zero
+        return fixed(100 * value, 1) if self.scheme.percent else fixed(value, 3)
 
     def sections(self) -> int:
         """Return the number of sections behind the scores."""

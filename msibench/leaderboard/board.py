@@ -12,12 +12,15 @@ import pandas as pd
 from msibench.errors import ConfigurationError, StoreError
 from msibench.leaderboard.rows import Collected, collect
 from msibench.leaderboard.table import leaderboard_table
+from msibench.results.identity import TABLE_FIELDS
 from msibench.results.index import TrackIndex, read_index
 from msibench.results.store import Store
 from msibench.tracks import READY, Track
 
 ADDED_METRICS = "added_metrics"
 """Name, among what an index says, of the metrics that ``msibench score`` added."""
+BUNDLE = "bundle.toml"
+"""In a board's folder: where the bundle with its predictions lies (`msibench.gate.published_bundle`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +122,7 @@ def refuse_to_shrink(rows: pd.DataFrame, track: Track, folder: Path) -> None:
     place = folder / "rows.parquet"
     if not place.is_file():
         return
-    columns = ["method", "dataset", "section", "protocol", "mz_set", "control", "seed"]
+    columns = [*TABLE_FIELDS, "seed"]
     try:
         old = pd.read_parquet(place, columns=[*columns, "status", "metric"])
     except (OSError, ValueError) as error:  # pyarrow's errors are both

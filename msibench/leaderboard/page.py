@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from msibench.errors import ConfigurationError
-from msibench.leaderboard.board import Board, for_others, is_published, read_board, results_flag
+from msibench.leaderboard.board import (
+    BUNDLE,
+    Board,
+    for_others,
+    is_published,
+    read_board,
+    results_flag,
+)
 from msibench.leaderboard.images import SectionImages
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.page_data import (
@@ -55,7 +62,16 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 40_000
 """Values above which the page leaves its CSV of all rows to ``rows.parquet`` beside it."""
-SCRIPTS = ("core.js", "look.js", "slider.js", "charts.js", "read.js", "weights.js", "check.js")
+SCRIPTS = (
+    "core.js",
+    "look.js",
+    "slider.js",
+    "veil.js",
+    "charts.js",
+    "read.js",
+    "weights.js",
+    "check.js",
+)
 IMAGES = "images"
 
 
@@ -178,7 +194,12 @@ def make_page(
     scheme, metrics = scheme_of(track, collected.rows["metric"].unique()), board_metrics(index)
     content: dict[str, Any] = {
         "track": {"name": track.name, "title": track.title or track.name},
-        "scheme": {"name": scheme.name, "title": scheme.title, "control": track.control_method},
+        "scheme": {
+            "name": scheme.name,
+            "title": scheme.title,
+            "control": track.control_method,
+            "percent": scheme.percent,
+        },
         "metrics": _metrics(metrics, collected.rows, scheme.directions),
         "protocols": protocols,
         "problems": problems,
@@ -262,6 +283,7 @@ def _render(
         shown=shown,
         every=every,
         site=site,
+        bundle=track.folder is not None and (track.folder / BUNDLE).is_file(),
     )
 
 

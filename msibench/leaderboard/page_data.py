@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,6 +30,8 @@ from msibench.tracks import Track
 MOST_PAIR_COLUMNS = 6000
 """Method pairs times measures above which a page gives paired differences without intervals."""
 DIGITS = 6
+LOSS = re.compile(r"(?:^|_)loss(?:es)?$", re.IGNORECASE)
+"""Names in a method's report under which a loss curve stands; others speak of losses and hold none."""
 
 
 def embedded_json(content: object) -> str:
@@ -256,7 +259,7 @@ def _curves(node: Any, place: tuple[str, ...]) -> list[tuple[str, dict[str, Any]
     if isinstance(node, Mapping):
         for key, value in sorted(node.items(), key=lambda item: str(item[0])):
             here = (*place, str(key))
-            if "loss" in str(key).lower() and _numeric(value):
+            if LOSS.search(str(key)) and _numeric(value):
                 x = next(
                     (node[k] for k in ("iteration", "step", "epoch") if _same(node.get(k), value)),
                     list(range(1, len(value) + 1)),

@@ -22,6 +22,7 @@ from msibench.leaderboard.images import (
     structure,
 )
 from msibench.leaderboard.page_data import embedded_json, label_of, number, numbers
+from msibench.leaderboard.veil import supported_levels
 from msibench.results.files import write_atomically
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import Store
@@ -114,6 +115,7 @@ def problem_data(place: int, section: SectionImages) -> dict[str, Any]:
         "mz_set": record.mz_set,
         "key": section.problem_key,
         "factor": factor,
+        "unit": "" if staged.low.unit in {"scaled", "arbitrary"} else staged.low.unit,
         "pixel_um": number(section.pixel_size_um),
         "low_pixel_um": number(staged.low.pixel_size_um),
         "shape": list((section.low if section.truth is None else section.truth).shape[1:]),
@@ -215,11 +217,20 @@ def encode_images(
             prediction = section.prediction(method)
             if prediction is None:
                 continue
+            told = section.told_interval(method)
+            if told is not None and told.lower.shape != prediction.shape:
+                told = None
             for channel in channels:
                 levels = section.scale(channel).levels(prediction[channel])
                 pictures[names[channel]]["methods"][method] = _encoded(section, levels)
                 if (found := _detail_map(section, method, prediction, channel)) is not None:
                     pictures[names[channel]]["maps"][method] = _encoded(section, found)
+                if told is not None:
+                    top = section.scale(channel).top
+                    sure = supported_levels(
+                        section.low[channel], prediction[channel], told, channel, top
+                    )
+                    pictures[names[channel]].setdefault("sure", {})[method] = data_url(png(sure))
             curves += _ring_curve(place, section, method, prediction, channels)
     return pictures, curves
 
@@ -253,7 +264,7 @@ def _ring_curve(
 ) -> list[dict[str, Any]]:
     """Return the mean ring correlation with the truth over the ions shown."""
     from msibench.degradation import protocol
-    from msibench.metrics.frc import ring_correlation
+    from msibench.metrics.frc import chance_floor, ring_correlation
 
     truth = section.truth
     if truth is None or prediction.shape != truth.shape or min(truth.shape[1:]) < 4:
@@ -274,6 +285,7 @@ def _ring_curve(
             "method": method,
             "frequency": numbers(frequency / (size if size > 0 else 1.0)),
             "correlation": numbers(correlation.mean(axis=0)),
+            "floor": numbers(chance_floor(truth.shape[1:])),
             "ions": int(defined.sum()),
         }
     ]

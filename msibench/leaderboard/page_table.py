@@ -12,7 +12,7 @@ import pandas as pd
 from msibench.leaderboard.board import Board
 from msibench.leaderboard.metrics import BETTER, BoardMetrics, board_metrics
 from msibench.leaderboard.perfect import REFERENCE, with_references
-from msibench.leaderboard.render import plus_minus, significant, whole
+from msibench.leaderboard.render import fixed, plus_minus, significant, whole
 from msibench.leaderboard.rows import SELF_REPORTED
 from msibench.leaderboard.table import has_ranks, scheme_of, what_numbers_mean
 from msibench.scoring import Scheme
@@ -187,7 +187,7 @@ def _score(row: Mapping[Any, Any], scheme: Scheme) -> TableCell:
         if (value := row.get(f"composite{end}")) is not None and not pd.isna(value)
     }
     sem = f" ± {shown['composite.sem']:.{digits}f}" if "composite.sem" in shown else ""
-    text = f"{shown['composite']:.{digits}f}{sem}"
+    text = f"{fixed(shown['composite'], digits)}{sem}"
     return TableCell(text, _sort(score), _interval(shown, "composite", digits))
 
 
@@ -211,7 +211,7 @@ def _interval(row: Mapping[Any, Any], measure: str, digits: int) -> str:
     low, high = row.get(f"{measure}.low"), row.get(f"{measure}.high")
     if low is None or high is None or pd.isna(low) or pd.isna(high):
         return ""
-    return f"[{low:.{digits}f}, {high:.{digits}f}]"
+    return f"[{fixed(low, digits)}, {fixed(high, digits)}]"
 
 
 def _number(value: Any) -> float:

@@ -29,7 +29,8 @@ from msibench.leaderboard.twins import unstable
 from msibench.results.experiment import INDEX_ENTRY
 from msibench.results.files import explained, write_together
 from msibench.results.index import TrackIndex
-from msibench.results.store import Store, rows_as_parquet
+from msibench.results.metric_rows import rows_as_parquet
+from msibench.results.store import Store
 from msibench.scoring import Scheme
 from msibench.scoring.cube import NOTHING_PRESENT, images_of_nothing
 from msibench.tracks import Track
@@ -234,7 +235,7 @@ def _ends(ends: tuple[float, float] | None, digits: int, scale: float = 1.0) -> 
     """Return a value, or a range where its ends differ."""
     if ends is None:
         return "–"
-    low, high = (f"{scale * end:.{digits}f}" for end in ends)
+    low, high = (fixed(scale * end, digits) for end in ends)
     return low if low == high else f"{low} to {high}"
 
 
@@ -279,16 +280,22 @@ def plus_minus(row: Mapping[Any, Any], measure: str, digits: int) -> str:
     mean, sem = row.get(f"{measure}.mean"), row.get(f"{measure}.sem")
     if mean is None or pd.isna(mean):
         return "–"
-    spread = "" if sem is None or pd.isna(sem) else f" ± {sem:.{digits}f}"
+    spread = "" if sem is None or pd.isna(sem) else f" ± {fixed(sem, digits)}"
     undefined = row.get(f"{measure}.undefined", 0)
     holes = f" ({whole(undefined)} undefined)" if undefined and whole(undefined) else ""
-    return f"{mean:.{digits}f}{spread}{holes}"
+    return f"{fixed(mean, digits)}{spread}{holes}"
+
+
+def fixed(value: float, digits: int) -> str:
+    """Return a number with so many decimals, and no sign before a zero."""
+    text = f"{value:.{digits}f}"
+    return text if text.strip("-0.") else text.lstrip("-")
 
 
 def _score(score: float | None, scheme: Scheme | None = None) -> str:
     if score is None or pd.isna(score):
         return "–"
-    return f"{100 * score:.1f}" if scheme is not None and scheme.percent else f"{score:.3f}"
+    return fixed(100 * score, 1) if scheme is not None and scheme.percent else fixed(score, 3)
 
 
 def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:

@@ -25,7 +25,7 @@ OF_ITS_OWN = 1000
 """Pixels with a known truth from which on an ion has a calibration of its own; else all ions share one."""
 SEEDS = 5
 """Runs that are averaged where a method is random."""
-TRIED = 16
+TRIED = 8
 """Edge in coarse pixels of the piece on which two seeds are tried."""
 SHOWN = 0.03
 """Of the colour range of a picture: a difference that can be seen."""
@@ -455,7 +455,7 @@ def _own_spread(spec: MethodSpec, problem: Problem, changes: Mapping[str, object
     """Return half the width of the interval of a method that knows one (`Uncertain`)."""
     from msibench.library.upscaling import built
     from msibench.plugin_manager import resolve_target
-    from msibench.runner.plan import resolve_config
+    from msibench.runner.competitors import resolve_config
 
     kind = resolve_target(spec.target)
     if not hasattr(kind, "interval"):

@@ -87,6 +87,22 @@ class QualityReport:
         found.extend(f"NOT ACCEPTED: {reason}" for reason in self.reasons)
         return tuple(found)
 
+    def error_text(self, pixel_size_um: float) -> str:
+        """Return the error at landmarks in micrometres, the held-out ones first, or what it lacks.
+
+        Parameters
+        ----------
+        pixel_size_um
+            Of the ion images; NaN: the error is told in their pixels.
+        """
+        errors = np.asarray(self.target_errors or self.leave_one_out)
+        if not errors.size:
+            return "error not measured: no landmarks were given (--held-out)"
+        known = np.isfinite(pixel_size_um)
+        errors, unit = (errors * pixel_size_um, "µm") if known else (errors, "pixels")
+        which = "held-out landmarks" if self.target_errors else "landmarks, each left out once"
+        return f"error {np.median(errors):.3g} {unit} (median), {errors.max():.3g} {unit} at most, at {errors.size} {which}"
+
 
 def mutual_information(a: ArrayLike, b: ArrayLike, *, bins: int = BINS) -> float:
     """Mutual information of two arrays of one shape in nats, from a joint histogram.

@@ -101,10 +101,7 @@ def on_its_board(
 
 
 def _what_differs(plan: Plan, store: Store, board: str) -> str:
-    documents = {
-        place(p.card.name, p.section, p.protocol.name, p.mz_set.name, p.control): p.document
-        for p in plan.problems
-    }
+    documents = {place(p.names): p.document for p in plan.problems}
     return differences(store, board, plan.experiment, documents)
 
 

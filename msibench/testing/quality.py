@@ -13,7 +13,7 @@ from msibench.contracts.method import MethodSpec
 from msibench.datasets import load_card, read_section
 from msibench.degradation import protocol
 from msibench.image import MSImage, Problem
-from msibench.plugin_manager import discover
+from msibench.plugin_manager.discovery import discover
 from msibench.testing.subject import NotCheckableError, Subject
 
 ROWS, COLUMNS = 48, 56

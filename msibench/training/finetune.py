@@ -28,16 +28,11 @@ from msibench.training.checkpoints import (
     save_result,
     versions,
 )
+from msibench.training.config import TrainingConfig
 from msibench.training.ddp import World
 from msibench.training.degradation import degrade_by
 from msibench.training.fingerprint import fingerprint
-from msibench.training.loop import (
-    Progress,
-    TrainingConfig,
-    TrainingResult,
-    TrainingStates,
-    train,
-)
+from msibench.training.loop import Progress, TrainingResult, TrainingStates, train
 from msibench.training.networks import SkipConnection, around, network_for, objective_for
 from msibench.training.objective import Objective
 from msibench.training.patches import Patches

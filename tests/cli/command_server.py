@@ -2,7 +2,8 @@
 
 Each line is a JSON object: ``words`` of the command line, ``place`` to run it in. The answer is the
 process number; the line ``wait NUMBER`` is answered with its exit status. What a command prints goes into
-``said.txt`` of its place. A command leads a session of its own.
+``said.txt`` of its place, or into the files ``out`` and ``err`` where the object names them. A command
+leads a session of its own.
 """
 
 import json
@@ -15,26 +16,28 @@ LOADED = (
     "msibench.cli.bundle", "msibench.cli.convert", "msibench.cli.import_", "msibench.cli.leaderboard",
     "msibench.cli.new", "msibench.cli.report", "msibench.cli.run", "msibench.cli.score",
     "msibench.cli.upscale", "msibench.cli.verify", "pandas", "h5py", "pyarrow.parquet", "scipy.ndimage",
-    "scipy.stats",
+    "msibench.run_track", "msibench.leaderboard.page", "msibench.io",
 )  # fmt: skip
 LOG = os.O_CREAT | os.O_APPEND | os.O_WRONLY
 
 
-def command(words, place):
+def command(words, place, out="said.txt", err="said.txt"):
     """Run one command line in this process, which ends with it."""
     os.setsid()
     os.chdir(place)
-    log = os.open("said.txt", LOG)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    for name, descriptor in ((out, 1), (err, 2)):
+        log = os.open(name, LOG)
+        os.dup2(log, descriptor)
+        os.close(log)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     sys.argv = ["msibench", *words]
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - the server's own ends in its pipe
     from msibench.cli.main import main
 
     try:
-        main(list(words))
+        main()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0

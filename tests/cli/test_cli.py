@@ -196,14 +196,11 @@ def test_status_tells_stored_stale_and_not_run(run, tmp_path):
         f'methods = ["bicubic", "nearest", {{ method = "{method}", label = "mine" }}]\n'
         '[[problems]]\ndataset = "phantom"\nprotocols = ["area-x4@1"]\nsections = ["synthetic-1"]\n'
     )
-    from msibench.results.keys import code_digests
-
     _, out, _ = run("status", track, "--results", tmp_path)
     assert "ok               bicubic" in out
     assert "ok               mine" in out
     assert "not run          nearest" in out
     source.write_text(code.replace("Mine:", "Mine:  # changed"))
-    code_digests.cache_clear()
     _, out, _ = run("status", track, "--results", tmp_path, "--why-stale")
     assert "stale            mine" in out
     assert '+   "mine.py": ' in out
@@ -287,7 +284,7 @@ def test_a_missing_pixel_size_is_said_once(run, tmp_path):
 
 def test_a_published_mz_set_takes_a_file_of_the_users(run, tmp_path):
     from msibench.datasets import load_card
-    from msibench.plugin_manager import discover
+    from msibench.plugin_manager.discovery import discover
 
     card = load_card(discover().dataset("mouse-kidney"))
     mz = np.array(card.mz_set("table-s3").mz)
@@ -355,7 +352,7 @@ def test_fetch_says_what_is_here(run):
 
 def test_a_broken_card_costs_its_own_line_alone(run, monkeypatch, tmp_path):
     from msibench.contracts.dataset import DatasetSpec
-    from msibench.plugin_manager import discover
+    from msibench.plugin_manager.discovery import discover
 
     (tmp_path / "card.toml").write_text('schema_version = 1\ntitel = "?"\n')
     found = discover()

@@ -1,7 +1,8 @@
 """A newcomer's first hour: the README from top to bottom, own sections in every format, common mistakes.
 
-Commands are run as they stand in the README, in one folder, by a shell of their own; only their budget is
-cut (fewer methods). What takes a network or minutes is not run: `SKIPPED` says why.
+Commands are run as they stand in the README, in one folder, each in a process of its own; only their budget is
+cut (fewer methods). The processes are forks of one that has the command line imported, but for the first
+command, which a shell starts. What takes a network or minutes is not run: `SKIPPED` says why.
 """
 
 import os
@@ -17,6 +18,7 @@ from PIL import Image
 
 from msibench.image import MSImage
 from msibench.io import write_image
+from tests.cli.test_killed_commands import CommandServer
 from tests.io.imzml.imzml_files import write_odd_imzml
 
 ROOT = Path(__file__).parents[2]
@@ -70,17 +72,27 @@ def shell(desk):
     }
     environment.pop("MSIBENCH_MIRROR", None)
 
-    def run(line, code=0):
-        done = subprocess.run(
-            shlex.split(line) if isinstance(line, str) else line,
-            cwd=desk, env=environment, capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == code, f"{line}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
-        assert "internal error" not in done.stderr
-        return done.stdout, done.stderr
+    started = subprocess.run(
+        ["msibench", "list", "tracks"], env=environment, capture_output=True, check=False
+    )
+    assert (started.returncode, started.stderr) == (0, b"")
+    server = CommandServer({**environment, "PWD": str(desk)})
+    files = {"out": str(desk / "out.txt"), "err": str(desk / "err.txt")}
 
-    return run
+    def run(line, code=0):
+        program, *words = shlex.split(line)
+        assert program == "msibench"
+        for path in files.values():
+            Path(path).unlink(missing_ok=True)
+        ended = server.wait(server.start(words, desk, **files))
+        out, err = (Path(path).read_text(encoding="utf-8") for path in files.values())
+        assert ended == code, f"{line}\n{out}\n{err}"
+        assert "Traceback" not in err
+        assert "internal error" not in err
+        return out, err
+
+    yield run
+    server.close()
 
 
 def cheaper(command):
@@ -134,7 +146,7 @@ def test_a_section_in_every_format(shell, desk, suffix):
         write_image(desk / name, tissue())
         mz = "--mz '741.53 798.54'"
     out, err = shell(
-        f"msibench run --data {name} {mz} --factor 2 {shlex.join(QUICK)} --name as{suffix.strip('.')}"
+        f"msibench run --data {name} {mz} --factor 2 {shlex.join(QUICK)} --metrics psnr --name as{suffix.strip('.')}"
     )
     assert "bicubic" in out
     assert ("--pixel-size" in err) == (suffix in {".png", ".tif"})

@@ -481,3 +481,23 @@ def test_every_command_on_a_board_works_where_it_was_run(run, section, results):
     for command in commands:
         run(*shlex.split(command)[1:], *(FAST if command.split()[1] == "run" else ()))
     run("verify", "section", *results)
+
+
+def test_cells_of_own_files_are_run_again_where_the_files_are_at_hand(run, section, tmp_path):
+    path = section()
+    run("run", "--data", path, *FAST)
+    said, _ = run("verify", "section", "--rerun", "2")
+    assert said.count("reproduced") == 2
+    assert said.count("byte for byte") == 2
+    kept = path.read_bytes()
+    section(seed=1)  # other numbers under the same name
+    said, _ = run("verify", "section", "--rerun", "1", status=6)
+    assert "what its key stands for changed since" in said
+    assert "reproduced" not in said
+    assert "not run" in said
+    path.unlink()
+    said, _ = run("verify", "section", "--rerun", "1", status=6)
+    assert "cannot be run here" in said
+    path.write_bytes(kept)
+    said, _ = run("verify", "section", "--rerun", "1")
+    assert "reproduced" in said

@@ -11,7 +11,7 @@ from scipy import ndimage
 from msibench.cli.register import command
 from msibench.errors import ConfigurationError, RegistrationError
 from msibench.image import GuideImage
-from msibench.registration import Affine, Transform, resample
+from msibench.registration import Affine, QualityReport, Transform, resample
 
 KNOWN = Affine([[2.0, 0.05], [-0.05, 2.0]], [2.0, 3.0])
 SHAPE = (40, 56)
@@ -65,7 +65,24 @@ def test_it_registers_by_the_images_and_writes_transform_report_and_overlay(file
     assert document["guide"] == "HE.png"
     assert document["section_shape"] == list(SHAPE)
     with Image.open(overlay) as picture:
-        assert picture.size[0] / picture.size[1] == pytest.approx(56 / 40)
+        assert picture.size[0] == 14 * 56
+        assert picture.size[1] > 14 * 40, "the error stands below"
+        below = np.asarray(picture.convert("L"))[14 * 40 :]
+        assert below.min() < 80
+        assert below.max() == 255
+
+
+def test_an_error_is_told_in_micrometres_where_pixels_have_a_size():
+    said = {
+        "mutual_information_before": 0.1, "mutual_information_after": 0.4,
+        "mutual_information_chance": 0.1, "overlap": 1.0, "folding": 0.0,
+    }  # fmt: skip
+    report = QualityReport(**said, target_errors=(1.0, 2.0, 6.0))
+    assert report.error_text(10.0) == (
+        "error 20 µm (median), 60 µm at most, at 3 held-out landmarks"
+    )
+    assert "2 pixels (median)" in report.error_text(float("nan"))
+    assert "not measured" in QualityReport(**said).error_text(10.0)
 
 
 def test_landmarks_make_a_thin_plate_with_their_leave_one_out_error(files):

@@ -215,6 +215,7 @@ def test_confidence_writes_both_ends_beside_each_file_and_veils_the_picture(upsc
     assert "interval undefined: nothing is present" in out
     assert "intervals of 90 %, calibrated on this section itself" in out
     told = str(np.load("f_lower.npz")["provenance"])
+    assert "isolation" in told
     assert '"confidence": 0.9' in told
     assert "lower end" in told
     assert read_section("f_upper.ome.tif", mz=None).shape == (80, 72)

@@ -10,7 +10,8 @@ from msibench.contracts.method import Task
 from msibench.datasets import load_card, read_section
 from msibench.degradation import area_mean, protocol
 from msibench.errors import UnknownNameError
-from msibench.plugin_manager import discover, resolve_target
+from msibench.plugin_manager import resolve_target
+from msibench.plugin_manager.discovery import discover
 from msibench.training.ions import magnify, scale_ions
 from msibench_datasets.charted.generator import CHANNELS, HELD, NOT_HELD, make_charted
 

@@ -57,17 +57,17 @@ def msibench(place, monkeypatch):
 
 def test_the_page_has_every_kind_of_file():
     assert {"track.toml", "mine.toml", "msibench_mine/card.toml"} <= set(FILES)
-    assert sum(name.endswith(".py") for name in FILES) == 9
+    assert sum(name.endswith(".py") for name in FILES) == 10
 
 
-@pytest.mark.parametrize("name", ["blur", "tint", "learned-blur", "stored-kernel"])
+@pytest.mark.parametrize("name", ["blur", "tint", "learned-blur", "sure-blur", "stored-kernel"])
 def test_a_method_keeps_the_contract(name, msibench):
     assert "failed" not in msibench("check", name)
 
 
 def test_the_track_runs_with_the_data_set_and_the_metric(msibench, place):
     msibench("run", "track.toml", "--results", "results")
-    (found,) = place.rglob("rows.parquet")
+    (found,) = (place / "results").rglob("rows.parquet")
     rows = pd.read_parquet(found)
     assert set(rows["status"]) == {"ok"}
     assert set(rows["method"]) == {"bicubic", "blur", "blur-wide", "learned-blur", "stored-kernel"}
@@ -75,6 +75,28 @@ def test_the_track_runs_with_the_data_set_and_the_metric(msibench, place):
     assert moved["value"].notna().all()
     means = rows[rows["metric"] == "psnr"].groupby("method")["value"].mean()
     assert means["learned-blur"] >= means["blur-wide"]
+
+
+def test_a_card_of_files_is_read_from_the_folder_that_the_page_names(msibench, place, monkeypatch):
+    folder = place / "mirror" / "my-kidney"
+    folder.mkdir(parents=True)
+    y, x = np.mgrid[:32, :40]
+    image = 20 + 90 * np.exp(-((y - 14) ** 2 + (x - 18) ** 2) / 60)
+    cube = np.random.default_rng(0).poisson(image, (2, 32, 40)).astype(np.float32)
+    np.savez(folder / "kidney1.npz", cube=cube, mz=[741.53, 798.54])
+    monkeypatch.setenv("MSIBENCH_MIRROR", str(place / "mirror"))
+    track = FILES["track.toml"].replace("two-spots", "my-kidney")
+    methods = track[track.index("methods") : track.index("metrics")]
+    track = track.replace(methods, 'methods = ["bicubic", "sure-blur"]\n')
+    (place / "kidney-track.toml").write_text(
+        track.replace('"psnr",', '"psnr", "interval_coverage",')
+    )
+    msibench("run", "kidney-track.toml", "--results", "kidney-results")
+    (found,) = (place / "kidney-results").rglob("rows.parquet")
+    rows = pd.read_parquet(found)
+    held = rows[rows["metric"] == "interval_coverage"].set_index("method")["value"]
+    assert held["sure-blur"].between(0.3, 1).all()
+    assert held["bicubic"].isna().all()
 
 
 def test_the_scheme_is_read(place):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
 from msibench.downloads import DownloadError, Patience, download
+from msibench.downloads.part_file import sole_writer
 from msibench.errors import IntegrityError
 
 BYTES = np.random.default_rng(0).bytes(700_001)
@@ -45,6 +49,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
         stop = start + server.cuts.pop() if server.cuts else len(body)
+        if server.held is not None and start == 0:
+            self.wfile.write(body[: len(body) // 2])
+            self.wfile.flush()
+            server.held.wait(60)
+            start = len(body) // 2
         self.wfile.write(body[start:stop])
 
     def log_message(self, *args):
@@ -55,6 +64,7 @@ class Handler(BaseHTTPRequestHandler):
 def server():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.body, server.etag, server.ranges = BYTES, '"1"', True
+    server.held = None
     server.cuts, server.errors, server.redirect, server.asked = [], [], [], []
     server.url = f"http://127.0.0.1:{server.server_port}/net.pth"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -194,3 +204,57 @@ def test_a_file_address_is_copied(tmp_path):
 def test_other_kinds_of_address_are_refused(tmp_path, url):
     with pytest.raises(DownloadError, match="only http, https and file"):
         download(url, tmp_path / "x")
+
+
+FETCH = """
+import sys
+from pathlib import Path
+from msibench.downloads import download
+print(download(sys.argv[1], Path(sys.argv[2]), sha256=sys.argv[3]), flush=True)
+"""
+
+
+def fetching(server, target):
+    words = [sys.executable, "-c", FETCH, server.url, str(target), DIGEST]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_two_downloads_of_one_file_at_once_both_end_with_it(server, tmp_path):
+    server.held = threading.Event()
+    target = tmp_path / "net.pth"
+    both = [fetching(server, target) for _ in range(2)]
+    while not (tmp_path / "net.pth.part").exists():
+        time.sleep(0.01)
+    server.held.set()
+    said = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert [out.strip() for out, _ in said] == [DIGEST] * 2
+    assert target.read_bytes() == BYTES
+    assert names(tmp_path) == ["net.pth"]
+
+
+def test_a_download_whose_neighbour_is_killed_goes_on_from_its_part(server, tmp_path):
+    server.held = threading.Event()
+    target = tmp_path / "net.pth"
+    first = fetching(server, target)
+    while not (tmp_path / "net.pth.part").exists():
+        time.sleep(0.01)
+    second = fetching(server, target)
+    first.kill()
+    first.communicate()
+    server.held.set()
+    out, errors = second.communicate(timeout=60)
+    assert (second.returncode, out.strip()) == (0, DIGEST), errors
+    assert target.read_bytes() == BYTES
+    assert names(tmp_path) == ["net.pth"]
+
+
+def test_a_neighbour_that_brings_nothing_is_named(tmp_path):
+    part = tmp_path / "net.pth.part"
+    with sole_writer(part) as waited:
+        assert not waited
+        with pytest.raises(DownloadError, match="by another process"), sole_writer(part, 0.2):
+            pass
+    with sole_writer(part) as waited:
+        assert not waited
+    assert names(tmp_path) == []

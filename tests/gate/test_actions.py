@@ -1,6 +1,7 @@
 """The composite action and the workflows: read as YAML, their shell steps really run."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -203,3 +204,15 @@ def test_ci_runs_what_everybody_runs():
     runs = [step.get("run") for step in found["jobs"]["all"]["steps"]]
     assert ".ci/run" in runs
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_ci_leaves_out_no_test_but_the_one_that_its_gates_are():
+    """They verify every committed board by the command line, which that test does by a function."""
+    script = (ROOT / ".ci" / "run").read_text()
+    left_out = re.findall(r"--deselect (\S+)", script)
+    assert left_out == [
+        "tests/gate/test_verify.py::test_every_committed_board_follows_from_its_rows"
+    ]
+    path, _, name = left_out[0].partition("::")
+    assert f"def {name}(" in (ROOT / path).read_text()
+    assert 'msibench verify "$folder"' in script

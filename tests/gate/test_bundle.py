@@ -21,7 +21,8 @@ from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import write_leaderboard
 from msibench.leaderboard.rows import collect
 from msibench.results.index import read_index
-from msibench.results.store import METRICS, Store, rows_as_parquet
+from msibench.results.metric_rows import rows_as_parquet
+from msibench.results.store import METRICS, Store
 
 
 @pytest.fixture

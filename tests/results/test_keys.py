@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msibench.results.keys import canonical_json, code_digests, difference, digest_of
+from msibench.results.keys import (
+    canonical_json,
+    code_digests,
+    difference,
+    digest_of,
+    package_digests,
+)
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 documents = st.recursive(
@@ -77,7 +83,7 @@ def plugin(tmp_path, monkeypatch):
 
 
 def fresh(target):
-    code_digests.cache_clear()
+    package_digests.cache_clear()
     from msibench.results import keys
 
     keys._core_imports.cache_clear()
@@ -105,3 +111,13 @@ def test_the_code_of_a_single_file_is_that_file(tmp_path):
     source = tmp_path / "mine.py"
     source.write_text("class Mine: ...\n")
     assert set(fresh(f"{source}:Mine")) == {"mine.py"}
+
+
+def test_a_single_file_that_is_edited_between_two_runs_of_a_notebook_is_other_code(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("import numpy\n")
+    first = code_digests(f"{path}:Mine")
+    path.write_text("import numpy\nfrom msibench.degradation import protocol\n")
+    second = code_digests(f"{path}:Mine")
+    assert first["mine.py"] != second["mine.py"]
+    assert any(name.startswith("msibench/degradation/") for name in second.keys() - first.keys())

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from msibench.cli.main import cli
 from msibench.errors import ConfigurationError
 from msibench.leaderboard.page import page_name
+from msibench.leaderboard.perfect import REFERENCE
 from msibench.site.build import linked, write_site
 from tests.site.conftest import write_boards
 
@@ -73,7 +74,8 @@ def test_every_method_and_data_set_has_a_page_and_can_be_searched(site, catalogu
 
 
 def test_the_numbers_are_those_of_the_board(site, boards):
-    table = pd.read_csv(boards / "small" / "leaderboard.csv").set_index("method")
+    table = pd.read_csv(boards / "small" / "leaderboard.csv")
+    table = table[table["task"] != REFERENCE].set_index("method")
     scores = pd.read_csv(site / "data" / "scores.csv").set_index("method")
     assert set(scores.index) == set(table.index)
     for end in ("", ".low", ".high"):

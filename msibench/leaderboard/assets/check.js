@@ -57,15 +57,18 @@ function ringCurves() {
   $("frc-text").textContent = `${problem.dataset} / ${problem.section}: mean over ${lines[0].ions} of the ion images of this page, of the detail that the coarse image does not fix. The dashed line is 1/7; where a curve falls below it beyond the coarse grid's limit, the added detail no longer agrees with that of the truth. Reckoned from the stored predictions.`;
   const sorted = lines.slice().sort((a, b) => ranked(problem.protocol)(a.method, b.method));
   const few = sorted.filter((c, i) => i < 8 || c.method === state.method || c.method === D.scheme.control);
-  $("frc").replaceChildren(lineChart(few.map((c) => ({ name: named(c.method), x: c.frequency, y: c.correlation })), {
+  const curves = few.map((c) => ({ name: named(c.method), x: c.frequency, y: c.correlation }));
+  if (few[0].floor) curves.push({ name: "white noise stays below this in 19 of 20 rings of an ion image", x: few[0].frequency, y: few[0].floor, floor: true });
+  drawInto($("frc"), () => lineChart(curves, {
     xText: micron ? "spatial frequency (periods per µm)" : "spatial frequency (periods per pixel)", yText: "correlation with the truth", levels: [1 / 7], title: "Fourier ring correlation with the truth" }));
 }
+const MOST_CURVES = 8; // of which a legend can still be told apart
 function lossCurves() {
   $("loss-figure").hidden = !D.losses.length;
   if (!D.losses.length) return;
-  const first = D.losses.slice(0, 24);
-  $("loss-text").textContent = `As the methods reported them${D.losses.length > first.length ? `; the first ${first.length} of ${D.losses.length}, all are in page.json` : ""}. Losses of different methods are on different scales.`;
-  $("losses").replaceChildren(lineChart(first.map((c) => ({ name: `${c.cell}: ${c.curve}`, x: c.x, y: c.y })), { xText: "iteration or epoch", yText: "loss", title: "Loss curves" }));
+  const mine = D.losses.filter((c) => c.method === $("loss-method").value), first = mine.slice(0, MOST_CURVES);
+  $("loss-text").textContent = `As the method reported them${mine.length > first.length ? `; the first ${first.length} of ${mine.length}, all are in page.json` : ""}. Losses of different methods are on different scales.`;
+  drawInto($("losses"), () => lineChart(first.map((c) => ({ name: `${c.cell.split(" · ").slice(1).join(" · ")} ${c.curve}`.trim(), x: c.x, y: c.y })), { xText: "iteration or epoch", yText: "loss", title: `Loss curves of ${$("loss-method").value}` }));
 }
 function save(name, text, type) {
   const url = URL.createObjectURL(new Blob([text], { type }));
@@ -88,8 +91,13 @@ function cellRow(cell) {
     make("td", {}, ...digest("cell", "cell"), ...digest("truth", "truth"), ...digest("prediction", "prediction"), ...digest("rows", "rows")));
 }
 function startCheck() {
-  trustTables(); reachTables(); ringCurves(); lossCurves();
+  trustTables(); reachTables(); ringCurves();
+  fill($("loss-method"), [...new Set(D.losses.map((c) => c.method))].map((m) => [m, named(m)]));
+  $("loss-method").addEventListener("change", lossCurves);
+  lossCurves();
   listeners.push(ringCurves);
+  let waiting = 0;
+  window.addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(() => { drawCharts(); ringCurves(); lossCurves(); }, 150); });
   $("section").addEventListener("change", ringCurves);
   const files = {
     csv: () => save("leaderboard.csv", D.csv, "text/csv"),
@@ -116,4 +124,5 @@ startLook();
 startRead();
 startWeights();
 startCheck();
+markScrolling();
 changed();

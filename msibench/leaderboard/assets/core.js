@@ -35,6 +35,7 @@ const finite = (value) => typeof value === "number" && Number.isFinite(value);
 function show(value, digits = 4) {
   if (!finite(value)) return "–";
   const size = Math.abs(value);
+  if (size < 1e-12) return "0"; // rounding alone
   if (size !== 0 && (size >= 1e6 || size < 1e-4)) return value.toExponential(2);
   return String(Number(value.toPrecision(digits)));
 }
@@ -113,6 +114,15 @@ theme.addEventListener("click", () => {
 prefersDark.addEventListener("change", nameTheme);
 nameTheme();
 window.addEventListener("beforeprint", () => document.querySelectorAll("#read details, #trust details").forEach((d) => { d.open = true; }));
+
+/** A table that is wider than its place says so: where columns are hidden nobody looks for them. */
+function markScrolling() {
+  for (const box of document.querySelectorAll(".scroll")) {
+    const mark = () => box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+    box.addEventListener("scroll", mark);
+    new ResizeObserver(mark).observe(box);
+  }
+}
 
 /** The protocol's numbers that belong to a section, and the place of one of its ion images in them. */
 const protocolOf = (problem) => D.protocols.find((p) => problem && p.name === problem.protocol);

@@ -91,8 +91,8 @@ function scaleBar(context, width, height, problem) {
   context.lineWidth = size / 4; context.strokeStyle = "#000"; context.fillStyle = "#fff";
   context.strokeRect(x, y - size / 4, length, size / 4);
   context.fillRect(x, y - size / 4, length, size / 4);
-  context.strokeText(`${um} µm`, x + length / 2, y - size / 2);
-  context.fillText(`${um} µm`, x + length / 2, y - size / 2);
+  context.strokeText(`${um} µm`, x + length / 2, y - 0.75 * size);
+  context.fillText(`${um} µm`, x + length / 2, y - 0.75 * size);
 }
 /** Let a canvas zoom (Ctrl and wheel, + and −), move (drag, arrows) and reset (double click, 0). */
 function movable(canvas, { pointer = true } = {}) {
@@ -142,7 +142,7 @@ async function gather(problem, channel) {
     if (!picture) continue;
     const off = truth && difference(picture, truth);
     const map = await decode((images.maps || {})[method]);
-    found.push({ kind: "method", map: map && painted(map, DETAIL), name: `method ${method}`, method, label: named(method), image: painted(picture, table), difference: off && painted(off, colours("difference")) });
+    found.push({ kind: "method", map: map && painted(map, DETAIL), picture, sure: await decode((images.sure || {})[method]), name: `method ${method}`, method, label: named(method), image: painted(picture, table), difference: off && painted(off, colours("difference")) });
   }
   const guide = await decode(problem.guide);
   if (guide) found.push({ kind: "guide", name: "guide", label: `guide${problem.guide_kind ? ` (${problem.guide_kind})` : ""}`, image: guide.canvas });
@@ -175,9 +175,9 @@ function describe(problem) {
     context.putImageData(target, 0, 0);
   };
   bar("bar", colours(state.colours)); bar("difference-bar", colours("difference"));
-  $("bar-text").textContent = `Intensity: 0 (left), ${show(ion.intensity / 2)} (middle), ${show(ion.intensity)} and above (right)`;
+  $("bar-text").textContent = `Intensity (${problem.unit || "arbitrary unit"}): 0 (left), ${show(ion.intensity / 2)} (middle), ${show(ion.intensity)} and above (right)`;
   const side = ion.intensity / GAIN;
-  $("difference-text").textContent = `Prediction − truth: −${show(side)} or less (orange, too little), 0 (pale), ${show(side)} or more (purple, too much). Below it, detail that the coarse image does not fix, where it stands out of the noise: improved (blue), omitted (grey), invented (orange); repeating each pixel is all omission`;
+  $("difference-text").textContent = `Prediction − truth (${problem.unit || "arbitrary unit"}): −${show(side)} or less (orange, too little), 0 (pale), ${show(side)} or more (purple, too much). Below it, detail that the coarse image does not fix, where it stands out of the noise: improved (blue), omitted (grey), invented (orange); repeating each pixel is all omission`;
   $("absent-bar").hidden = !problem.absent;
   for (const bar of [$("difference-bar").parentElement]) bar.hidden = !problem.truth || !state.differences;
 }
@@ -212,6 +212,7 @@ function redraw() {
     scaleBar(context, canvas.width, canvas.height, problem);
   }
   drawSlider();
+  drawVeil();
 }
 
 function chooseProblem(place) {

@@ -52,9 +52,12 @@ async function choosePart() {
   document.body.dataset.part = $("part").value;
 }
 /** Measures with the composite first. */
+/** A score as the board shows it: the skill is a share, and is told in percent. */
+const inPercent = (value) => (finite(value) && D.scheme.percent ? 100 * value : value);
+const SCORE_UNIT = D.scheme.percent ? " %" : "";
 const chartMeasures = (protocol) => [{ metric: "score", region: "image", direction: "higher", composite: true }, ...protocol.measures];
 function chartValues(protocol, measure) {
-  return measure === 0 ? protocol.composite : protocol.values[measure - 1];
+  return measure === 0 ? protocol.composite.map((row) => row.map(inPercent)) : protocol.values[measure - 1];
 }
 function chooseProtocol() {
   $("part").value = "";
@@ -75,10 +78,10 @@ function drawCharts() {
   const place = Number($("chart-metric").value) || 0, measure = chartMeasures(protocol)[place], values = chartValues(protocol, place);
   const methods = protocol.methods.slice().sort(ranked(protocol.name));
   const of = (m) => values[protocol.methods.indexOf(m)];
-  const unit = measure.composite ? "" : unitOf(measure.metric), name = measure.composite ? "score" : measureName(measure);
+  const unit = measure.composite ? SCORE_UNIT && " (%)" : unitOf(measure.metric), name = measure.composite ? "score" : measureName(measure);
   const title = measure.composite ? "Score" : METRIC(measure.metric).title;
   $("box-text").textContent = `${title}${unit}; ${BETTER[measure.direction]}. Box: quartiles; line: median; dots: ${imagesOf(protocol)}.`;
-  $("box").replaceChildren(boxChart(methods, of, `${name}${unit}`, `Box plots of ${name}`));
+  drawInto($("box"), () => boxChart(methods, of, `${name}${unit}`, `Box plots of ${name}`));
 
   const reference = $("reference").value, shown = (v) => measure.direction === "one" && finite(v) ? -Math.abs(v - 1) : v;
   const points = (m) => of(m).map((v, i) => { const r = of(reference)[i]; return finite(v) && finite(r) ? shown(v) - shown(r) : null; });
@@ -87,7 +90,7 @@ function drawCharts() {
     const a = protocol.methods.indexOf(m), b = protocol.methods.indexOf(reference), found = pairs && pairs.find((p) => (p[0] === a && p[1] === b) || (p[0] === b && p[1] === a));
     if (!found) return { mean: mean(points(m).filter(finite)), low: null, high: null };
     const flip = found[0] !== a;
-    const [middle, low, high] = found.slice(2);
+    const [middle, low, high] = found.slice(2).map((v) => (measure.composite ? inPercent(v) : v));
     const turn = (v) => (finite(v) ? (flip ? -v : v) : null);
     return { mean: turn(middle), low: turn(flip ? high : low), high: turn(flip ? low : high) };
   };
@@ -96,12 +99,12 @@ function drawCharts() {
   const what = measure.direction === "one" ? `−|1 − ${name}|` : name;
   $("paired-text").textContent = others.length ? `Each method − ${reference} in ${what}, ${protocol.parts ? "section by section" : "ion image by ion image"}; ${measure.direction === "lower" ? "left" : "right"} of the line is better. `
     + (pairs ? `Line: 95 % interval, ${sections < 5 ? `over ion images of ${sections === 1 ? "this section" : `these ${sections} sections`}` : `over sections (${sections})`}.` : chosenPart() ? "No intervals inside one section." : "No intervals: too many methods for one page; see msibench leaderboard --pair.") : "There is no other method.";
-  $("paired").replaceChildren(...(others.length ? [pairedChart(others, points, summary, `difference in ${what}${unit}`, `Paired differences to ${reference} in ${name}`)] : []));
+  drawInto($("paired"), () => others.length && pairedChart(others, points, summary, `difference in ${what}${unit}`, `Paired differences to ${reference} in ${name}`));
 
   const cost = new Map(D.cost.filter((c) => c.protocol === protocol.name).map((c) => [c.method, c.seconds]));
   const placed = methods.map((m) => ({ name: m, x: cost.get(m), y: mean(of(m).filter(finite)) })).filter((p) => p.x > 0 && finite(p.y));
   $("pareto-text").textContent = `Mean over ${imagesOf(protocol)} against the median time per ion image, fitting included. Dotted: no method is both faster and better.`;
-  $("pareto").replaceChildren(paretoChart(placed, (p) => goodness(p.y, measure.direction), { xText: "seconds per ion image", yText: `${name}${unit}`, title: `${name} against time` }));
+  drawInto($("pareto"), () => paretoChart(placed, (p) => goodness(p.y, measure.direction), { xText: "seconds per ion image", yText: `${name}${unit}`, title: `${name} against time` }));
   numbersTable(protocol, methods, of, name, unit, measure.direction);
   besideTables(protocol);
 }

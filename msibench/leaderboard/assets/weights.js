@@ -87,10 +87,10 @@ function reweigh() {
   const moved = (r) => (r.was === null || r.rank === null || r.was === r.rank ? "" : r.was > r.rank ? `↑ ${r.was - r.rank}` : `↓ ${r.rank - r.was}`);
   table.replaceChildren(
     make("caption", { text: total > 0 ? "Order under your weights (exploratory)" : "All weights are 0: give one metric some weight" }),
-    make("thead", {}, make("tr", {}, ...["place", "moved", "method", "score", "kept"].map((h) => make("th", { scope: "col", text: h, class: h === "method" ? "" : "number" })))),
+    make("thead", {}, make("tr", {}, ...["place", "moved", "method", `score${SCORE_UNIT && " (%)"}`, "kept"].map((h) => make("th", { scope: "col", text: h, class: h === "method" ? "" : "number" })))),
     make("tbody", {}, ...rows.map((r) => make("tr", { "data-method": r.name },
       make("td", { class: "number", text: r.rank ?? "–" }), make("td", { class: "number", text: moved(r) }), make("th", { scope: "row", text: named(r.name) }),
-      make("td", { class: "number", text: show(r.score, 3) }), make("td", { class: "number", text: r.kept === null ? "–" : `${Math.round(100 * r.kept)} %` })))));
+      make("td", { class: "number", text: show(inPercent(r.score), 3) }), make("td", { class: "number", text: r.kept === null ? "–" : `${Math.round(100 * r.kept)} %` })))));
 }
 function startWeights() {
   $("weights-reset").addEventListener("click", fillWeights);

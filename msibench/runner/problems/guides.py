@@ -7,7 +7,7 @@ from dataclasses import replace
 from msibench.datasets import read_section
 from msibench.errors import ConfigurationError
 from msibench.image import GuideImage, MSImage
-from msibench.runner.plan import ProblemPlan
+from msibench.runner.problem_plan import ProblemPlan
 
 GUIDE_CONTROLS = ("guide-shuffled", "guide-mirrored", "guide-other-section")
 

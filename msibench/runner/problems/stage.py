@@ -33,7 +33,7 @@ from msibench.results.problems import (
     write_problem,
 )
 from msibench.results.store import Store
-from msibench.runner.plan import ProblemPlan
+from msibench.runner.problem_plan import ProblemPlan
 from msibench.runner.problems.guides import crop_guide, guides_for
 from msibench.runner.problems.staged_files import check_data, is_staged, put_in_place
 

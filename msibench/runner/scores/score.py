@@ -15,8 +15,8 @@ from msibench.errors import MissingWeightsError, PluginError
 from msibench.io.stored_stack import bands, groups
 from msibench.plugin_manager import resolve_target
 from msibench.results.keys import digest_of
+from msibench.results.metric_rows import ROW_COLUMNS, empty_rows
 from msibench.results.problems import Staged
-from msibench.results.store import ROW_COLUMNS, empty_rows
 from msibench.scoring.cube import NOTHING_PRESENT
 from msibench.weights import find as find_weight
 
@@ -68,15 +68,18 @@ def score(
                 found.setdefault((spec.name, region), []).append(
                     compute(spec, evaluation, mask, border)
                 )
-    frames = []
+    parts = []
     for spec in chosen:
         for region, _ in regions_of(spec, staged, border):
             pieces = found.get((spec.name, region)) or [_together(spec, prediction, staged, seed)]
             numbers = np.concatenate([piece[0] for piece in pieces])
             reasons = [reason for piece in pieces for reason in piece[1]]
             numbers, reasons = without_nothing(numbers, reasons, np.concatenate(nothing))
-            frames.append(frame(spec, region, numbers, reasons, staged.low.mz))
-    return pd.concat(frames, ignore_index=True) if frames else empty_rows()
+            parts.append(columns_of(spec, region, numbers, reasons, staged.low.mz))
+    if not parts:
+        return empty_rows()
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in ROW_COLUMNS}
+    return pd.DataFrame(whole).astype(ROW_COLUMNS)
 
 
 def nothing_present(staged: Staged) -> NDArray[np.bool_]:
@@ -281,26 +284,25 @@ def compute(
         return np.full(channels, np.nan), [message] * channels
 
 
-def frame(
+def columns_of(
     spec: MetricSpec, region: str, values: Values, reasons: list[str], mz: Values
-) -> pd.DataFrame:
-    """Return the rows of one metric and region."""
-    import pandas as pd
-
-    per_channel = values.shape[0] == mz.shape[0] and spec.regions != ("section",)
-    frame = pd.DataFrame(
-        {
-            "channel": np.arange(values.shape[0]) if per_channel else WHOLE_SECTION,
-            "mz": mz if per_channel else np.nan,
-            "metric": spec.name,
-            "metric_version": spec.version,
-            "region": region,
-            "direction": spec.direction,
-            "value": values,
-            "reason": reasons,
-        }
-    )
-    return frame.astype(ROW_COLUMNS)
+) -> dict[str, NDArray[Any]]:
+    """Return the rows of one metric and region, column by column."""
+    count = len(values)
+    per_channel = count == len(mz) and spec.regions != ("section",)
+    constant = {
+        "metric": spec.name,
+        "metric_version": spec.version,
+        "region": region,
+        "direction": spec.direction,
+    }
+    return {
+        "channel": np.arange(count) if per_channel else np.full(count, WHOLE_SECTION),
+        "mz": mz if per_channel else np.full(count, np.nan),
+        **{name: np.full(count, value, dtype=object) for name, value in constant.items()},
+        "value": values,
+        "reason": np.array(reasons, dtype=object),
+    }
 
 
 def _without_border(values: NDArray[Any], border: int) -> NDArray[Any]:

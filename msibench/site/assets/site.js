@@ -107,6 +107,15 @@ function startSorting() {
     table.tBodies[0].append(...rows);
   });
 }
+/** A table that is wider than its place says so: where columns are hidden nobody looks for them. */
+function markScrolling() {
+  for (const box of document.querySelectorAll(".scroll")) {
+    const mark = () => box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+    box.addEventListener("scroll", mark);
+    new ResizeObserver(mark).observe(box);
+  }
+}
 startOverview();
 startSorting();
+markScrolling();
 document.body.dataset.ready = "site";

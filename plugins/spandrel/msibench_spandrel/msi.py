@@ -60,7 +60,7 @@ MSI = MethodSpec(
     citation="https://github.com/zengkun301/DCTLSA",
     licence="network: spandrel, MIT; weights: Apache-2.0",
     title="DCTLSA trained further on ion images, 0.89 M parameters, back-projected",
-    resources=Resources(cpus=2, memory_gb=4.0, vram_gb=4.0),
+    resources=Resources(cpus=1, memory_gb=2.0, vram_gb=4.0),
     sources={
         "back_project": "our choice, as in training: its area mean is its input, only detail can be wrong",
         "bin": "our choice, as in training: for x2 the x4 image is averaged over 2 x 2 pixels",

@@ -3,6 +3,7 @@
 import ctypes
 import importlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -234,10 +235,17 @@ def not_its_own(folder):
 
 
 class TriesDoors:
-    """Looks for a way out by processes, descriptors, memory and sockets that others have."""
+    """Looks for a way out by processes, descriptors, memory and sockets that others have.
+
+    `secret` is a pattern that does not match itself, as it is in this process's own memory.
+    """
 
     def __init__(self, *, secret="", socket_name="", folder=""):
-        self.secret, self.socket_name, self.folder = secret, socket_name, folder
+        self.secret, self.socket_name, self.folder = (
+            re.compile(secret.encode()),
+            socket_name,
+            folder,
+        )
 
     def upscale(self, problem):
         got = [*self.of_processes(), *self.descriptors(), *self.shared_memory(), *self.sockets()]
@@ -257,15 +265,15 @@ class TriesDoors:
                     if Path(f"{process}/{place}{self.folder}/store.json").exists():
                         yield f"{process}/{place}"
             with suppress(OSError):
-                if self.secret.encode() in (process / "environ").read_bytes():
+                if self.secret.search((process / "environ").read_bytes()):
                     yield f"{process}/environ"
+            if self.secret.search(memory_of(process)):
+                yield f"memory of {process}"
             if process.name == str(os.getpid()):
                 continue
             if libc.ptrace(16, int(process.name), 0, 0) == 0:
                 libc.ptrace(17, int(process.name), 0, 0)
                 yield f"ptrace of {process}"
-            if self.secret.encode() in memory_of(process):
-                yield f"memory of {process}"
             with suppress(OSError):
                 yield from not_its_own(process / "fd")
 

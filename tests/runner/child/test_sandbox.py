@@ -224,6 +224,7 @@ def test_a_checkout_inside_a_folder_of_the_system_is_searched_too(tmp_path, monk
 def test_no_door_to_other_processes_is_open(bench, one_kind, monkeypatch):
     """Roots, memory, environments and descriptors of others; shared memory; sockets without a file."""
     monkeypatch.setenv("A_SECRET", "rosebud")
+    monkeypatch.setitem(os.environ, "TOKEN", "the truth of another")
     name = f"msibench-test-{one_kind}"
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(f"\0{name}")
@@ -232,11 +233,12 @@ def test_no_door_to_other_processes_is_open(bench, one_kind, monkeypatch):
             bench,
             one_kind,
             "TriesDoors",
-            secret="rose" + "bud",
+            secret="rose[b]ud|the t[r]uth of another",
             socket_name=name,
             folder=str(bench.store.root),
         )
     assert "every door is shut" in record.reason, log
+    assert record.provenance["start"] == ("warm" if one_kind == "namespaces" else "cold")
 
 
 @pytest.mark.parametrize("where", ["memfd", "/dev/shm", "/tmp"])
@@ -389,3 +391,24 @@ def test_a_sandbox_that_does_not_exist_is_refused(tmp_path):
     job = Job(key="k", folder=tmp_path, timeout_s=1.0, sandbox="chroot")
     with pytest.raises(sandbox.SandboxError, match="unknown sandbox 'chroot'"):
         command_of(job)
+
+
+def test_links_lead_to_nothing_that_is_hidden(tmp_path):
+    """Data sets, mirrors and results reached by a link are hidden where they really lie."""
+    checkout, cell, far = tmp_path / "checkout", tmp_path / "cell", tmp_path / "far"
+    for folder in (checkout / "truths", checkout / "cards", cell, far):
+        folder.mkdir(parents=True)
+    (far / "section.h5").write_text("a truth")
+    (tmp_path / "mirror").symlink_to(checkout / "truths")
+    (tmp_path / "card").symlink_to(checkout / "cards")
+    (checkout / "data").symlink_to(far)
+    (tmp_path / "lab").symlink_to(checkout)
+    hidden = [str(tmp_path / "mirror"), str(tmp_path / "card")]
+    found = sandbox_mounts.mounts(cell, [str(tmp_path / "lab")], hidden)
+    covered = {mount.target for mount in found if mount.kind == "cover"}
+    assert {str(checkout / "truths"), str(checkout / "cards")} <= covered
+    shown = [mount.source for mount in found if mount.kind == "read"]
+    assert str(checkout) in shown
+    assert not any(
+        str(far).startswith(f"{place.rstrip('/')}/") or place == str(far) for place in shown
+    )
