@@ -183,7 +183,7 @@ def test_committed_rows_alone_give_tables_pages_and_figures(here):
     for kind, name in (("box", "box.svg"), ("pareto", "pareto.svg"), ("table", "table.md")):
         msibench("figure", kind, "small", *alone, "-o", name)
         assert (here / name).stat().st_size > 100
-    with pytest.raises(DataError, match="there are no images of protocol"):
+    with pytest.raises(DataError, match="no images of protocol"):
         msibench("figure", "images", "small", *alone, "-o", "images.svg")
 
 
