@@ -62,7 +62,7 @@ def committed_board(folder: Path, track: Track, catalogue: Catalogue) -> Board:
     path = folder / ROWS
     if not path.is_file():
         raise MissingDataError(
-            f"there is no board in {folder}: expected a folder with {ROWS}, such as "
+            f"no board found in {folder}: expected a folder with {ROWS}, such as "
             "leaderboards/bladder-x4"
         )
     rows = read_rows(path.read_bytes(), str(path))

@@ -35,7 +35,7 @@ SELF_REPORTED = "self-reported"
 
 @dataclass(slots=True)
 class Received:
-    """What came of an import."""
+    """Result of an import."""
 
     track: str
     added: list[str] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A cell that stands in a place of the track."""
+    """A cell that has a place in the track."""
 
     key: str
     device: str
@@ -112,16 +112,16 @@ def _check(
     there = {name for name in (METRICS, PREDICTION) if (cell / name).is_file()}
     for name in sorted(there):
         if sha256_of(cell / name) != record.files.get(name):
-            raise IntegrityError(f"cells/{key}/{name} is not the file that its record names")
+            raise IntegrityError(f"cells/{key}/{name} is not the file named in its record")
     if METRICS in record.files and METRICS not in there:
-        raise IntegrityError(f"cells/{key}: {METRICS} is on its record, and not in the bundle")
+        raise IntegrityError(f"cells/{key}: {METRICS} is in its record but not in the bundle")
     if there and record.status is not Status.OK:
-        raise IntegrityError(f"cells/{key} ended as {record.status}, and yet brings scores")
+        raise IntegrityError(f"cells/{key} ended as {record.status}, but comes with scores")
     if METRICS in there:
         rows = check_rows_of(cell, record, metrics)
         digest = rows_digest(rows)
         if record.rows_digest not in {"", digest}:
-            raise IntegrityError(f"cells/{key}/{METRICS} holds other values than its record names")
+            raise IntegrityError(f"cells/{key}/{METRICS} holds values that differ from its record")
         (cell / METRICS).write_bytes(rows_as_parquet(rows))
         record = replace(record, rows_digest=digest)
     if PREDICTION in there:
@@ -192,8 +192,7 @@ def _check_problems(records: list[CellRecord], taken: Mapping[tuple[str, ...], H
         if known.setdefault(place, record.problem_key) != record.problem_key:
             raise DataError(
                 f"{record.dataset}/{record.section} ({record.protocol}, m/z set {record.mz_set}) "
-                "was made from other data, or other m/z, than the cells of the track here; they "
-                "cannot stand in one table"
+                "was made from other data, or other m/z, than the cells of the track here; they cannot be put in one table"
             )
 
 
@@ -235,7 +234,7 @@ FLAGS = {"datasets": ("synthetic", "ground_truth"), "methods": ("control",)}
 def _checked_fact(part: str, name: str, given: object) -> dict[str, Any]:
     """Return the known fields of a stranger's fact, each of its type; what is absent is empty."""
     if not isinstance(given, dict):
-        raise IntegrityError(f"bundle.json: what is said of {part} {name!r} must be an object")
+        raise IntegrityError(f"bundle.json: the description of {part} {name!r} must be an object")
     fact: dict[str, Any] = {}
     for field_name in TEXTS[part]:
         text = given.get(field_name, "")

@@ -274,9 +274,7 @@ def one_scale_up(problem: Problem) -> tuple[Problem, MSImage]:
     factor = problem.factor
     if min(problem.low.shape) < 2 * factor:
         raise DataError(
-            f"{problem.low.shape[0]} x {problem.low.shape[1]} pixels are too few to be made "
-            f"coarser by {factor}: expected at least {2 * factor} along each edge. Take a smaller "
-            "factor, a larger section, or give fine sections of the same kind as calibration"
+            f"{problem.low.shape[0]} x {problem.low.shape[1]} pixels are too few to be coarsened by {factor}: expected at least {2 * factor} along each edge. Use a smaller factor or a larger section, or give fine sections of the same kind for calibration"
         )
     truth, _ = crop_to_multiple(problem.low, factor)
     rows, columns = truth.shape
@@ -317,7 +315,7 @@ def check(problem: Problem, level: float) -> None:
     if not 0 < level < 1:
         raise ConfigurationError(f"the level must lie between 0 and 1, got {level}; 0.9 means 90 %")
     if problem.factor < 2:
-        raise ConfigurationError("factor 1 adds no detail: there is nothing to be uncertain about")
+        raise ConfigurationError("factor 1 adds no detail, so there is no uncertainty to report")
     check_section(problem.low)
 
 
@@ -335,8 +333,7 @@ def check_section(low: MSImage) -> None:
     tissue = int(np.count_nonzero(inside))
     if tissue < FEWEST_TISSUE:
         raise DataError(
-            f"{tissue} tissue pixels were measured; expected at least {FEWEST_TISSUE}: fewer tell too "
-            "little of how wrong a method is. Take a larger section"
+            f"{tissue} tissue pixels were measured; expected at least {FEWEST_TISSUE}: fewer say too little about the errors of a method. Use a larger section"
         )
 
 

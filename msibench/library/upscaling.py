@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FilePath = str | os.PathLike[str]
 
 AT_A_TIME = 8
-"""Ion images that a method gets in one go where it makes each of them alone, so that it shows how far
+"""Ion images that a method gets at once where it treats each of them alone, so that it shows how far
 it has come; a large section goes in groups that fit into memory."""
 SHOWN = 5
 """Ions of a kind that are named in one message; all of them with up to `FEW`."""
@@ -305,7 +305,7 @@ def _present(low: MSImage, name: str, notes: list[str]) -> list[int]:
     absent = [names[channel] for channel in range(low.channels) if channel not in set(present)]
     if not present:
         raise DataError(
-            f"{name}: nothing is present in any of the {low.channels} ion images; choose other "
+            f"{name}: no signal in any of the {low.channels} ion images; choose other "
             "m/z or a wider window (--ppm)"
         )
     if absent:

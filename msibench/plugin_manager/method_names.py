@@ -82,7 +82,7 @@ def method_from_file(reference: str) -> MethodSpec:
     path_text, _, class_name = reference.rpartition(":")
     path = Path(path_text).resolve()
     if not path.is_file():
-        raise PluginError(f"--method expects FILE.py:Class; there is no file {path_text!r}")
+        raise PluginError(f"--method expects FILE.py:Class; file not found: {path_text!r}")
     module = load_file_module(path)
     kind = getattr(module, class_name, None)
     if not callable(kind):

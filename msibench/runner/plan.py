@@ -219,7 +219,7 @@ def _problems(
         chosen = protocol(name)
         if card.factor and chosen.factor != card.factor:
             raise ConfigurationError(
-                f"data set {card.name!r} has no truth and comes at factor {card.factor}; "
+                f"data set {card.name!r} has no truth and its factor is {card.factor}; "
                 f"protocol {name!r} has factor {chosen.factor}"
             )
         for section in wanted.sections or card.test:

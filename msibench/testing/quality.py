@@ -94,7 +94,9 @@ class Trial:
 
     def _run(self, spec: MethodSpec) -> list[NDArray[np.float32]]:
         if spec.trainable:
-            raise NotCheckableError("it learns from other sections first; run a track instead")
+            raise NotCheckableError(
+                "it must be trained on other sections first; run a track instead"
+            )
         subject = Subject(spec=spec)
         return [subject.upscale(problem) for problem, _ in self.problems]
 

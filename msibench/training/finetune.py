@@ -86,7 +86,7 @@ class FinetuneRequest:
         both = set(self.sections) & set(self.validation)
         if both:
             raise ConfigurationError(
-                f"{', '.join(sorted(both))} would be learned from and validated on; leave it out of one"
+                f"{', '.join(sorted(both))} is in both the training and the validation sections; leave it out of one"
             )
         if self.start not in ("weights", "scratch"):
             raise ConfigurationError(f"start must be weights or scratch, got {self.start!r}")

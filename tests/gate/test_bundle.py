@@ -273,7 +273,7 @@ def test_a_changed_byte_is_found_whether_or_not_the_manifest_was_made_to_fit(
         ({"timings": {"upscale": "fast"}}, "times and peaks"),
         ({"mz": (1.0, "x")}, "m/z"),
         ({"files": {"metrics.parquet": "x"}}, "files"),
-        ({"protocol": "area-x2@1"}, "means something else"),
+        ({"protocol": "area-x2@1"}, "defined differently"),
         ({"protocol": "invented-x4@1"}, "invented"),
     ],
 )

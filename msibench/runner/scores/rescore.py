@@ -24,7 +24,7 @@ from msibench.runner.scores.score import score, score_key, score_keys
 
 @dataclass(slots=True)
 class Rescored:
-    """What came of it."""
+    """Its result."""
 
     cells: int = 0
     computed: int = 0
