@@ -1,3 +1,4 @@
+import json
 import sys
 import textwrap
 
@@ -6,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msibench.results.keys import canonical_json, code_digests, difference, digest_of
+from msibench.results.keys import (
+    canonical_json,
+    code_digests,
+    difference,
+    digest_of,
+    digest_of_parsed,
+)
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 documents = st.recursive(
@@ -105,3 +112,21 @@ def test_the_code_of_a_single_file_is_that_file(tmp_path):
     source = tmp_path / "mine.py"
     source.write_text("class Mine: ...\n")
     assert set(fresh(f"{source}:Mine")) == {"mine.py"}
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)
+def test_the_digest_of_what_json_gave_is_the_digest(value):
+    parsed = json.loads(json.dumps(value))
+    digests = []
+    for digest in (digest_of, digest_of_parsed):
+        try:
+            digests.append(digest(parsed))
+        except UnicodeEncodeError:  # half of a surrogate pair
+            digests.append("refused")
+    assert digests[0] == digests[1]
