@@ -190,6 +190,7 @@ def _write(
     from msibench.io.figure import write_png
 
     provenance: dict[str, object] = {
+        "isolation": "none: the method ran in the process of msibench upscale",
         "method": spec.name,
         "configuration": json.dumps(done.config, sort_keys=True, default=str),
         "citation": spec.citation,

@@ -229,7 +229,7 @@ def _store_of(place: Path) -> Path:
 
 def _tell(checked: list[Checked]) -> None:
     for one in checked:
-        state = "CHANGED" if one.faults else one.level or "ok"
+        state = "CHANGED" if one.faults else one.level or ("not run" if one.drawn else "ok")
         click.echo(f"{state:<10} {one.name}")
         for text in (*one.faults, *(f"missing: {text}" for text in one.missing), *one.notes):
             click.echo(f"{'':<10} {text}")

@@ -73,7 +73,7 @@ def _chosen_section(source: Source) -> tuple[CellRecord, SectionImages]:
     here = {r.section: (r, s) for r, s in reversed(sections) if r.protocol == source.protocol}
     if not here:
         raise DataError(
-            f"there are no images of protocol {source.protocol!r} here: rows hold none. Run the track, "
+            f"no images of protocol {source.protocol!r} here: rows hold no images. Run the track, "
             "or import a bundle of the board that has predictions"
         )
     if source.choice.section:

@@ -124,12 +124,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-@lru_cache(maxsize=256)
 def code_digests(target: str) -> Mapping[str, str]:
     """Return the sha256 of every source file that a method's output may depend on.
 
     That is every module of the plugin's own package (tests apart), and every module of
-    ``msibench`` that these import, and so on; nothing is imported to find out.
+    ``msibench`` that these import, and so on; nothing is imported to find out. Packages are read once
+    a process; a single file, which its author changes between two runs of a notebook, every time.
 
     Parameters
     ----------
@@ -142,13 +142,25 @@ def code_digests(target: str) -> Mapping[str, str]:
         If the package cannot be found.
     """
     module = target.rpartition(":")[0]
-    if module.endswith(".py"):
-        source = Path(module)
-        own = {source.name: source}
-    else:
-        own = _package_sources(module.partition(".")[0])
+    return _file_digests(target) if module.endswith(".py") else package_digests(target)
+
+
+@lru_cache(maxsize=256)
+def package_digests(target: str) -> Mapping[str, str]:
+    """Return `code_digests` of a target in an installed package, read once a process."""
+    own = _package_sources(target.rpartition(":")[0].partition(".")[0])
+    imported = {name for source in own.values() for name in _core_imports(source)}
+    return _digests(target, own, imported)
+
+
+def _file_digests(target: str) -> Mapping[str, str]:
+    source = Path(target.rpartition(":")[0])
+    return _digests(target, {source.name: source}, set(_imports_in(source)))
+
+
+def _digests(target: str, own: Mapping[str, Path], waiting: set[str]) -> Mapping[str, str]:
+    """Return the digests of a method's own files and of the core modules behind their imports."""
     needed = dict(own)
-    waiting = {name for source in own.values() for name in _core_imports(source)}
     if target.endswith(CONSISTENT):
         waiting.add("msibench.training.consistent_twin")
     seen: set[str] = set()
@@ -237,6 +249,10 @@ def _package_sources(package: str) -> dict[str, Path]:
 
 @lru_cache(maxsize=4096)
 def _core_imports(source: Path) -> frozenset[str]:
+    return _imports_in(source)
+
+
+def _imports_in(source: Path) -> frozenset[str]:
     """Return the modules of ``msibench`` that one file names in its imports."""
     try:
         tree = ast.parse(source.read_bytes())

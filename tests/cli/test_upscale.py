@@ -109,7 +109,7 @@ def test_an_ion_that_is_not_there_is_named_and_not_handed_over(upscale):
     section(put=[(slice(None), 0.0)])
     status, _, err = upscale("mine.py:Nearest", "own.npz", "--factor", 2, "-o", "b.npz")
     assert status == 2
-    assert "nothing is present in any of the 3 ion images" in err
+    assert "no signal in any of the 3 ion images" in err
 
 
 @pytest.mark.parametrize("window", [("--mz", 123.45), ("--mz", "150.0,123.45"), ("--ppm", 0.01)])
@@ -215,6 +215,7 @@ def test_confidence_writes_both_ends_beside_each_file_and_veils_the_picture(upsc
     assert "interval undefined: nothing is present" in out
     assert "intervals of 90 %, calibrated on this section itself" in out
     told = str(np.load("f_lower.npz")["provenance"])
+    assert "isolation" in told
     assert '"confidence": 0.9' in told
     assert "lower end" in told
     assert read_section("f_upper.ome.tif", mz=None).shape == (80, 72)

@@ -13,8 +13,8 @@ from msibench.gate.untrusted_cells import check_record
 from msibench.leaderboard.rows import rows_of_cells, tidy
 from msibench.leaderboard.sound_records import check_shown
 from msibench.results.keys import digest_of, plain
+from msibench.results.metric_rows import rows_as_parquet
 from msibench.results.schema import CellRecord, Status, record_from_json
-from msibench.results.store import rows_as_parquet
 from tests.fuzz.texts import SCALARS, fuzz, mutated
 
 SOUND = json.loads(

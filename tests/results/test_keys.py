@@ -13,6 +13,7 @@ from msibench.results.keys import (
     difference,
     digest_of,
     digest_of_parsed,
+    package_digests,
 )
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
@@ -84,7 +85,7 @@ def plugin(tmp_path, monkeypatch):
 
 
 def fresh(target):
-    code_digests.cache_clear()
+    package_digests.cache_clear()
     from msibench.results import keys
 
     keys._core_imports.cache_clear()
@@ -130,3 +131,13 @@ def test_the_digest_of_what_json_gave_is_the_digest(value):
         except UnicodeEncodeError:  # half of a surrogate pair
             digests.append("refused")
     assert digests[0] == digests[1]
+
+
+def test_a_single_file_that_is_edited_between_two_runs_of_a_notebook_is_other_code(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("import numpy\n")
+    first = code_digests(f"{path}:Mine")
+    path.write_text("import numpy\nfrom msibench.degradation import protocol\n")
+    second = code_digests(f"{path}:Mine")
+    assert first["mine.py"] != second["mine.py"]
+    assert any(name.startswith("msibench/degradation/") for name in second.keys() - first.keys())

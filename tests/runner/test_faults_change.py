@@ -11,7 +11,7 @@ import pytest
 from msibench.contracts.method import MethodSpec, Task
 from msibench.datasets import card_from_table
 from msibench.errors import IntegrityError
-from msibench.results.keys import changed_code, code_digests, difference
+from msibench.results.keys import changed_code, code_digests, difference, package_digests
 from msibench.results.schema import Status
 from msibench.results.store import METRICS, PREDICTION, Store
 from msibench.runner.child.sandbox.command import NONE
@@ -48,9 +48,9 @@ def upgradable(tmp_path, bench, monkeypatch):
     )  # fmt: skip
     catalogue = replace(bench.catalogue, methods={**bench.catalogue.methods, "grows": spec})
     bench.catalogue = catalogue
-    code_digests.cache_clear()
+    package_digests.cache_clear()
     yield source
-    code_digests.cache_clear()
+    package_digests.cache_clear()
     sys.modules.pop("upgradable_plugin", None)
 
 
@@ -83,7 +83,7 @@ def test_a_plugin_that_is_upgraded_after_planning_is_not_recorded_under_the_old_
     assert "upgradable_plugin/method.py" in dropped[0].reason
     assert "run again" in dropped[0].reason
     assert not list((bench.store.root / "work").iterdir())
-    code_digests.cache_clear()
+    package_digests.cache_clear()
     (new,) = bench.plan("grows").cells
     assert new.key != old.key
     assert any("method.py" in line for line in difference(old.document, new.document))

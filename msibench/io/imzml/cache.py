@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -20,8 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from msibench.downloads import cache_root
+from msibench.errors import StoreError
 from msibench.io.imzml.header import ArrayEncoding, CvParam, Header
 from msibench.io.imzml.spectra import COLUMNS, SpectrumTable
+from msibench.io.partial import beside
 
 if TYPE_CHECKING:
     from msibench.io.imzml.passes import Survey
@@ -110,13 +110,7 @@ def _params(rows: list[list[str]]) -> list[CvParam]:
 
 def _write(path: Path, **arrays: np.ndarray) -> None:
     """Write beside and rename, so that no reader ever sees half a file."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, StoreError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with beside(path) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]

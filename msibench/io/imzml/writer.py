@@ -14,6 +14,7 @@ import os
 import uuid
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self
@@ -25,6 +26,8 @@ from numpy.typing import ArrayLike, NDArray
 from msibench.errors import ConfigurationError, StoreError
 from msibench.image import MSImage
 from msibench.io.data_warning import warn_about_data
+from msibench.io.partial import SUFFIX, sweep
+from msibench.owners import owned_name
 
 Mode = Literal["continuous", "processed"]
 BAND = 64
@@ -109,8 +112,12 @@ class ImzMLWriter:
         self._axis: tuple[NDArray[Any], int, int] | None = None
         self._digest = hashlib.sha1(usedforsecurity=False)
         self._position = 0
+        self._partials: dict[Path, Path] = {}
+        for target in (self.path, self.ibd_path):
+            sweep(target)
+            self._partials[target] = target.with_name(f"{owned_name(target.name)}{SUFFIX}")
         try:
-            self._ibd: BinaryIO = self._partial(self.ibd_path).open("wb")
+            self._ibd: BinaryIO = self._partials[self.ibd_path].open("wb")
         except OSError as error:
             raise StoreError(f"{self.ibd_path} cannot be written: {error.strerror}") from error
         self._append(self.identifier.bytes)
@@ -124,11 +131,11 @@ class ImzMLWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._ibd.close()
-            self._partial(self.ibd_path).unlink(missing_ok=True)
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            self._let_go()
 
     def add(self, row: int, column: int, mz: ArrayLike, intensity: ArrayLike) -> None:
         """Append the spectrum of pixel ``(row, column)``, counted from 0.
@@ -166,21 +173,29 @@ class ImzMLWriter:
 
     def close(self) -> None:
         """Write the XML half and put both halves in place."""
-        self._ibd.close()
-        partial = self._partial(self.path)
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(self._head())
-            for number, place in enumerate(self._places):
-                file.write(
-                    _SPECTRUM.format(number + 1, number, place[1] + 1, place[0] + 1, *place[2:])
-                )
-            file.write("    </spectrumList>\n  </run>\n</mzML>\n")
-        self._partial(self.ibd_path).replace(self.ibd_path)
-        partial.replace(self.path)
+        try:
+            self._ibd.close()
+            partial = self._partials[self.path]
+            with partial.open("w", encoding="utf-8", newline="\n") as file:
+                file.write(self._head())
+                for number, place in enumerate(self._places):
+                    file.write(
+                        _SPECTRUM.format(number + 1, number, place[1] + 1, place[0] + 1, *place[2:])
+                    )
+                file.write("    </spectrumList>\n  </run>\n</mzML>\n")
+            self._partials[self.ibd_path].replace(self.ibd_path)
+            partial.replace(self.path)
+        except OSError as error:
+            self._let_go()
+            raise StoreError(f"{self.path} cannot be written: {error.strerror}") from error
 
-    @staticmethod
-    def _partial(path: Path) -> Path:
-        return path.with_name(path.name + ".partial")
+    def _let_go(self) -> None:
+        """Leave no unfinished file behind."""
+        with suppress(OSError):  # what is still to be written has no room
+            self._ibd.close()
+        for partial in self._partials.values():
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     def _store(self, values: NDArray[Any]) -> tuple[int, int]:
         raw = values.tobytes()
