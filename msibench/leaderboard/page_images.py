@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from msibench.results.store import Store
 
 IMAGE_BUDGET = 9_000_000
 """Bytes of embedded images when nobody says how many; keeps the page below 15 MB."""
+BESIDE_BUDGET = 27_000_000
+"""Bytes of images beyond those that go into files beside the page, so that every ion can be looked at."""
 MAP_STEP = 80
 """Grey levels between nothing, improved, omitted and invented in a map's picture."""
 RING_IONS = 12
@@ -41,6 +43,8 @@ class Chosen:
 
     problem: int
     channel: int
+    beside: bool = False
+    """Its images lie in a file beside the page, which loads it when it is asked for."""
 
     @property
     def name(self) -> str:
@@ -141,7 +145,10 @@ def choose_images(
     *,
     split: bool,
 ) -> list[Chosen]:
-    """Choose the ion images to show: of every section in turn the worst, the best, the middle."""
+    """Choose the ion images to show: of every section in turn the worst, the best, the middle.
+
+    What does not fit into the page goes beside it, up to `BESIDE_BUDGET`.
+    """
     orders = [
         spread_order(_ranked(problem, len(section.low), protocols))
         for problem, section in zip(problems, sections, strict=True)
@@ -154,9 +161,9 @@ def choose_images(
         if turn < len(order)
     ]
     if max_images is not None:
-        kept = every[:max_images]
+        kept = [replace(chosen, beside=split) for chosen in every[:max_images]]
     elif split:
-        kept = every
+        kept = [replace(chosen, beside=True) for chosen in every]
     else:
         kept, used = [], 0
         for chosen in every:
@@ -164,9 +171,10 @@ def choose_images(
             base = section.low if section.truth is None else section.truth
             levels = section.scale(chosen.channel).levels(base[chosen.channel])
             used += len(png(levels)) * 4 // 3 * (1 + len(section.records))
-            if used > IMAGE_BUDGET and kept:
+            beside = used > IMAGE_BUDGET and bool(kept)
+            if used > IMAGE_BUDGET + BESIDE_BUDGET and kept:
                 break
-            kept.append(chosen)
+            kept.append(replace(chosen, beside=beside))
     kept.sort(key=lambda c: (c.problem, c.channel))
     for chosen in kept:
         problems[chosen.problem]["shown"].append(chosen.channel)

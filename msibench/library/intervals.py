@@ -177,9 +177,6 @@ def confident(
     given: NDArray[np.floating] | None = None,
 ) -> Confidence:
     """Give a problem's prediction its intervals; `given` is a prediction that was made already."""
-    from msibench.uncertainty.conformal import difficulty
-    from msibench.uncertainty.difficulty import features, noise_gain, scale_of
-
     check(problem, level)
     truths = [_pair(one, problem) for one in calibration] or [one_scale_up(problem)]
     seeds = _seeds(spec, truths[0][0], changes)
@@ -192,31 +189,7 @@ def confident(
         if given is None or seeds > 1
         else (np.asarray(given, dtype=np.float64), _own_spread(spec, problem, changes))
     )
-    reach = np.full(fine.shape, np.nan, dtype=np.float32)
-    signal = np.full(fine.shape, np.nan, dtype=np.float32)
-    undefined: dict[int, str] = {}
-    present = set(low.present())
-    for channel, calibrated in enumerate(calibrations):
-        coarse = low.values[channel].astype(np.float64)
-        if channel not in present:
-            undefined[channel] = "nothing is present in this ion image"
-        elif calibrated is None:
-            undefined[channel] = (
-                "too few pixels with a known truth, or none in which anything differs"
-            )
-        else:
-            made = features(
-                fine[channel],
-                factor=factor,
-                gain=factor**2 * noise_gain(coarse, low.mask),
-                scale=scale_of(coarse),
-                spread=None if spread is None else spread[channel],
-            )
-            reach[channel] = difficulty(made, calibrated.weights)
-            # Without the counting noise of a fine pixel's own measurement; that of the coarse pixel,
-            # `factor` times smaller, is in the prediction and stays.
-            made[0] /= factor
-            signal[channel] = difficulty(made, calibrated.weights)
+    reach, signal, undefined = _difficulties(fine, spread, calibrations, low, factor)
     sound = [None if channel in undefined else one for channel, one in enumerate(calibrations)]
     floor = 0.0 if spec.never_negative else -np.inf
     lower, upper = _ends(fine, reach, sound, level, floor)
@@ -243,6 +216,45 @@ def confident(
         _calibrations=sound,
         _floor=floor,
     )
+
+
+def _difficulties(
+    fine: NDArray[np.floating],
+    spread: NDArray[np.floating] | None,
+    calibrations: Sequence[Calibration | None],
+    low: MSImage,
+    factor: int,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[int, str]]:
+    """Return how hard each pixel is, with and without its own counting noise, and where that is undefined."""
+    from msibench.uncertainty.conformal import difficulty
+    from msibench.uncertainty.difficulty import features, noise_gain, scale_of
+
+    reach = np.full(fine.shape, np.nan, dtype=np.float32)
+    signal = np.full(fine.shape, np.nan, dtype=np.float32)
+    undefined: dict[int, str] = {}
+    present = set(low.present())
+    for channel, calibrated in enumerate(calibrations):
+        coarse = low.values[channel].astype(np.float64)
+        if channel not in present:
+            undefined[channel] = "nothing is present in this ion image"
+        elif calibrated is None:
+            undefined[channel] = (
+                "too few pixels with a known truth, or none in which anything differs"
+            )
+        else:
+            made = features(
+                fine[channel],
+                factor=factor,
+                gain=factor**2 * noise_gain(coarse, low.mask),
+                scale=scale_of(coarse),
+                spread=None if spread is None else spread[channel],
+            )
+            reach[channel] = difficulty(made, calibrated.weights)
+            # Without the counting noise of a fine pixel's own measurement; that of the coarse pixel,
+            # `factor` times smaller, is in the prediction and stays.
+            made[0] /= factor
+            signal[channel] = difficulty(made, calibrated.weights)
+    return reach, signal, undefined
 
 
 def one_scale_up(problem: Problem) -> tuple[Problem, MSImage]:

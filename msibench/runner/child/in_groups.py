@@ -41,18 +41,6 @@ class Writable(Protocol):
     def __setitem__(self, channels: slice, values: NDArray[np.float32]) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class AmongAll:
-    """Takes the predicted ion images of some channels and puts each in its place among all."""
-
-    out: Writable
-    channels: Sequence[int]
-
-    def __setitem__(self, group: slice, values: NDArray[np.float32]) -> None:
-        for channel, image in zip(self.channels[group], values, strict=True):
-            self.out[slice(channel, channel + 1)] = image[None]
-
-
 @dataclass(slots=True)
 class Upscaled:
     """What is known after the last group of ion images."""

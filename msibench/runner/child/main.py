@@ -22,20 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from msibench.contracts.method import Method, Reporting, Restorable, Trainable, Uncertain
 from msibench.contracts.progress import heard
 from msibench.errors import StoreError
 from msibench.image import Budget, Interval, Pair, Problem
 from msibench.plugin_manager import resolve_target
-from msibench.results.arrays import array_file, read_arrays, write_arrays
+from msibench.results.arrays import read_arrays, write_arrays
 from msibench.results.files import write_atomically
 from msibench.results.keys import changed_code, plain
 from msibench.results.problems import read_pairs, read_problem
 from msibench.runner.child.child_folder import FIT
 from msibench.runner.child.in_groups import (
-    AmongAll,
     Upscaled,
     WrongResultError,
     cuts_of,
@@ -43,6 +41,7 @@ from msibench.runner.child.in_groups import (
     upscale_in_groups,
 )
 from msibench.runner.child.outcome import reason_of, status_of
+from msibench.runner.child.prediction_file import prediction_file
 from msibench.runner.child.progress_file import progress_writer
 from msibench.runner.child.sandbox.forbidden_calls import INSIDE, forbid_calls
 
@@ -110,7 +109,8 @@ def _work(folder: Path, task: dict[str, Any], timings: dict[str, float]) -> dict
     done = _predict(method, problem, every, present, cuts, path, timings)
     timings["upscale"] = done.seconds
     if done.skip is not None:
-        path.unlink(missing_ok=True)
+        if len(cuts) > 1:
+            path.unlink()
         return {"status": "not-applicable", "reason": done.skip.reason, "report": done.report}
     return {"status": "ok", "report": done.report}
 
@@ -135,35 +135,25 @@ def _predict(
         "unit": problem.low.unit,
         "pixel_size_um": problem.low.pixel_size_um / problem.factor,
     }
-    try:
-        with array_file(path, about) as file:
-            file.write("mz", every.low.mz)
-            stack = file.stack("prediction", (every.low.channels, *every.fine_shape))
-            done = upscale_in_groups(method, problem, AmongAll(stack, present), cuts)
-            if len(cuts) == 1 and done.skip is None and isinstance(method, Uncertain):
-                with _clock(timings, "interval"):
-                    told = method.interval(problem, level=INTERVAL_LEVEL)
-                if isinstance(told, Interval):
-                    file.note("interval_level", INTERVAL_LEVEL)
-                    for name, ends in (("lower", told.lower), ("upper", told.upper)):
-                        values = np.asarray(ends, dtype=np.float32)
-                        file.write(name, _with_absent(values, present, every))
-            return done
-    except WrongResultError as wrong:
-        if len(cuts) > 1 or wrong.values is None:
-            raise
-        write_arrays(path, {"prediction": wrong.values, "mz": every.low.mz}, about)
-        report = dict(method.report()) if isinstance(method, Reporting) else {}
-        return Upscaled(wrong.seconds, report)
-
-
-def _with_absent(ends: NDArray[np.float32], present: list[int], problem: Problem) -> Any:
-    """Put the ends of an interval among all ions: of an ion that is nowhere, nothing is told."""
-    if not _some(present, problem) or ends.shape != (len(present), *problem.fine_shape):
-        return ends
-    every = np.full((problem.low.channels, *problem.fine_shape), np.nan, dtype=np.float32)
-    every[present] = ends
-    return every
+    shape = (every.low.channels, *every.fine_shape)
+    whole = len(cuts) == 1
+    with prediction_file(path, shape, present, every.low.mz, about, whole=whole) as file:
+        try:
+            done = upscale_in_groups(method, problem, file, cuts)
+        except WrongResultError as wrong:
+            if wrong.values is None or not whole:
+                raise
+            file[cuts[0]] = wrong.values
+            report = dict(method.report()) if isinstance(method, Reporting) else {}
+            done = Upscaled(wrong.seconds, report)
+        if whole and done.skip is None and isinstance(method, Uncertain):
+            with _clock(timings, "interval"):
+                told = method.interval(problem, level=INTERVAL_LEVEL)
+            if isinstance(told, Interval):
+                about["interval_level"] = INTERVAL_LEVEL
+                for name, ends in (("lower", told.lower), ("upper", told.upper)):
+                    file.keep(name, np.asarray(ends, dtype=np.float32), absent=np.nan)
+    return done
 
 
 def _some(present: list[int], problem: Problem) -> bool:
