@@ -13,7 +13,6 @@ MOST_PARAMETERS = 8
 KEYWORDS = "called from scripts: nearly all are keywords with a default, each documented"
 WIDER = {
     "msibench/decomposition/nmf.py: nmf": KEYWORDS,
-    "msibench/decomposition/nmf.py: _descend": "one descent: its source, its start and its end",
     "msibench/io/imzml/open.py: open_imzml": KEYWORDS,
     "msibench/io/imzml/writer.py: __init__": KEYWORDS,
     "msibench/io/read.py: read_section": KEYWORDS,

@@ -208,7 +208,7 @@ def read_tic(path: str | os.PathLike[str]) -> NDArray[np.float64] | None:
 def _ion_images(
     section: ImzMLSection, mz: ArrayLike | None, ppm: float, *, cache: bool, all_there: bool
 ) -> MSImage:
-    """Return the ion images of these m/z; without any, those of an axis that all spectra share."""
+    """Return the ion images of an imzML file; without m/z those of its shared axis, if it is short."""
     from msibench.io.cache import cached_ion_images
 
     if mz is not None:
