@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
+
+# No test asserts a time: by default hypothesis fails an example that takes longer than 200 ms.
+settings.register_profile("msibench", deadline=None)
+settings.load_profile("msibench")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """Do intervals hold what they say, and does advice tell what the fine truth shows: docs/confidence.md.
 
     MSIBENCH_MIRROR=... python bench/measure_confidence.py coverage [words of titles or rows]
+    MSIBENCH_MIRROR=... python bench/measure_confidence.py ions
     MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4] [networks]
 
 Every section is made coarse; the fine one is looked at only to judge. Prints tables in Markdown.
@@ -184,6 +185,49 @@ def table(title, cases):
     print(f"\nAll sections of the table: {pooled:.3f}.", flush=True)
 
 
+def ion_tables():
+    """Coverage of each ion, pooled over sections; of the ions of a large panel the worst and the best."""
+    prostate = dict(zip(PROSTATE, public("laicpms-prostate", PROSTATE), strict=True))
+    a, b = ([prostate[f"C{n}S{s}1"] for n in (1, 2, 3, 4)] for s in "AB")
+    cases = [
+        ("prostate, A to B", b, a),
+        ("prostate", [*a, *b], ()),
+        (
+            "phantom, 4 to 3",
+            [s for s, _ in phantoms(60, (1, 2, 3))],
+            [s for s, _ in phantoms(60, (11, 12, 13, 14))],
+        ),
+        ("bladder", public("bladder"), ()),
+        ("tumour", public("her2-tumour"), ()),
+    ]
+    rows = []
+    for factor in (2, 4):
+        for name, sections, known in cases:
+            held = []
+            for section in sections:
+                problem = mb.degrade(section, f"area-x{factor}@1")
+                done = mb.confidence(problem, "bicubic", calibration=known)
+                truth = truth_of(section, problem)[0]
+                ends = (done.lower.values, done.upper.values)
+                held.append(coverage(*ends, truth.values, mask=truth.mask))
+            mean = np.nanmean(held, axis=0)
+            order = np.argsort(mean)
+            rows.append(
+                {
+                    "sections": name,
+                    "x": factor,
+                    "ions": len(mean),
+                    "within 0.02": np.mean(np.abs(mean - 0.9) <= 0.02),
+                    "within 0.05": np.mean(np.abs(mean - 0.9) <= 0.05),
+                    "least": f"{mean[order[0]]:.3f} (m/z {sections[0].mz[order[0]]:.2f})",
+                    "median": np.median(mean),
+                    "most": f"{mean[order[-1]]:.3f} (m/z {sections[0].mz[order[-1]]:.2f})",
+                }
+            )
+            print(f"x{factor} {name} done", file=sys.stderr, flush=True)
+    print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"))
+
+
 def advice_tables(factors=(2, 4), networks=False):
     every = {"bladder": public("bladder"), "tumour": public("her2-tumour")}
     every["brain"] = public("lbae-mouse-brain", HELD_OUT)
@@ -263,6 +307,8 @@ if __name__ == "__main__":
     began = time.perf_counter()
     if sys.argv[1] == "coverage":
         coverage_tables()
+    elif sys.argv[1] == "ions":
+        ion_tables()
     else:
         given = [int(word) for word in sys.argv[2:] if word.isdigit()]
         advice_tables(given or (2, 4), networks="networks" in sys.argv)

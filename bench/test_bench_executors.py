@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from msibench.metrics.specs import builtin_metrics
-from msibench.plugin_manager import discover
+from msibench.plugin_manager.discovery import discover
 from msibench.results.schema import Status
 from msibench.results.store import Store
 from msibench.runner.executors.local import usable_cores

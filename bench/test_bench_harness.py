@@ -19,7 +19,7 @@ from msibench.leaderboard.board import Board
 from msibench.leaderboard.render import leaderboard_files
 from msibench.leaderboard.rows import Collected, tidy
 from msibench.metrics.specs import builtin_metrics
-from msibench.plugin_manager import discover
+from msibench.plugin_manager.discovery import discover
 from msibench.results.index import TrackIndex
 from msibench.runner.plan import make_plan
 from msibench.tracks import Entry, ProblemSet, Track, load_track

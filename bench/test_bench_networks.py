@@ -20,7 +20,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from msibench.training.tiles import InputNeeds, TileOptions, upscale_ions  # noqa: E402
+from msibench.training.tile_plan import InputNeeds, TileOptions  # noqa: E402
+from msibench.training.tiles import upscale_ions  # noqa: E402
 
 IONS = 16
 SCANS = {"light": (288, 10, 4096), "sr": (1440, 16, 4096)}

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from msibench.metrics.specs import builtin_metrics
-from msibench.plugin_manager import discover
+from msibench.plugin_manager.discovery import discover
 from msibench.results.schema import Status
 from msibench.results.store import Store
 from msibench.runner.options import RunOptions

@@ -5,8 +5,9 @@ import pytest
 
 from msibench.image import as_stack
 from msibench.training.augmentation import IonImageLook
+from msibench.training.config import TrainingConfig
 from msibench.training.degradation import degrade_by
-from msibench.training.loop import TrainingConfig, train
+from msibench.training.loop import train
 from msibench.training.networks import around
 from msibench.training.patches import Patches
 from msibench_swinir.training import network_for_training

@@ -13,7 +13,7 @@ class ConfigurationError(MSIBenchError, ValueError):
 
 
 class UnknownNameError(MSIBenchError, LookupError):
-    """A method, data set, metric or track that nobody provides was asked for."""
+    """A method, data set, metric or track that does not exist was asked for."""
 
 
 class PluginError(MSIBenchError):

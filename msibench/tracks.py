@@ -20,7 +20,7 @@ from msibench.contracts.tables import (
     read_text,
 )
 from msibench.errors import ConfigurationError, UnknownNameError
-from msibench.plugin_manager import installed
+from msibench.plugin_manager.discovery import installed
 
 TRACK_SCHEMA = 1
 DEFAULT_TRACK = "quickstart"

@@ -17,7 +17,7 @@ from msibench.errors import (
     MissingDataError,
     UnknownNameError,
 )
-from msibench.plugin_manager import discover
+from msibench.plugin_manager.discovery import discover
 from msibench.testing import mirrored
 
 CARDS = {name: load_card(spec) for name, spec in discover().datasets.items()}

@@ -4,7 +4,7 @@ import json
 import sys
 import textwrap
 from dataclasses import replace
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 
 import numpy as np
 import pytest
@@ -91,10 +91,10 @@ def plugged(tmp_path, monkeypatch):
         (tmp_path / name).write_text(textwrap.dedent(text))
     monkeypatch.syspath_prepend(tmp_path)
     points = [
-        *plugin_manager.entry_points(group="msibench"),
+        *entry_points(group="msibench"),
         EntryPoint("pick", "pick_plugin", "msibench"),
     ]
-    monkeypatch.setattr(plugin_manager, "entry_points", lambda **_: points)
+    monkeypatch.setattr(plugin_manager.discovery, "entry_points", lambda **_: points)
     plugin_manager.installed.cache_clear()
     yield tmp_path
     plugin_manager.installed.cache_clear()

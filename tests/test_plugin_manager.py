@@ -8,7 +8,8 @@ import pytest
 
 from msibench import MethodSpec, Task, hookimpl
 from msibench.errors import DuplicateNameError, PluginError, UnknownNameError
-from msibench.plugin_manager import discover, method_from_file, method_from_plugin, resolve_method
+from msibench.plugin_manager import method_from_file, method_from_plugin, resolve_method
+from msibench.plugin_manager.discovery import discover
 
 
 def offer(monkeypatch, module_name, *names, **attributes):
@@ -176,7 +177,7 @@ def test_a_single_file_is_a_method(tmp_path):
     assert spec.config == {"strength": 2}
     with pytest.raises(PluginError, match="no class 'Other'; it defines Mine"):
         method_from_file(f"{source}:Other")
-    with pytest.raises(PluginError, match="there is no file"):
+    with pytest.raises(PluginError, match="file not found:"):
         method_from_file(f"{tmp_path / 'gone.py'}:Mine")
 
 

@@ -12,7 +12,7 @@ from msibench.errors import ConfigurationError, StoreError
 from msibench.leaderboard import board as boards
 from msibench.leaderboard.render import write_leaderboard
 from msibench.metrics.specs import builtin_metrics
-from msibench.plugin_manager import discover
+from msibench.plugin_manager.discovery import discover
 from msibench.results.index import read_index
 from msibench.results.store import Store
 from msibench.run_track import BoardOptions, run_track

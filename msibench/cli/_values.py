@@ -64,7 +64,7 @@ def mz_list(text: str | None) -> tuple[float, ...]:
         return tuple(float(part) for part in parts)
     except ValueError as error:
         raise click.BadParameter(
-            f"expected numbers with commas or blanks between, as in --mz 798.54,741.53, a file of "
+            f"expected numbers separated by commas or blanks, as in --mz 798.54,741.53, a file of "
             f"them, or all; got {asked!r}"
         ) from error
 
@@ -114,8 +114,7 @@ def _refuse_decimal_commas(text: str) -> None:
     if wrong:
         one, two = wrong[0].replace(",", "."), wrong[0].replace(",", ".0,") + ".0"
         raise click.BadParameter(
-            f"{wrong[0]!r} looks like a number with a decimal comma, and commas part one m/z from the "
-            f"next: write --mz {one}, or --mz {two} if you mean two"
+            f"{wrong[0]!r} looks like a number with a decimal comma, and commas separate m/z values: write --mz {one}, or --mz {two} if you mean two"
         )
 
 

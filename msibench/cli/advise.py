@@ -96,6 +96,6 @@ def _factors(text: str) -> list[int]:
         found = []
     if not found or not all(2 <= factor <= 32 for factor in found):
         raise click.UsageError(
-            f"--factor takes whole numbers from 2 to 32 with commas between, such as 2,4; got {text!r}"
+            f"--factor takes whole numbers from 2 to 32 separated by commas, such as 2,4; got {text!r}"
         )
     return list(dict.fromkeys(found))

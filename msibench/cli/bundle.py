@@ -18,8 +18,16 @@ from msibench.cli._shared import named_track, open_store, results_option
     help="The file to write (default: TRACK.zip).",
 )
 @click.option("--predictions", is_flag=True, help="Pack the predictions too, to be verified.")
+@click.option(
+    "--address",
+    default="",
+    help="Where the file will be found (https): written, with its digest, into bundle.toml beside the "
+    "board, so that others can fetch its images.",
+)
 @results_option
-def command(track: str, output: Path | None, predictions: bool, results: Path | None) -> None:
+def command(
+    track: str, output: Path | None, predictions: bool, address: str, results: Path | None
+) -> None:
     """Pack the rows and records of TRACK; truths and logs stay here."""
     from msibench.errors import UnknownNameError
     from msibench.gate.bundle import write_bundle
@@ -32,4 +40,10 @@ def command(track: str, output: Path | None, predictions: bool, results: Path | 
     path = output or Path(f"{name}.zip")
     cells = write_bundle(store, name, path, predictions=predictions)
     size = path.stat().st_size / 2**20
+    if address:
+        from msibench.gate.published_bundle import publish_bundle
+        from msibench.leaderboard.board import published_folder
+
+        folder = published_folder(named_track(track, results))
+        click.echo(f"wrote {publish_bundle(folder, path, address)}")
     click.echo(f"packed {cells} cells of {name} into {path} ({size:.2f} MiB)")

@@ -22,7 +22,7 @@ def command(name: str, changes: tuple[str, ...], as_json: bool) -> int:
     NAME is an installed method, path/to/file.py:Class, a folder of `finetune`, or plugin:checkpoint.
     """
     from msibench.plugin_manager import resolve_method
-    from msibench.runner.plan import resolve_config
+    from msibench.runner.competitors import resolve_config
     from msibench.testing import METHOD_CHECKS, NotCheckableError, Subject
 
     spec = resolve_method(name, catalogue(with_metrics=False))

@@ -78,7 +78,8 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
     import os
     import sys
 
-    from msibench.plugin_manager import discover, resolve_method
+    from msibench.plugin_manager import resolve_method
+    from msibench.plugin_manager.discovery import discover
     from msibench.training.ddp import world_from_environment
     from msibench.training.finetune import FinetuneOptions, finetune
     from msibench.training.launch import check_shares, is_started_by_torchrun, start

@@ -82,7 +82,8 @@ class Commands(click.Group):
         return self._from_plugins(cmd_name)
 
     def _from_plugins(self, name: str) -> click.Command | None:
-        from msibench.plugin_manager import discover, resolve_target
+        from msibench.plugin_manager import resolve_target
+        from msibench.plugin_manager.discovery import discover
 
         spec = discover().commands.get(name)
         if spec is None:
@@ -92,7 +93,7 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any, and those that plugins add."""
-        from msibench.plugin_manager import discover
+        from msibench.plugin_manager.discovery import discover
 
         rows = [(name, HELP[name]) for name in self.list_commands(ctx)]
         rows += [(name, spec.help) for name, spec in sorted(discover().commands.items())]

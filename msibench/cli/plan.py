@@ -58,7 +58,7 @@ def command(**options: Any) -> int:
         if options[name] is not None and not options["sbatch"]:
             raise click.UsageError(f"--{name} goes with --sbatch")
     if options["sbatch"] and options["data"]:
-        raise click.UsageError("--sbatch wants a track: write a card for your own section first")
+        raise click.UsageError("--sbatch needs a track: write a card for your own section first")
     if options["sbatch"] and options["as_json"]:
         raise click.UsageError("--sbatch prints scripts, --json the cells: give one")
     store = store_if_there(options["results"])

@@ -173,7 +173,7 @@ def _stage_own_sections(plan: Plan, store: Store) -> None:
         low = load_staged_once(stage(problem, store)).low
         if not low.present():
             raise DataError(
-                f"{problem.section}: nothing is present in any of the {low.channels} ion images; "
+                f"{problem.section}: no signal in any of the {low.channels} ion images; "
                 "choose other m/z or a wider window (--ppm)"
             )
         there = set(low.present())
@@ -184,7 +184,7 @@ def _stage_own_sections(plan: Plan, store: Store) -> None:
     nowhere = [name for name, somewhere in found.items() if not somewhere]
     if nowhere and len({cell.problem.section for cell in plan.cells}) > 1:
         raise DataError(
-            f"nothing is present in any section at {', '.join(nowhere[:8])}: correct the m/z, widen the "
+            f"no signal in any section at {', '.join(nowhere[:8])}: correct the m/z, widen the "
             "window (--ppm), or leave them out"
         )
     if silent:

@@ -122,14 +122,14 @@ def verify_(names: tuple[str, ...]) -> None:
 
 def _of_plugins() -> list[WeightFile]:
     """Return the files that installed methods declare."""
-    from msibench.plugin_manager import discover
+    from msibench.plugin_manager.discovery import discover
 
     return [file for spec in discover().methods.values() for file in spec.weights]
 
 
 def _chosen(names: tuple[str, ...]) -> dict[str, tuple[WeightFile, set[str]]]:
     """Return file name → (file, methods that use it) for these names; no name: all files."""
-    from msibench.plugin_manager import discover
+    from msibench.plugin_manager.discovery import discover
     from msibench.weights import CORE_WEIGHTS, lookup
 
     methods = discover().methods

@@ -42,7 +42,7 @@ def read_text(path: Path) -> str:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
     if len(raw) > LARGEST_TABLE:
         raise ConfigurationError(
-            f"{path} is larger than {LARGEST_TABLE} bytes, which no file of settings is"
+            f"{path} is larger than {LARGEST_TABLE} bytes, too large for a file of settings"
         )
     try:
         return written(raw)

@@ -84,7 +84,7 @@ class HDF5Rows:
         if block_rows < 1:
             raise ConfigurationError(f"block_rows must be at least 1, got {block_rows}")
         if not self.path.is_file():
-            raise MissingDataError(f"there is no file {self.path}")
+            raise MissingDataError(f"file not found: {self.path}")
         with h5py.File(self.path) as file:
             if name not in file:
                 raise DataError(f"{self.path.name} holds no {name!r}; it holds {sorted(file)}")

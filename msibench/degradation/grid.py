@@ -25,7 +25,7 @@ def crop_to_multiple(image: MSImage, factor: int) -> tuple[MSImage, tuple[int, i
     rows, columns = image.shape
     if min(rows, columns) < factor:
         raise ConfigurationError(
-            f"a section of {rows} x {columns} pixels holds no whole coarse pixel at factor "
+            f"a section of {rows} x {columns} pixels has no whole coarse pixel at factor "
             f"{factor}; use a smaller factor"
         )
     cut = rows % factor, columns % factor

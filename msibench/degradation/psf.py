@@ -223,8 +223,7 @@ class RoundSpot:
         """
         if self.diameter > 1:
             raise ConfigurationError(
-                f"spots of {self.diameter:g} coarse pixels overlap, and what they fix together is "
-                "known to no closed form; expected a diameter of at most 1"
+                f"spots of {self.diameter:g} coarse pixels overlap, which has no closed form; expected a diameter of at most 1"
             )
         spot, _ = _spot_coverage(self.factor, self.diameter)
         weight = spot * (spot.sum() / (spot * spot).sum())

@@ -190,7 +190,7 @@ def _fill_patiently(fetch: _Fetch) -> bool:
                 reason = getattr(error, "reason", error)
                 raise DownloadError(
                     f"{url} could not be fetched completely: {reason}. "
-                    "What has come is kept; the same command goes on from there."
+                    "What has arrived is kept; the same command resumes there."
                 ) from error
         time.sleep(patience.pause * 2 ** (failures - 1))
 
@@ -220,7 +220,9 @@ def _fill(fetch: _Fetch) -> bool:
         if known.get("total") == have:
             return True  # everything had come; only the renaming was missing
         discard(part)
-        raise ConnectionError("the part on disk no longer fits the file; starting anew") from error
+        raise ConnectionError(
+            "the partial file on disk no longer matches; starting again"
+        ) from error
     with response:
         headers: Message = response.headers
         if response.status == 206 and _first_byte(headers) == have:
@@ -242,7 +244,7 @@ def _fill(fetch: _Fetch) -> bool:
                 if size is not None and have > size:
                     return mode == "ab"  # more than it should be: its size is judged by the caller
                 if have > LARGEST:
-                    raise DownloadError(f"{url} sends more than {LARGEST} bytes; given up")
+                    raise DownloadError(f"{url} sends more than {LARGEST} bytes; stopped")
                 if fetch.progress is not None:
                     fetch.progress(have, total)
             out.flush()

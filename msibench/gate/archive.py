@@ -99,15 +99,17 @@ def _check_members(infos: list[zipfile.ZipInfo], bounds: BundleLimits) -> None:
         name = info.filename
         kind = stat.S_IFMT(info.external_attr >> 16)
         if info.orig_filename != name or not MEMBER.fullmatch(name):
-            raise IntegrityError(f"the bundle holds {name!r}, which no bundle holds; refused")
+            raise IntegrityError(
+                f"the bundle holds {name!r}, which does not belong in a bundle; refused"
+            )
         if kind not in {0, stat.S_IFREG}:
             raise IntegrityError(f"{name!r} is a link or a special file; refused")
         if name in seen:
-            raise IntegrityError(f"{name!r} stands twice in the bundle; refused")
+            raise IntegrityError(f"{name!r} appears twice in the bundle; refused")
         if info.flag_bits & 0x1:
             raise IntegrityError(f"{name!r} is encrypted; refused")
         if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-            raise IntegrityError(f"{name!r} is packed in a way that is not read; refused")
+            raise IntegrityError(f"{name!r} uses an unsupported compression; refused")
         if info.file_size > max(1 << 20, RATIO * info.compress_size):
             raise IntegrityError(
                 f"{name!r} grows from {info.compress_size} to {info.file_size} bytes; refused"
@@ -160,7 +162,7 @@ def _extract(
 ) -> None:
     """Write one member, stopping at its stated size."""
     if info.file_size != size:
-        raise IntegrityError(f"{info.filename!r} has another size than {MANIFEST} says")
+        raise IntegrityError(f"{info.filename!r} differs in size from what {MANIFEST} says")
     target = folder / info.filename
     target.parent.mkdir(parents=True, exist_ok=True)
     hasher, left = hashlib.sha256(), size
@@ -168,7 +170,7 @@ def _extract(
         while piece := source.read(1 << 20):
             left -= len(piece)
             if left < 0:
-                raise IntegrityError(f"{info.filename!r} is larger than it says; refused")
+                raise IntegrityError(f"{info.filename!r} is larger than declared; refused")
             hasher.update(piece)
             out.write(piece)
     if left or hasher.hexdigest() != digest:

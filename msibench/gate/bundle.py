@@ -13,7 +13,8 @@ from msibench.leaderboard.rows import collect
 from msibench.results.files import explained, sha256_of
 from msibench.results.index import read_index
 from msibench.results.keys import plain
-from msibench.results.store import METRICS, PREDICTION, RECORD, Store, rows_as_parquet
+from msibench.results.metric_rows import rows_as_parquet
+from msibench.results.store import METRICS, PREDICTION, RECORD, Store
 
 BUNDLE_SCHEMA = 1
 MANIFEST, ROWS = "bundle.json", "rows.parquet"

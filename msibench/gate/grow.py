@@ -22,13 +22,14 @@ from msibench.leaderboard.board import Board, read_board
 from msibench.leaderboard.rows import ALSO, Collected, cells, measured, tidy
 from msibench.leaderboard.table import BESIDE, scheme_of
 from msibench.plugin_manager import Catalogue
+from msibench.results.identity import PROBLEM_FIELDS
 from msibench.results.index import TrackIndex, read_index
 from msibench.results.schema import CellRecord
 from msibench.results.store import Store
 from msibench.scoring import load_scheme
 from msibench.tracks import Track
 
-PLACE = ["dataset", "section", "protocol", "mz_set", "control"]
+PLACE = list(PROBLEM_FIELDS)
 VALUE = ["metric", "region", "channel"]
 TIMES = ["seconds_per_image", "fit_seconds"]
 SAME = 1e-6
@@ -61,7 +62,7 @@ def committed_board(folder: Path, track: Track, catalogue: Catalogue) -> Board:
     path = folder / ROWS
     if not path.is_file():
         raise MissingDataError(
-            f"there is no board in {folder}: expected a folder with {ROWS}, such as "
+            f"no board found in {folder}: expected a folder with {ROWS}, such as "
             "leaderboards/bladder-x4"
         )
     rows = read_rows(path.read_bytes(), str(path))

@@ -134,7 +134,7 @@ def run_once(command: Sequence[str], *, timeout_s: float, folder: Path | None = 
             said.seek(max(0, said.seek(0, os.SEEK_END) - 500))
             tail = said.read().decode(errors="replace").strip()
             raise DataError(
-                f"{shlex.join(command)} ended with {child.returncode}, so its time means nothing: "
+                f"{shlex.join(command)} ended with {child.returncode}, so its time is meaningless: "
                 f"{tail}"
             )
     return Once(seconds=seconds, peak_mib=watch.peak_mib)

@@ -17,11 +17,15 @@ import pandas as pd
 from msibench.contracts.metric import MetricSpec
 from msibench.degradation import protocol
 from msibench.errors import MSIBenchError
+from msibench.results.identity import PROBLEM_FIELDS
 from msibench.results.keys import KEY_SCHEMA, digest_of, key_of, plain
 from msibench.results.problems import Staged
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION
 from msibench.runner.scores.score import score_keys
+
+SHOWN = {"dataset": "data set", "mz_set": "m/z set", "control": "wrong guide"}
+"""What messages call a field."""
 
 
 def contradictions(record: CellRecord, *, protocols: bool = True) -> list[str]:
@@ -41,10 +45,11 @@ def contradictions(record: CellRecord, *, protocols: bool = True) -> list[str]:
         said = {
             "method": (record.method, method["label"]),
             "precision": (record.precision, method["precision"]),
-            "data set": (record.dataset, problem["dataset"]),
-            "section": (record.section, problem["section"]),
-            "m/z set": (record.mz_set, problem["mz_set"]),
-            "wrong guide": (record.control, problem["control"]),
+            **{
+                SHOWN.get(name, name): (getattr(record, name), problem[name])
+                for name in PROBLEM_FIELDS
+                if name != "protocol"  # of which the key has the definition, not the name
+            },
             "seed": (record.seed, document["seed"]),
             "device": (record.device, document["device"]),
             "problem key": (record.problem_key, digest_of(problem)),

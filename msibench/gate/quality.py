@@ -99,7 +99,7 @@ def _vanished(first: pd.DataFrame, second: pd.DataFrame, margins: Margins) -> li
         return []
     gone = set(first["metric"]) - set(second["metric"]) - set(margins.removed) - {""}
     return [
-        f"{metric} was measured in the base and is gone; a metric that is meant to go is declared in "
+        f"{metric} was measured in the base and is gone; a metric that is meant to be removed must be declared in "
         f'the margins: [declared] removed = ["{metric}"]'
         for metric in sorted(gone)
     ]

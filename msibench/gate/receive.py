@@ -23,18 +23,19 @@ from msibench.gate.untrusted_cells import (
 from msibench.results.arrays import shape_of
 from msibench.results.files import explained, sha256_of
 from msibench.results.index import TrackIndex, read_index, update_index
+from msibench.results.metric_rows import rows_as_parquet
 from msibench.results.problems import SECTION
 from msibench.results.removal import remove
 from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import CellRecord, Status
-from msibench.results.store import METRICS, PREDICTION, RECORD, Store, rows_as_parquet
+from msibench.results.store import METRICS, PREDICTION, RECORD, Store
 
 SELF_REPORTED = "self-reported"
 
 
 @dataclass(slots=True)
 class Received:
-    """What came of an import."""
+    """Result of an import."""
 
     track: str
     added: list[str] = field(default_factory=list)
@@ -45,7 +46,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A cell that stands in a place of the track."""
+    """A cell that has a place in the track."""
 
     key: str
     device: str
@@ -111,16 +112,16 @@ def _check(
     there = {name for name in (METRICS, PREDICTION) if (cell / name).is_file()}
     for name in sorted(there):
         if sha256_of(cell / name) != record.files.get(name):
-            raise IntegrityError(f"cells/{key}/{name} is not the file that its record names")
+            raise IntegrityError(f"cells/{key}/{name} is not the file named in its record")
     if METRICS in record.files and METRICS not in there:
-        raise IntegrityError(f"cells/{key}: {METRICS} is on its record, and not in the bundle")
+        raise IntegrityError(f"cells/{key}: {METRICS} is in its record but not in the bundle")
     if there and record.status is not Status.OK:
-        raise IntegrityError(f"cells/{key} ended as {record.status}, and yet brings scores")
+        raise IntegrityError(f"cells/{key} ended as {record.status}, but comes with scores")
     if METRICS in there:
         rows = check_rows_of(cell, record, metrics)
         digest = rows_digest(rows)
         if record.rows_digest not in {"", digest}:
-            raise IntegrityError(f"cells/{key}/{METRICS} holds other values than its record names")
+            raise IntegrityError(f"cells/{key}/{METRICS} holds values that differ from its record")
         (cell / METRICS).write_bytes(rows_as_parquet(rows))
         record = replace(record, rows_digest=digest)
     if PREDICTION in there:
@@ -154,7 +155,7 @@ def _add(
                     shutil.move(source, work / name)
             store.commit(work, record)
             received.added.append(key)
-        place = _place(record)
+        place = record.identity.in_table
         held = taken.get(place)
         if held and held.key != key and (held.ours or held.device != record.device):
             received.notes.append(f"{label}: the track has a cell in this place, which stays there")
@@ -176,8 +177,10 @@ def _taken(store: Store, track: str) -> dict[tuple[str, ...], Held]:
         except (IntegrityError, SchemaError):
             continue
         ours = record.origin != SELF_REPORTED
-        if ours or _place(record) not in taken:
-            taken[_place(record)] = Held(key, record.device, record.problem_key, ours=ours)
+        if ours or record.identity.in_table not in taken:
+            taken[record.identity.in_table] = Held(
+                key, record.device, record.problem_key, ours=ours
+            )
     return taken
 
 
@@ -185,25 +188,12 @@ def _check_problems(records: list[CellRecord], taken: Mapping[tuple[str, ...], H
     """Refuse cells of other data under the name of ours: they would be compared image by image."""
     known = {place[1:]: held.problem_key for place, held in taken.items()}
     for record in records:
-        place = _place(record)[1:]
+        place = record.identity.in_table[1:]
         if known.setdefault(place, record.problem_key) != record.problem_key:
             raise DataError(
                 f"{record.dataset}/{record.section} ({record.protocol}, m/z set {record.mz_set}) "
-                "was made from other data, or other m/z, than the cells of the track here; they "
-                "cannot stand in one table"
+                "was made from other data, or other m/z, than the cells of the track here; they cannot be put in one table"
             )
-
-
-def _place(record: CellRecord) -> tuple[str, ...]:
-    """Return where the values of a cell stand in a table; seeds share a place."""
-    return (
-        record.method,
-        record.dataset,
-        record.section,
-        record.protocol,
-        record.mz_set,
-        record.control,
-    )
 
 
 def _checked_facts(
@@ -244,7 +234,7 @@ FLAGS = {"datasets": ("synthetic", "ground_truth"), "methods": ("control",)}
 def _checked_fact(part: str, name: str, given: object) -> dict[str, Any]:
     """Return the known fields of a stranger's fact, each of its type; what is absent is empty."""
     if not isinstance(given, dict):
-        raise IntegrityError(f"bundle.json: what is said of {part} {name!r} must be an object")
+        raise IntegrityError(f"bundle.json: the description of {part} {name!r} must be an object")
     fact: dict[str, Any] = {}
     for field_name in TEXTS[part]:
         text = given.get(field_name, "")

@@ -84,7 +84,7 @@ def _checked_schema(file: Any, size: int, columns: Sequence[str], where: str) ->
     if sum(claimed) > max(MOST_BYTES, GROWTH * size) or min(claimed, default=0) < 0:
         raise IntegrityError(f"{where} claims {sum(claimed)} bytes of rows in {size}; not read")
     if sum(group.num_rows for group in groups) != metadata.num_rows:
-        raise IntegrityError(f"{where} contradicts itself about its number of rows; not read")
+        raise IntegrityError(f"{where} states its number of rows inconsistently; not read")
     return schema
 
 

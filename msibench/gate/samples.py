@@ -63,5 +63,5 @@ def _timing(stats: Mapping[str, Any]) -> Timing:
         rounds = (float(stats["median"]),)
         quartiles = (float(stats["q1"]), float(stats["q3"]))
     if not all(math.isfinite(value) and value >= 0 for value in (*rounds, *(quartiles or ()))):
-        raise ValueError("a time is negative or no number")
+        raise ValueError("a time is negative or not a number")
     return Timing(seconds=rounds, quartiles=quartiles)

@@ -34,7 +34,7 @@ class Side:
     """Timings of benchmarks; None for rows."""
     damaged: Mapping[str, str] = field(default_factory=dict)
     """What of it was changed or broken, and how."""
-    truths: Mapping[tuple[str, str, str, str], str] = field(default_factory=dict)
+    truths: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     """(data set, section, protocol, m/z set) → digest of the truth, where the records are at hand."""
 
 
@@ -123,7 +123,7 @@ def _from_store(given: str, path: Path, track: str) -> Side:
             damaged[key] = str(error)
             continue
         if record.status is Status.OK and record.truth_digest:
-            place = (record.dataset, record.section, record.protocol, record.mz_set)
+            place = record.identity.problem[:-1]  # a wrong guide changes no truth
             truths[place] = record.truth_digest
     return Side(name=given, rows=collected.rows, damaged=damaged, truths=truths)
 

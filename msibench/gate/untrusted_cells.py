@@ -20,8 +20,9 @@ from msibench.gate.labels import contradictions
 from msibench.io.stored_stack import groups
 from msibench.results.arrays import read_arrays, shape_of
 from msibench.results.keys import plain
+from msibench.results.metric_rows import ROW_COLUMNS
 from msibench.results.schema import CellRecord, record_from_json
-from msibench.results.store import METRICS, PREDICTION, RECORD, ROW_COLUMNS
+from msibench.results.store import METRICS, PREDICTION, RECORD
 
 MOST_CHANNELS = 100_000
 LARGEST_ROWS = 256 << 20
@@ -125,12 +126,12 @@ def _check_words(table: Any, where: str) -> None:
             raise DataError(f"{where}: {name} is {column.type}, not text")
         for piece in column.chunks:
             if piece.dictionary.nbytes > LARGEST_ROWS // 16:
-                raise DataError(f"{where}: {name} holds texts that are too long")
+                raise DataError(f"{where}: {name} holds text that is too long")
             if not all(
                 sound_text(text) for text in piece.dictionary.to_pylist() if text is not None
             ):
                 raise DataError(
-                    f"{where}: {name} holds control characters, or a text that is too long"
+                    f"{where}: {name} holds control characters, or text that is too long"
                 )
 
 
@@ -250,8 +251,7 @@ def _check_protocol(record: CellRecord, where: str) -> None:
         raise DataError(f"{where}: {error}") from error
     if record.key_document["problem"].get("protocol") != known:
         raise DataError(
-            f"{where}: protocol {record.protocol!r} means something else there than here, so its "
-            "scores cannot stand beside ours; was it packed by another version of msibench?"
+            f"{where}: protocol {record.protocol!r} is defined differently there, so its scores cannot be compared with ours; was it packed by another version of msibench?"
         )
 
 
@@ -280,7 +280,7 @@ def _check_channels(rows: pd.DataFrame, record: CellRecord, where: str) -> None:
     if not rows["channel"].between(-1, len(record.mz) - 1).all():
         raise DataError(f"{where}: a channel lies outside the record's {len(record.mz)}")
     if rows.duplicated(["metric", "region", "channel"]).any():
-        raise DataError(f"{where}: a value stands more than once")
+        raise DataError(f"{where}: a value occurs more than once")
     masses = np.array([math.nan if mz is None else mz for mz in record.mz] + [math.nan])
     expected = masses[rows["channel"].to_numpy()]
     if not np.array_equal(expected, rows["mz"].to_numpy(np.float64), equal_nan=True):

@@ -45,7 +45,7 @@ TOLERANCE = 1e-6
 
 @dataclass(slots=True)
 class Checked:
-    """What came of checking one cell, or one leaderboard."""
+    """Result of checking one cell or one leaderboard."""
 
     name: str
     faults: list[str] = field(default_factory=list)
@@ -209,7 +209,7 @@ def _score_again(
     checked.faults += [f"{folder / METRICS}: {text}" for text in faults]
     if record.rows_digest and rows_digest(stored) != record.rows_digest:
         checked.faults.append(
-            f"{folder / METRICS} holds other values than its record names (digest of the rows differs)"
+            f"{folder / METRICS} holds values that differ from its record (digest of the rows differs)"
         )
     names = sorted(set(stored["metric"]))
     known = [metrics[name] for name in names if name in metrics]

@@ -34,8 +34,10 @@ from msibench.leaderboard.rows import (
 from msibench.leaderboard.table import leaderboard_table
 from msibench.leaderboard.twins import TWIN
 from msibench.plugin_manager import Catalogue
+from msibench.results.identity import TABLE_FIELDS
 from msibench.results.index import TrackIndex
-from msibench.results.store import Store, rows_as_parquet
+from msibench.results.metric_rows import rows_as_parquet
+from msibench.results.store import Store
 from msibench.results.verification import LEVELS
 from msibench.runner.plan import make_plan
 from msibench.runner.track_facts import collect_track_facts
@@ -203,8 +205,9 @@ def missing_of_track(rows: pd.DataFrame, track: Track) -> tuple[list[str], list[
     if track.folder is None:
         return [], []  # a board in a results folder may be on its way
     cells = rows.drop_duplicates("cell")
-    there = set(cells[["method", "dataset", "section", "protocol", "control", "seed"]]
-                .itertuples(index=False, name=None))  # fmt: skip
+    # not the m/z set: a track that names none leaves it to the card
+    fields = [name for name in (*TABLE_FIELDS, "seed") if name != "mz_set"]
+    there = set(cells[fields].itertuples(index=False, name=None))
     guided = set(cells.loc[cells["task"] != "single-image", "method"])
     named = [entry.name for entry in track.entries if entry.method != READY]
     absent, lacking = [], []

@@ -179,8 +179,7 @@ def _open(path: Path) -> h5py.File:
     except OSError as error:
         if "h5clear" in str(error):
             raise DataError(
-                f"{path.name}: is marked as open for writing: another program is writing it, or broke "
-                f"off while it did. Close it there; after a crash: h5clear --status {path.name}"
+                f"{path.name}: is marked as open for writing: another program is writing it, or stopped while writing. Close it there; after a crash: h5clear --status {path.name}"
             ) from error
         raise DataError(f"{path.name}: cannot be read as HDF5 ({error}); copy it again.") from error
     try:
@@ -230,9 +229,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise DataError(
-            f"{path.name}: does not fit into the memory that is free ({error})."
-        ) from error
+        raise DataError(f"{path.name}: does not fit into free memory ({error}).") from error
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, OverflowError) as error:
         if isinstance(error, MSIBenchError):
             raise

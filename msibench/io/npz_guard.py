@@ -66,11 +66,11 @@ def _check_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo)
     if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} or (
         member.flag_bits & 0x1
     ):
-        raise DataError(f"{path.name}: {member.filename!r} is packed in a way that is not read.")
+        raise DataError(f"{path.name}: {member.filename!r} uses an unsupported compression.")
     if member.file_size > max(FREE_BYTES, PACKING * member.compress_size):
         raise DataError(
             f"{path.name}: {member.filename!r} grows from {member.compress_size} to "
-            f"{member.file_size} bytes; it is damaged or made to fill the memory."
+            f"{member.file_size} bytes; it is damaged or malicious."
         )
     with archive.open(member) as stream:
         try:
@@ -101,6 +101,5 @@ def _header_bytes(stream: IO[bytes]) -> int:
 def _check_claim(path: Path, name: str, claimed: int, there: int) -> None:
     if claimed > there:
         raise DataError(
-            f"{path.name}: {name!r} claims {claimed} bytes of values and has {there}; it is cut off "
-            "or made to fill the memory. Copy it again."
+            f"{path.name}: {name!r} claims {claimed} bytes of values and has {there}; it is truncated or malicious. Copy it again."
         )

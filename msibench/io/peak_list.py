@@ -63,7 +63,7 @@ def read_peak_list(path: Path) -> tuple[float, ...]:
 
 def _text_of(path: Path) -> str:
     if not path.is_file():
-        raise MissingDataError(f"there is no peak list {str(path)!r}; check its path")
+        raise MissingDataError(f"peak list not found: {str(path)!r}; check its path")
     with path.open("rb") as file:
         raw = file.read(LARGEST_LIST + 1)
     if len(raw) > LARGEST_LIST:

@@ -91,7 +91,7 @@ def _decode(path: Path, image: Any) -> tuple[NDArray[np.generic], PixelSamples]:
         magic = file.read(32)
     if magic[:8] == PNG and len(magic) > 25 and magic[24] == 16:
         if frames(image) > 1:
-            raise DataError(f"{path.name}: an animation of 16 bits is not read; save it as TIFF")
+            raise DataError(f"{path.name}: 16-bit animations are not supported; save it as TIFF")
         return _sixteen_bits(path)
     mode = image.mode
     transparent = mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info

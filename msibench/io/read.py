@@ -148,7 +148,7 @@ def kind_of(path: Path) -> str:
     if b"<mzML" in head or b"<indexedmzML" in head:
         return "imzml"
     raise DataError(
-        f"{path.name}: not known what it is. A section is imzML (with its .ibd), HDF5, npz (cube, "
+        f"{path.name}: unknown format. A section is imzML (with its .ibd), HDF5, npz (cube, "
         "mz), TIFF, OME-TIFF or a greyscale picture; convert it first."
     )
 

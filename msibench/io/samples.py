@@ -72,7 +72,7 @@ def tiff_samples(source: Path, page: Any) -> PixelSamples:
     if model is None:
         what = OTHERS_OF_TIFF.get(photometric, f"of photometric interpretation {photometric}")
         raise DataError(
-            f"{source.name}: is {what}, which is not read; save it as RGB or greyscale."
+            f"{source.name}: is {what}, which is not supported; save it as RGB or greyscale."
         )
     if model == "ycbcr" and int(page.compression) in JPEGS:
         model = "rgb"
@@ -88,8 +88,7 @@ def tiff_samples(source: Path, page: Any) -> PixelSamples:
         raise DataError(f"{source.name}: holds inks other than CMYK; save it as RGB.")
     if model == "ycbcr" and tuple(page.subsampling or (1, 1)) != (1, 1):
         raise DataError(
-            f"{source.name}: is YCbCr with fewer colours than pixels (subsampled) and not packed as "
-            "JPEG, which is not read; save it as RGB."
+            f"{source.name}: is YCbCr with fewer colours than pixels (subsampled) and not compressed as JPEG, which is not supported; save it as RGB."
         )
     alpha = next((i for i, kind in enumerate(extras) if kind in (ASSOCIATED, UNASSOCIATED)), None)
     bits = page.bitspersample
@@ -164,8 +163,7 @@ def intensities(
     mask = None if opacity is None or bool((opacity >= 0.5).all()) else opacity >= 0.5
     if samples.model == "white-is-zero":
         raise DataError(
-            f"{source}: says that 0 is white (MinIsWhite), so that its largest numbers are its "
-            "darkest pixels; which of them are large intensities cannot be told. Save it with black "
+            f"{source}: declares 0 as white (MinIsWhite), so its largest numbers are its darkest pixels; it is unclear which of them are large intensities. Save it with black "
             "as zero (MinIsBlack)."
         )
     if samples.palette is not None:

@@ -73,7 +73,7 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
                 shape, held.files, checked, source.name, taken={name, *described}
             )
     except MemoryError as error:
-        raise DataError(f"{source.name}: does not fit into the memory that is free.") from error
+        raise DataError(f"{source.name}: does not fit into free memory.") from error
     except Exception as error:  # a damaged archive makes zipfile, zlib and numpy raise anything
         if isinstance(error, DataError | Warning):
             raise
@@ -177,7 +177,7 @@ def read_picture(path: str | os.PathLike[str]) -> MSImage:
                 raise DataError(
                     f"{source.name}: holds {count} x {picture.height} x {picture.width} pixels, ion "
                     f"images in a picture at most {MOST_PIXELS}; is it an optical image? Give it with "
-                    "--guide. Stacks belong into TIFF."
+                    "--guide. Save stacks as TIFF."
                 )
             for index in range(count):
                 frame = decode_frame(source, picture, index)

@@ -37,7 +37,9 @@ def check_tiff(path: Path) -> None:
         head = file.read(16)
         order = {b"II": "<", b"MM": ">"}.get(head[:2])
         if order is None or len(head) < 8:
-            raise DataError(f"{path.name}: cannot be read as TIFF: it does not begin like one.")
+            raise DataError(
+                f"{path.name}: cannot be read as TIFF: it does not start with a TIFF header."
+            )
         big = struct.unpack(f"{order}H", head[2:4])[0] == 43
         size = file.seek(0, os.SEEK_END)
         try:
@@ -58,7 +60,7 @@ def _walk(path: Path, file: Any, order: str, big: bool, size: int, start: int) -
     offset = start
     while offset:
         if offset in seen:
-            raise DataError(f"{path.name}: its chain of pages runs in a circle; it is damaged.")
+            raise DataError(f"{path.name}: its chain of pages is circular; it is damaged.")
         if len(seen) >= MOST_PAGES:
             raise DataError(f"{path.name}: has more than {MOST_PAGES} pages; it is damaged.")
         if offset >= size:
@@ -118,7 +120,7 @@ def check_page(path: Path, page: Any) -> None:
     if compression not in KNOWN_COMPRESSION:
         known = ", ".join(sorted(set(KNOWN_COMPRESSION.values())))
         raise DataError(
-            f"{path.name}: its pixels are packed with compression {compression}, which is not read; "
+            f"{path.name}: its pixels use compression {compression}, which is not supported; "
             f"save it with one of {known}."
         )
     tall = int(page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength))
@@ -153,7 +155,7 @@ def check_segment(path: Path, compression: int, data: bytes, tall: int, wide: in
     if size[0] > 2 * tall + 16 or size[1] > 2 * wide + 16:
         raise DataError(
             f"{path.name}: a tile of {tall} x {wide} pixels holds an image of {size[0]} x {size[1]}; "
-            "it is damaged or made to fill the memory."
+            "it is damaged or malicious."
         )
 
 

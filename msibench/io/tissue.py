@@ -1,6 +1,6 @@
 """Tissue masks: from a file, from an image, or estimated; always a step of its own.
 
-No reader and no protocol makes a mask silently: the section's own (where spectra were measured) stays
+No reader and no protocol makes a mask without saying so: the section's own (where spectra were measured) stays
 until one of these replaces it, and each says how it came about.
 """
 
@@ -68,7 +68,7 @@ def read_mask(path: str | Path, *, threshold: float = 0.5) -> TissueMask:
 
     path = Path(path)
     if not path.is_file():
-        raise MissingDataError(f"there is no mask file {path}")
+        raise MissingDataError(f"mask file not found: {path}")
     if path.suffix.lower() == ".npy":
         check_npy(path)
         try:
@@ -134,7 +134,7 @@ def estimate_tissue(
     .. [1] Ul Haque et al., bioRxiv 2025.02.19.639070, section 2.4.
     """
     if dilation < 0 or smallest < 0:
-        raise ConfigurationError("dilation and smallest are numbers of pixels, 0 or more")
+        raise ConfigurationError("dilation and smallest must be numbers of pixels, 0 or more")
     picture = _picture(image)
     level = otsu_threshold(picture) if threshold == "otsu" else float(threshold)
     mask = np.asarray(picture > level)

@@ -12,12 +12,15 @@ import pandas as pd
 from msibench.errors import ConfigurationError, StoreError
 from msibench.leaderboard.rows import Collected, collect
 from msibench.leaderboard.table import leaderboard_table
+from msibench.results.identity import TABLE_FIELDS
 from msibench.results.index import TrackIndex, read_index
 from msibench.results.store import Store
 from msibench.tracks import READY, Track
 
 ADDED_METRICS = "added_metrics"
 """Name, among what an index says, of the metrics that ``msibench score`` added."""
+BUNDLE = "bundle.toml"
+"""In a board's folder: where the bundle with its predictions lies (`msibench.gate.published_bundle`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,13 +122,12 @@ def refuse_to_shrink(rows: pd.DataFrame, track: Track, folder: Path) -> None:
     place = folder / "rows.parquet"
     if not place.is_file():
         return
-    columns = ["method", "dataset", "section", "protocol", "mz_set", "control", "seed"]
+    columns = [*TABLE_FIELDS, "seed"]
     try:
         old = pd.read_parquet(place, columns=[*columns, "status", "metric"])
     except (OSError, ValueError) as error:  # pyarrow's errors are both
         raise ConfigurationError(
-            f"{place} is not a table of rows ({error}), so that nobody can tell whether the new board "
-            "is as full; move it away first"
+            f"{place} is not a table of rows ({error}), so it is unknown whether the new board is as complete; move the file away first"
         ) from error
     old, new = (part[part["status"] == "ok"] for part in (old, rows))
     named = {entry.name for entry in track.entries}
@@ -138,7 +140,7 @@ def refuse_to_shrink(rows: pd.DataFrame, track: Track, folder: Path) -> None:
         methods = sorted({str(cell[0]) for cell in lost})
         some = ", ".join(methods[:8]) + (", …" if len(methods) > 8 else "")
         raise ConfigurationError(
-            f"{folder} holds a fuller board: {len(lost)} of its cells are not in this one ({some}). "
-            "It stays as it is. Run the whole track first (what is stored is not run again), or "
+            f"{folder} holds a more complete board: {len(lost)} of its cells are not in this one ({some}). "
+            "It was not replaced. Run the whole track first (what is stored is not run again), or "
             "write elsewhere"
         )

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from msibench.errors import ConfigurationError
-from msibench.leaderboard.board import Board, for_others, is_published, read_board, results_flag
+from msibench.leaderboard.board import (
+    BUNDLE,
+    Board,
+    for_others,
+    is_published,
+    read_board,
+    results_flag,
+)
 from msibench.leaderboard.images import SectionImages
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.page_data import (
@@ -55,7 +62,16 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 40_000
 """Values above which the page leaves its CSV of all rows to ``rows.parquet`` beside it."""
-SCRIPTS = ("core.js", "look.js", "slider.js", "charts.js", "read.js", "weights.js", "check.js")
+SCRIPTS = (
+    "core.js",
+    "look.js",
+    "slider.js",
+    "veil.js",
+    "charts.js",
+    "read.js",
+    "weights.js",
+    "check.js",
+)
 IMAGES = "images"
 
 
@@ -80,7 +96,8 @@ def write_page(
         Where the page goes; made when it is not there.
     max_images
         Ion images (one ion of one section, with all its methods) that can be looked at. None: as
-        many as fit into about 9 MB, the worst, best and middle ones first; all of them with `split`.
+        many as fit into about 9 MB, the worst, best and middle ones first, and 27 MB of others in
+        ``images/*.js``; all of them with `split`.
     split
         Write images into ``images/*.js`` beside the page, which loads them when they are asked for.
     board
@@ -120,7 +137,7 @@ def write_page(
     path = folder / "index.html"
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if split:
+        if pictures or (folder / IMAGES).is_dir():
             write_beside(folder / IMAGES, pictures)
         if parts or (folder / FOLDER).is_dir():
             write_parts(folder / FOLDER, parts, cells)
@@ -133,7 +150,9 @@ def write_page(
 def renew_page(store: Store, track: Track, folder: Path) -> None:
     """Write the page again where one lies, so that it shows the numbers of the tables beside it."""
     if (folder / "index.html").is_file():
-        write_page(store, track, folder, split=(folder / IMAGES).is_dir())
+        everything_beside = b'id="pictures">{}</script>' in (folder / "index.html").read_bytes()
+        split = everything_beside and (folder / IMAGES).is_dir()
+        write_page(store, track, folder, split=split)
 
 
 def make_page(
@@ -146,7 +165,7 @@ def make_page(
     root: str = "",
     site: str = "",
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Return the page's text, the parts of a large board that go beside it, and the pictures.
+    """Return the page's text, the parts of a large board and the pictures that go beside it.
 
     Parameters
     ----------
@@ -172,6 +191,7 @@ def make_page(
     problems = [problem_data(number_, section) for number_, section in enumerate(sections)]
     ranking = ranking_data(protocols, parts) if parts else protocols
     chosen = choose_images(sections, problems, ranking, max_images, split=split)
+    beside = {each.name for each in chosen if each.beside}
     pictures, curves = encode_images(sections, chosen)
     for problem, section in zip(problems, sections, strict=True):
         problem["damaged"] = dict(sorted(section.damaged.items()))
@@ -192,7 +212,7 @@ def make_page(
         "frc": curves,
         "losses": loss_curves(collected.records)[: MOST_LOSSES if parts else None],
         "citations": citations(index),
-        "split": split,
+        "split": bool(beside),
         "site": bool(site),
         "marks": marks(collected.rows),
         "csv": board_csv(table, collected.rows, track),
@@ -204,8 +224,10 @@ def make_page(
         "methods": index.track_facts.get("methods", {}),
     }
     damaged = {key: without_path(why, root) for key, why in sorted(collected.damaged.items())}
-    page = _render(content, {} if split else pictures, board, damaged, site)
-    return page, parts, pictures
+    away = {name: images for name, images in pictures.items() if name in beside}
+    inside = {name: images for name, images in pictures.items() if name not in beside}
+    page = _render(content, inside, len(beside), board, damaged, site)
+    return page, parts, away
 
 
 def _metrics(
@@ -245,6 +267,7 @@ def _cost(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _render(
     content: Mapping[str, Any],
     pictures: Mapping[str, Any],
+    beside: int,
     board: Board,
     damaged: Mapping[str, str],
     site: str,
@@ -265,8 +288,10 @@ def _render(
         track_facts=index.track_facts,
         damaged=damaged,
         shown=shown,
+        beside=beside,
         every=every,
         site=site,
+        bundle=track.folder is not None and (track.folder / BUNDLE).is_file(),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,15 @@ from msibench.leaderboard.images import (
     structure,
 )
 from msibench.leaderboard.page_data import embedded_json, label_of, number, numbers
+from msibench.leaderboard.veil import supported_levels
 from msibench.results.files import write_atomically
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import Store
 
 IMAGE_BUDGET = 9_000_000
 """Bytes of embedded images when nobody says how many; keeps the page below 15 MB."""
+BESIDE_BUDGET = 27_000_000
+"""Bytes of images beyond those that go into files beside the page, so that every ion can be looked at."""
 MAP_STEP = 80
 """Grey levels between nothing, improved, omitted and invented in a map's picture."""
 RING_IONS = 12
@@ -40,6 +43,8 @@ class Chosen:
 
     problem: int
     channel: int
+    beside: bool = False
+    """Its images lie in a file beside the page, which loads it when it is asked for."""
 
     @property
     def name(self) -> str:
@@ -140,7 +145,10 @@ def choose_images(
     *,
     split: bool,
 ) -> list[Chosen]:
-    """Choose the ion images to show: of every section in turn the worst, the best, the middle."""
+    """Choose the ion images to show: of every section in turn the worst, the best, the middle.
+
+    What does not fit into the page goes beside it, up to `BESIDE_BUDGET`.
+    """
     orders = [
         spread_order(_ranked(problem, len(section.low), protocols))
         for problem, section in zip(problems, sections, strict=True)
@@ -153,9 +161,9 @@ def choose_images(
         if turn < len(order)
     ]
     if max_images is not None:
-        kept = every[:max_images]
+        kept = [replace(chosen, beside=split) for chosen in every[:max_images]]
     elif split:
-        kept = every
+        kept = [replace(chosen, beside=True) for chosen in every]
     else:
         kept, used = [], 0
         for chosen in every:
@@ -163,9 +171,10 @@ def choose_images(
             base = section.low if section.truth is None else section.truth
             levels = section.scale(chosen.channel).levels(base[chosen.channel])
             used += len(png(levels)) * 4 // 3 * (1 + len(section.records))
-            if used > IMAGE_BUDGET and kept:
+            beside = used > IMAGE_BUDGET and bool(kept)
+            if used > IMAGE_BUDGET + BESIDE_BUDGET and kept:
                 break
-            kept.append(chosen)
+            kept.append(replace(chosen, beside=beside))
     kept.sort(key=lambda c: (c.problem, c.channel))
     for chosen in kept:
         problems[chosen.problem]["shown"].append(chosen.channel)
@@ -216,11 +225,20 @@ def encode_images(
             prediction = section.prediction(method)
             if prediction is None:
                 continue
+            told = section.told_interval(method)
+            if told is not None and told.lower.shape != prediction.shape:
+                told = None
             for channel in channels:
                 levels = section.scale(channel).levels(prediction[channel])
                 pictures[names[channel]]["methods"][method] = _encoded(section, levels)
                 if (found := _detail_map(section, method, prediction, channel)) is not None:
                     pictures[names[channel]]["maps"][method] = _encoded(section, found)
+                if told is not None:
+                    top = section.scale(channel).top
+                    sure = supported_levels(
+                        section.low[channel], prediction[channel], told, channel, top
+                    )
+                    pictures[names[channel]].setdefault("sure", {})[method] = data_url(png(sure))
             curves += _ring_curve(place, section, method, prediction, channels)
     return pictures, curves
 

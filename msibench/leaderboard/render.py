@@ -29,7 +29,8 @@ from msibench.leaderboard.twins import unstable
 from msibench.results.experiment import INDEX_ENTRY
 from msibench.results.files import explained, write_together
 from msibench.results.index import TrackIndex
-from msibench.results.store import Store, rows_as_parquet
+from msibench.results.metric_rows import rows_as_parquet
+from msibench.results.store import Store
 from msibench.scoring import Scheme
 from msibench.scoring.cube import NOTHING_PRESENT, images_of_nothing
 from msibench.tracks import Track

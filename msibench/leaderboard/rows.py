@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from msibench.errors import IntegrityError, SchemaError
 from msibench.leaderboard.guide_difference import DIFFERENCE, differences, with_differences
@@ -78,20 +80,16 @@ def collect(store: Store, index: TrackIndex, *, again: bool = False) -> Collecte
     left_out = {_name(record): reasons[record.key] for record in found if reasons[record.key]}
     elsewhere = timed_elsewhere(records)
     verified = read_verifications(store)
-    frames: list[pd.DataFrame] = []
+    parts: list[tuple[CellRecord, pa.Table | None, str]] = []
     for record in records:
         try:
-            values = store.metric_rows(record)
+            values = store.metric_table(record)
         except (IntegrityError, SchemaError) as error:
             damaged[record.key] = str(error)
             continue
         shown = without_times(record) if record.key in elsewhere else record
-        frames.append(_with_cell(shown, values, shown_origin(store, record, verified)))
-    rows = (
-        pd.concat(frames, ignore_index=True)
-        if frames
-        else pd.DataFrame(columns=[*COLUMNS, ISOLATION])
-    )
+        parts.append((shown, values, shown_origin(store, record, verified)))
+    rows = rows_of_cells(parts)
     twins = with_twins(rows, twin_values(store, records))
     return Collected(
         tidy(with_differences(twins, differences(store, records, again=again))),
@@ -175,12 +173,42 @@ def origins(rows: pd.DataFrame) -> list[str]:
     return found
 
 
-def _with_cell(record: CellRecord, values: pd.DataFrame, origin: str) -> pd.DataFrame:
-    if not len(values) or record.status is not Status.OK:
-        values = pd.DataFrame([_no_value()])
+def rows_of_cells(parts: Sequence[tuple[CellRecord, pa.Table | None, str]]) -> pd.DataFrame:
+    """Return the rows of cells, one cell after another.
+
+    Parameters
+    ----------
+    parts
+        Of each cell its record, its metric rows as they are stored, and the origin to show. A cell
+        without scores has one row with an empty ``metric``.
+    """
+    if not parts:
+        return pd.DataFrame(columns=[*COLUMNS, ISOLATION])
+    tables, facts = [], []
+    for record, table, origin in parts:
+        if table is not None and len(table) and record.status is Status.OK:
+            tables.append(table.select(_VALUES.names).cast(_VALUES))
+        else:
+            tables.append(_NO_VALUE)
+        facts.append(_of_cell(record, origin))
+    counts = [len(table) for table in tables]
+    rows: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+    columns = {
+        name: np.repeat(_column([each[name] for each in facts]), counts) for name in facts[0]
+    }
+    return rows.assign(**columns)
+
+
+def _column(values: list[Any]) -> NDArray[Any]:
+    """Return one value a cell as an array: texts as objects, numbers as numbers."""
+    return np.array(values, dtype=object if isinstance(values[0], str) else None)
+
+
+def _of_cell(record: CellRecord, origin: str) -> dict[str, Any]:
+    """Return what all rows of a cell have in common."""
     images = len(record.mz)
     busy = record.timings.get("upscale", np.nan) + record.timings.get("fit", 0.0)
-    columns: dict[str, Any] = {
+    return {
         **record.identity.as_dict(),
         "precision": record.precision,
         "cell": record.key,
@@ -196,14 +224,24 @@ def _with_cell(record: CellRecord, values: pd.DataFrame, origin: str) -> pd.Data
         "rss_mib": record.peaks.get("rss", np.nan),
         "vram_mib": record.peaks.get("vram", np.nan),
     }
-    return values[list(VALUE_COLUMNS)].assign(**columns)
 
 
-def _no_value() -> dict[str, object]:
-    return {
-        "channel": -1, "mz": np.nan, "metric": "", "metric_version": 0, "region": "",
-        "direction": "", "value": np.nan, "reason": "",
-    }  # fmt: skip
+_VALUES = pa.schema(
+    [
+        ("channel", pa.int64()), ("mz", pa.float64()), ("metric", pa.string()),
+        ("metric_version", pa.int64()), ("region", pa.string()), ("direction", pa.string()),
+        ("value", pa.float64()), ("reason", pa.string()),
+    ]
+)  # fmt: skip
+_NO_VALUE = pa.Table.from_pylist(
+    [
+        {
+            "channel": -1, "mz": np.nan, "metric": "", "metric_version": 0, "region": "",
+            "direction": "", "value": np.nan, "reason": "",
+        }
+    ],
+    _VALUES,
+)  # fmt: skip
 
 
 def marks(rows: pd.DataFrame) -> dict[str, str]:

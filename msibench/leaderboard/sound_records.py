@@ -27,6 +27,7 @@ def check_shown(record: CellRecord) -> None:
     sound["timings"] = _numbers(record.timings, ("upscale", "fit"))
     sound["peaks"] = _numbers(record.peaks, ("rss", "vram"))
     sound["method_facts"] = isinstance(described, Mapping) and _text(described.get("task", ""))
+    sound["provenance"] = isinstance(record.provenance, Mapping)
     wrong = [name for name, fine in sound.items() if not fine]
     if wrong:
         raise IntegrityError(

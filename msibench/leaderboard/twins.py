@@ -8,6 +8,7 @@ committed boards; its values stand beside those of the board, in a column of its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy.special import stdtrit
 
 from msibench.errors import IntegrityError, SchemaError
 from msibench.results.experiment import kind_of
-from msibench.results.keys import key_of
+from msibench.results.keys import digest_of_parsed, short_key
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import Store
 from msibench.tracks import shipped_rows
@@ -39,8 +40,11 @@ def twin_key(record: CellRecord) -> str:
     document = record.key_document
     other = OTHER.get(kind_of(record.device), "")
     try:
-        known = bool(other) and key_of(document) == record.key
-        return key_of({**document, "device": other}) if known else ""
+        if not other:
+            return ""
+        method, problem = (digest_of_parsed(document[name]) for name in ("method", "problem"))
+        on = partial(short_key, method, problem, document["training"], document["seed"])
+        return on(other) if on(document["device"]) == record.key else ""
     except (KeyError, TypeError):
         return ""
 

@@ -18,7 +18,7 @@ def catalogue(*, strict: bool = False, with_metrics: bool = True) -> Catalogue:
     with_metrics
         Include the metrics of the core; without them discovery is quicker.
     """
-    from msibench.plugin_manager import discover
+    from msibench.plugin_manager.discovery import discover
 
     if not with_metrics:
         return discover(strict=strict)

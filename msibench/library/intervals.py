@@ -177,9 +177,6 @@ def confident(
     given: NDArray[np.floating] | None = None,
 ) -> Confidence:
     """Give a problem's prediction its intervals; `given` is a prediction that was made already."""
-    from msibench.uncertainty.conformal import difficulty
-    from msibench.uncertainty.difficulty import features, noise_gain, scale_of
-
     check(problem, level)
     truths = [_pair(one, problem) for one in calibration] or [one_scale_up(problem)]
     seeds = _seeds(spec, truths[0][0], changes)
@@ -192,31 +189,7 @@ def confident(
         if given is None or seeds > 1
         else (np.asarray(given, dtype=np.float64), _own_spread(spec, problem, changes))
     )
-    reach = np.full(fine.shape, np.nan, dtype=np.float32)
-    signal = np.full(fine.shape, np.nan, dtype=np.float32)
-    undefined: dict[int, str] = {}
-    present = set(low.present())
-    for channel, calibrated in enumerate(calibrations):
-        coarse = low.values[channel].astype(np.float64)
-        if channel not in present:
-            undefined[channel] = "nothing is present in this ion image"
-        elif calibrated is None:
-            undefined[channel] = (
-                "too few pixels with a known truth, or none in which anything differs"
-            )
-        else:
-            made = features(
-                fine[channel],
-                factor=factor,
-                gain=factor**2 * noise_gain(coarse, low.mask),
-                scale=scale_of(coarse),
-                spread=None if spread is None else spread[channel],
-            )
-            reach[channel] = difficulty(made, calibrated.weights)
-            # Without the counting noise of a fine pixel's own measurement; that of the coarse pixel,
-            # `factor` times smaller, is in the prediction and stays.
-            made[0] /= factor
-            signal[channel] = difficulty(made, calibrated.weights)
+    reach, signal, undefined = _difficulties(fine, spread, calibrations, low, factor)
     sound = [None if channel in undefined else one for channel, one in enumerate(calibrations)]
     floor = 0.0 if spec.never_negative else -np.inf
     lower, upper = _ends(fine, reach, sound, level, floor)
@@ -245,6 +218,45 @@ def confident(
     )
 
 
+def _difficulties(
+    fine: NDArray[np.floating],
+    spread: NDArray[np.floating] | None,
+    calibrations: Sequence[Calibration | None],
+    low: MSImage,
+    factor: int,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[int, str]]:
+    """Return how hard each pixel is, with and without its own counting noise, and where that is undefined."""
+    from msibench.uncertainty.conformal import difficulty
+    from msibench.uncertainty.difficulty import features, noise_gain, scale_of
+
+    reach = np.full(fine.shape, np.nan, dtype=np.float32)
+    signal = np.full(fine.shape, np.nan, dtype=np.float32)
+    undefined: dict[int, str] = {}
+    present = set(low.present())
+    for channel, calibrated in enumerate(calibrations):
+        coarse = low.values[channel].astype(np.float64)
+        if channel not in present:
+            undefined[channel] = "nothing is present in this ion image"
+        elif calibrated is None:
+            undefined[channel] = (
+                "too few pixels with a known truth, or none in which anything differs"
+            )
+        else:
+            made = features(
+                fine[channel],
+                factor=factor,
+                gain=factor**2 * noise_gain(coarse, low.mask),
+                scale=scale_of(coarse),
+                spread=None if spread is None else spread[channel],
+            )
+            reach[channel] = difficulty(made, calibrated.weights)
+            # Without the counting noise of a fine pixel's own measurement; that of the coarse pixel,
+            # `factor` times smaller, is in the prediction and stays.
+            made[0] /= factor
+            signal[channel] = difficulty(made, calibrated.weights)
+    return reach, signal, undefined
+
+
 def one_scale_up(problem: Problem) -> tuple[Problem, MSImage]:
     """Make a problem's coarse image coarser once more; return that problem and its truth.
 
@@ -262,9 +274,7 @@ def one_scale_up(problem: Problem) -> tuple[Problem, MSImage]:
     factor = problem.factor
     if min(problem.low.shape) < 2 * factor:
         raise DataError(
-            f"{problem.low.shape[0]} x {problem.low.shape[1]} pixels are too few to be made "
-            f"coarser by {factor}: expected at least {2 * factor} along each edge. Take a smaller "
-            "factor, a larger section, or give fine sections of the same kind as calibration"
+            f"{problem.low.shape[0]} x {problem.low.shape[1]} pixels are too few to be coarsened by {factor}: expected at least {2 * factor} along each edge. Use a smaller factor or a larger section, or give fine sections of the same kind for calibration"
         )
     truth, _ = crop_to_multiple(problem.low, factor)
     rows, columns = truth.shape
@@ -305,7 +315,7 @@ def check(problem: Problem, level: float) -> None:
     if not 0 < level < 1:
         raise ConfigurationError(f"the level must lie between 0 and 1, got {level}; 0.9 means 90 %")
     if problem.factor < 2:
-        raise ConfigurationError("factor 1 adds no detail: there is nothing to be uncertain about")
+        raise ConfigurationError("factor 1 adds no detail, so there is no uncertainty to report")
     check_section(problem.low)
 
 
@@ -323,8 +333,7 @@ def check_section(low: MSImage) -> None:
     tissue = int(np.count_nonzero(inside))
     if tissue < FEWEST_TISSUE:
         raise DataError(
-            f"{tissue} tissue pixels were measured; expected at least {FEWEST_TISSUE}: fewer tell too "
-            "little of how wrong a method is. Take a larger section"
+            f"{tissue} tissue pixels were measured; expected at least {FEWEST_TISSUE}: fewer say too little about the errors of a method. Use a larger section"
         )
 
 
@@ -458,7 +467,7 @@ def _own_spread(spec: MethodSpec, problem: Problem, changes: Mapping[str, object
     """Return half the width of the interval of a method that knows one (`Uncertain`)."""
     from msibench.library.upscaling import built
     from msibench.plugin_manager import resolve_target
-    from msibench.runner.plan import resolve_config
+    from msibench.runner.competitors import resolve_config
 
     kind = resolve_target(spec.target)
     if not hasattr(kind, "interval"):

@@ -319,7 +319,7 @@ def load_board(folder: FilePath, *, results: FilePath | None = None) -> Leaderbo
     file = place / "rows.parquet"
     if not file.is_file():
         raise MissingDataError(
-            f"there is no board in {place}: expected a folder with rows.parquet, such as "
+            f"no board found in {place}: expected a folder with rows.parquet, such as "
             "leaderboards/bladder-x4, or results/leaderboards/NAME after msibench run NAME"
         )
     rows = read_rows(file.read_bytes(), str(file))

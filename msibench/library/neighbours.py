@@ -170,8 +170,7 @@ def from_anndata(
     flat = np.ravel_multi_index((place[:, 0], place[:, 1]), shape)
     if len(np.unique(flat)) < len(flat):
         raise DataError(
-            f"{len(flat) - len(np.unique(flat))} pixels lie on the place of another; take one section "
-            "at a time, e.g. table[table.obs['region'] == 'a']"
+            f"{len(flat) - len(np.unique(flat))} pixels share their position with another; use one section at a time, e.g. table[table.obs['region'] == 'a']"
         )
     held = table.X if layer is None else table.layers[layer]
     dense = held.toarray() if hasattr(held, "toarray") else np.asarray(held)

@@ -167,7 +167,7 @@ def evaluate(
     ----------
     prediction
         What a method gave for `problem`, ``(channel, row, column)`` on the fine grid and on the scale
-        of ``problem.low``; or what `confidence` gave, whose interval ``coverage`` and the like then measure.
+        of ``problem.low``; or what `confidence` gave, whose interval ``interval_coverage`` and the like then measure.
     section
         What was given to `degrade`.
     problem

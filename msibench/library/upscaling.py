@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FilePath = str | os.PathLike[str]
 
 AT_A_TIME = 8
-"""Ion images that a method gets in one go where it makes each of them alone, so that it shows how far
+"""Ion images that a method gets at once where it treats each of them alone, so that it shows how far
 it has come; a large section goes in groups that fit into memory."""
 SHOWN = 5
 """Ions of a kind that are named in one message; all of them with up to `FEW`."""
@@ -142,7 +142,7 @@ def upscaled(
     folder
         Where a large result may lie in a file; None: it is held in memory.
     """
-    from msibench.runner.plan import resolve_config
+    from msibench.runner.competitors import resolve_config
 
     config = resolve_config(spec, changes)
     notes: list[str] = []
@@ -232,24 +232,25 @@ def _made(
     from tempfile import TemporaryDirectory
 
     from msibench.results.arrays import array_file, read_arrays
-    from msibench.runner.child.in_groups import goes_in_parts, upscale_in_parts
+    from msibench.runner.child.in_groups import cuts_of, upscale_in_groups
 
     shape = (low.channels, *problem.fine_shape)
-    large = goes_in_parts(spec.each_ion_alone, problem)
+    cuts = cuts_of(spec.each_ion_alone, problem)
     fine: NDArray[np.float32]
-    if large and folder is not None:
+    if len(cuts) > 1 and folder is not None:
         path = Path(until_written.enter_context(TemporaryDirectory(dir=folder))) / "fine.h5"
         with array_file(path) as file:
             out = _Fine(file.stack("fine", shape), low, present, problem.factor)
-            done = upscale_in_parts(method, problem, out)
+            done = upscale_in_groups(method, problem, out, cuts)
         if done.skip is None:
             fine = read_arrays(path, ("fine",), lazily=("fine",))[0]["fine"]
     else:
-        size = AT_A_TIME if spec.each_ion_alone else len(present)
-        cuts = [slice(first, first + size) for first in range(0, len(present), size)]
+        if len(cuts) == 1 and spec.each_ion_alone:
+            starts = range(0, len(present), AT_A_TIME)
+            cuts = [slice(first, first + AT_A_TIME) for first in starts]
         fine = np.zeros(shape, dtype=np.float32)
         out = _Fine(fine, low, present, problem.factor)
-        done = upscale_in_parts(method, problem, out, None if large else cuts)
+        done = upscale_in_groups(method, problem, out, cuts)
     if done.skip is not None:
         raise NotApplicableError(f"{spec.name} cannot do this: {done.skip.reason}")
     return fine
@@ -304,7 +305,7 @@ def _present(low: MSImage, name: str, notes: list[str]) -> list[int]:
     absent = [names[channel] for channel in range(low.channels) if channel not in set(present)]
     if not present:
         raise DataError(
-            f"{name}: nothing is present in any of the {low.channels} ion images; choose other "
+            f"{name}: no signal in any of the {low.channels} ion images; choose other "
             "m/z or a wider window (--ppm)"
         )
     if absent:

@@ -98,7 +98,7 @@ def evaluate(evaluation: Evaluation, *, measure: str) -> Scored:
     Parameters
     ----------
     measure
-        ``"coverage"``; ``"worst_coverage"``: that of the structure among `STRUCTURES` that is held least;
+        ``"interval_coverage"``; ``"worst_interval_coverage"``: that of the structure among `STRUCTURES` that is held least;
         ``"interval_width"`` or ``"interval_score"``, over the largest intensity of the protocol's scale, 1.
     """
     told, truth = evaluation.interval, evaluation.truth
@@ -106,10 +106,12 @@ def evaluate(evaluation: Evaluation, *, measure: str) -> Scored:
     if told is None or truth is None:
         return Scored(np.full(count, np.nan), (NO_INTERVAL,) * count)
     given = (told.lower, told.upper, truth.values)
-    if measure == "coverage":
+    if measure == "interval_coverage":
         values = coverage(*given, mask=truth.mask)
-    elif measure == "worst_coverage":
-        values = [_worst_coverage(*images, truth.mask) for images in zip(*given, strict=True)]
+    elif measure == "worst_interval_coverage":
+        values = [
+            _worst_interval_coverage(*images, truth.mask) for images in zip(*given, strict=True)
+        ]
     elif measure == "interval_width":
         values = interval_width(*given, mask=truth.mask)
     else:
@@ -131,7 +133,7 @@ def structures(truth: ArrayLike, *, smooth: float = 1.0) -> Mapping[str, NDArray
     return {name: _most(measure) for name, measure in zip(STRUCTURES, measures, strict=True)}
 
 
-def _worst_coverage(
+def _worst_interval_coverage(
     lower: ArrayLike, upper: ArrayLike, truth: ArrayLike, mask: NDArray[np.bool_] | None
 ) -> float:
     found = [

@@ -246,7 +246,7 @@ def _library_of(test: Any, reference: Any) -> Any:
         return torch
     if any(tensors):
         raise TypeError(
-            "test and reference must be of one kind, two numpy arrays or two torch tensors; got "
+            "test and reference must both be numpy arrays or both be torch tensors; got "
             f"{type(test).__name__} and {type(reference).__name__}"
         )
     return np
@@ -260,7 +260,7 @@ def _shown(images: Any) -> Any:
     each = hidden.reshape(-1, *hidden.shape[-2:])
     if (each != each[:1]).any():
         raise ValueError(
-            "a masked array must hide the same pixels of every image, as one mask serves them all; "
+            "a masked array must mask the same pixels of every image, because one mask is used for all; "
             "give the images one by one, or plain arrays and mask="
         )
     return ~each[0]

@@ -9,18 +9,18 @@ NO_INTERVAL = "the method tells no interval"
 NOTHING_TOLD = "the method tells no interval for this ion image"
 INTERVAL_METRICS: tuple[tuple[str, Direction, str, str, str], ...] = (
     (
-        "coverage",
+        "interval_coverage",
         "higher",
         "Share of the true pixels inside the interval of 90 % that the method tells",
-        "coverage",
+        "interval coverage",
         "How many true pixels of the tissue lie in the method's own interval of 90 %? Right is 0.9; less is "
         "overconfident.",
     ),
     (
-        "worst_coverage",
+        "worst_interval_coverage",
         "higher",
         "The same in the tenth of edges, spots or bright pixels that is held least",
-        "coverage, worst structure",
+        "interval coverage, worst structure",
         "The same among edges, spots and bright pixels, whichever is held least.",
     ),
     (

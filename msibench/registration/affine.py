@@ -87,7 +87,7 @@ class Affine(Transform):
             If the map flattens the plane.
         """
         if abs(np.linalg.det(self.matrix)) < 1e-12:
-            raise RegistrationError("the affine map flattens the plane and has no inverse")
+            raise RegistrationError("the affine map is singular and has no inverse")
         back = np.linalg.inv(self.matrix)
         return Affine(back, -back @ self.offset)
 

@@ -35,7 +35,7 @@ def read_text(path: Path, what: str, most: int = LARGEST_FILE, errors: str = "st
     with path.open("rb") as file:
         raw = file.read(most + 1)
     if len(raw) > most:
-        raise DataError(f"{path} is larger than {most} bytes, which no {what} file is")
+        raise DataError(f"{path} is larger than {most} bytes, too large for a {what} file")
     try:
         return written(raw)
     except UnicodeDecodeError as error:

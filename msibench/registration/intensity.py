@@ -140,7 +140,7 @@ def _search(
         )
     ratio = float(np.sqrt(abs(np.linalg.det(first.matrix))))
     if not ratio > 1e-9:
-        raise RegistrationError("the start flattens the plane; give another")
+        raise RegistrationError("the start is a singular map; give another")
     soft = smooth_to(picture, ratio)
     found: Transform = first
     for stage in STAGES[model]:
@@ -184,7 +184,7 @@ def _align(
     """Return the start, preceded by the change that aligns the two pictures."""
     sitk = _simple_itk()
     if not isinstance(start, Affine):
-        raise RegistrationError("internal: a free-form stage must come last")
+        raise RegistrationError("internal error: a free-form stage must come last")
     shown = picture[slide]
     if shown.size == 0 or float(np.ptp(shown)) <= 1e-6 * max(1.0, float(np.abs(shown).max())):
         raise RegistrationError(

@@ -209,7 +209,7 @@ class ThinPlate(Transform):
         if len(first) < len(self.fixed):
             again = sorted(set(range(len(self.fixed))) - set(first.tolist()))
             raise RegistrationError(
-                f"two landmarks stand on one fixed point, {self.fixed[again[0]].tolist()}; remove one"
+                f"two landmarks share one fixed point, {self.fixed[again[0]].tolist()}; remove one"
             )
         self._spline = RBFInterpolator(
             self.fixed, self.moving, kernel="thin_plate_spline", degree=1, smoothing=0.0

@@ -73,9 +73,7 @@ def resample(
     totals /= samples**2
     cover = totals[-1]
     if not (cover > 0).any():
-        raise RegistrationError(
-            "no pixel of the fixed grid lies on the guide; is the transform right?"
-        )
+        raise RegistrationError("no pixel of the fixed grid lies on the guide; check the transform")
     values = np.divide(totals[:-1], cover, out=np.full_like(totals[:-1], fill), where=cover > 1e-9)
     mask = cover >= 0.5 - 1e-9
     values[:, ~mask] = fill

@@ -111,7 +111,7 @@ def read_arrays(
                 arrays[name] = _stored(file[name], path) if name in lazily else file[name][()]
             attributes = {key: _attribute(value) for key, value in file.attrs.items()}
     except MemoryError as error:
-        raise IntegrityError(f"{path} does not fit into the memory that is free") from error
+        raise IntegrityError(f"{path} does not fit into free memory") from error
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
         if isinstance(error, IntegrityError):
             raise

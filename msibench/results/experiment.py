@@ -21,7 +21,7 @@ from msibench.results.schema import CellRecord
 from msibench.results.store import Store
 
 INDEX_ENTRY = "experiment"
-"""Name of the experiment among what an index."""
+"""Under which a track's index holds the experiment."""
 Documents = Mapping[str, Mapping[str, Any]]
 OTHER_PROBLEM = "of other data, m/z values, protocol, guide or transform than this board"
 
@@ -63,14 +63,14 @@ class Experiment:
         return {INDEX_ENTRY: {"problems": dict(self.problems), "device": self.device}}
 
 
-def place(dataset: str, section: str, protocol: str, mz_set: str, control: str) -> str:
-    """Return where a problem stands among those of a board."""
-    return canonical_json([dataset, section, protocol, mz_set, control])
+def place(problem: tuple[str, ...]) -> str:
+    """Return where a problem stands among those of a board, from its names (`CellIdentity.problem`)."""
+    return canonical_json(list(problem))
 
 
 def place_of(record: CellRecord) -> str:
     """Return the place of a cell's problem."""
-    return place(record.dataset, record.section, record.protocol, record.mz_set, record.control)
+    return place(record.identity.problem)
 
 
 def kind_of(device: str) -> str:

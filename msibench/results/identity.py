@@ -10,6 +10,10 @@ from msibench.results.keys import canonical_json
 IDENTITY_FIELDS = (
     "method", "dataset", "section", "protocol", "mz_set", "seed", "control", "device",
 )  # fmt: skip
+PROBLEM_FIELDS = ("dataset", "section", "protocol", "mz_set", "control")
+"""What tells a problem of a board from every other."""
+TABLE_FIELDS = ("method", *PROBLEM_FIELDS)
+"""Where the values of a cell stand in a table; seeds share a place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,16 @@ class CellIdentity:
     def as_dict(self) -> dict[str, Any]:
         """Return the eight by name."""
         return asdict(self)
+
+    @property
+    def problem(self) -> tuple[str, ...]:
+        """The names of the problem, in the order of `PROBLEM_FIELDS`."""
+        return tuple(getattr(self, name) for name in PROBLEM_FIELDS)
+
+    @property
+    def in_table(self) -> tuple[str, ...]:
+        """Where its values stand in a table, in the order of `TABLE_FIELDS`."""
+        return (self.method, *self.problem)
 
     @property
     def title(self) -> str:

@@ -84,6 +84,17 @@ def digest_of(value: object) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+def digest_of_parsed(value: object) -> str:
+    """Return `digest_of` of what `json.loads` gave, several times as fast."""
+    try:
+        text = json.dumps(
+            value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+        )
+    except ValueError:  # JSON of others may hold NaN or infinity
+        return digest_of(value)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def key_of(document: Mapping[str, Any]) -> str:
     """Return the key of a cell's document: a digest over the digests of its two large parts."""
     return short_key(

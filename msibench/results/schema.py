@@ -10,7 +10,7 @@ from typing import Any
 
 from msibench.errors import IntegrityError, NewerSchemaError, SchemaError
 from msibench.results.identity import IDENTITY_FIELDS, CellIdentity
-from msibench.results.keys import digest_of, plain
+from msibench.results.keys import digest_of, digest_of_parsed, plain
 
 SCHEMA_VERSION = 1
 REMEDY = "msibench run sets the cell aside and makes it again"
@@ -108,7 +108,7 @@ def record_from_json(text: str, where: str) -> CellRecord:
         document = json.loads(text)
         schema = document.get("schema_version")
         digest = str(document.pop("record_digest", ""))
-        found = digest_of(document)
+        found = digest_of_parsed(document)
     except (ValueError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"{where} is damaged: {_brief(error)}; {REMEDY}") from error
     newer = isinstance(schema, int) and schema > SCHEMA_VERSION

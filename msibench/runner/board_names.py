@@ -60,14 +60,14 @@ def on_its_board(
         if wanted == given.name:
             if name:
                 raise ConfigurationError(
-                    f"--name goes with --data: the board of track {given.name!r} has its name"
+                    f"--name needs --data: the board of track {given.name!r} already has a name"
                 )
             return replace(plan, experiment=official)
     else:
         wanted = plan.track.name
     tracks = {*available_tracks(), *([given.name] if given else [])}
     if name in tracks:
-        raise ConfigurationError(f"--name {name}: a track is called so; choose another name")
+        raise ConfigurationError(f"--name {name}: a track already has this name; choose another")
     wanted = name or wanted or plan.track.name
     found = board_name(store, wanted, plan.experiment, tracks)
     if given is None and wanted in tracks:
@@ -101,10 +101,7 @@ def on_its_board(
 
 
 def _what_differs(plan: Plan, store: Store, board: str) -> str:
-    documents = {
-        place(p.card.name, p.section, p.protocol.name, p.mz_set.name, p.control): p.document
-        for p in plan.problems
-    }
+    documents = {place(p.names): p.document for p in plan.problems}
     return differences(store, board, plan.experiment, documents)
 
 

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, and what came of it."""
+"""What a run reports while it is running, and its result."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Event:
 
 @dataclass(slots=True)
 class RunSummary:
-    """What came of a run; threads count into it, each count under its one lock."""
+    """Result of a run; threads count into it, each count under its one lock."""
 
     counts: dict[str, int] = field(default_factory=dict)
     """Status → cells, cached ones included."""

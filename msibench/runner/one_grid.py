@@ -41,8 +41,7 @@ def require_one_grid(data: Sequence[Path], *, by_mz: bool, pixel_size_um: float 
         for name, axis in axes.items():
             if np.isnan(axis).any() or not np.array_equal(axis, first):
                 raise DataError(
-                    f"{name} and {next(iter(axes))} have not the same m/z values, so that their ion "
-                    "images cannot be compared; name those that all have with --mz"
+                    f"{name} and {next(iter(axes))} do not have the same m/z values, so their ion images cannot be compared; name m/z that all sections have with --mz"
                 )
 
 

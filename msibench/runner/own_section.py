@@ -128,9 +128,9 @@ def _check_files(data: Sequence[Path], guides: Sequence[Path], transforms: Seque
             )
     for path in (*data, *guides, *transforms):
         if not path.is_file():
-            raise MissingDataError(f"there is no file {str(path)!r} (--data, --guide, --transform)")
+            raise MissingDataError(f"file not found: {str(path)!r} (--data, --guide, --transform)")
     if len({path.resolve() for path in data}) != len(data):
-        raise ConfigurationError("--data names a file twice: each section counts once")
+        raise ConfigurationError("--data names a file twice: give each section once")
 
 
 def _card_files(
@@ -196,7 +196,7 @@ def section_names(data: Sequence[Path]) -> tuple[str, ...]:
     )
     if len(set(names)) != len(names):
         raise ConfigurationError(
-            f"two sections would have one name ({', '.join(sorted(set(names)))}); rename a file"
+            f"two sections would have the same name ({', '.join(sorted(set(names)))}); rename a file"
         )
     return names
 

@@ -44,8 +44,7 @@ def own_track(
     """
     if controls and not own.guide:
         raise ConfigurationError(
-            f"--controls {','.join(controls)}: wrong guides stand in for a true one; give it with "
-            "--guide"
+            f"--controls {','.join(controls)}: wrong guides replace a true one; give it with --guide"
         )
     if controls is None:
         controls = GUIDE_CONTROLS if own.guide else ()

@@ -3,55 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from msibench.contracts.method import MethodSpec, Task, WeightFile
-from msibench.contracts.tables import check_keys
+from msibench.contracts.method import MethodSpec, Task
 from msibench.datasets import Card, MZSet, dataset_digest, load_card
-from msibench.degradation import DegradationProtocol, protocol
-from msibench.errors import ConfigurationError, MSIBenchError, UnknownNameError
+from msibench.degradation import protocol
+from msibench.errors import ConfigurationError, MSIBenchError
 from msibench.plugin_manager import Catalogue, resolve_method
 from msibench.results.experiment import Experiment, kind_of, place
-from msibench.results.identity import CellIdentity
-from msibench.results.keys import KEY_SCHEMA, code_digests, digest_of, short_key, versions
+from msibench.results.identity import PROBLEM_FIELDS, CellIdentity
+from msibench.results.keys import KEY_SCHEMA, short_key, versions
 from msibench.results.schema import Status
+from msibench.runner.competitors import Competitor, competitor_of, with_settings
 from msibench.runner.own_section import own_card
+from msibench.runner.problem_plan import ProblemPlan, plan_problem
 from msibench.tracks import READY, Entry, ProblemSet, Track
 from msibench.weights import find as find_weight
-from msibench.weights.locate import missing_message
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class ProblemPlan:
-    """One section under one protocol with one m/z set: what is staged once for all methods."""
-
-    card: Card
-    section: str
-    protocol: DegradationProtocol
-    mz_set: MZSet
-    seed: int = 0
-    control: str = ""
-    document: Mapping[str, Any]
-    key: str
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Competitor:
-    """One method with its resolved configuration, worked out once for all cells."""
-
-    label: str
-    """Name in the leaderboard."""
-    spec: MethodSpec
-    config: Mapping[str, Any]
-    precision: str
-    document: Mapping[str, Any]
-    digest: str
-    missing: str = ""
-    """What to do about a weight file that is not here; empty when all are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -80,16 +50,11 @@ class Cell:
     @property
     def identity(self) -> CellIdentity:
         """The place of a board that it is for."""
-        problem = self.problem
         return CellIdentity(
             method=self.label,
-            dataset=problem.card.name,
-            section=problem.section,
-            protocol=problem.protocol.name,
-            mz_set=problem.mz_set.name,
+            **dict(zip(PROBLEM_FIELDS, self.problem.names, strict=True)),
             seed=self.seed,
-            control=problem.control,
-            device=self.device.partition(":")[0],
+            device=kind_of(self.device),
         )
 
     @property
@@ -178,9 +143,9 @@ def make_plan(
     wanted, added = filters or Filters(), additions or Additions()
     every, problems = _every_problem(track, catalogue, cards or {}, wanted)
     chosen, notes = _competitors(track, catalogue, problems, wanted, added.methods, given_weights)
-    chosen += _with_settings(chosen, added.settings)
+    chosen += with_settings(chosen, added.settings)
     library = versions()
-    competitors = [_competitor(entry, spec, library, given_weights) for entry, spec in chosen]
+    competitors = [competitor_of(entry, spec, library, given_weights) for entry, spec in chosen]
     cells = [
         _cell(competitor, problem, seed, device)
         for problem in problems
@@ -197,10 +162,7 @@ def experiment_of_track(track: Track, catalogue: Catalogue, device: str) -> Expe
 
 
 def _experiment(problems: Iterable[ProblemPlan], device: str) -> Experiment:
-    places = {
-        place(p.card.name, p.section, p.protocol.name, p.mz_set.name, p.control): p.key
-        for p in problems
-    }
+    places = {place(problem.names): problem.key for problem in problems}
     return Experiment(places, kind_of(device))
 
 
@@ -212,12 +174,6 @@ def with_control(methods: tuple[str, ...], track: Track) -> tuple[str, ...]:
     if not methods or track.scheme not in {"anchored", "skill"} or track.control_method in methods:
         return methods
     return (*methods, track.control_method)
-
-
-def resolve_config(spec: MethodSpec, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a method's defaults with `changes`, refusing keys that it does not have."""
-    check_keys(changes, set(spec.config), f"configuration of method {spec.name!r}")
-    return {**spec.config, **changes}
 
 
 def _every_problem(
@@ -263,7 +219,7 @@ def _problems(
         chosen = protocol(name)
         if card.factor and chosen.factor != card.factor:
             raise ConfigurationError(
-                f"data set {card.name!r} has no truth and comes at factor {card.factor}; "
+                f"data set {card.name!r} has no truth and its factor is {card.factor}; "
                 f"protocol {name!r} has factor {chosen.factor}"
             )
         for section in wanted.sections or card.test:
@@ -271,39 +227,6 @@ def _problems(
                 if control and card.tasks == ("single-image",):
                     continue
                 yield plan_problem(card, section, chosen, mz_set, control=control)
-
-
-def plan_problem(
-    card: Card,
-    section: str,
-    chosen: DegradationProtocol,
-    mz_set: MZSet,
-    *,
-    control: str = "",
-    seed: int = 0,
-) -> ProblemPlan:
-    """Describe one problem and give it its key; nothing is read."""
-    document = {
-        "dataset": card.name,
-        "data": dataset_digest(card, section),
-        "section": section,
-        "protocol": chosen.definition(),
-        "mz": [repr(value) for value in mz_set.mz],
-        "ppm": repr(mz_set.ppm),
-        "mz_set": mz_set.name,
-        "control": control,
-        "seed": seed,
-    }
-    return ProblemPlan(
-        card=card,
-        section=section,
-        protocol=chosen,
-        mz_set=mz_set,
-        seed=seed,
-        control=control,
-        document=document,
-        key=digest_of(document),
-    )
 
 
 def _competitors(
@@ -347,60 +270,6 @@ def _competitors(
     return list(chosen.values()), notes
 
 
-def _with_settings(
-    chosen: Iterable[tuple[Entry, MethodSpec]], settings: Mapping[str, Mapping[str, Any]]
-) -> list[tuple[Entry, MethodSpec]]:
-    """Return the competitors that change options of others.
-
-    Raises
-    ------
-    UnknownNameError
-        If the run has no such method.
-    """
-    there = {entry.name: (entry, spec) for entry, spec in chosen}
-    changed = []
-    for name, changes in settings.items():
-        if name not in there:
-            near = get_close_matches(name, there, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else " Name it with --methods, too."
-            raise UnknownNameError(f"No method of this run is named {name!r}.{hint}")
-        entry, spec = there[name]
-        what = ", ".join(f"{option}={value}" for option, value in sorted(changes.items()))
-        config = {**entry.config, **changes}
-        changed.append((replace(entry, label=f"{name} ({what})", config=config), spec))
-    return changed
-
-
-def _competitor(
-    entry: Entry, spec: MethodSpec, library: Mapping[str, str], given: tuple[Path, ...]
-) -> Competitor:
-    config = resolve_config(spec, entry.config)
-    document = {
-        "name": spec.name,
-        "label": entry.name,
-        "target": spec.target if ".py:" not in spec.target else spec.target.rpartition(":")[2],
-        "config": config,
-        "code": dict(code_digests(spec.target)),
-        "weights": {weight.name: _weight_digest(weight, given) for weight in spec.weights},
-        "versions": dict(library),
-        "precision": entry.precision,
-    }
-    missing = ""
-    for weight in spec.weights:
-        if find_weight(weight, given=given) is None:
-            missing = missing_message(weight)
-            break
-    return Competitor(
-        label=entry.name,
-        spec=spec,
-        config=config,
-        precision=entry.precision,
-        document=document,
-        digest=digest_of(document),
-        missing=missing,
-    )
-
-
 def key_document(
     competitor: Competitor, problem: ProblemPlan, seed: int, device: str
 ) -> dict[str, Any]:
@@ -442,18 +311,6 @@ def _cell(competitor: Competitor, problem: ProblemPlan, seed: int, device: str) 
         verdict=verdict,
         reason=reason,
     )
-
-
-def _weight_digest(weight: WeightFile, given: tuple[Path, ...]) -> str:
-    """Return the sha256 that a weight file is known by, or its name while it is not here."""
-    if weight.sha256:
-        return weight.sha256
-    path = find_weight(weight, given=given)
-    if path is None:
-        return f"not here: {weight.name}"
-    from msibench.datasets import file_digest
-
-    return file_digest(path)
 
 
 def _verdict(competitor: Competitor, problem: ProblemPlan) -> tuple[Status | None, str]:

@@ -207,7 +207,7 @@ class Supervisor:
         name = self.options.executor
         if name not in BUILT_IN and name not in self.catalogue.executors:
             offered = ", ".join(sorted({*BUILT_IN, *self.catalogue.executors}))
-            raise UnknownNameError(f"there is no executor {name!r}; there are: {offered}")
+            raise UnknownNameError(f"unknown executor {name!r}; available: {offered}")
         target = BUILT_IN.get(name) or self.catalogue.executors[name].target
         made: Executor = resolve_target(target)(
             slots=self.options.jobs,

@@ -178,6 +178,5 @@ def _refuse_doubles(rows: pd.DataFrame, place: NDArray[np.int64]) -> None:
         row = rows.iloc[int(first[int(np.argmax(count > 1))])]
         raise DataError(
             f"The value of {row['metric']!r} ({row['region']}) of method {row['method']!r} on "
-            f"{row['dataset']}/{row['section']} channel {row['channel']} seed {row['seed']} stands "
-            "more than once; keep one row per m/z and metric"
+            f"{row['dataset']}/{row['section']} channel {row['channel']} seed {row['seed']} occurs more than once; keep one row per m/z and metric"
         )

@@ -17,7 +17,7 @@ from typing import Any, Literal, cast, get_args
 from msibench.contracts.metric import Direction
 from msibench.contracts.tables import parse_table, read_text
 from msibench.errors import ConfigurationError, UnknownNameError
-from msibench.plugin_manager import installed
+from msibench.plugin_manager.discovery import installed
 
 Scale = Literal["linear", "decibel"]
 Normalisation = Literal["anchored", "bounded", "minmax-per-image", "minmax-pooled", "none"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from msibench import __version__
+from msibench.contracts.plain_text import visible
 from msibench.errors import ConfigurationError
 from msibench.leaderboard.all_boards import TRUST, range_text
 from msibench.leaderboard.board import Board
@@ -350,11 +352,16 @@ def _write_docs(folder: Path, config: Path | None, written: Written) -> bool:
         sys.executable, "-m", "mkdocs", "build", "--strict", "--no-directory-urls",
         "--config-file", str(config.resolve()), "--site-dir", str((folder / "docs").resolve()),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    quiet = {**os.environ, "NO_COLOR": "1", "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)
     if done.returncode:
-        raise ConfigurationError(
-            f"mkdocs cannot build {config}: {(done.stderr or done.stdout).strip()[-1500:]}"
-        )
+        said = visible((done.stderr or done.stdout).strip()[-1500:])
+        if absent := re.search(r'The "([\w.-]+)" plugin is not installed', said):
+            written.notes.append(
+                f'no docs: {absent[1]} is not installed (pip install "msibench[docs]")'
+            )
+            return False
+        raise ConfigurationError(f"mkdocs cannot build {config}: {said}")
     return True
 
 

@@ -237,7 +237,7 @@ METHOD_CHECKS: tuple[Callable[[Subject], None], ...] = (
 def _interval(subject: Subject, problem: Problem, level: float) -> Interval:
     method = subject.ready()
     if not isinstance(method, Uncertain):
-        raise NotCheckableError("it tells no interval of its own")
+        raise NotCheckableError("it provides no interval of its own")
     told = method.interval(problem, level=level)
     if isinstance(told, Skip):
         raise NotCheckableError(f"skipped by the method: {told.reason}")

@@ -126,7 +126,8 @@ def _tests_of(name: str, config: pytest.Config) -> Iterator[tuple[str, Check]]:
 
 def find_method(name: str) -> MethodSpec:
     """Return the method that a name stands for, as `msibench.plugin_manager.resolve_method` does."""
-    from msibench.plugin_manager import discover, resolve_method
+    from msibench.plugin_manager import resolve_method
+    from msibench.plugin_manager.discovery import discover
 
     return resolve_method(name, discover())
 

@@ -13,7 +13,7 @@ from msibench.contracts.method import MethodSpec
 from msibench.datasets import load_card, read_section
 from msibench.degradation import protocol
 from msibench.image import MSImage, Problem
-from msibench.plugin_manager import discover
+from msibench.plugin_manager.discovery import discover
 from msibench.testing.subject import NotCheckableError, Subject
 
 ROWS, COLUMNS = 48, 56
@@ -94,7 +94,9 @@ class Trial:
 
     def _run(self, spec: MethodSpec) -> list[NDArray[np.float32]]:
         if spec.trainable:
-            raise NotCheckableError("it learns from other sections first; run a track instead")
+            raise NotCheckableError(
+                "it must be trained on other sections first; run a track instead"
+            )
         subject = Subject(spec=spec)
         return [subject.upscale(problem) for problem, _ in self.problems]
 

@@ -28,16 +28,11 @@ from msibench.training.checkpoints import (
     save_result,
     versions,
 )
+from msibench.training.config import TrainingConfig
 from msibench.training.ddp import World
 from msibench.training.degradation import degrade_by
 from msibench.training.fingerprint import fingerprint
-from msibench.training.loop import (
-    Progress,
-    TrainingConfig,
-    TrainingResult,
-    TrainingStates,
-    train,
-)
+from msibench.training.loop import Progress, TrainingResult, TrainingStates, train
 from msibench.training.networks import SkipConnection, around, network_for, objective_for
 from msibench.training.objective import Objective
 from msibench.training.patches import Patches
@@ -91,7 +86,7 @@ class FinetuneRequest:
         both = set(self.sections) & set(self.validation)
         if both:
             raise ConfigurationError(
-                f"{', '.join(sorted(both))} would be learned from and validated on; leave it out of one"
+                f"{', '.join(sorted(both))} is in both the training and the validation sections; leave it out of one"
             )
         if self.start not in ("weights", "scratch"):
             raise ConfigurationError(f"start must be weights or scratch, got {self.start!r}")

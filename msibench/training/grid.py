@@ -69,7 +69,7 @@ def expand(table: Mapping[str, Any], base: FinetuneRequest) -> dict[str, Finetun
         request = FinetuneRequest.from_mapping(_merged(common, change))
         digest = hashlib.sha256(canonical(request.as_json()).encode()).hexdigest()[:8]
         if any(name.endswith(digest) for name in requests):
-            raise ConfigurationError(f"the grid asks twice for the same training: {change}")
+            raise ConfigurationError(f"the grid lists the same training twice: {change}")
         requests[f"{number:03d}-{digest}"] = request
     return requests
 

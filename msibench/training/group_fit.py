@@ -35,7 +35,7 @@ class Ledger:
 
 @dataclass(slots=True, eq=False)
 class GroupFit:
-    """What came of one group: the first axis of every tensor is the ion."""
+    """Result of one group: the first axis of every tensor is the ion."""
 
     parameters: Tensor
     curves: Tensor

@@ -55,7 +55,7 @@ def check_shares(processes: int, batch: int, device: str) -> None:
         cards = torch.cuda.device_count()
         if cards < processes:
             raise ConfigurationError(
-                f"--processes {processes} wants a GPU for each; torch sees {cards} here"
+                f"--processes {processes} needs one GPU per process; torch sees {cards} here"
             )
 
 

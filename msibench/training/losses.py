@@ -113,7 +113,7 @@ class VGGFeatures(nn.Module):
         super().__init__()
         if not weights.is_file():
             raise MissingWeightsError(
-                f"the perceptual loss needs torchvision's ImageNet vgg16, and there is no {weights}: "
+                f"the perceptual loss needs torchvision's ImageNet vgg16, but there is no {weights}: "
                 "msibench weights fetch vgg16, or leave 'perceptual' out of the loss mix"
             )
         from torchvision.models import vgg16
@@ -189,7 +189,7 @@ def loss_mix(mix: Mapping[str, float], *, factor: int = 1, perceptual: Path | No
         if not weight > 0:
             raise ConfigurationError(f"the weight of loss {name!r} must be positive, got {weight}")
     if not mix:
-        raise ConfigurationError('the loss mix is empty; a plain choice is {"l1": 1.0}')
+        raise ConfigurationError('the loss mix is empty; for example {"l1": 1.0}')
     terms: list[tuple[float, Loss]] = []
     for name, weight in mix.items():
         if name == "perceptual":

@@ -15,7 +15,8 @@ from msibench.contracts.method import WeightFile
 from msibench.errors import ConfigurationError, MissingWeightsError
 from msibench.image import Problem, Skip
 from msibench.training.networks import BackProjected, OnInterpolation
-from msibench.training.tiles import InputNeeds, options_from, upscale_ions
+from msibench.training.tile_plan import InputNeeds, options_from
+from msibench.training.tiles import upscale_ions
 from msibench.weights import sha256_of
 from msibench.weights.locate import missing_message
 

@@ -99,7 +99,7 @@ def refuse_absurd_tensors(loaded: Mapping[str, Any], path: Path) -> None:
             if total > most:
                 raise UnsafeWeightsError(
                     f"{path.name}: with {name} of shape {tuple(value.shape)} its tensors would take "
-                    f"{total} bytes, the file has {most // VIEWS}; it is made to fill the memory, or "
+                    f"{total} bytes, the file has {most // VIEWS}; it is malicious, or "
                     "holds expanded views: save it with .contiguous()."
                 )
         elif isinstance(value, Mapping | list | tuple | set) and id(value) not in seen:

@@ -42,7 +42,7 @@ def read_state_dict(path: Path) -> Mapping[str, Any]:
         itself, or is not a checkpoint at all: a Git LFS pointer, a web page.
     """
     if not path.is_file():
-        raise MissingWeightsError(f"There is no file {path}.")
+        raise MissingWeightsError(f"File not found: {path}.")
     if instead := stand_in(path):
         raise UnsafeWeightsError(f"{path.name} {instead}.")
     if _is_safetensors(path):

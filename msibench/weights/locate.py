@@ -193,7 +193,7 @@ def add(path: Path, file: str | WeightFile, *, replace: bool = False) -> Path:
     """
     file = lookup(file)
     if not path.is_file():
-        raise MissingWeightsError(f"There is no file {path} to add as {file.name}.")
+        raise MissingWeightsError(f"File not found: {path} to add as {file.name}.")
     if replace:
         digests.forget(file)
     digests.check(path, file, record=True)

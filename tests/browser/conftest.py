@@ -65,6 +65,17 @@ def split_address(browser, toy, tmp_path_factory):
     return write_page(toy.store, toy.track, tmp_path_factory.mktemp("split"), split=True).as_uri()
 
 
+@pytest.fixture(scope="session")
+def mixed_address(browser, toy, tmp_path_factory):
+    """A page of which one ion's images lie in it, and the others beside it."""
+    from msibench.leaderboard import page_images
+    from msibench.leaderboard.page import write_page
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page_images, "IMAGE_BUDGET", 1)
+        return write_page(toy.store, toy.track, tmp_path_factory.mktemp("mixed")).as_uri()
+
+
 @pytest.fixture
 def visit(browser):
     """Open an address; at the end nothing may have been complained about or asked of a network."""

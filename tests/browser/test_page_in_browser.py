@@ -245,6 +245,41 @@ def test_a_split_page_loads_its_images_from_beside_it(split_address, visit):
     assert "500.5000" in page.inner_text("#image-facts")
 
 
+def test_every_ion_can_be_reached_whether_in_the_page_or_beside_it(mixed_address, visit):
+    page = visit(mixed_address)
+    for section in ("0", "1"):
+        choose(page, "#section", section)
+        for ion in ("0", "1", "2"):
+            choose(page, "#mz", ion)
+            page.wait_for_selector(f'body[data-ready="{section}-{ion}"]')
+            assert page.locator("#tiles .tile").count() == 3
+
+
+def test_text_of_charts_is_readable_however_narrow_the_screen(address, visit):
+    page = visit(address)
+    for width in (1280, 400):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('.chart svg')].every("
+            "s => Math.abs(s.getBoundingClientRect().width - s.viewBox.baseVal.width) < 1)"
+        )
+        sizes = page.locator(".chart svg text").evaluate_all(
+            "texts => texts.map(t => parseFloat(getComputedStyle(t).fontSize))"
+        )
+        assert sizes
+        assert min(sizes) >= 12
+
+
+def test_a_chart_draws_nothing_outside_its_frame(address, visit):
+    page = visit(address)
+    outside = page.evaluate("""() => [...document.querySelectorAll('.chart svg')].flatMap(svg =>
+        [...svg.querySelectorAll('rect, circle, line, polyline')].filter(mark => {
+            const box = mark.getBBox(), all = svg.viewBox.baseVal;
+            return box.x < -1 || box.y < -1 || box.x + box.width > all.width + 1 || box.y + box.height > all.height + 1;
+        }).map(mark => mark.outerHTML))""")
+    assert outside == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_barrier(address, visit, axe, scheme):
     assert axe(visit(address, color_scheme=scheme)) == []

@@ -146,7 +146,7 @@ def test_events_are_one_json_object_a_line(run, tmp_path):
         (("run", "--methods", "bicubc"), "Did you mean 'bicubic'"),
         (("run", "--metrics", "psnrr"), "Did you mean 'psnr'"),
         (("run", "--protocol", "aera-x4@1"), "area-x4@1"),
-        (("run", "--data", "gone.imzML"), "there is no file"),
+        (("run", "--data", "gone.imzML"), "file not found:"),
         (("run", "--guide", "he.png"), "goes with --data"),
         (("run", "--mz", "abc", "--data", "x"), "expected numbers"),
         (("run", "--retry", "broken"), "takes statuses"),
@@ -251,7 +251,7 @@ def test_a_file_that_cannot_be_used_is_an_error_and_no_board(run, tmp_path):
     results = tmp_path / "results"
     for cube, message in (
         (np.ones((1, 5, 5)), "take a smaller factor"),
-        (np.zeros((2, 16, 16)), "nothing is present in any of the 2 ion images"),
+        (np.zeros((2, 16, 16)), "no signal in any of the 2 ion images"),
         (np.full((1, 16, 16), np.inf), "infinite"),
         (np.full((1, 16, 16), np.nan), "NaN"),
     ):
@@ -284,7 +284,7 @@ def test_a_missing_pixel_size_is_said_once(run, tmp_path):
 
 def test_a_published_mz_set_takes_a_file_of_the_users(run, tmp_path):
     from msibench.datasets import load_card
-    from msibench.plugin_manager import discover
+    from msibench.plugin_manager.discovery import discover
 
     card = load_card(discover().dataset("mouse-kidney"))
     mz = np.array(card.mz_set("table-s3").mz)
@@ -352,7 +352,7 @@ def test_fetch_says_what_is_here(run):
 
 def test_a_broken_card_costs_its_own_line_alone(run, monkeypatch, tmp_path):
     from msibench.contracts.dataset import DatasetSpec
-    from msibench.plugin_manager import discover
+    from msibench.plugin_manager.discovery import discover
 
     (tmp_path / "card.toml").write_text('schema_version = 1\ntitel = "?"\n')
     found = discover()
@@ -402,4 +402,4 @@ def test_an_ion_that_one_of_several_sections_lacks_is_left_out_there_alone(run, 
     assert "1 of 2 ion images, which methods do not get: m/z 500.0000" in notes["b"]
     status, _, err = run("run", *sections, "--mz", "400,600", *results)
     assert status == 2
-    assert "nothing is present in any section at m/z 600.0000" in err
+    assert "no signal in any section at m/z 600.0000" in err

@@ -192,9 +192,9 @@ def test_a_board_has_the_name_that_is_asked_for(run, section):
     _, err = run("run", "--data", "section.npz", "--name", "left-kidney", *FAST, status=2)
     assert "that board holds another experiment (other data, guide or transform)" in err
     _, err = run("run", "--data", "section.npz", "--name", "bladder-x4", *FAST, status=2)
-    assert "a track is called so" in err
+    assert "a track already has this name" in err
     _, err = run("run", "--name", "mine", *FAST, status=2)
-    assert "--name goes with --data" in err
+    assert "--name needs --data" in err
 
 
 def test_a_section_named_like_a_track_is_not_that_track(run, section):
@@ -297,7 +297,7 @@ def test_several_imzml_files_share_one_set_of_peaks(run, tmp_path):
 def test_sections_that_cannot_be_compared_are_refused(run, section, tmp_path):
     first = section("a.npz")
     _, err = run("run", "--data", first, section("b.npz", mz=[400.0, 500.0]), *FAST, status=2)
-    assert "have not the same m/z values" in err
+    assert "do not have the same m/z values" in err
     _, err = run("run", "--data", first, first, *FAST, status=2)
     assert "names a file twice" in err
     _, err = run("run", "--data", first, section("c.npz"), "--guide", guide(tmp_path / "g.png"), *FAST,
@@ -376,7 +376,7 @@ def test_a_restricted_run_never_replaces_a_published_board(run):
     for command in (("run", "small", "--publish", *elsewhere),
                     ("leaderboard", "small", "--publish", "--results", "elsewhere")):  # fmt: skip
         _, err = run(*command, status=2)
-        assert "holds a fuller board: 1 of its cells" in err
+        assert "holds a more complete board: 1 of its cells" in err
         assert "bilinear" in err
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == published
     run("verify", "small")
@@ -438,7 +438,7 @@ def test_own_sections_are_asked_whether_their_detail_is_real(run, section, tmp_p
     assert set(boards()) == {"section"}
     assert set(boards()["section"]["control"]) == {"", "guide-shuffled", "guide-mirrored"}
     _, err = run("run", "--data", "section.npz", "--controls", "guide-shuffled", *FAST, status=2)
-    assert "wrong guides stand in for a true one" in err
+    assert "wrong guides replace a true one" in err
 
 
 def test_cells_of_another_experiment_in_an_old_index_are_left_out_and_listed(run, section):

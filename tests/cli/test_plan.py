@@ -99,7 +99,7 @@ def test_parts_of_a_run_make_the_whole_and_write_no_leaderboard(results):
     [
         (["--shard", "1/2", "--cells", "ab"], "give one"),
         (["--machine", "m.toml"], "--executor slurm"),
-        (["--executor", "slurn"], "there is no executor 'slurn'"),
+        (["--executor", "slurn"], "unknown executor 'slurn'"),
     ],
 )
 def test_what_does_not_go_together_is_refused(results, arguments, said):

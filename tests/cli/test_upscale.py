@@ -109,7 +109,7 @@ def test_an_ion_that_is_not_there_is_named_and_not_handed_over(upscale):
     section(put=[(slice(None), 0.0)])
     status, _, err = upscale("mine.py:Nearest", "own.npz", "--factor", 2, "-o", "b.npz")
     assert status == 2
-    assert "nothing is present in any of the 3 ion images" in err
+    assert "no signal in any of the 3 ion images" in err
 
 
 @pytest.mark.parametrize("window", [("--mz", 123.45), ("--mz", "150.0,123.45"), ("--ppm", 0.01)])

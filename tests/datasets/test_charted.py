@@ -1,8 +1,10 @@
 """The charted phantom, and what every fusion method must do on it."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from msibench import GuideImage, MSImage, Problem
@@ -10,7 +12,8 @@ from msibench.contracts.method import Task
 from msibench.datasets import load_card, read_section
 from msibench.degradation import area_mean, protocol
 from msibench.errors import UnknownNameError
-from msibench.plugin_manager import discover, resolve_target
+from msibench.plugin_manager import resolve_target
+from msibench.plugin_manager.discovery import discover
 from msibench.training.ions import magnify, scale_ions
 from msibench_datasets.charted.generator import CHANNELS, HELD, NOT_HELD, make_charted
 
@@ -227,3 +230,15 @@ def test_cca_needs_a_second_modality_as_rich_as_the_ions():
             found[name, method] = psnr(fine, prepared.truth.values).mean()
     assert found["exact-1", "cca-regression"] > found["exact-1", "bicubic"] + 10
     assert found["poor-1", "cca-regression"] < found["poor-1", "bicubic"]
+
+
+def test_the_committed_board_shows_the_same():
+    """On the large section, by skill: who beats interpolation there is who does here."""
+    folder = Path(__file__).parents[2] / "leaderboards" / "charted-held-x4"
+    table = pd.read_csv(folder / "leaderboard.csv").set_index("method")["composite"].astype(float)
+    able = [name for name in (*AT_ONCE, *FITTED) if name in table]
+    assert len(able) > len(AT_ONCE)
+    for name in able:
+        assert table[name] > table["bicubic"], name
+    for name in CANNOT:
+        assert table[name] < 0 < table["bicubic"], name

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from msibench.datasets import load_card
-from msibench.plugin_manager import discover
+from msibench.plugin_manager.discovery import discover
 from msibench_datasets.ginkgo.generator import IONS, make_leaf
 
 CARD = load_card(discover().dataset("ginkgo"))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from msibench.datasets import load_card, read_section
-from msibench.plugin_manager import discover
+from msibench.plugin_manager.discovery import discover
 from msibench_datasets.phantom.generator import CHANNELS, make_phantom
 
 

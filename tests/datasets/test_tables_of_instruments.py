@@ -10,7 +10,7 @@ from PIL import Image
 
 from msibench.datasets import CardFile, MZSet, card_from_table, find_file, load_card, read_section
 from msibench.errors import ConfigurationError, DataError, IntegrityError
-from msibench.plugin_manager import discover
+from msibench.plugin_manager.discovery import discover
 from msibench.testing import mirrored
 
 CARDS = {name: load_card(spec) for name, spec in discover().datasets.items()}

@@ -88,11 +88,13 @@ def test_a_card_of_files_is_read_from_the_folder_that_the_page_names(msibench, p
     track = FILES["track.toml"].replace("two-spots", "my-kidney")
     methods = track[track.index("methods") : track.index("metrics")]
     track = track.replace(methods, 'methods = ["bicubic", "sure-blur"]\n')
-    (place / "kidney-track.toml").write_text(track.replace('"psnr",', '"psnr", "coverage",'))
+    (place / "kidney-track.toml").write_text(
+        track.replace('"psnr",', '"psnr", "interval_coverage",')
+    )
     msibench("run", "kidney-track.toml", "--results", "kidney-results")
     (found,) = (place / "kidney-results").rglob("rows.parquet")
     rows = pd.read_parquet(found)
-    held = rows[rows["metric"] == "coverage"].set_index("method")["value"]
+    held = rows[rows["metric"] == "interval_coverage"].set_index("method")["value"]
     assert held["sure-blur"].between(0.3, 1).all()
     assert held["bicubic"].isna().all()
 

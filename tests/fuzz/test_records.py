@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from msibench.errors import MSIBenchError
 from msibench.gate.untrusted_cells import check_record
-from msibench.leaderboard.rows import _with_cell, tidy
+from msibench.leaderboard.rows import rows_of_cells, tidy
 from msibench.leaderboard.sound_records import check_shown
 from msibench.results.keys import digest_of, plain
+from msibench.results.metric_rows import rows_as_parquet
 from msibench.results.schema import CellRecord, Status, record_from_json
-from msibench.results.store import empty_rows, rows_as_parquet
 from tests.fuzz.texts import SCALARS, fuzz, mutated
 
 SOUND = json.loads(
@@ -73,7 +73,7 @@ def test_a_record_of_another_results_folder_becomes_rows_or_is_refused(document)
     except MSIBenchError as error:
         assert len(str(error)) < 2000
         return
-    rows = tidy(_with_cell(record, empty_rows(), record.origin))
+    rows = tidy(rows_of_cells([(record, None, record.origin)]))
     assert len(rows) == 1
     rows_as_parquet(rows)
 

@@ -23,7 +23,7 @@ from msibench.leaderboard.render import markdown_page, safe_csv
 from msibench.leaderboard.rows import Collected, tidy
 from msibench.leaderboard.table import leaderboard_table
 from msibench.results.index import TrackIndex
-from msibench.results.store import rows_as_parquet
+from msibench.results.metric_rows import rows_as_parquet
 from tests.fuzz.texts import fuzz
 from tests.leaderboard.test_render import TRACK, cell
 

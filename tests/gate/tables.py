@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from msibench.leaderboard.rows import tidy
-from msibench.results.store import rows_as_parquet
+from msibench.results.metric_rows import rows_as_parquet
 
 DIRECTIONS = {
     "psnr": "higher", "ssim": "higher", "rmse": "lower", "sd_ratio": "one", "odd": "higher",

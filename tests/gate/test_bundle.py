@@ -21,7 +21,8 @@ from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import write_leaderboard
 from msibench.leaderboard.rows import collect
 from msibench.results.index import read_index
-from msibench.results.store import METRICS, Store, rows_as_parquet
+from msibench.results.metric_rows import rows_as_parquet
+from msibench.results.store import METRICS, Store
 
 
 @pytest.fixture
@@ -272,7 +273,7 @@ def test_a_changed_byte_is_found_whether_or_not_the_manifest_was_made_to_fit(
         ({"timings": {"upscale": "fast"}}, "times and peaks"),
         ({"mz": (1.0, "x")}, "m/z"),
         ({"files": {"metrics.parquet": "x"}}, "files"),
-        ({"protocol": "area-x2@1"}, "means something else"),
+        ({"protocol": "area-x2@1"}, "defined differently"),
         ({"protocol": "invented-x4@1"}, "invented"),
     ],
 )

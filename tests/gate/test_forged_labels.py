@@ -12,9 +12,10 @@ from msibench.gate.verify_board import verify_leaderboard, writer_of
 from msibench.metrics.specs import builtin_metrics
 from msibench.results.index import TrackIndex
 from msibench.results.keys import digest_of, key_of
+from msibench.results.metric_rows import rows_as_parquet
 from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import Status
-from msibench.results.store import METRICS, PREDICTION, rows_as_parquet
+from msibench.results.store import METRICS, PREDICTION
 from msibench.runner.scores.rescore import rescore
 
 

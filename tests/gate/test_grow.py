@@ -12,13 +12,16 @@ import pytest
 from click.testing import CliRunner
 
 from msibench.cli.main import cli
-from msibench.errors import ConfigurationError, DataError, IntegrityError
+from msibench.errors import ConfigurationError, DataError, IntegrityError, MissingDataError
 from msibench.gate.grow import grown_board
+from msibench.gate.published_bundle import published_bundle
 from msibench.gate.verify_board import facts_of_track, verify_leaderboard
 from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import write_leaderboard
+from msibench.results.files import sha256_of
 from msibench.results.index import read_index
-from msibench.results.store import Store, rows_as_parquet
+from msibench.results.metric_rows import rows_as_parquet
+from msibench.results.store import Store
 from msibench.tracks import load_track
 
 TRACK = """
@@ -180,7 +183,7 @@ def test_committed_rows_alone_give_tables_pages_and_figures(here):
     for kind, name in (("box", "box.svg"), ("pareto", "pareto.svg"), ("table", "table.md")):
         msibench("figure", kind, "small", *alone, "-o", name)
         assert (here / name).stat().st_size > 100
-    with pytest.raises(DataError, match="there are no images of protocol"):
+    with pytest.raises(DataError, match="no images of protocol"):
         msibench("figure", "images", "small", *alone, "-o", "images.svg")
 
 
@@ -195,6 +198,59 @@ def test_images_come_from_a_store_that_holds_the_committed_cells(here, catalogue
 
 def submit(*words, code=0):
     return msibench("submit", "small", "--base", "leaderboards/small", *words, code=code)
+
+
+def test_a_published_bundle_is_found_by_its_digest_and_fetched_when_asked(here, monkeypatch):
+    committed = here / "leaderboards" / "small"
+    monkeypatch.setenv("MSIBENCH_CACHE", str(here / "cache"))
+    with pytest.raises(MissingDataError, match="no bundle is published"):
+        msibench("import", committed, "--results", "fresh")
+    msibench("report", "small", "--base", committed, "--results", "nowhere", "-o", "page")
+    assert "no bundle of them is published" in (here / "page" / "index.html").read_text()
+    with pytest.raises(ConfigurationError, match="https address"):
+        pack("http://example.org/small.zip")
+    assert not (committed / "bundle.toml").exists()
+    pack("https://example.org/small.zip")
+    msibench("report", "small", "--base", committed, "--results", "nowhere", "-o", "page")
+    assert "msibench import leaderboards/small" in (here / "page" / "index.html").read_text()
+    asked = []
+
+    def download(url, target, *, sha256, size, public, allow_local):
+        asked.append((url, public, allow_local))
+        assert (here / "small.zip").stat().st_size == size
+        shutil.copyfile(here / "small.zip", target)
+        assert sha256_of(target) == sha256
+
+    monkeypatch.setattr("msibench.gate.published_bundle.download", download)
+    said = msibench("import", committed, "--results", "fresh")
+    assert "added" in said
+    assert asked == [("https://example.org/small.zip", True, False)]
+    msibench("import", committed, "--results", "another")
+    assert len(asked) == 1, "it lies in the cache"
+    (kept,) = (here / "cache" / "bundles").iterdir()
+    kept.write_bytes(b"other bytes")
+    msibench("import", committed, "--results", "third")
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'url = "https://e.org/a"',
+        'url = "https://e.org/a"\nsha256 = "ab"\nsize = 3',
+        "size = 'x'",
+        "u = 1",
+    ],
+)
+def test_a_bundle_file_that_is_not_one_says_what_it_lacks(tmp_path, text):
+    (tmp_path / "bundle.toml").write_text(text)
+    with pytest.raises(ConfigurationError, match=r"bundle\.toml"):
+        published_bundle(tmp_path)
+
+
+def pack(address):
+    words = ("bundle", "small", "--results", "theirs", "--predictions", "-o", "small.zip")
+    return msibench(*words, "--address", address)
 
 
 def test_a_submission_is_verified_and_its_text_made_of_the_records(here):

@@ -11,7 +11,7 @@ from msibench.gate.verify import key_from, verify_cell
 from msibench.gate.verify_board import facts_of_track, verify_leaderboard
 from msibench.leaderboard.render import write_leaderboard
 from msibench.leaderboard.rows import collect
-from msibench.results.store import rows_as_parquet
+from msibench.results.metric_rows import rows_as_parquet
 from msibench.results.verification import read_verifications
 from msibench.tracks import load_track
 from tests.gate.tables import rows_of, saved

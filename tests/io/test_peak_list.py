@@ -69,7 +69,7 @@ def test_what_is_no_list_is_refused_with_its_line(tmp_path, raw, error, message)
 
 
 def test_a_list_that_is_not_there_or_too_large(tmp_path):
-    with pytest.raises(MissingDataError, match="there is no peak list"):
+    with pytest.raises(MissingDataError, match="peak list not found"):
         read_peak_list(tmp_path / "gone.csv")
     with (tmp_path / "large.csv").open("wb") as file:
         file.truncate(LARGEST_LIST + 1)

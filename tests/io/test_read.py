@@ -183,7 +183,7 @@ def test_what_is_not_there_or_not_known_is_said(tmp_path):
     with pytest.raises(DataError, match="is a folder"):
         read_section(tmp_path)
     (tmp_path / "a.xyz").write_bytes(b"hello")
-    with pytest.raises(DataError, match="not known what it is"):
+    with pytest.raises(DataError, match="unknown format"):
         read_section(tmp_path / "a.xyz")
 
 

@@ -315,7 +315,7 @@ def test_other_kinds_of_light_are_refused(tmp_path, photometric):
     with tifffile.TiffFile(path, mode="r+b") as file:
         file.pages[0].tags["PhotometricInterpretation"].overwrite(photometric)
     for read in (read_guide, read_section):
-        with pytest.raises(DataError, match="not read; save it as RGB or greyscale"):
+        with pytest.raises(DataError, match="not supported; save it as RGB or greyscale"):
             read(path)
 
 

@@ -11,8 +11,9 @@ import pytest
 from msibench.results.arrays import write_arrays
 from msibench.results.identity import CellIdentity
 from msibench.results.index import update_index
+from msibench.results.metric_rows import ROW_COLUMNS, rows_as_parquet
 from msibench.results.schema import CellRecord, Status
-from msibench.results.store import ROW_COLUMNS, Store, rows_as_parquet
+from msibench.results.store import Store
 from msibench.tracks import ProblemSet, Track
 
 HOSTILE = 'evil</script><script>alert("x")</script>'

@@ -9,7 +9,8 @@ from msibench.gate.verify_board import verify_leaderboard
 from msibench.leaderboard.board import read_board
 from msibench.leaderboard.render import leaderboard_files
 from msibench.leaderboard.rows import ISOLATION, collect
-from msibench.results.store import METRICS, PREDICTION, rows_as_parquet
+from msibench.results.metric_rows import rows_as_parquet
+from msibench.results.store import METRICS, PREDICTION
 from tests.gate.conftest import board, catalogue, measured, small_card
 
 __all__ = ["board", "catalogue", "measured", "small_card"]

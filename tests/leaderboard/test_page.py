@@ -14,8 +14,9 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from msibench.errors import ConfigurationError, StoreError
+from msibench.leaderboard import page_images
 from msibench.leaderboard.images import png, spread_order
-from msibench.leaderboard.page import write_page
+from msibench.leaderboard.page import renew_page, write_page
 from msibench.leaderboard.page_data import embedded_json, loss_curves
 from msibench.results.store import Store
 
@@ -191,6 +192,28 @@ def test_a_split_page_keeps_its_images_in_files_beside_it(toy, tmp_path):
     assert "<" not in text
     write_page(toy.store, toy.track, tmp_path / "split", split=True, max_images=1)
     assert len(list((path.parent / "images").iterdir())) == 1
+
+
+def test_ions_that_do_not_fit_lie_beside_the_page_so_that_all_can_be_reached(
+    own_toy, tmp_path, monkeypatch
+):
+    folder = tmp_path / "board"
+    monkeypatch.setattr(page_images, "IMAGE_BUDGET", 1)
+    path = write_page(own_toy.store, own_toy.track, folder)
+    assert "All 6 ion images are here. 5 of them lie in the folder" in path.read_text("utf-8")
+    inside, beside = set(pictures_of(path)), {file.stem for file in (folder / "images").iterdir()}
+    assert len(inside) == 1
+    assert inside | beside == {f"{p}-{c}" for p in range(2) for c in range(3)}
+    assert not inside & beside
+    assert data_of(path)["split"] is True
+    before = path.read_bytes()
+    path.write_bytes(before + b" ")
+    renew_page(own_toy.store, own_toy.track, folder)
+    assert path.read_bytes() == before, "it stays a page with images in it and beside it"
+    monkeypatch.setattr(page_images, "BESIDE_BUDGET", 0)
+    write_page(own_toy.store, own_toy.track, folder)
+    assert "1 of 6 ion images are here" in path.read_text("utf-8")
+    assert not list((folder / "images").iterdir())
 
 
 def test_a_changed_prediction_is_not_shown(own_toy, tmp_path):

@@ -15,7 +15,8 @@ from msibench.leaderboard.rows import collect, marks
 from msibench.leaderboard.table import leaderboard_table
 from msibench.leaderboard.twins import TWIN, twin_key, unstable
 from msibench.results.keys import key_of
-from msibench.results.store import METRICS, PREDICTION, rows_as_parquet
+from msibench.results.metric_rows import rows_as_parquet
+from msibench.results.store import METRICS, PREDICTION
 from msibench.tracks import ProblemSet, Track
 from tests.gate.conftest import board, catalogue, measured, small_card
 from tests.gate.tables import rows_of

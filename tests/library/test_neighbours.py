@@ -133,7 +133,7 @@ class TestAnnData:
         table = mb.to_anndata(section)
         table.obsm["spatial"] = np.array(table.obsm["spatial"])
         table.obsm["spatial"][0] = table.obsm["spatial"][1]
-        with pytest.raises(mb.MSIBenchError, match="on the place of another"):
+        with pytest.raises(mb.MSIBenchError, match="share their position with another"):
             mb.from_anndata(table)
         table.obsm["spatial"][0] = (400, 2)
         with pytest.raises(mb.MSIBenchError, match="outside the grid of 7 x 5"):

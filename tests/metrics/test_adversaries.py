@@ -17,7 +17,8 @@ from msibench.degradation import protocol
 from msibench.errors import MissingDataError
 from msibench.image import Problem
 from msibench.metrics.detail_ceiling import detail_ceiling
-from msibench.plugin_manager import discover, resolve_target
+from msibench.plugin_manager import resolve_target
+from msibench.plugin_manager.discovery import discover
 from tests.metrics import adversaries
 
 CHAIN = protocol("area-x4@1")

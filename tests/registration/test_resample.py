@@ -86,7 +86,7 @@ def test_big_grids_are_done_in_blocks_with_the_same_result(monkeypatch):
 
 
 def test_a_guide_beside_the_grid_is_refused():
-    with pytest.raises(RegistrationError, match="is the transform right"):
+    with pytest.raises(RegistrationError, match="check the transform"):
         resample(guide(), Affine(np.eye(2), [1000, 0]), (5, 5))
     with pytest.raises(RegistrationError, match="must hold a pixel"):
         resample(guide(), Affine.identity(), (0, 5))

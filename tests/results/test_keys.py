@@ -1,3 +1,4 @@
+import json
 import sys
 import textwrap
 
@@ -11,6 +12,7 @@ from msibench.results.keys import (
     code_digests,
     difference,
     digest_of,
+    digest_of_parsed,
     package_digests,
 )
 
@@ -111,6 +113,24 @@ def test_the_code_of_a_single_file_is_that_file(tmp_path):
     source = tmp_path / "mine.py"
     source.write_text("class Mine: ...\n")
     assert set(fresh(f"{source}:Mine")) == {"mine.py"}
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)
+def test_the_digest_of_what_json_gave_is_the_digest(value):
+    parsed = json.loads(json.dumps(value))
+    digests = []
+    for digest in (digest_of, digest_of_parsed):
+        try:
+            digests.append(digest(parsed))
+        except UnicodeEncodeError:  # half of a surrogate pair
+            digests.append("refused")
+    assert digests[0] == digests[1]
 
 
 def test_a_single_file_that_is_edited_between_two_runs_of_a_notebook_is_other_code(tmp_path):

@@ -28,7 +28,7 @@ from msibench.results.schema import Status
 from msibench.results.store import Store
 from msibench.runner.own_section import card_for_files, own_card
 from msibench.runner.own_track import own_track
-from msibench.runner.plan import plan_problem
+from msibench.runner.problem_plan import plan_problem
 from msibench.runner.problems.stage import stage
 from msibench.runner.scores.rescore import rescore
 from msibench.tracks import Own, board_file, load_track, track_as_text

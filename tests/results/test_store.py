@@ -10,8 +10,9 @@ from msibench.errors import IntegrityError, SchemaError, StoreError
 from msibench.results import files
 from msibench.results.identity import CellIdentity
 from msibench.results.index import read_index, update_index
+from msibench.results.metric_rows import empty_rows, rows_as_parquet
 from msibench.results.schema import CellRecord, Status, record_from_json
-from msibench.results.store import METRICS, Store, empty_rows, rows_as_parquet
+from msibench.results.store import METRICS, Store
 
 KEY = "ab" + "0" * 62
 

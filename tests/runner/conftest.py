@@ -6,7 +6,7 @@ import pytest
 
 from msibench.datasets import card_from_table
 from msibench.metrics.specs import builtin_metrics
-from msibench.plugin_manager import discover
+from msibench.plugin_manager.discovery import discover
 from msibench.results.store import Store
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan

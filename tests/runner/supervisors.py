@@ -15,7 +15,7 @@ from pathlib import Path
 from msibench.datasets import card_from_table
 from msibench.errors import MSIBenchError
 from msibench.metrics.specs import builtin_metrics
-from msibench.plugin_manager import discover
+from msibench.plugin_manager.discovery import discover
 from msibench.results.store import Store
 from msibench.run_track import BoardOptions, run_track
 from msibench.runner.options import RunOptions

@@ -269,7 +269,7 @@ def mean_of_all(evaluation):
     return Scored(np.full(count, evaluation.prediction.mean()), ("",) * count)
 
 
-def test_upscale_in_parts_writes_what_the_whole_would(tmp_path, monkeypatch):
+def test_upscale_in_groups_writes_what_the_whole_would(tmp_path, monkeypatch):
     from msibench.cli.main import cli
 
     values = np.random.default_rng(0).random((5, 40, 30)).astype(np.float32)
@@ -302,7 +302,7 @@ import json, resource, sys
 from pathlib import Path
 from msibench.datasets import card_from_table
 from msibench.metrics.specs import builtin_metrics
-from msibench.plugin_manager import discover
+from msibench.plugin_manager.discovery import discover
 from msibench.results.store import Store
 from msibench.runner.plan import make_plan
 from msibench.runner.supervisor import Supervisor

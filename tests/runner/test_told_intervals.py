@@ -34,7 +34,7 @@ TRACK = """
 schema_version = 1
 name = "sure"
 methods = ["bicubic", {methods}]
-metrics = ["psnr", "coverage", "worst_coverage", "interval_width", "interval_score"]
+metrics = ["psnr", "interval_coverage", "worst_interval_coverage", "interval_width", "interval_score"]
 control_method = "bicubic"
 [[problems]]
 dataset = "phantom"
@@ -71,12 +71,19 @@ def test_what_is_told_is_kept_and_scored(ran):
     assert told.level == 0.9
     truth = np.stack([board.images(ion)["truth"].values[0] for ion in board.ions])
     assert told.lower.shape == truth.shape
-    found = values(board, "Knows", "coverage")
-    for metric in ("coverage", "worst_coverage", "interval_width", "interval_score"):
+    found = values(board, "Knows", "interval_coverage")
+    for metric in (
+        "interval_coverage",
+        "worst_interval_coverage",
+        "interval_width",
+        "interval_score",
+    ):
         table = values(board, "Knows", metric)
         assert table["value"].notna().all()
         assert (table["reason"] == "").all()
-    assert (values(board, "Knows", "worst_coverage")["value"].to_numpy() <= found["value"]).all()
+    assert (
+        values(board, "Knows", "worst_interval_coverage")["value"].to_numpy() <= found["value"]
+    ).all()
     everywhere = coverage(told.lower, told.upper, truth)
     assert np.abs(found["value"].to_numpy() - everywhere).max() < 0.35, "on tissue alone"
     assert (values(board, "Knows", "interval_width")["value"] > 0).all()
@@ -84,7 +91,7 @@ def test_what_is_told_is_kept_and_scored(ran):
 
 def test_a_method_that_tells_none_is_undefined_and_never_of_no_width(ran):
     board, _ = ran
-    for metric in ("coverage", "interval_width", "interval_score"):
+    for metric in ("interval_coverage", "interval_width", "interval_score"):
         table = values(board, "bicubic", metric)
         assert len(table) == 14
         assert table["value"].isna().all()
@@ -118,8 +125,8 @@ def test_the_interval_of_the_harness_is_measured_in_the_same_way():
     section = mb.MSImage(made.counts[[4]], made.mz[[4]], 10.0, mask=made.mask)
     problem = mb.degrade(section, "area-x2@1")
     done = mb.confidence(problem, "bicubic")
-    table = mb.evaluate(done, section, problem, metrics=["coverage", "interval_score"])
-    held = float(table.loc[table["metric"] == "coverage", "value"].iloc[0])
+    table = mb.evaluate(done, section, problem, metrics=["interval_coverage", "interval_score"])
+    held = float(table.loc[table["metric"] == "interval_coverage", "value"].iloc[0])
     assert 0.8 < held <= 1
-    alone = mb.evaluate(done.prediction, section, problem, metrics=["coverage"])
+    alone = mb.evaluate(done.prediction, section, problem, metrics=["interval_coverage"])
     assert alone["reason"].tolist() == ["the method tells no interval"]

@@ -168,7 +168,7 @@ def test_a_per_section_number_cannot_be_weighed_into_an_image():
 
 def test_rows_that_cannot_be_averaged_are_refused():
     good = [row("a", "psnr", 20.0)]
-    with pytest.raises(DataError, match="stands more than once"):
+    with pytest.raises(DataError, match="occurs more than once"):
         composite(table(good * 2), load_scheme("anchored"), control_method="a")
     other = [*good, row("b", "psnr", 20.0, metric_version=2)]
     with pytest.raises(DataError, match="metric_version 1, 2"):

@@ -53,6 +53,24 @@ def test_decibels_are_perfect_at_infinity():
     assert metrics["dists"].perfect == 0.0
 
 
+def test_what_a_scheme_does_not_say_has_a_default():
+    scheme = scheme_from_mapping(MINIMAL)
+    assert not scheme.percent
+    assert {metric.name: metric.perfect for metric in scheme.metrics} == {"ssim": 1.0, "rmse": 0.0}
+
+
+def test_an_unknown_scheme_that_is_near_none_names_all():
+    with pytest.raises(UnknownNameError, match=r"no file of that name\. There are: anchored"):
+        load_scheme("zzzzzz")
+
+
+@pytest.mark.parametrize("weight", [0, -1, math.inf, math.nan, True, "1"])
+def test_a_weight_is_a_finite_number_above_0(weight):
+    metrics = {"ssim": {"weight": weight, "direction": "higher"}}
+    with pytest.raises(ConfigurationError, match="expected a weight above 0"):
+        scheme_from_mapping({**MINIMAL, "metrics": metrics})
+
+
 def test_an_unknown_scheme_names_the_nearest():
     with pytest.raises(UnknownNameError, match="Did you mean 'anchored'"):
         load_scheme("ancored")

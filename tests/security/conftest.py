@@ -50,7 +50,7 @@ def refused(bounded):
 
 
 def _note(test, memory_mib, ended):
-    """Keep the figures for docs/security.md where they are asked for."""
+    """Keep the figures for bench/RESULTS.md where they are asked for."""
     if path := os.environ.get("MSIBENCH_SECURITY_FIGURES"):
         row = {"test": test, "limit_mib": memory_mib, "error": ended.error}
         row |= {"peak_mib": round(ended.peak_mib, 1), "seconds": round(ended.seconds, 3)}

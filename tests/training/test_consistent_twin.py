@@ -8,7 +8,8 @@ from msibench.contracts.method import MethodSpec, Task, consistent_twin
 from msibench.datasets import load_card, read_section
 from msibench.degradation import area_mean, back_project, protocol
 from msibench.errors import UnknownNameError
-from msibench.plugin_manager import discover, resolve_target
+from msibench.plugin_manager import resolve_target
+from msibench.plugin_manager.discovery import discover
 from msibench.results.keys import changed_code, code_digests
 from msibench.runner.plan import make_plan
 from msibench.tracks import track_from_text

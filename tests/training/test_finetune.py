@@ -187,7 +187,8 @@ class TestVariant:
         assert found.read_bytes() == variant.weights.read_bytes()
 
     def test_a_folder_becomes_a_method_that_runs(self, tmp_path, monkeypatch):
-        from msibench.plugin_manager import discover, resolve_target
+        from msibench.plugin_manager import resolve_target
+        from msibench.plugin_manager.discovery import discover
         from msibench.weights import require
 
         monkeypatch.setenv("MSIBENCH_CACHE", str(tmp_path / "cache"))

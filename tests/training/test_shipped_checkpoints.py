@@ -11,7 +11,8 @@ from msibench import Problem
 from msibench.datasets import load_card, read_section
 from msibench.degradation import protocol
 from msibench.metrics import psnr, skill, ssim
-from msibench.plugin_manager import discover, resolve_target
+from msibench.plugin_manager import resolve_target
+from msibench.plugin_manager.discovery import discover
 from msibench.testing.mirror import mirrored
 from msibench.weights import require, sha256_of
 

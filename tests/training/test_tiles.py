@@ -11,15 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from msibench.errors import ConfigurationError
-from msibench.training.tiles import (
-    InputNeeds,
-    TileOptions,
-    pad_to,
-    plan_tiles,
-    quantise8,
-    to_unit_range,
-    upscale_ions,
-)
+from msibench.training.tile_plan import InputNeeds, TileOptions, pad_to, plan_tiles
+from msibench.training.tiles import quantise8, to_unit_range, upscale_ions
 
 
 def nearest(factor):

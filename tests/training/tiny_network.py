@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from msibench.image import as_stack
+from msibench.training.config import TrainingConfig
 from msibench.training.ddp import world_from_environment
-from msibench.training.loop import TrainingConfig, TrainingStates, train
+from msibench.training.loop import TrainingStates, train
 from msibench.training.patches import Patches
 from msibench.training.validation import held_out
 

@@ -78,7 +78,7 @@ def _read(
     ):
         raise DataError(
             f"{path}: holds {len(pages)} planes, each a picture of {pages[0].samplesperpixel} samples a "
-            "pixel; a guide is one: export it by itself"
+            "pixel; a guide is a single picture: export it by itself"
         )
     planes = [_page_region(path, page, rows, columns, max_pixels) for page in pages]
     warn_of_orientation(path, pages[0])
@@ -128,7 +128,7 @@ def _grid(path: Path, series: Any) -> tuple[int, int]:
         if axis not in "YXSC" and axis not in "QI" and side > 1:
             raise DataError(
                 f"{path}: axis {axis} holds {side} planes ({series.get_axes(True)} "
-                f"{tuple(series.get_shape(True))}); a guide is one plane: export it by itself"
+                f"{tuple(series.get_shape(True))}); a guide is a single plane: export it by itself"
             )
     return grid(path, series)
 
@@ -144,7 +144,7 @@ def _planes(path: Path, series: Any) -> list[Any]:
     if len(pages) > MAX_CHANNELS:
         raise DataError(f"{path} holds {len(pages)} planes; a guide has at most {MAX_CHANNELS}")
     if len(pages) == 1 and series.keyframe.imagedepth > 1:
-        raise DataError(f"{path} holds a volume; a guide is one plane: export it by itself")
+        raise DataError(f"{path} holds a volume; a guide is a single plane: export it by itself")
     count = math.prod(
         side
         for axis, side in zip(series.get_axes(True), series.get_shape(True), strict=True)

@@ -214,8 +214,7 @@ class ImzMLSection:
         """
         if not self._sums.shared:
             raise ConfigurationError(
-                f"{self.path.name}: its spectra have m/z axes of their own, so that there is no "
-                "image per stored m/z; choose m/z values with ion_images(mz, ppm=...), on the "
+                f"{self.path.name}: its spectra do not share one m/z axis, so there is no image per stored m/z; choose m/z values with ion_images(mz, ppm=...), on the "
                 "command line --mz 798.54,741.53 --ppm 5."
             )
         axis = self._sums.axis()

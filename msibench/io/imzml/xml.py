@@ -154,16 +154,14 @@ class _Document:
 
     def refuse_entity(self, name: str, *_: object) -> None:
         raise DataError(
-            f"{self.path.name}: declares the XML entity {name!r}, which no imzML file needs and "
-            "which can make a small file fill the memory; it is refused. Export the file again."
+            f"{self.path.name}: declares the XML entity {name!r}, which imzML does not need and can make a small file fill the memory; it is refused. Export the file again."
         )
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         self.depth += 1
         if self.depth > DEEPEST:
             raise DataError(
-                f"{self.path.name}: XML elements are nested more than {DEEPEST} deep, which no "
-                "imzML file is; the file is damaged or no imzML."
+                f"{self.path.name}: XML elements are nested more than {DEEPEST} deep, too deep for imzML; the file is damaged or is not imzML."
             )
         name = tag.rpartition(":")[2]
         if self.mend:
@@ -236,8 +234,7 @@ class _Document:
     def few(self, params: list[CvParam], what: str) -> None:
         if len(params) > MOST_PARAMS:
             raise DataError(
-                f"{self.path.name}: {what} has more than {MOST_PARAMS} parameters, which no imzML file "
-                "needs; it is damaged or made to take for ever. Export it again."
+                f"{self.path.name}: {what} has more than {MOST_PARAMS} parameters, more than imzML needs; it is damaged or malicious. Export it again."
             )
 
     def reference(self, name: str) -> None:
@@ -286,7 +283,7 @@ class _Document:
         if abs(number) >= 2**63:
             raise DataError(
                 f"{self.path.name}, spectrum {self.count}: {column} should be below 2^63, got "
-                f"{number}. No file is so long: correct it or export it again."
+                f"{number}. No file is that long: correct it or export it again."
             )
         return number
 
@@ -319,7 +316,7 @@ class _Document:
             if f"{encoding.kind}_encoding" in self.spectrum:
                 raise DataError(
                     f"{self.path.name}, spectrum {self.count}: has two {encoding.kind} arrays; "
-                    "which of them is meant cannot be told. Export the file again."
+                    "it is unclear which one to use. Export the file again."
                 )
             for column, number in self.array.items():
                 self.spectrum[f"{encoding.kind}_{column}"] = number

@@ -68,6 +68,7 @@ function startLook() {
   $("methods-all").addEventListener("click", () => { D.problems[state.problem].methods.forEach((m) => state.shown.add(m)); chooseProblem(state.problem); });
   $("methods-top").addEventListener("click", () => { topMethods(D.problems[state.problem].methods.slice().sort(ranked(D.problems[state.problem].protocol))); chooseProblem(state.problem); });
   startSlider();
+  startVeil();
   const first = D.problems.findIndex((p) => p.shown.length);
   if (first >= 0) { $("section").value = String(first); chooseProblem(first); } else update();
 }

@@ -1,9 +1,9 @@
-"""A large section through a method, a few ion images at a time, written as they come."""
+"""A section through a method: a small one at once, a large one a few ion images at a time."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -14,11 +14,25 @@ from msibench.contracts.method import Method, Reporting
 from msibench.contracts.progress import tell_progress
 from msibench.errors import DataError
 from msibench.image import Problem, Skip
-from msibench.io.stored_stack import groups, is_large
+from msibench.io.stored_stack import groups
 
 
 class WrongResultError(DataError):
-    """A method gave ion images of another shape or type than it must, or some that are not finite."""
+    """A method gave ion images of another shape or type than it must, or some that are not finite.
+
+    Parameters
+    ----------
+    message
+        What is wrong.
+    values, seconds
+        What it gave, and how long it took.
+    """
+
+    def __init__(
+        self, message: str, values: NDArray[Any] | None = None, seconds: float = 0.0
+    ) -> None:
+        super().__init__(message)
+        self.values, self.seconds = values, seconds
 
 
 class Writable(Protocol):
@@ -27,20 +41,8 @@ class Writable(Protocol):
     def __setitem__(self, channels: slice, values: NDArray[np.float32]) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class AmongAll:
-    """Takes the predicted ion images of some channels and puts each in its place among all."""
-
-    out: Writable
-    channels: Sequence[int]
-
-    def __setitem__(self, group: slice, values: NDArray[np.float32]) -> None:
-        for channel, image in zip(self.channels[group], values, strict=True):
-            self.out[slice(channel, channel + 1)] = image[None]
-
-
 @dataclass(slots=True)
-class InParts:
+class Upscaled:
     """What is known after the last group of ion images."""
 
     seconds: float = 0.0
@@ -49,25 +51,30 @@ class InParts:
     skip: Skip | None = None
 
 
-def goes_in_parts(each_ion_alone: bool, problem: Problem) -> bool:
-    """Whether a method gets a section in groups of ion images: it may be cut, and it is large."""
-    return each_ion_alone and is_large((problem.low.channels, *problem.fine_shape))
+def cuts_of(each_ion_alone: bool, problem: Problem) -> list[slice]:
+    """Return the groups of ion images that a method gets, in order.
+
+    A section is one group, unless it is large and the method may get its ion images apart
+    (`MethodSpec.each_ion_alone`).
+    """
+    if not each_ion_alone:
+        return [slice(0, problem.low.channels)]
+    return groups((problem.low.channels, *problem.fine_shape))
 
 
-def parts_of(
-    problem: Problem, cuts: Sequence[slice] | None = None
-) -> Iterator[tuple[slice, Problem]]:
-    """Yield groups of ion images, each as a problem of its own; by default those that fit into memory."""
-    for group in cuts or groups((problem.low.channels, *problem.fine_shape)):
+def groups_of(problem: Problem, cuts: Sequence[slice]) -> Iterator[tuple[slice, Problem]]:
+    """Yield groups of ion images, each as a problem of its own; one group is the problem itself."""
+    if len(cuts) == 1:
+        yield cuts[0], problem
+        return
+    for group in cuts:
         yield group, replace(problem, low=problem.low.select(group))
 
 
-def upscale_in_parts(
-    method: Method, problem: Problem, out: Writable, cuts: Sequence[slice] | None = None
-) -> InParts:
+def upscale_in_groups(
+    method: Method, problem: Problem, out: Writable, cuts: Sequence[slice]
+) -> Upscaled:
     """Bring a section onto the finer grid group by group, and write each group at once.
-
-    More than one group is only for methods whose spec says ``each_ion_alone``.
 
     Parameters
     ----------
@@ -76,32 +83,44 @@ def upscale_in_parts(
     out
         Takes each group.
     cuts
-        The groups, in order; None: as many ion images at a time as fit into memory.
+        The groups, in order (`cuts_of`).
 
     Raises
     ------
     WrongResultError
         If a group comes back with another shape or type than it must have.
     """
-    done = InParts()
-    count = 0
-    for group, part in parts_of(problem, cuts):
+    done = Upscaled()
+    for group, part in groups_of(problem, cuts):
         start = time.perf_counter()
         fine = method.upscale(part)
+        _synchronise(problem.device)
         done.seconds += time.perf_counter() - start
         if isinstance(fine, Skip):
             done.skip = fine
-            return done
+            break
         values = np.asarray(fine)
         expected = (part.low.channels, *problem.fine_shape)
         if values.shape != expected or values.dtype != np.float32:
             raise WrongResultError(
                 f"channels {group.start} to {group.stop - 1}: expected float32 (channel, row, column) "
-                f"= {expected}, got {values.dtype} {values.shape}"
+                f"= {expected}, got {values.dtype} {values.shape}",
+                values,
+                done.seconds,
             )
         out[group] = values
-        count += 1
-        tell_progress(group.stop, problem.low.channels, "ions")
-    report: Mapping[str, Any] = method.report() if isinstance(method, Reporting) else {}
-    done.report = {**report, "groups_of_ion_images": count}
+        if len(cuts) > 1:
+            tell_progress(group.stop, problem.low.channels, "ions")
+    if isinstance(method, Reporting):
+        done.report.update(method.report())
+    if len(cuts) > 1:
+        done.report["groups_of_ion_images"] = len(cuts)
     return done
+
+
+def _synchronise(device: str) -> None:
+    """Wait for what a GPU is still at, so that its time counts."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize()

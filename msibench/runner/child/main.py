@@ -22,20 +22,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from msibench.contracts.method import Reporting, Restorable, Trainable, Uncertain
+from msibench.contracts.method import Method, Reporting, Restorable, Trainable, Uncertain
 from msibench.contracts.progress import heard
 from msibench.errors import StoreError
-from msibench.image import Budget, Interval, Pair, Problem, Skip
+from msibench.image import Budget, Interval, Pair, Problem
 from msibench.plugin_manager import resolve_target
-from msibench.results.arrays import array_file, read_arrays, write_arrays
+from msibench.results.arrays import read_arrays, write_arrays
 from msibench.results.files import write_atomically
 from msibench.results.keys import changed_code, plain
 from msibench.results.problems import read_pairs, read_problem
 from msibench.runner.child.child_folder import FIT
-from msibench.runner.child.in_groups import AmongAll, goes_in_parts, parts_of, upscale_in_parts
+from msibench.runner.child.in_groups import (
+    Upscaled,
+    WrongResultError,
+    cuts_of,
+    groups_of,
+    upscale_in_groups,
+)
 from msibench.runner.child.outcome import reason_of, status_of
+from msibench.runner.child.prediction_file import prediction_file
 from msibench.runner.child.progress_file import progress_writer
 from msibench.runner.child.sandbox.forbidden_calls import INSIDE, forbid_calls
 
@@ -93,59 +99,61 @@ def _work(folder: Path, task: dict[str, Any], timings: dict[str, float]) -> dict
     if isinstance(method, Trainable):
         with _clock(timings, "fit"):
             _fit(method, folder, task)
+    cuts = cuts_of(task.get("each_ion_alone", False), problem)
     warm_up = getattr(method, "warm_up", None)
     if callable(warm_up):
-        first = problem
-        if goes_in_parts(task.get("each_ion_alone", False), problem):
-            _, first = next(parts_of(problem))
+        _, first = next(groups_of(problem, cuts))
         with _clock(timings, "warm_up"):
             warm_up(first)
+    path = folder / "prediction.h5"
+    done = _predict(method, problem, every, present, cuts, path, timings)
+    timings["upscale"] = done.seconds
+    if done.skip is not None:
+        if len(cuts) > 1:
+            path.unlink()
+        return {"status": "not-applicable", "reason": done.skip.reason, "report": done.report}
+    return {"status": "ok", "report": done.report}
+
+
+def _predict(
+    method: Method,
+    problem: Problem,
+    every: Problem,
+    present: list[int],
+    cuts: list[slice],
+    path: Path,
+    timings: dict[str, float],
+) -> Upscaled:
+    """Write a prediction group by group, each ion in its place among all; absent ones are 0.
+
+    Of one group what a method gives is written whatever its shape and type: the supervisor says what is
+    wrong with it. Only of one group a method is asked for its interval.
+    """
     about = {
         "schema_version": PREDICTION_SCHEMA,
         "factor": problem.factor,
         "unit": problem.low.unit,
         "pixel_size_um": problem.low.pixel_size_um / problem.factor,
     }
-    path = folder / "prediction.h5"
-    if goes_in_parts(task.get("each_ion_alone", False), problem):
-        with array_file(path, about) as file:
-            file.write("mz", every.low.mz)
-            stack = file.stack("prediction", (every.low.channels, *every.fine_shape))
-            done = upscale_in_parts(method, problem, AmongAll(stack, present))
-        timings["upscale"] = done.seconds
-        if done.skip is not None:
-            path.unlink()
-            return {"status": "not-applicable", "reason": done.skip.reason}
-        return {"status": "ok", "report": done.report}
-    with _clock(timings, "upscale"):
-        prediction = method.upscale(problem)
-        _synchronise(problem.device)
-    report = dict(method.report()) if isinstance(method, Reporting) else {}
-    if isinstance(prediction, Skip):
-        return {"status": "not-applicable", "reason": prediction.reason, "report": report}
-    values = np.asarray(prediction)
-    if _some(present, every) and values.shape == (len(present), *every.fine_shape):
-        some, values = values, np.zeros((every.low.channels, *every.fine_shape), values.dtype)
-        values[present] = some
-    arrays = {"prediction": values, "mz": every.low.mz}
-    if isinstance(method, Uncertain):
-        with _clock(timings, "interval"):
-            told = method.interval(problem, level=INTERVAL_LEVEL)
-        if isinstance(told, Interval):
-            about["interval_level"] = INTERVAL_LEVEL
-            for name, ends in (("lower", told.lower), ("upper", told.upper)):
-                arrays[name] = _with_absent(np.asarray(ends, dtype=np.float32), present, every)
-    write_arrays(path, arrays, about)
-    return {"status": "ok", "report": report}
-
-
-def _with_absent(ends: NDArray[np.float32], present: list[int], problem: Problem) -> Any:
-    """Put the ends of an interval among all ions: of an ion that is nowhere, nothing is told."""
-    if not _some(present, problem) or ends.shape != (len(present), *problem.fine_shape):
-        return ends
-    every = np.full((problem.low.channels, *problem.fine_shape), np.nan, dtype=np.float32)
-    every[present] = ends
-    return every
+    shape = (every.low.channels, *every.fine_shape)
+    whole = len(cuts) == 1
+    with prediction_file(path, shape, present, every.low.mz, about, whole=whole) as file:
+        try:
+            done = upscale_in_groups(method, problem, file, cuts)
+        except WrongResultError as wrong:
+            if wrong.values is None or not whole:
+                raise
+            file[cuts[0]] = wrong.values
+            report = dict(method.report()) if isinstance(method, Reporting) else {}
+            done = Upscaled(wrong.seconds, report)
+        if whole and done.skip is None and isinstance(method, Uncertain):
+            with _clock(timings, "interval"):
+                told = method.interval(problem, level=INTERVAL_LEVEL)
+            if isinstance(told, Interval):
+                about["interval_level"] = INTERVAL_LEVEL
+                for name, ends in (("lower", told.lower), ("upper", told.upper)):
+                    file.keep(name, np.asarray(ends, dtype=np.float32), absent=np.nan)
+    return done
 
 
 def _some(present: list[int], problem: Problem) -> bool:
@@ -185,13 +193,6 @@ def _clock(timings: dict[str, float], name: str) -> Iterator[None]:
         yield
     finally:
         timings[name] = time.perf_counter() - start
-
-
-def _synchronise(device: str) -> None:
-    if device.startswith("cuda"):
-        import torch
-
-        torch.cuda.synchronize()
 
 
 def _peaks() -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from msibench.datasets import read_section
 from msibench.errors import ConfigurationError
 from msibench.image import GuideImage, MSImage
-from msibench.runner.plan import ProblemPlan
+from msibench.runner.problem_plan import ProblemPlan
 
 GUIDE_CONTROLS = ("guide-shuffled", "guide-mirrored", "guide-other-section")
 
@@ -20,7 +20,7 @@ def guides_for(
         return guide, second
     if plan.control not in GUIDE_CONTROLS:
         raise ConfigurationError(
-            f"there is no guide control {plan.control!r}; known: {', '.join(GUIDE_CONTROLS)}"
+            f"unknown guide control {plan.control!r}; known: {', '.join(GUIDE_CONTROLS)}"
         )
     notes.append(f"control: {plan.control}, the guide does not belong to this section's tissue")
     as_guide = None if second is None else GuideImage(second.values, kind="msi")

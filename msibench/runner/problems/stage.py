@@ -9,7 +9,6 @@ truth, which the supervising process keeps for scoring and pages and never hands
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,9 @@ from msibench.results.problems import (
     write_problem,
 )
 from msibench.results.store import Store
-from msibench.runner.plan import ProblemPlan
+from msibench.runner.problem_plan import ProblemPlan
 from msibench.runner.problems.guides import crop_guide, guides_for
+from msibench.runner.problems.kept_pairs import KeptPairs
 from msibench.runner.problems.staged_files import check_data, is_staged, put_in_place
 
 SMALLEST_SIDE = 2
@@ -152,8 +152,16 @@ def training_pairs(plan: ProblemPlan, sections: tuple[str, ...] = ()) -> list[Pa
     ]
 
 
-@lru_cache(maxsize=64)
+PAIRS = KeptPairs()
+
+
 def _pair(card: Card, section: str, chosen: DegradationProtocol, mz_set: str) -> Pair:
+    """Return the training pair of one section; methods of one run share it."""
+    key = (card, section, chosen, mz_set)
+    return PAIRS.get(key, lambda: _made_pair(card, section, chosen, mz_set))
+
+
+def _made_pair(card: Card, section: str, chosen: DegradationProtocol, mz_set: str) -> Pair:
     found = read_section(card, section, mz_set, with_tic=chosen.normalisation == "tic")
     prepared = chosen.prepare(
         found.image,

@@ -20,7 +20,7 @@ from msibench.results.problems import PROBLEM, SECTION
 from msibench.results.removal import remove
 from msibench.results.store import Store
 from msibench.runner.own_section import companion_digest
-from msibench.runner.plan import ProblemPlan
+from msibench.runner.problem_plan import ProblemPlan
 
 DIGESTS = "digests.json"
 REMEDY = "msibench run sets it aside and stages it anew"

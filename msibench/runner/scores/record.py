@@ -16,11 +16,12 @@ from msibench.contracts.metric import MetricSpec
 from msibench.errors import IntegrityError
 from msibench.results.files import sha256_of
 from msibench.results.keys import plain
+from msibench.results.metric_rows import rows_as_parquet
 from msibench.results.problems import Staged, load_staged
 from msibench.results.provenance import plugin_version
 from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import CellRecord, Status
-from msibench.results.store import PREDICTION, rows_as_parquet
+from msibench.results.store import PREDICTION
 from msibench.results.told_intervals import told_interval
 from msibench.runner.child.watch import Outcome
 from msibench.runner.plan import Cell

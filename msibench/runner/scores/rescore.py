@@ -11,10 +11,11 @@ from msibench.contracts.metric import MetricSpec
 from msibench.errors import IntegrityError, SchemaError
 from msibench.results.arrays import read_arrays
 from msibench.results.files import sha256_of
+from msibench.results.metric_rows import rows_as_parquet
 from msibench.results.problems import SECTION
 from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import REMEDY, CellRecord, Status
-from msibench.results.store import METRICS, PREDICTION, Store, rows_as_parquet
+from msibench.results.store import METRICS, PREDICTION, Store
 from msibench.results.told_intervals import told_interval
 from msibench.runner.problems.staged_files import REMEDY as STAGE_REMEDY
 from msibench.runner.scores.record import load_staged_once
@@ -23,7 +24,7 @@ from msibench.runner.scores.score import score, score_key, score_keys
 
 @dataclass(slots=True)
 class Rescored:
-    """What came of it."""
+    """Its result."""
 
     cells: int = 0
     computed: int = 0

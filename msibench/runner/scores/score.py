@@ -15,8 +15,8 @@ from msibench.errors import MissingWeightsError, PluginError
 from msibench.io.stored_stack import bands, groups
 from msibench.plugin_manager import resolve_target
 from msibench.results.keys import digest_of
+from msibench.results.metric_rows import ROW_COLUMNS, empty_rows
 from msibench.results.problems import Staged
-from msibench.results.store import ROW_COLUMNS, empty_rows
 from msibench.scoring.cube import NOTHING_PRESENT
 from msibench.weights import find as find_weight
 

@@ -370,7 +370,7 @@ def test_the_finest_modality_is_registered_onto_the_middle_one(monkeypatch):
 
 
 def test_grid_removal_and_registration_are_switched_on_by_a_track():
-    from msibench.plugin_manager import discover
+    from msibench.plugin_manager.discovery import discover
     from msibench.runner.plan import make_plan
     from msibench.tracks import track_from_text
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msibench import Problem
 from msibench.training.pretrained import Loaded, PretrainedMethod
-from msibench.training.tiles import InputNeeds
+from msibench.training.tile_plan import InputNeeds
 from msibench.weights import read_state_dict
 from msibench_mambair.config import FILES
 from msibench_mambair.kernels import scan_name

@@ -8,7 +8,7 @@ import torch
 
 from msibench import Problem
 from msibench.training.pretrained import Loaded, PretrainedMethod
-from msibench.training.tiles import InputNeeds
+from msibench.training.tile_plan import InputNeeds
 from msibench.weights import read_state_dict
 from msibench_mosr.config import FILES
 from msibench_mosr.network import build_network

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from msibench import MSImage, Problem, Skip
-from msibench.training.tiles import InputNeeds, options_from, plan_tiles, upscale_ions
+from msibench.training.tile_plan import InputNeeds, options_from, plan_tiles
+from msibench.training.tiles import upscale_ions
 from msibench.weights import bare_state_dict, read_state_dict
 from msibench_resshift.network import build_autoencoder, build_unet, pad, sample
 from msibench_resshift.schedule import Schedule, check_file, schedule_for

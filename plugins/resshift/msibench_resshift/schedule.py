@@ -206,7 +206,7 @@ def schedule_for(checkpoint: str, stated: str = "") -> Schedule:
         )
     if not (known or stated):
         raise ScheduleError(
-            f"{file} is none of the published checkpoints ({', '.join(CHECKPOINTS)}), so its "
+            f"{file} is not one of the published checkpoints ({', '.join(CHECKPOINTS)}), so its "
             f"schedule must be stated: schedule = one of {', '.join(SCHEDULES)}"
         )
     return as_schedule(known or stated)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from msibench import Problem
 from msibench.errors import ConfigurationError
 from msibench.training.pretrained import Loaded, PretrainedMethod
-from msibench.training.tiles import InputNeeds
+from msibench.training.tile_plan import InputNeeds
 from msibench.weights import UnsafeWeightsError, read_state_dict
 from msibench_spandrel.msi import MSI_FILES
 

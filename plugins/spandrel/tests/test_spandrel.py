@@ -18,7 +18,8 @@ from spandrel.architectures.ESRGAN import ESRGAN
 from msibench import MSImage, Problem, Skip
 from msibench.cli.finetune import command as finetune_command
 from msibench.errors import ConfigurationError, MissingWeightsError
-from msibench.plugin_manager import discover, resolve_method
+from msibench.plugin_manager import resolve_method
+from msibench.plugin_manager.discovery import discover
 from msibench.testing import MethodContract
 from msibench.testing.mirror import mirrored
 from msibench.weights import UnsafeWeightsError, require

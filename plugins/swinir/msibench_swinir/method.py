@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msibench import Problem
 from msibench.training.pretrained import Loaded, PretrainedMethod
-from msibench.training.tiles import InputNeeds
+from msibench.training.tile_plan import InputNeeds
 from msibench.weights import bare_state_dict, read_state_dict
 from msibench_swinir.config import FILES
 from msibench_swinir.network import build_network, infer_config

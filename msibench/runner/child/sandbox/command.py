@@ -174,7 +174,7 @@ def enclosed(
         return Enclosed(command=_bubblewrap(command, folder, places))
     if kind == NAMESPACES:
         return Enclosed(command=command, inside=_namespaces(folder, places))
-    raise SandboxError(f"there is no sandbox {kind!r}; expected {' or '.join(KINDS)}")
+    raise SandboxError(f"unknown sandbox {kind!r}; expected {' or '.join(KINDS)}")
 
 
 def passed_environment() -> dict[str, str]:

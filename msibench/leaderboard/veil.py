@@ -1,0 +1,59 @@
+"""Up to which level the interval that a method tells supports the detail that it shows, for a page's veil."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msibench.contracts.metric import ToldInterval
+
+SEEN = 0.03
+"""Of the colour range: a difference to the measured pixel that can be seen, and is veiled or vouched for."""
+NEVER = 255
+"""Level of a pixel that shows no detail: there is nothing to veil."""
+
+
+def supported_levels(
+    low: NDArray[np.floating],
+    prediction: NDArray[np.floating],
+    told: ToldInterval,
+    channel: int,
+    top: float,
+) -> NDArray[np.uint8]:
+    """Return the highest level at which the detail of each pixel is supported, times 254.
+
+    Detail is supported at a level where the interval of that level does not hold the intensity of the
+    measured pixel. Intervals of other levels than `ToldInterval.level` are taken as those of a normal
+    distribution to either side of the prediction.
+
+    Parameters
+    ----------
+    low, prediction
+        One ion image, coarse and fine.
+    told
+        Of the whole section.
+    channel
+        Which ion image of it.
+    top
+        Intensity at which the colours end.
+
+    Returns
+    -------
+    ``(row, column)``; 0 where nothing is told, `NEVER` where no detail is shown.
+    """
+    from scipy.special import ndtr, ndtri
+
+    factor = prediction.shape[0] // low.shape[0]
+    flat = np.asarray(low, dtype=np.float64).repeat(factor, 0).repeat(factor, 1)
+    fine = np.asarray(prediction, dtype=np.float64)
+    lower, upper = (
+        np.asarray(ends[channel], dtype=np.float64) for ends in (told.lower, told.upper)
+    )
+    side = np.where(flat < fine, fine - lower, upper - fine)
+    away = np.abs(flat - fine)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        level = 2 * ndtr(away / side * ndtri((1 + told.level) / 2)) - 1
+    # An end that is cut at 0 is nearer than its normal distribution: what lies on it is held.
+    level = np.where((flat == lower) | (flat == upper), np.minimum(level, told.level), level)
+    found = np.floor(np.nan_to_num(level) * 254)
+    return np.where(away > SEEN * top, found, NEVER).astype(np.uint8)
