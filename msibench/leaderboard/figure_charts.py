@@ -155,6 +155,8 @@ def pareto(source: Source) -> Figure:
 
 def _name_points(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
     """Write a name beside every point, where no other name and no point is; with a line to it if far."""
+    from matplotlib.patheffects import withStroke
+
     figure.draw_without_rendering()  # the layout decides where points lie
     figure.set_layout_engine("none")
     pixel = figure.dpi / 72
@@ -187,6 +189,7 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[tuple[float, float
         axes.annotate(
             method, (x, y), xytext=(6 * side, step), textcoords="offset points", fontsize=7,
             va="center", ha="left" if side > 0 else "right",
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
             arrowprops={"arrowstyle": "-", "color": "0.7", "lw": 0.5} if abs(step) > 8 else None,
         )  # fmt: skip
 

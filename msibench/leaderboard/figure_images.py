@@ -134,7 +134,7 @@ def _colour_bar(figure: Figure, drawn: AxesImage, line: Sequence[Axes], unit: st
     bar = figure.colorbar(drawn, ax=line, fraction=0.03, pad=0.01, extend="max")
     bar.ax.tick_params(labelsize=6)
     known = unit and unit != "scaled"
-    bar.set_label(f"intensity ({unit})" if known else "intensity", fontsize=6)
+    bar.set_label(f"intensity ({unit})" if known else "intensity (arbitrary unit)", fontsize=6)
 
 
 def _hatched(columns: int, rows: int) -> Rectangle:

@@ -16,7 +16,11 @@ from msibench.leaderboard.table import has_ranks, what_numbers_mean
 def table_text(source: Source, *, latex: bool) -> str:
     """Return the leaderboard as Markdown or LaTeX, the best value of each column in bold."""
     table = source.table
-    names = [name for name in source.track.metrics if f"{name}.image.mean" in table]
+    names = [
+        name
+        for name in source.track.metrics
+        if f"{name}.image.mean" in table and source.metrics[name].question == "quality"
+    ]
     ranked = has_ranks(table)
     headers = [
         *(["rank"] if ranked else []),
