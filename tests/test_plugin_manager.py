@@ -133,7 +133,7 @@ def test_a_misspelt_hook_is_an_error_that_names_the_right_one(monkeypatch):
 
 def test_a_wrong_api_version_says_which_is_spoken(monkeypatch):
     point = offer(monkeypatch, "old", "m", msibench_api=99)
-    assert "API 99, this msibench speaks 1" in discover([point]).broken["old"]
+    assert "API 99, this msibench uses 1" in discover([point]).broken["old"]
 
 
 def test_a_hook_that_yields_the_wrong_thing_is_told(monkeypatch):

@@ -149,19 +149,26 @@ def nmf(
         )
     if isinstance(source, MatrixRows) and source.matrix.dtype != precision:
         source = MatrixRows(source.matrix.astype(precision))
-    engine = _engine(device, threads)
+    engine, end = _engine(device, threads), _End(iterations, tol, progress)
     best: NMFResult | None = None
     # One BLAS thread per product: on more, BLAS may split a sum differently. `engine` has its own threads.
     with threadpool_limits(1, "blas"):
         for restart in range(restarts):
             W, H = _start(survey, rank, precision, (seed, restart), init)
-            result = _descend(
-                source, survey, W, H, engine, iterations, tol, seed, restart, progress
-            )
+            result = _descend(source, survey, W, H, engine, end, (seed, restart))
             if best is None or result.relative_error < best.relative_error:
                 best = result
     assert best is not None
     return best
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """When a descent ends, and who hears of its iterations."""
+
+    iterations: int
+    tol: float
+    progress: Callable[[int, float], None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,32 +261,30 @@ def _descend(
     W: NDArray[Any],
     H: NDArray[Any],
     engine: Engine,
-    iterations: int,
-    tol: float,
-    seed: int,
-    restart: int,
-    progress: Callable[[int, float], None] | None,
+    end: _End,
+    seed: tuple[int, int],
 ) -> NMFResult:
+    """Improve W and H in place until they are good enough; `seed` and number of the restart."""
     errors: list[float] = []
     converged = survey.squares == 0
     if converged:
         W[:], H[:], errors = 0, 0, [0.0]
-    while not converged and len(errors) < iterations:
+    while not converged and len(errors) < end.iterations:
         blocks: Any = source if isinstance(source, MatrixRows) else _again(source, survey)
         cross, gram = engine.update_rows(blocks, W, H)
         engine.update_columns(H, cross, gram)
         errors.append(_relative_error(survey.squares, cross, gram, H))
-        if progress is not None:
-            progress(len(errors), errors[-1])
-        converged = tol > 0 and _no_longer_falls(errors, tol)
+        if end.progress is not None:
+            end.progress(len(errors), errors[-1])
+        converged = end.tol > 0 and _no_longer_falls(errors, end.tol)
     return NMFResult(
         W=W,
         H=np.ascontiguousarray(H.T),
         relative_error=errors[-1],
         error_curve=np.array(errors),
         converged=converged,
-        seed=seed,
-        restart=restart,
+        seed=seed[0],
+        restart=seed[1],
     )
 
 

@@ -17,6 +17,7 @@ from msibench.image import MSImage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 CLIP = 0.99
 NICE = (1, 2, 5)
@@ -78,6 +79,9 @@ def write_png(
         raise ConfigurationError(f"clip is a quantile in (0, 1], got {clip}")
     target = Path(path)
     written: list[Path] = []
+    text = {"Software": "msibench"}
+    if provenance:
+        text["msibench:provenance"] = json.dumps(dict(provenance), sort_keys=True, default=str)
     for channel, name in enumerate(image.channel_names()):
         out = target
         if image.channels > 1:
@@ -87,24 +91,24 @@ def write_png(
                 out = out.with_name(f"{out.stem}_{channel}{out.suffix}")
         try:
             covered = None if veil is None else veil[channel]
-            _draw(out, image, channel, name, clip, colour_map, provenance, covered, veiled)
+            figure = _drawn(image, channel, name, clip, colour_map, covered, veiled)
+            figure.savefig(out, format="png", metadata=text)
         except OSError as error:
             raise StoreError(f"{out} cannot be written: {error}") from error
         written.append(out)
     return written
 
 
-def _draw(
-    out: Path,
+def _drawn(
     image: MSImage,
     channel: int,
     name: str,
     clip: float,
     colour_map: str,
-    provenance: Mapping[str, object] | None,
     veil: NDArray[np.bool_] | None,
     veiled: str,
-) -> None:
+) -> Figure:
+    """Return the figure of one ion image, with scale bar and colour bar."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -144,10 +148,7 @@ def _draw(
         scale = "pixel size unknown: no scale bar"
     grey = "; grey: not measured" if missing else ""
     axes.set_xlabel(f"{clipped} ({limit:.4g}); {scale}{grey}", fontsize=8)
-    text = {"Software": "msibench"}
-    if provenance:
-        text["msibench:provenance"] = json.dumps(dict(provenance), sort_keys=True, default=str)
-    figure.savefig(out, format="png", metadata=text)
+    return figure
 
 
 def cover_with_veil(axes: Axes, colours: NDArray[np.float64], veil: NDArray[np.bool_]) -> None:

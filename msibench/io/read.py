@@ -105,9 +105,12 @@ def read_section(
     source = Path(path)
     kind = kind_of(source)
     if kind == "imzml":
-        image = _read_imzml(
-            source, mz, ppm, reader, z, duplicates, verify, cache, absent == "error"
+        from msibench.io.imzml.open import open_imzml
+
+        section = open_imzml(
+            source, reader=reader, z=z, duplicates=duplicates, verify=verify, cache=cache
         )
+        image = _ion_images(section, mz, ppm, cache=cache, all_there=absent == "error")
     else:
         from msibench.io import hdf5, stacks
         from msibench.io.channel_choice import choose_channels
@@ -202,23 +205,12 @@ def read_tic(path: str | os.PathLike[str]) -> NDArray[np.float64] | None:
         return section.tic()
 
 
-def _read_imzml(
-    path: Path,
-    mz: ArrayLike | None,
-    ppm: float,
-    reader: ReaderName,
-    z: int | None,
-    duplicates: Duplicates | None,
-    verify: bool,
-    cache: bool,
-    all_there: bool,
+def _ion_images(
+    section: ImzMLSection, mz: ArrayLike | None, ppm: float, *, cache: bool, all_there: bool
 ) -> MSImage:
+    """Return the ion images of an imzML file; without m/z those of its shared axis, if it is short."""
     from msibench.io.cache import cached_ion_images
-    from msibench.io.imzml.open import open_imzml
 
-    section = open_imzml(
-        path, reader=reader, z=z, duplicates=duplicates, verify=verify, cache=cache
-    )
     if mz is not None:
         images = cached_ion_images(section, mz, ppm) if cache else section.ion_images(mz, ppm)
         if all_there:
@@ -229,7 +221,7 @@ def _read_imzml(
     low, high = section.mz_range
     hint = "" if np.isnan(low) else f" Its peaks lie between m/z {low:.4f} and {high:.4f}."
     raise ConfigurationError(
-        f"{path.name}: choose the m/z of the ion images, for instance mz=[798.54, 741.53] with "
+        f"{section.path.name}: choose the m/z of the ion images, for instance mz=[798.54, 741.53] with "
         f"ppm=5 (on the command line --mz 798.54,741.53 --ppm 5, --mz "
         f"peaks.csv for a list, or --peaks 50 for the most intense ones).{hint}"
     )

@@ -132,7 +132,7 @@ def _specs_of(plugin: object, name: str) -> dict[str, list[object]]:
     spoken = getattr(plugin, "msibench_api", hookspecs.API_VERSION)
     if spoken != hookspecs.API_VERSION:
         raise PluginError(
-            f"it uses plugin API {spoken}, this msibench {hookspecs.API_VERSION}; "
+            f"it uses plugin API {spoken}, this msibench uses {hookspecs.API_VERSION}; "
             "install a matching release of one of the two"
         )
     manager = pluggy.PluginManager(GROUP)

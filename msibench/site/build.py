@@ -293,6 +293,17 @@ def licence_of(method: MethodPage) -> str:
     return re.split(r"[;(]", method.licence)[0].replace("code ", "").strip() or "not stated"
 
 
+def without_markup(text: str) -> Any:
+    """Return a sentence of a Markdown board as HTML: names in backticks as code, no other markup."""
+    from markupsafe import Markup, escape
+
+    parts = text.replace("**", "").split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if at % 2 else escape(part)
+        for at, part in enumerate(parts)
+    )
+
+
 def trust_texts(scores: Iterable[Score]) -> list[str]:
     """Return, for each measure of trust, the lowest and the highest of several boards' values."""
     columns = zip(*(score.trust for score in scores), strict=True)
@@ -418,6 +429,7 @@ def _environment() -> Environment:
         "linked": linked,
         "licence": licence_of,
         "trust_texts": trust_texts,
+        "plain": without_markup,
     }
     environment.globals |= {"instrument_of": instrument_of}
     return environment

@@ -19,6 +19,7 @@ from msibench.gate.verify_board import facts_of_track
 from msibench.leaderboard.all_boards import (
     TRUST,
     Listed,
+    advice_for,
     apart_from_methods,
     best_row,
     flags_of,
@@ -187,6 +188,13 @@ class Content:
     methods: tuple[MethodPage, ...]
     datasets: tuple[DatasetPage, ...]
     scores: tuple[Score, ...] = field(default=())
+
+    @property
+    def advice(self) -> tuple[tuple[str, str], ...]:
+        """Return, for each family of sections that has a board in percent, what to take from it."""
+        listed = [each for board in self.boards for each in board.listed]
+        families = {each.family: [o for o in listed if o.family == each.family] for each in listed}
+        return tuple((name, said) for name, own in families.items() if (said := advice_for(own)))
 
     @property
     def columns(self) -> tuple[tuple[SiteBoard, Listed], ...]:
@@ -392,6 +400,10 @@ def _failures(boards: Iterable[SiteBoard]) -> dict[str, list[tuple[str, str]]]:
             continue
         for listed in board.listed:
             for row in listed.table.to_dict("records"):
+                high = _number(row.get("composite.high"))
+                if listed.scheme.percent and high is not None and high < 0:
+                    said = "worse than an image that adds nothing to its input (skill below 0)"
+                    found.setdefault(str(row["method"]), []).append((board.name, said))
                 reasons = _text(row.get("status_reasons"))
                 if reasons:
                     said = f"{row['statuses']}: {reasons}"

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn.decomposition import NMF
 
 from msibench.decomposition import HDF5Rows, SpectrumRows, nmf, write_rows
-from msibench.decomposition.nmf import _descend, _start, _survey
+from msibench.decomposition.nmf import _descend, _End, _start, _survey
 from msibench.decomposition.row_blocks import MatrixRows
 from msibench.errors import ConfigurationError, DataError, MissingDataError
 
@@ -228,7 +228,7 @@ def test_the_torch_passes_equal_the_cpu_passes(is_sparse):
     facts = _survey(source)
     W, H = _start(facts, 4, np.dtype(np.float64), (0, 0), None)
 
-    other = _descend(source, facts, W, H, TorchEngine("cpu"), 6, 0.0, 0, 0, None)
+    other = _descend(source, facts, W, H, TorchEngine("cpu"), _End(6, 0.0, None), (0, 0))
 
     ours = nmf(X, 4, iterations=6, tol=0)
     np.testing.assert_allclose(other.W, ours.W, rtol=1e-8, atol=1e-10)

@@ -3,6 +3,8 @@ import pytest
 
 from msibench.errors import ConfigurationError, DataError
 from msibench.scoring import composite, load_scheme, scheme_from_mapping
+from msibench.scoring.composite import score_images
+from msibench.scoring.cube import cubes
 from tests.scoring.tables import SIX, USUAL, row, simulated, table
 
 TWO = {
@@ -175,3 +177,25 @@ def test_rows_that_cannot_be_averaged_are_refused():
         composite(table(other), load_scheme("anchored"), control_method="a")
     with pytest.raises(DataError, match="missing: reason"):
         composite(table(good).drop(columns="reason"), load_scheme("anchored"), control_method="a")
+
+
+def test_a_composite_has_one_row_per_image_and_method_and_these_columns():
+    scored = composite(simulated({"bicubic": 0.0, "a": 0.1}), load_scheme("cao2025"))
+    expected = ["protocol", "dataset", "section", "mz_set", "channel", "mz", "method"]
+    expected += ["composite", "missing", "reason", *(f"score.{name}" for name in SIX)]
+    assert sorted(scored.columns) == sorted(expected)
+    assert scored.index.tolist() == list(range(len(scored)))
+
+
+def test_a_table_without_ion_images_has_no_composite():
+    whole = table([row("a", name, USUAL[name], channel=-1) for name in ("psnr", "ssim")])
+    scheme = scheme_from_mapping({**TWO, "normalisation": "none"})
+    assert composite(whole, scheme).empty
+
+
+def test_what_is_refused_has_no_weights():
+    rows = simulated({"bicubic": 0.0, "a": 0.1}, metrics=SIX[:-1])
+    (cube,) = cubes(rows)
+    scored = score_images(cube.ion_images(), load_scheme("cao2025"))
+    assert all(scored.refused)
+    assert (scored.weights == 0).all()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from msibench.scoring.ranking import rank_groups, ranks, weight_sensitivity
+from msibench.scoring.ranking import _ranks_of, rank_groups, ranks, weight_sensitivity
 
 
 def test_methods_that_cannot_be_told_from_the_leader_share_its_group():
@@ -60,3 +60,14 @@ def test_only_the_ratios_of_the_weights_matter():
     share = weight_sensitivity(scores, [1, 2, 3], draws=500)
     np.testing.assert_array_equal(weight_sensitivity(scores, [10, 20, 30], draws=500), share)
     assert (share < 1.0).any()
+
+
+def test_weights_are_drawn_around_the_chosen_ones():
+    # weights of 0.9 and 0.1: the first leads while its weight is above 1/2, as nearly all draws have it
+    share = weight_sensitivity([[1.0, 0.0], [0.0, 1.0]], [9, 1], draws=2000)
+    assert (share > 0.99).all()
+
+
+def test_scores_that_differ_by_rounding_tie():
+    scores = np.array([[0.5, 0.5], [0.5 + 4e-13, 0.5 + 4e-12]])
+    np.testing.assert_array_equal(_ranks_of(scores), [[1, 2], [1, 1]])

@@ -14,7 +14,8 @@ from msibench.cli.main import cli
 from msibench.errors import ConfigurationError
 from msibench.leaderboard.page import page_name
 from msibench.leaderboard.perfect import REFERENCE
-from msibench.site.build import linked, write_site
+from msibench.site.build import linked, without_markup, write_site
+from msibench.site.content import gather
 from tests.site.conftest import write_boards
 
 COMMITTED = Path(__file__).parents[2] / "leaderboards"
@@ -164,6 +165,17 @@ def test_hostile_text_of_a_board_stays_text(catalogue, tmp_path):
     write_site(tmp_path / "out", boards, catalogue, pictures=False)
     for page in pages(tmp_path / "out"):
         assert "<script>alert(1)" not in page.read_text()
+
+
+def test_a_method_that_is_worse_than_adding_nothing_is_said_to_have_failed(catalogue):
+    content = gather(COMMITTED, catalogue)
+    method = next(each for each in content.methods if each.name == "spandrel-realesrgan")
+    harmful = {score.board for score in method.scores if score.percent and score.high < 0}
+    assert harmful
+    assert harmful == {board for board, said in method.failures if "adds nothing" in said}
+    advice = dict(content.advice)
+    assert "spandrel-realesrgan" in advice["bladder"]
+    assert "<code>a</code> &amp; b" in str(without_markup("**`a` & b**"))
 
 
 def test_addresses_and_dois_of_citations_become_links():
