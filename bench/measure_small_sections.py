@@ -66,10 +66,14 @@ def measure() -> dict[str, float]:
     from msibench.io.hdf5 import write_hdf5
     from msibench.metrics.specs import builtin_metrics
     from msibench.results.store import Store
-    from msibench.runner.problem_plan import plan_problem
     from msibench.runner.problems.stage import stage
     from msibench.runner.scores.record import load_staged_once
     from msibench.runner.scores.score import score
+
+    try:
+        from msibench.runner.problem_plan import plan_problem
+    except ImportError:  # of an earlier checkout
+        from msibench.runner.plan import plan_problem
 
     specs = [spec for spec in builtin_metrics() if spec.name in METRICS]
     seconds: dict[str, list[float]] = {}

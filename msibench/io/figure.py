@@ -108,6 +108,7 @@ def _drawn(
     veil: NDArray[np.bool_] | None,
     veiled: str,
 ) -> Figure:
+    """Return the figure of one ion image, with scale bar and colour bar."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

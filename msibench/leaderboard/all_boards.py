@@ -274,7 +274,9 @@ def _methods(boards: list[Listed]) -> str:
     ordered = [name for name in names if name not in apart] + [n for n in names if n in apart]
     shown = [each for each in TRUST if any(f"{each[0]}.image.mean" in b.table for b in boards)]
     headers = ["method", *(in_markdown(board.name) for board in boards)]
-    headers += [*(heading for _, heading, _, _ in shown), COSTS[1], "flags"]
+    timed = longest[0]  # boards may have been run on different machines: one column, one board
+    seconds = COSTS[1] if len(boards) == 1 else f"{COSTS[1]}, {in_markdown(timed.name)}"
+    headers += [*(heading for _, heading, _, _ in shown), seconds, "flags"]
     lines = []
     for name in ordered:
         rows = [
@@ -288,7 +290,8 @@ def _methods(boards: list[Listed]) -> str:
             line.append(
                 range_text([row.get(f"{metric}.image.mean") for _, row in rows], scale, unit)
             )
-        line.append(range_text([row.get(COSTS[0]) for _, row in rows]))
+        times = [row.get(COSTS[0]) for board, row in rows if board is timed]
+        line.append(range_text(times))
         lines.append([*line, flags_of(name, rows)])
     return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
 

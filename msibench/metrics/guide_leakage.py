@@ -314,19 +314,22 @@ def _sought(
 ) -> list[tuple[Floats, Floats]]:
     """Return per image the squared error that the guide, and wrong ones, take off each patch.
 
-    Each patch takes the best of `SOUGHT_SHIFTS`, with its own amplitude. All images are looked at
-    together, as the guide's shifted details are the same for them.
+    Each patch takes the best of `SOUGHT_SHIFTS`, with its own amplitude. What wrong guides take off where
+    they show anything is chance, and expected wherever the guide shows something: elsewhere there is
+    nothing to compare. All images are looked at together, as the guide's shifted details are the same.
     """
     bands, share = _bands_sought(mask, factor)
-    best = [[np.zeros((len(left), 0))] for _ in guides]
+    explained: list[list[Floats]] = [[np.zeros((len(left), 0))] for _ in guides]
+    possible: list[list[Floats]] = [[np.zeros((len(left), 0))] for _ in guides]
     for band in bands:
         inside = mask[band].astype(np.float64)
         kept = _patches(inside, inside) >= PATCH * PATCH / 2
         if not kept.any():  # such as a last band with fewer rows than a patch
             continue
         images = left[:, band] * inside
-        for guide, found in zip(guides, best, strict=True):
-            highest = np.zeros((len(left), *kept.shape))
+        whole = _patches(images, images)
+        for place, guide in enumerate(guides):
+            highest, seen = np.zeros((len(left), *kept.shape)), np.zeros(kept.shape, np.bool_)
             for detail in _moved_details(guide, band, split, factor):
                 shown = detail * inside
                 energy = _patches(shown, shown)
@@ -334,9 +337,14 @@ def _sought(
                 usable = energy > 1e-4 * max(float(energy.mean()), 1e-300)
                 taken = np.divide(product**2, energy, out=np.zeros_like(product), where=usable)
                 np.maximum(highest, taken, out=highest)
-            found.append(highest[:, kept])
-    own, *wrong = (np.concatenate(parts, axis=1) / share for parts in best)
-    return list(zip(own, np.mean(wrong, axis=0), strict=True))
+                seen |= usable
+            explained[place].append(highest[:, kept])
+            possible[place].append((whole * seen)[:, kept])
+    own, *wrong = (np.concatenate(parts, axis=1) / share for parts in explained)
+    could, *others = (np.concatenate(parts, axis=1) / share for parts in possible)
+    taken, total = (np.sum(parts, axis=(0, 2)) for parts in (wrong, others))
+    by_chance = np.divide(taken, total, out=np.zeros_like(taken), where=total > 0)
+    return list(zip(own, by_chance[:, None] * could, strict=True))
 
 
 def _bands_sought(mask: NDArray[np.bool_], factor: int) -> tuple[list[slice], float]:
@@ -369,14 +377,14 @@ def _moved_details(
 
 def _patches(first: Floats, second: Floats) -> Floats:
     """Return sums of products over whole patches, ``(..., patch row, patch column)``."""
-    rows, columns = (side // PATCH for side in second.shape)
+    rows, columns = (side // PATCH for side in second.shape[-2:])
     cut = [
         one[..., : rows * PATCH, : columns * PATCH].reshape(
             *one.shape[:-2], rows, PATCH, columns, PATCH
         )
         for one in (first, second)
     ]
-    return np.asarray(np.einsum("...iajb,iajb->...ij", *cut))
+    return np.asarray(np.einsum("...iajb,...iajb->...ij", *cut))
 
 
 def _invented(

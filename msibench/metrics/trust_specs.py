@@ -201,7 +201,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="guide_leakage",
-        version=3,
+        version=4,
         target="msibench.metrics.guide_leakage:evaluate",
         direction="lower",
         kind="contextual",
@@ -216,7 +216,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="guide_leakage_low",
-        version=2,
+        version=3,
         target="msibench.metrics.guide_leakage:evaluate",
         direction="lower",
         kind="contextual",
@@ -232,7 +232,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="uncharted_leakage",
-        version=3,
+        version=4,
         target="msibench.metrics.guide_leakage:evaluate",
         direction="lower",
         kind="contextual",

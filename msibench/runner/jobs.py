@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msibench.errors import ConfigurationError
 from msibench.runner.child.disk_use import MOST_BYTES
-from msibench.runner.child.watch import Job
+from msibench.runner.child.job import Job
 from msibench.runner.plan import Cell
 from msibench.tracks import Limits
 

@@ -31,10 +31,10 @@ from msibench.results.removal import remove
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import METRICS, Store
 from msibench.runner.child.child_folder import FIT
+from msibench.runner.child.job import Job, Outcome
 from msibench.runner.child.libraries import libraries_of
 from msibench.runner.child.progress_file import read_progress
 from msibench.runner.child.sandbox.command import NONE, settled
-from msibench.runner.child.watch import Job, Outcome
 from msibench.runner.events import Event, RunSummary, event_of
 from msibench.runner.executors import BUILT_IN, Executor
 from msibench.runner.jobs import job_of

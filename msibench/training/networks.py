@@ -164,6 +164,11 @@ def network_for(
         return made
     build = getattr(_submodule(package, "network"), "build_network", None)
     if build is None:
+        if not package:
+            raise ConfigurationError(
+                f"method {spec.name!r} cannot be trained: it is a single file, and a network to train "
+                "comes from a plugin; make one with: msibench new method NAME"
+            )
         raise ConfigurationError(
             f"method {spec.name!r} cannot be trained: {package} has neither "
             "training.network_for_training nor network.build_network"

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from msibench.errors import ConfigurationError
@@ -57,6 +58,15 @@ def test_every_board_and_method_is_there_with_score_and_interval(folder):
         assert f"{score} [" in line
     assert "0.5" in line  # seconds
     assert write_index(folder).read_text() == text
+
+
+def test_seconds_of_two_boards_and_so_of_two_machines_meet_in_no_column(folder):
+    path = folder / "two" / "leaderboard.csv"
+    table = pd.read_csv(path)
+    table.assign(seconds_per_image=77.0).to_csv(path, index=False)
+    text = index_page(boards_in(folder))
+    assert "s / image, one" in text
+    assert "77" not in text
 
 
 def test_a_control_stands_last_and_is_never_the_best(folder):

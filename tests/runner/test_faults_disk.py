@@ -24,7 +24,7 @@ from msibench.results.problems import read_problem
 from msibench.results.schema import Status
 from msibench.results.store import METRICS, PREDICTION, Store
 from msibench.runner import executors
-from msibench.runner.child.watch import Outcome
+from msibench.runner.child.job import Outcome
 from msibench.runner.scores.rescore import rescore
 from msibench.runner.track_facts import collect_track_facts, index_cells
 

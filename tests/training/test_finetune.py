@@ -377,3 +377,17 @@ class TestCommand:
         done = self.run("swinir-light", "--sections", "synthetic-11", "--out", tmp_path / "out")
         assert isinstance(done.exception, ConfigurationError)
         assert "DATASET/SECTION" in str(done.exception)
+
+
+def test_a_method_of_a_single_file_is_named_like_everywhere_and_cannot_be_trained(tmp_path):
+    from msibench.cli.main import cli
+
+    file = tmp_path / "mine.py"
+    file.write_text("class Mine:\n    def upscale(self, problem):\n        return problem.low\n")
+    asked = ["finetune", f"{file}:Mine", "--dataset", "phantom", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, [*asked, "--from-scratch"])
+    assert result.exit_code != 0
+    assert (
+        "it is a single file, and a network to train comes from a plugin"
+        in str(result.exception) + result.output
+    )

@@ -13,24 +13,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
 
 import psutil
 
-from msibench.contracts.method import Resources
 from msibench.contracts.plain_text import visible
 from msibench.results.schema import Status
 from msibench.runner.child import guard
+from msibench.runner.child.bounded_log import BoundedLog
 from msibench.runner.child.child_folder import clear_impostors, let_go_of_mounts, restore_folder
-from msibench.runner.child.disk_use import LOOK_S, MOST_BYTES, too_much
+from msibench.runner.child.disk_use import LOOK_S, too_much
 from msibench.runner.child.fork_server import TAG
 from msibench.runner.child.guard import guarded
-from msibench.runner.child.outcome import classify, numbers, read_result, telling_lines
+from msibench.runner.child.job import Job, Outcome
+from msibench.runner.child.outcome import classify, numbers, read_result
 from msibench.runner.child.processes import below, unmapped_bytes
 from msibench.runner.child.sandbox.command import (
     NAMESPACES,
@@ -45,9 +44,6 @@ from msibench.runner.child.sandbox.command import (
 )
 from msibench.runner.child.warm_start import Beginning, WarmProcess, warm_start
 
-LOG_HEAD = 256 * 1024
-LOG_TAIL = 256 * 1024
-"""Bytes kept of the start and of the end of a child's output."""
 LARGEST_PEAK = 64 << 20
 """MiB; a child's own word on its memory is not believed beyond."""
 MOST_PROCESSES = 256
@@ -57,65 +53,6 @@ CANCEL_GRACE_S = 0.5
 """Of a cell whose run is told to end: nobody looks at where it stood."""
 BEGAN = "MSIBENCH_BEGAN"
 """Variable with the number of the pipe by which a child says that it runs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One cell, ready to run."""
-
-    key: str
-    folder: Path
-    timeout_s: float
-    memory_bytes: int | None = None
-    """What its processes may use; None: its place decides, and in `run_child` there is no bound."""
-    disk_bytes: int = MOST_BYTES
-    """What it may write into its folder; looked at once a second."""
-    grace_s: float = 5.0
-    threads: int = 0
-    """Threads of its libraries; 0: its place decides."""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    vram_gb: float = 0.0
-    """Memory of a GPU that it needs; 0: it runs without one."""
-    name: str = ""
-    method: str = ""
-    """The method's label."""
-    resources: Resources = field(default_factory=Resources)
-    """What its method declares."""
-    attempt: str = ""
-    """Tells two attempts at one cell on one machine apart."""
-
-    @property
-    def tag(self) -> str:
-        """What every process of the cell carries in its environment.
-
-        Unlike the key it is of this run alone: another run on this machine may be at the same cell
-        for another results folder, and its processes are not ours to end.
-        """
-        return f"{self.key}:{self.attempt or self.folder.name}"
-
-    cold: bool = False
-    """Whether it begins as a process of its own, without a fork server."""
-    libraries: tuple[str, ...] = ()
-    """Large ones that its method imports (`msibench.runner.child.libraries`)."""
-    sandbox: str = NONE
-    """As in `msibench.runner.child.sandbox.command.settled`; settled where the cell runs."""
-    readable: tuple[str, ...] = ()
-    """Files that the cell needs inside a sandbox."""
-    hidden: tuple[str, ...] = ()
-    """Files and folders that must not be seen inside a sandbox."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a cell's process ended; whether its prediction is sound is for the supervisor to say."""
-
-    status: Status
-    reason: str = ""
-    timings: Mapping[str, float] = field(default_factory=dict)
-    peaks: Mapping[str, float] = field(default_factory=dict)
-    report: Mapping[str, Any] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Where and how it ran, as far as that differs from the supervisor's own place."""
 
 
 def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
@@ -280,57 +217,6 @@ def child_environment(job: Job) -> dict[str, str]:
         **({} if job.sandbox == NONE else inner_environment(scratch)),
         **job.environment,
     }
-
-
-class BoundedLog:
-    """The start and the end of what a child prints; the middle of a flood is let go."""
-
-    def __init__(self, stream: IO[bytes] | None) -> None:
-        self._stream = stream
-        self._head = bytearray()
-        self._tail: deque[bytes] = deque()
-        self._tail_size = 0
-        self._dropped = 0
-        self._thread = threading.Thread(target=self._drain, daemon=True)
-        self._thread.start()
-
-    def _drain(self) -> None:
-        if self._stream is None:
-            return
-        descriptor = self._stream.fileno()
-        while True:
-            try:
-                block = os.read(descriptor, 65536)
-            except OSError:
-                return
-            if not block:
-                return
-            room = LOG_HEAD - len(self._head)
-            self._head += block[:room]
-            if rest := block[max(room, 0) :]:
-                self._tail.append(rest)
-                self._tail_size += len(rest)
-                while self._tail_size - len(self._tail[0]) >= LOG_TAIL:
-                    gone = len(self._tail.popleft())
-                    self._tail_size -= gone
-                    self._dropped += gone
-
-    def close(self, path: Path) -> None:
-        """Write what was kept; a descendant that holds the pipe open is not waited for."""
-        self._thread.join(timeout=2.0)
-        if self._stream is not None and not self._thread.is_alive():
-            self._stream.close()
-        with suppress(OSError):
-            path.write_bytes(self.text().encode())
-
-    def text(self) -> str:
-        """Return what was kept, saying what was not."""
-        middle = f"\n… {self._dropped} bytes left out …\n".encode() if self._dropped else b""
-        return (bytes(self._head) + middle + b"".join(self._tail)).decode(errors="replace")
-
-    def last_lines(self, number: int = 3) -> str:
-        """Return the last lines that tell something, see `verdicts.telling_lines`."""
-        return telling_lines(self.text(), number)
 
 
 _OWN_PROCESSES = {NAMESPACES: 2}

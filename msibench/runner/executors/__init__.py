@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from msibench.runner.child.watch import Job, Outcome
+from msibench.runner.child.job import Job, Outcome
 
 
 class Executor(Protocol):

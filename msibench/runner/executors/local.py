@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from msibench.runner.child.watch import Job, Outcome, run_child
+from msibench.runner.child.job import Job, Outcome
+from msibench.runner.child.watch import run_child
 from msibench.runner.executors.gpus import GPUs, visible_gpus
 
 

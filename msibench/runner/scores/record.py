@@ -23,7 +23,7 @@ from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import PREDICTION
 from msibench.results.told_intervals import told_interval
-from msibench.runner.child.watch import Outcome
+from msibench.runner.child.job import Outcome
 from msibench.runner.plan import Cell
 from msibench.runner.problems.staged_files import REMEDY
 from msibench.runner.scores.check_prediction import check_prediction

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from msibench.results.schema import Status
 from msibench.runner.child import disk_use
+from msibench.runner.child.bounded_log import LOG_HEAD, LOG_TAIL
 from msibench.runner.child.outcome import (
     MOST_NUMBERS,
     SAYABLE,
@@ -20,7 +21,6 @@ from msibench.runner.child.outcome import (
     status_of,
     telling_lines,
 )
-from msibench.runner.child.watch import LOG_HEAD, LOG_TAIL
 from msibench.runner.options import RunOptions
 
 OK = '{"status": "ok", "timings": {"upscale": 0.1}}'

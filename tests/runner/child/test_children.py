@@ -4,7 +4,7 @@ import psutil
 import pytest
 
 from msibench.results.schema import Status
-from msibench.runner.child.watch import LOG_HEAD, LOG_TAIL
+from msibench.runner.child.bounded_log import LOG_HEAD, LOG_TAIL
 from msibench.runner.options import RunOptions
 
 

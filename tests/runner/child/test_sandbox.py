@@ -17,10 +17,11 @@ import pytest
 from msibench.results.schema import Status
 from msibench.runner.child import watch
 from msibench.runner.child.guard import guarded
+from msibench.runner.child.job import Job
 from msibench.runner.child.sandbox import command as sandbox
 from msibench.runner.child.sandbox import sandbox_mounts
 from msibench.runner.child.sandbox.forbidden_calls import MACHINES
-from msibench.runner.child.watch import Job, command_of
+from msibench.runner.child.watch import command_of
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
 from msibench.runner.supervisor import Supervisor

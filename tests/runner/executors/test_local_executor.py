@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from msibench.results.schema import Status
-from msibench.runner.child.watch import Job, Outcome, child_environment
+from msibench.runner.child.job import Job, Outcome
+from msibench.runner.child.watch import child_environment
 from msibench.runner.executors import local
 from msibench.runner.executors.gpus import GPU, GPUs, names
 from msibench.runner.executors.local import LocalExecutor, fair_share, group_limits, usable_cores

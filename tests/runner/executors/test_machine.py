@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from msibench.contracts.method import Resources
 from msibench.errors import ConfigurationError
-from msibench.runner.child.watch import Job
+from msibench.runner.child.job import Job
 from msibench.runner.executors.slurm.machine import Machine, load_machine, machine_from_table
 
 DOCS = Path(__file__).parents[3] / "docs" / "slurm.md"

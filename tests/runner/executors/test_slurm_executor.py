@@ -22,7 +22,7 @@ from msibench.results.queue import (
 )
 from msibench.results.schema import Status
 from msibench.results.store import Store
-from msibench.runner.child.watch import Job, Outcome
+from msibench.runner.child.job import Job, Outcome
 from msibench.runner.executors.slurm import executor as slurm
 from msibench.runner.executors.slurm import task as slurm_task
 from msibench.runner.executors.slurm.executor import SlurmExecutor

@@ -30,7 +30,7 @@ from msibench.results.queue import (
 )
 from msibench.results.schema import Status
 from msibench.results.store import Store
-from msibench.runner.child.watch import Job, Outcome
+from msibench.runner.child.job import Job, Outcome
 from msibench.runner.executors.slurm.machine import Machine, Request, load_machine
 from msibench.runner.executors.slurm.queue import Seen, SlurmQueue
 from msibench.runner.executors.slurm.submit import (

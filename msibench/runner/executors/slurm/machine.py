@@ -33,7 +33,7 @@ from typing import Any
 from msibench.contracts.plain_text import written
 from msibench.contracts.tables import check_keys
 from msibench.errors import ConfigurationError
-from msibench.runner.child.watch import Job
+from msibench.runner.child.job import Job
 
 SCHEMA_VERSION = 1
 WHERE = frozenset({"partition", "account", "qos", "constraint", "reservation", "exclude"})

@@ -25,7 +25,8 @@ from msibench.results.keys import plain
 from msibench.results.provenance import environment
 from msibench.results.queue import TICKET
 from msibench.results.schema import Status
-from msibench.runner.child.watch import Job, Outcome, run_child
+from msibench.runner.child.job import Job, Outcome
+from msibench.runner.child.watch import run_child
 
 OUTCOME = "outcome.json"
 ATTEMPT = "try-"

@@ -1,0 +1,70 @@
+"""How long a function may be, and how much it may be given."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MOST_LINES = 60
+"""Of a function, its docstring not counted."""
+MOST_PARAMETERS = 8
+"""What goes together beyond that is one frozen value."""
+KEYWORDS = "called from scripts: nearly all are keywords with a default, each documented"
+WIDER = {
+    "msibench/decomposition/nmf.py: nmf": KEYWORDS,
+    "msibench/io/imzml/open.py: open_imzml": KEYWORDS,
+    "msibench/io/imzml/writer.py: __init__": KEYWORDS,
+    "msibench/io/read.py: read_section": KEYWORDS,
+    "msibench/registration/intensity.py: register": KEYWORDS,
+    "plugins/baselines/msibench_baselines/image_network.py: __init__": "a method's configuration",
+    "plugins/deepfere/msibench_deepfere/fitting.py: __init__": "the published choices of a fit",
+    "plugins/mambair/msibench_mambair/triton_scan.py: _walk": "a kernel takes pointers and sizes",
+}
+"""Functions that may be given more, and why."""
+
+
+def functions():
+    for folder in ("msibench", "plugins", "datasets"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if "tests" not in path.parts:
+                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                        yield f"{path.relative_to(ROOT).as_posix()}: {node.name}", node
+
+
+def lines_of(node):
+    first = node.body[0]
+    is_docstring = (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    )
+    docstring = first.end_lineno - first.lineno + 1 if is_docstring else 0
+    return node.end_lineno - node.lineno + 1 - docstring
+
+
+def parameters_of(node):
+    given = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+    return len([one for one in given if one.arg not in {"self", "cls"}])
+
+
+def test_no_function_is_longer_than_a_screen():
+    assert {name: lines_of(node) for name, node in functions() if lines_of(node) > MOST_LINES} == {}
+
+
+def test_what_goes_together_is_one_value():
+    wide = {name for name, node in functions() if parameters_of(node) > MOST_PARAMETERS}
+    assert wide <= set(WIDER)
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "parameters"),
+    [
+        ("def f(a, /, b, *more, c=1, **rest):\n    'One.'\n    return a\n", 2, 3),
+        ("class A:\n    def f(self, a):\n        '''One.\n\n        Two.\n        '''\n", 1, 1),
+    ],
+)
+def test_docstrings_and_self_do_not_count(text, lines, parameters):
+    (node,) = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef))
+    assert (lines_of(node), parameters_of(node)) == (lines, parameters)
