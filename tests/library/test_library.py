@@ -217,6 +217,7 @@ def test_images_and_problems_show_themselves(file):
     section = mb.read(file)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".* deprecated - use .*")  # of matplotlib's own parser
         text = section._repr_html_()
         assert "m/z 400.0000" in text
         assert text.count("<img") == 1

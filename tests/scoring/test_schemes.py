@@ -80,6 +80,7 @@ def test_an_unknown_scheme_names_the_nearest():
     ("change", "message"),
     [
         ({"normalization": "none"}, "Did you mean 'normalisation'"),
+        ({"zzzzzz": 1}, r"no key 'zzzzzz'\. Known here: "),
         ({"metrics": {"ssim": {"direction": "higher", "wieght": 1}}}, "Did you mean 'weight'"),
         ({"metrics": {"ssim": {"direction": "up"}}}, "expected one of higher, lower, one"),
         ({"metrics": {"ssim": {"direction": "higher", "weight": 0}}}, "weight above 0"),
