@@ -36,6 +36,9 @@ class MSImage:
     """Half-width of the m/z window, parts per million; None when it is not on record."""
     unit: str = "arbitrary"
     """Unit of the intensities: ``"counts"``, ``"arbitrary"``, ``"scaled"`` (0..1 of a stated range)."""
+    isolation: str = ""
+    """How the method that made the images was kept from everything but its input, where a method made
+    them in this process (``"not isolated"``); empty for what was measured or read."""
 
     def __post_init__(self) -> None:
         stored = getattr(self.values, "stays_in_file", False)
@@ -97,9 +100,10 @@ class MSImage:
     def __repr__(self) -> str:
         size = "unknown size" if np.isnan(self.pixel_size_um) else f"{self.pixel_size_um:g} µm"
         rows, columns = self.shape
+        isolation = f", {self.isolation}" * bool(self.isolation)
         return (
             f"<MSImage: {self.channels} ion image{'s' * (self.channels != 1)} of {rows} x {columns} "
-            f"pixels of {size}, unit {self.unit}>"
+            f"pixels of {size}, unit {self.unit}{isolation}>"
         )
 
     def plot(self, **options: Any) -> Figure:

@@ -179,7 +179,8 @@ def evaluate(
     -------
     One row per ion image, metric and region: ``mz``, ``channel``, ``metric``, ``region``, ``value``
     and ``reason``, which is empty where the value stands. A measure of the whole section has
-    channel -1 and no m/z.
+    channel -1 and no m/z. ``attrs["isolation"]`` says whether the method could have seen the truth:
+    ``"not isolated"`` for what `upscale` made, ``"not known"`` for an array from elsewhere.
 
     Raises
     ------
@@ -205,6 +206,7 @@ def evaluate(
         )
         prediction = prediction.prediction
     values = prediction.values if isinstance(prediction, MSImage) else np.asarray(prediction)
+    isolation = prediction.isolation if isinstance(prediction, MSImage) else ""
     expected = (problem.low.channels, *problem.fine_shape)
     if values.shape != expected or prepared.truth.values.shape != expected:
         raise ConfigurationError(
@@ -231,6 +233,7 @@ def evaluate(
     )
     table = rows[["mz", "channel", "metric", "region", "value", "reason"]].reset_index(drop=True)
     table["unit"] = table["metric"].map({spec.name: spec.unit for spec in specs})
+    table.attrs["isolation"] = isolation or "not known"
     return table
 
 

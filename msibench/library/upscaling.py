@@ -28,6 +28,8 @@ it has come; a large section goes in groups that fit into memory."""
 SHOWN = 5
 """Ions of a kind that are named in one message; all of them with up to `FEW`."""
 FEW = 12
+NOT_ISOLATED = "not isolated"
+"""What is said of images that a method made in this process, where it could have read anything."""
 
 
 def upscale(
@@ -65,7 +67,8 @@ def upscale(
     Returns
     -------
     Ion images ``(channel, row * factor, column * factor)`` in the unit of the input. A pixel that was
-    not measured is NaN; an ion of which nothing is present is 0 and is not given to the method.
+    not measured is NaN; an ion of which nothing is present is 0 and is not given to the method. Their
+    `isolation` is ``"not isolated"``, and so is that of the table that `evaluate` makes of them.
     Changes to the input (negative intensities set to 0) are told as a `DataWarning`.
 
     Raises
@@ -262,7 +265,8 @@ def _fine_image(fine: NDArray[np.float32], low: MSImage, factor: int) -> MSImage
     if not measured.all():
         mask = measured if mask is None else mask & measured
     mask = None if mask is None else mask.repeat(factor, 0).repeat(factor, 1)
-    return replace(low, values=fine, mask=mask, pixel_size_um=low.pixel_size_um / factor)
+    size = low.pixel_size_um / factor
+    return replace(low, values=fine, mask=mask, pixel_size_um=size, isolation=NOT_ISOLATED)
 
 
 def _sound(low: MSImage, name: str, notes: list[str]) -> MSImage:

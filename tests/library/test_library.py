@@ -64,6 +64,19 @@ def test_from_a_file_to_scores(file):
     assert table.loc[table["metric"] == "consistency", "value"].max() < 1e-6
 
 
+def test_what_a_method_made_in_this_process_says_that_it_was_not_isolated(file):
+    section = mb.read(file)
+    problem = mb.degrade(section, "area-x4@1")
+    fine = mb.upscale(problem, "bicubic")
+    assert section.isolation == problem.low.isolation == ""
+    assert fine.isolation == fine.select([0]).isolation == "not isolated"
+    assert "not isolated" in repr(fine)
+    table = mb.evaluate(fine, section, problem, metrics=["psnr"])
+    assert table.attrs["isolation"] == "not isolated"
+    table = mb.evaluate(fine.values, section, problem, metrics=["psnr"])
+    assert table.attrs["isolation"] == "not known"
+
+
 def test_a_guide_on_the_grid_or_in_a_file(file, tmp_path):
     from PIL import Image
 
