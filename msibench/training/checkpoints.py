@@ -24,6 +24,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from msibench.errors import DataError, IntegrityError
+from msibench.owners import is_orphaned, owned_name
 
 STATE = "state.safetensors"
 WEIGHTS = "weights.safetensors"
@@ -48,14 +49,17 @@ class TrainingState:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside, flush to the disk, rename into place."""
+    """Write beside, flush to the disk, rename into place; a full disk leaves nothing beside."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(path)
+    beside = path.with_name(f".{owned_name(path.name)}.part")
+    try:
+        with beside.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -72,13 +76,16 @@ def save_state(folder: Path, state: TrainingState) -> None:
 
 
 def load_state(folder: Path) -> TrainingState | None:
-    """Return the state in `folder`, or None when there is none yet.
+    """Return the state in `folder`, or None when there is none yet; half files of a killed training go.
 
     Raises
     ------
     DataError
         If the file is damaged.
     """
+    for part in folder.glob(".*.part"):
+        if is_orphaned(part.name):
+            part.unlink(missing_ok=True)
     path = folder / STATE
     if not path.is_file():
         return None

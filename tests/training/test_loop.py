@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from msibench.errors import ConfigurationError
+from msibench.owners import owned_name
 from msibench.training.checkpoints import STATE, load_state
 from msibench.training.loop import DivergedError, TrainingStates, train
 from msibench.training.validation import validate
@@ -118,6 +119,15 @@ def test_after_kill_9_the_same_curve_and_the_same_bytes(tmp_path):
     tiny.run(killed, 120)
     for name in ("done.safetensors", STATE):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_what_a_killed_training_left_half_written_goes_with_the_next(tmp_path):
+    ask = "from msibench.owners import owned_name; print(owned_name('state.safetensors'))"
+    name = subprocess.check_output([sys.executable, "-c", ask], text=True).strip()
+    (tmp_path / f".{name}.part").write_bytes(b"half")
+    (tmp_path / f".{owned_name('state.safetensors')}.part").write_bytes(b"being written")
+    assert load_state(tmp_path) is None
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"being written"]
 
 
 def test_two_processes_with_half_the_batch_each_give_the_curve_of_the_joint_batch(tmp_path):
