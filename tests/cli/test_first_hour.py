@@ -181,7 +181,7 @@ MISTAKES = {
     "results that are not there": ("leaderboard quickstart --results nowhere", "nowhere"),
     "too few pixels": ("run --data small.npz --factor 8", "take a smaller factor"),
     "half a file": ("run --data half.npz", "half.npz"),
-    "a table as a section": ("run --data peaks.csv", "not known what it is"),
+    "a table as a section": ("run --data peaks.csv", "unknown format"),
 }  # fmt: skip
 
 

@@ -108,7 +108,7 @@ def test_a_gzipped_copy_is_judged_by_what_is_in_it(prostate):
     ("old", "new", "message"),
     [
         (b"P:31,Fe:57", b"Fe:57,P:31", "expected columns P31, Fe57, Zn64, Zn66"),
-        (b"\n0.000004000000,", b"\n0.000004000000,high,", "every row|no number"),
+        (b"\n0.000004000000,", b"\n0.000004000000,high,", "every row|not a number"),
     ],
 )
 def test_another_table_is_refused_with_what_was_expected(prostate, old, new, message):

@@ -186,7 +186,7 @@ def test_mistakes_get_an_error_that_says_what_came(name):
         evaluate(name, image, image[:, :-1])
     with pytest.raises(ValueError, match="row, column"):
         evaluate(name, image[0], image[0])
-    with pytest.raises(TypeError, match="one kind"):
+    with pytest.raises(TypeError, match="both be numpy arrays"):
         evaluate(name, image, torch.as_tensor(image))
     with pytest.raises(TypeError, match="real numbers"):
         evaluate(name, image.astype(complex), image)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msibench.contracts.metric import Evaluation
+from msibench.contracts.metric import Evaluation, ToldInterval
 from msibench.degradation import protocol
 from msibench.image import GuideImage, as_stack
 from msibench.metrics import conservation, consistency, edge_perceptual_loss, off_tissue
@@ -144,6 +144,7 @@ def test_every_measure_of_trust_scores_the_truth_itself(spec):
             guide=GuideImage(section(3, 12, 18, seed=5).astype(np.float32)),
             counts_per_unit=np.full(3, 100.0),
             uncharted=section(1, 12, 18, seed=7)[0].astype(np.float32),
+            interval=ToldInterval(lower=stack.values, upper=stack.values, level=0.9),
         ),
         **spec.params,
     )

@@ -184,11 +184,13 @@ def test_kill_9_at_any_moment_loses_nothing(nursery, undisturbed, tmp_path, seed
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_two_supervisors_share_a_folder(nursery, undisturbed, tmp_path, killed):
-    expected, seconds = undisturbed
+    expected, _ = undisturbed
     results = tmp_path / "results"
     pids = [nursery.start(results), nursery.start(results)]
     if killed:
-        time.sleep(seconds / 2)
+        end = time.monotonic() + 20
+        while not any(results.glob("work/*")) and time.monotonic() < end:
+            time.sleep(0.005)
         os.kill(pids[0], signal.SIGKILL)
     codes = [nursery.wait(pid) for pid in pids]
     wait_until_nobody_works(results)

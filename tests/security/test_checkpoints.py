@@ -187,7 +187,7 @@ def test_many_views_of_one_storage_are_refused(refused, tmp_path):
     path = tmp_path / "net.pth"
     torch.save({f"w{number}": base.view(1024, 1024) for number in range(200)}, path)
     assert path.stat().st_size < 5 << 20
-    refused(READ, path, names="fill the memory", memory_mib=MEMORY)
+    refused(READ, path, names="expanded views", memory_mib=MEMORY)
 
 
 @pytest.mark.parametrize(

@@ -150,8 +150,8 @@ def test_a_hand_made_tiff_is_read(bounded, tmp_path, reader, big):
 @pytest.mark.parametrize(
     ("directories", "loop_to", "named"),
     [
-        ([page()], 0, "circle"),
-        ([page(), page(), page()], 1, "circle"),
+        ([page()], 0, "circular"),
+        ([page(), page(), page()], 1, "circular"),
         ([page(1 << 20, 1 << 20)], None, "s.tif"),
         ([page((1 << 32) - 1, (1 << 32) - 1)], None, "s.tif"),
         ([page(0, 0)], None, "s.tif"),

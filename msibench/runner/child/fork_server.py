@@ -50,6 +50,9 @@ SEED_OF_OLDER_TORCH = 67280421310721
 TAG = "MSIBENCH_CELL"
 TAG_ROOM = 400
 """Bytes that a server keeps in its environment for the tag of the cell that it becomes."""
+INTERRUPTED = signal.getsignal(signal.SIGINT)
+"""What an interrupt does to a process that was only just started: nothing where it is ignored by
+whoever started the run (``nohup``, a shell's background job)."""
 
 
 class ForkServer:
@@ -207,7 +210,7 @@ def _work_of(told: dict[str, Any], request: int) -> Callable[[], int]:
     def work() -> int:
         with suppress(OSError):
             os.close(request)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, INTERRUPTED)
         _be_fresh(told)
         from msibench.runner.child.main import main
 

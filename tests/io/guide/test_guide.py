@@ -330,7 +330,7 @@ def test_what_cannot_be_meant_is_refused(tmp_path):
         read_guide(tmp_path / "lfs.png")
     tifffile.imwrite(tmp_path / "z.tif", np.zeros((3, 8, 9), np.uint8), imagej=True,
                      metadata={"axes": "ZYX"})  # fmt: skip
-    with pytest.raises(DataError, match="one plane"):
+    with pytest.raises(DataError, match="single plane"):
         read_guide(tmp_path / "z.tif")
 
 
