@@ -15,7 +15,7 @@ from msibench.cli.main import cli
 from msibench.errors import ConfigurationError, DataError, IntegrityError, MissingDataError
 from msibench.gate.grow import grown_board
 from msibench.gate.published_bundle import published_bundle
-from msibench.gate.verify_board import facts_of_track, verify_leaderboard
+from msibench.gate.verify_board import facts_of_track, measured_elsewhere, verify_leaderboard
 from msibench.leaderboard.page import write_page
 from msibench.leaderboard.perfect import REFERENCE
 from msibench.leaderboard.render import write_leaderboard
@@ -100,6 +100,18 @@ def test_a_method_of_ones_own_joins_and_nobody_elses_score_changes(here):
     assert grown.loc[grown["method"] == "mine", "seconds_per_image"].isna().all()
     for results in ("mine", "theirs"):
         assert "0 faults" in msibench("verify", "small", "--results", results)
+
+
+def test_two_runs_that_meet_in_the_memory_of_a_small_cell_are_two_runs(here):
+    rows = pd.read_parquet(here / "leaderboards" / "small" / "rows.parquet")
+    made = rows.assign(
+        seconds_per_image=rows["seconds_per_image"] * 1.1,
+        rss_mib=rows["rss_mib"] + (rows["cell"] == rows["cell"].iloc[0]),
+    )
+    assert measured_elsewhere(rows, made) == set(rows["cell"])
+    assert measured_elsewhere(rows, rows) == set()
+    # one figure alone is no other run: whoever edits it is found
+    assert measured_elsewhere(rows, rows.assign(seconds_per_image=1e-9)) == set()
 
 
 def test_a_changed_value_of_a_grown_board_is_found(here, catalogue):
