@@ -108,7 +108,7 @@ def kill(target, pid, chance):
         if target == "child":
             while not below(pid) and supervisor.status() != psutil.STATUS_ZOMBIE:
                 time.sleep(0.01)
-            time.sleep(chance.uniform(0, 0.5))
+            time.sleep(chance.uniform(0, 0.1))
         everything = below(pid)
         guards = supervisor.children()
     except psutil.NoSuchProcess:
@@ -170,7 +170,7 @@ def test_kill_9_at_any_moment_loses_nothing(nursery, undisturbed, tmp_path, seed
         where = f"round {number}: {target}"
         for _ in range(chance.choice([1, 1, 2])):  # at times the resumed run is killed, too
             pid = nursery.start(results)
-            time.sleep(0 if target == "child" else chance.uniform(0, seconds))
+            time.sleep(0 if target == "child" else chance.uniform(0, seconds / 2))
             hit[target] += kill(target, pid, chance)
             nursery.wait(pid)
             wait_until_nobody_works(results)

@@ -210,7 +210,8 @@ def _work_of(told: dict[str, Any], request: int) -> Callable[[], int]:
     def work() -> int:
         with suppress(OSError):
             os.close(request)
-        signal.signal(signal.SIGINT, INTERRUPTED)
+        # a guard that enters namespaces has taken the interrupt over, as it has where it starts a process
+        signal.signal(signal.SIGINT, signal.default_int_handler if told["inside"] else INTERRUPTED)
         _be_fresh(told)
         from msibench.runner.child.main import main
 
