@@ -170,7 +170,7 @@ def test_kill_9_at_any_moment_loses_nothing(nursery, undisturbed, tmp_path, seed
         where = f"round {number}: {target}"
         for _ in range(chance.choice([1, 1, 2])):  # at times the resumed run is killed, too
             pid = nursery.start(results)
-            time.sleep(0 if target == "child" else chance.uniform(0, seconds / 2))
+            time.sleep(0 if target == "child" else chance.uniform(0, seconds))
             hit[target] += kill(target, pid, chance)
             nursery.wait(pid)
             wait_until_nobody_works(results)
