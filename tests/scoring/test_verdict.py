@@ -218,3 +218,31 @@ def test_places_have_the_name_of_their_section_and_ion():
         found = compare_rows(table(base), table(new), {"psnr": 0.1}).iloc[0]
         assert found["reason"] in {"image", "section"}
         assert found["place"] in {name, name.split(",")[0]}
+
+
+def test_of_several_comparisons_each_may_lose_more():
+    """Two measures of one method changed and a third did not: the alarms are shared by two."""
+    base = simulated({"a": 0.0}, sections=1, channels=8, metrics=("psnr", "ssim", "vif"))
+    hit = (base["channel"] == 5) & (base["metric"] != "vif")
+    new = base.assign(value=base["value"] - 9.0 * hit)
+    found = compare_rows(base, new, dict.fromkeys(("psnr", "ssim", "vif"), MARGIN))
+    spread = math.sqrt((2.5**2 + 0.5**2) * 10 / (10 + 8) + 1.0**2)
+    for line in found[found["metric"] != "vif"].to_dict("records"):
+        allowed = MARGIN * (1 + stats.t.isf(0.05 * 0.05 / 2 / 8, 18) * spread)
+        assert (line["reason"], line["place"]) == ("image", "bladder/s0, m/z 105.0000")
+        assert line["place_allowed"] == pytest.approx(allowed)
+    alone = compare_rows(base, new, dict.fromkeys(("psnr", "ssim"), MARGIN), correct=False)
+    allowed = MARGIN * (1 + stats.t.isf(0.05 * 0.05 / 8, 18) * spread)
+    assert alone["place_allowed"].tolist() == pytest.approx([allowed] * 2)
+
+
+def test_a_margin_of_nothing_asks_for_the_mean_alone():
+    """Noise is stated in margins, so that without one nothing is known of a single image."""
+    base = np.full(36, 20.0)
+    new = base - np.eye(36)[7]
+    terms = Terms(margin=0.0, direction="higher", noise=Noise())
+    where = np.repeat(np.arange(6), 6)
+    pairs = pair_values(base, new, where, terms, RunShift(deviation=0.0))
+    assert judge_pairs(pairs, pairs.p).outcome == "undecided"
+    sure = pair_values(base, base - 1.0, where, terms, RunShift(deviation=0.0))
+    assert judge_pairs(sure, sure.p).reason == "mean"
