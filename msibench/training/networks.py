@@ -22,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -112,6 +113,13 @@ def around(
     whole = network if channels == 1 else OneChannel(network, channels)
     whole = OnInterpolation(whole, factor) if skip == "bicubic" else whole
     return BackProjected(whole, factor) if back_project else whole
+
+
+@torch.no_grad()
+def start_at_zero(layer: nn.Module) -> None:
+    """Make a layer's output zero: a network with ``skip = "bicubic"`` then starts at interpolation."""
+    for parameter in layer.parameters():
+        parameter.zero_()
 
 
 def inner(network: nn.Module) -> nn.Module:
