@@ -124,7 +124,7 @@ class SeparableStep:
         return project_separably(values, partial(line_projector, self.line))
 
     def least_norm(self, low: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the least image that gives `low`."""
+        """Return the image of least norm that gives `low`."""
         down, across = (line_projector(self.line, side * self.factor) for side in low.shape[1:])
         return invert_separably(low, down, across)
 

@@ -194,7 +194,7 @@ class RoundSpot:
         return self.least_norm(self.apply(values, NoiseSource(0, "", np.empty(0))))
 
     def least_norm(self, low: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the least image that gives `low`, where spots do not overlap.
+        """Return the image of least norm that gives `low`, where spots do not overlap.
 
         Raises
         ------

@@ -7,13 +7,16 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from msibench.errors import MSIBenchError
 
+if TYPE_CHECKING:
+    import h5py
+
 
 @contextmanager
-def new_hdf5(path: Path, **options: Any) -> Iterator[Any]:
+def new_hdf5(path: Path, **options: object) -> Iterator[h5py.File]:
     """Yield an `h5py.File` that is written anew; flush it after each part, so that errors come there.
 
     Raises

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -162,7 +162,7 @@ class ImzMLSection:
         low, high = float(survey.lowest.min()), float(survey.highest.max())
         return (low, high) if low <= high else (float("nan"), float("nan"))
 
-    def spectrum(self, i: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    def spectrum(self, i: int) -> tuple[NDArray[np.number], NDArray[np.number]]:
         """Return m/z and intensities of spectrum `i`, in the types in which they are stored.
 
         Raises

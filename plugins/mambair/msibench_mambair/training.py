@@ -50,5 +50,5 @@ def network_for_training(
         )
     )
     if config.get("skip", "none") != "none":
-        start_at_zero(network.upsample)
+        start_at_zero(network.get_submodule("upsample"))
     return network
