@@ -1,4 +1,4 @@
-"""Intensities are float32: what that cannot hold is refused rather than made infinite, or finite."""
+"""Intensities are float32: values beyond its range are rejected, not changed."""
 
 from __future__ import annotations
 

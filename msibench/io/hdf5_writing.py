@@ -46,10 +46,10 @@ def new_hdf5(path: Path, **options: object) -> Iterator[h5py.File]:
 
 
 def let_go(descriptor: int) -> None:
-    """Let HDF5 write to memory what it still holds of a file whose writing has failed.
+    """Redirect what HDF5 still holds of a file to memory, once writing has failed.
 
-    It would go on trying, on a full disk in vain, and would not be sound after: the next file, or the
-    end of the process, may crash.
+    It would keep trying in vain on a full disk, and the next file, or the end of the process, might
+    crash.
     """
     with suppress(OSError, AttributeError):  # systems without memfd keep HDF5's own ways
         sink = os.memfd_create("unwritten")

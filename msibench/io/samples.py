@@ -1,8 +1,8 @@
 """What the samples of an image file mean: colours, opacity, palette, or intensities.
 
-The one place that decides it, for sections and guides alike. `additive` makes light in [0, 1] of
-them, for guides; `intensities` gives the stored numbers of what is an intensity image, and refuses
-what is none.
+This is decided here alone, for sections and guides alike. `additive` makes light in [0, 1] of
+them, for guides; `intensities` gives the stored numbers of what is an intensity image, and rejects
+all others.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def tiff_samples(source: Path, page: TiffPage) -> PixelSamples:
     Raises
     ------
     DataError
-        If they are light of no kind that is read, or their number does not fit.
+        If their colour model is not supported, or their number does not fit.
     """
     photometric = int(page.photometric)
     model = MODEL_OF_TIFF.get(photometric)
@@ -160,8 +160,8 @@ def intensities(
     Raises
     ------
     DataError
-        It shows an ion image through a colour map or is an optical image, or it cannot be told
-        which of its numbers are large intensities.
+        It shows an ion image through a colour map or is an optical image, or it is unclear which
+        of its numbers are large intensities.
     """
     colours, opacity = _apart(pixels, samples, source)
     mask = None if opacity is None or bool((opacity >= 0.5).all()) else opacity >= 0.5

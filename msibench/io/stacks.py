@@ -40,7 +40,7 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
     ``cube`` (also ``images``, ``values``, ``prediction``) is ``(channel, row, column)``; ``mz``,
     ``mask``, ``pixel_size_um``, ``ppm`` and ``unit`` are taken when they are there, also under other
     names (`msibench.io.stack_properties`); a DataWarning names what is ignored. Nothing in the file is
-    unpickled. With `pixel_size_um` given, the file's is not looked at.
+    unpickled. With `pixel_size_um` given, the file's is ignored.
 
     Raises
     ------

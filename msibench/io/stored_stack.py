@@ -76,7 +76,7 @@ def bands(shape: Sequence[int]) -> list[slice]:
 class StoredStack:
     """A data set ``(channel, row, column)`` of an HDF5 file that is read where it is indexed.
 
-    It has the attributes of an array, gives numpy arrays for whatever is asked of it
+    It has the attributes of an array, gives numpy arrays when indexed
     (``stack[3]``, ``stack[2:5]``, ``stack[:, 100:200]``) and becomes one as a whole under
     ``numpy.asarray``. The file is opened for each read, so that none stays open.
 

@@ -1,4 +1,4 @@
-"""Which of a TIFF file's images is meant: the largest, no thumbnail, label or mask; the rest is named."""
+"""Which of a TIFF file's images is read: the largest that is not a thumbnail, label or mask; the rest is named."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 BESIDE = re.compile(r"\b(thumbnail|label|macro|overview)\b", re.IGNORECASE)
-"""Names of what slide scanners put beside the slide."""
+"""Names of the extra images of slide scanners."""
 REDUCED, MASK = 1, 4
 """Bits of the tag NewSubfileType."""
 
@@ -47,7 +47,7 @@ def main_series(source: Path, tiff: TiffFile, *, tell: bool = True) -> list[int]
 
 
 def name_unread(source: Path, others: list[tuple[int, int]]) -> None:
-    """Say which further images a file holds that are not read."""
+    """Warn of further images in a file that are not read."""
     listed = ", ".join(f"{rows} x {columns}" for rows, columns in others[:5])
     more = f" and {len(others) - 5} more" if len(others) > 5 else ""
     warn_about_data(
@@ -71,7 +71,7 @@ def grid(source: Path, series: TiffPageSeries) -> tuple[int, int]:
 
 
 def warn_of_orientation(source: Path, page: TiffPage) -> None:
-    """Say where a TIFF's orientation tag asks for another view than its stored grid."""
+    """Warn if a TIFF's orientation tag asks for another view than its stored grid."""
     tag = page.tags.get("Orientation")
     if tag is not None and tag.value != 1:
         warn_about_data(

@@ -1,4 +1,4 @@
-"""Judge a TIFF file by its directories, before tifffile opens a page of it."""
+"""Check a TIFF file by its directories, before tifffile opens a page of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KNOWN_COMPRESSION = {
     33003: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000", 34925: "LZMA", 50000: "Zstandard",
 }  # fmt: skip
 OWN_SIZE = {6, 7, 33003, 33005, 34712}
-"""Compressions whose data say by themselves how large they become."""
+"""Compressions whose data state their own decoded size."""
 IMAGE_DESCRIPTION = 270
 
 

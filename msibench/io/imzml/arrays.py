@@ -22,7 +22,7 @@ BLOCK = 64 << 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
-    """Spectra that share their number types, in an order in which no pixel comes back."""
+    """Spectra that share their number types, ordered so that each pixel is visited once."""
 
     mz: ArrayEncoding
     intensity: ArrayEncoding
@@ -75,7 +75,7 @@ class ArrayStore:
         self._file, self._lock = None, threading.Lock()
 
     def close(self) -> None:
-        """Let go of the mapped file."""
+        """Close the mapped file."""
         with self._lock:
             self._file = None
 

@@ -1,4 +1,4 @@
-"""Write imzML pairs: centroids, continuous or processed, with everything readers miss elsewhere.
+"""Write imzML pairs: centroids, continuous or processed, with everything that readers need.
 
 pyimzML's writer leaves out the pixel size; this one writes it with its unit, the maximum pixel
 counts, polarity, UUID and SHA-1, coordinates from 1, and, for images that a method predicted, says
@@ -190,7 +190,7 @@ class ImzMLWriter:
             raise StoreError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def _let_go(self) -> None:
-        """Leave no unfinished file behind."""
+        """Remove unfinished files."""
         with suppress(OSError):  # what is still to be written has no room
             self._ibd.close()
         for partial in self._partials.values():
