@@ -46,7 +46,7 @@ def format_of(path: Path) -> str:
 
 
 def beside_name(path: Path, what: str) -> Path:
-    """Return the name of a file that belongs to another: ``fine_lower.ome.tif`` for ``fine.ome.tif``."""
+    """Return the name of a companion file: ``fine_lower.ome.tif`` for ``fine.ome.tif``."""
     for suffix in FORMATS:
         if path.name.lower().endswith(suffix):
             stem = path.name[: -len(suffix)]

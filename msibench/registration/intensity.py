@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -211,7 +212,7 @@ def _align(
     return Composite(_net(change), start) if stage == "bspline" else start @ _affine(change)
 
 
-def _simple_itk() -> Any:
+def _simple_itk() -> ModuleType:
     """Return SimpleITK, whose functions carry no types."""
     try:
         import SimpleITK
@@ -222,7 +223,7 @@ def _simple_itk() -> Any:
     return SimpleITK
 
 
-def _mutual_information(sitk: Any, target: NDArray[np.float64], seed: int) -> Any:
+def _mutual_information(sitk: ModuleType, target: NDArray[np.float64], seed: int) -> Any:
     """Return a registration by Mattes mutual information, of a sample of the pixels of a large target."""
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=32)
@@ -235,7 +236,13 @@ def _mutual_information(sitk: Any, target: NDArray[np.float64], seed: int) -> An
     return method
 
 
-def _change(sitk: Any, method: Any, fixed: Any, stage: str, mesh: tuple[int, int]) -> Any:
+def _change(
+    sitk: ModuleType,
+    method: Any,
+    fixed: Any,
+    stage: str,
+    mesh: tuple[int, int],
+) -> Any:
     """Give a registration the transform of a stage and its optimiser; return the transform."""
     if stage == "bspline":
         change = sitk.BSplineTransformInitializer(fixed, [mesh[1], mesh[0]], order=3)
@@ -263,7 +270,7 @@ def _change(sitk: Any, method: Any, fixed: Any, stage: str, mesh: tuple[int, int
     return change
 
 
-def _execute(sitk: Any, method: Any, fixed: Any, moving: Any, stage: str) -> None:
+def _execute(sitk: ModuleType, method: Any, fixed: Any, moving: Any, stage: str) -> None:
     """Run a registration on one thread, which adds in a fixed order."""
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     try:

@@ -125,7 +125,7 @@ def open_imzml(
 def _read_or_recall(
     xml: Path, reader: ReaderName, index: IndexCache | None
 ) -> tuple[Header, SpectrumTable]:
-    """Read the XML half, or take what was kept of it when it was read before."""
+    """Read the XML half, or its cached table if it was read before."""
     stored = index.load() if index is not None else None
     if stored is not None:
         return stored
@@ -136,7 +136,7 @@ def _read_or_recall(
 
 
 def _doubts(header: Header, table: SpectrumTable, binary: Path, summed: int) -> list[str]:
-    """Say what may make an image wrong, `summed` spectra that repeat a pixel among it."""
+    """Warn of what may make an image wrong, including `summed` spectra that repeat a pixel."""
     found = []
     problem = uuid_problem(header, binary)
     if problem:

@@ -31,10 +31,10 @@ MORE, COMPLETE, SURPRISE = 0, 1, 2
 
 SPACE, QUOTE, APOSTROPHE, MINUS, SLASH, LESS, EQUALS, GREATER = b" \"'-/<=>"
 OTHER, SPECTRUM, ARRAY, PARAM, REFERENCE = 0, 1, 2, 3, 4
-"""Elements that say something: ``spectrum``, ``binaryDataArray``, ``cvParam`` and the reference to a
+"""Elements that are read: ``spectrum``, ``binaryDataArray``, ``cvParam`` and the reference to a
 group of those; all others are passed over."""
 ACCESSION, VALUE, NAME, REF = 0, 1, 2, 3
-"""Attributes that say something; rows of what `_read_attributes` fills."""
+"""Attributes that are read; rows of what `_read_attributes` fills."""
 ROW, IN_SPECTRUM, IN_ARRAY, GROUP = 0, 1, 2, 3
 """Where the scan is: spectra so far, inside which elements, and the array's parameter group."""
 MZ_OFFSET, MZ_ENCODING, TERMS = (
@@ -148,7 +148,7 @@ def _is(xml: NDArray[np.uint8], start: int, stop: int, word: bytes) -> bool:
 
 @compiled
 def _is_folded(xml: NDArray[np.uint8], start: int, stop: int, word: bytes) -> bool:
-    """Whether text is `word` but for capitals and white space around it."""
+    """Whether text is `word`, ignoring case and surrounding white space."""
     while start < stop and _byte(xml, start) <= 32:
         start += 1
     while stop > start and _byte(xml, stop - 1) <= 32:
@@ -223,7 +223,7 @@ def _element(xml: NDArray[np.uint8], start: int, stop: int) -> int:
 
 @inlined
 def _attribute_name(xml: NDArray[np.uint8], position: int, end: int) -> int:
-    """Return where the name of an attribute ends, at its ``=``; -1 where it is none."""
+    """Return where the name of an attribute ends, at its ``=``; -1 if it is not one."""
     while position < end and _byte(xml, position) != EQUALS:
         byte = _byte(xml, position)
         if byte <= SPACE or byte in (LESS, GREATER, QUOTE, APOSTROPHE):
@@ -255,7 +255,7 @@ def _keep(
     value_end: int,
     spans: NDArray[np.int64],
 ) -> None:
-    """Note where the value of an attribute lies, if it is one that says something."""
+    """Note where the value of an attribute lies, if it is one that is read."""
     which = -1
     if element == PARAM:
         if _is(xml, name, name_end, b"accession"):
@@ -410,7 +410,7 @@ def _take_number(
 def _take_array_param(
     xml: NDArray[np.uint8], spans: NDArray[np.int64], array: NDArray[np.int64]
 ) -> bool:
-    """Take offset, length or encoded length of an array; any other term is a surprise."""
+    """Take offset, length or encoded length of an array; any other term stops the scan."""
     start, stop = spans[ACCESSION, 0], spans[ACCESSION, 1]
     if stop - start != 11 or not _is(xml, start, start + 4, b"IMS:"):
         return False
@@ -424,7 +424,7 @@ def _take_array_param(
 def _take_spectrum_param(
     xml: NDArray[np.uint8], spans: NDArray[np.int64], row: int, numbers: NDArray[np.int64]
 ) -> bool:
-    """Take a position x, y, z, or one of the terms of `TERM_BITS`; other plain terms say nothing."""
+    """Take a position x, y, z, or one of the terms of `TERM_BITS`; other plain terms are ignored."""
     start, stop = spans[ACCESSION, 0], spans[ACCESSION, 1]
     if stop - start == 11 and _is(xml, start, start + 4, b"IMS:"):
         plain, code = _digits(xml, start + 4, stop)

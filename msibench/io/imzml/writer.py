@@ -1,4 +1,4 @@
-"""Write imzML pairs: centroids, continuous or processed, with everything readers miss elsewhere.
+"""Write imzML pairs: centroids, continuous or processed, with everything that readers need.
 
 pyimzML's writer leaves out the pixel size; this one writes it with its unit, the maximum pixel
 counts, polarity, UUID and SHA-1, coordinates from 1, and, for images that a method predicted, says
@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self
+from typing import BinaryIO, Literal, Self
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from msibench.errors import ConfigurationError, StoreError
 from msibench.image import MSImage
@@ -81,8 +81,8 @@ class ImzMLWriter:
         mode: Mode = "processed",
         pixel_size_um: float = math.nan,
         polarity: Literal["positive", "negative"] | None = None,
-        mz_dtype: Any = np.float64,
-        intensity_dtype: Any = np.float32,
+        mz_dtype: DTypeLike = np.float64,
+        intensity_dtype: DTypeLike = np.float32,
         compress: bool = False,
         identifier: uuid.UUID | None = None,
         predicted: str = "",
@@ -109,7 +109,7 @@ class ImzMLWriter:
         self.predicted, self.provenance = predicted, provenance
         self.ibd_path = self.path.with_suffix(".ibd")
         self._places: list[tuple[int, int, int, int, int, int, int]] = []
-        self._axis: tuple[NDArray[Any], int, int] | None = None
+        self._axis: tuple[NDArray[np.floating], int, int] | None = None
         self._digest = hashlib.sha1(usedforsecurity=False)
         self._position = 0
         self._partials: dict[Path, Path] = {}
@@ -190,14 +190,14 @@ class ImzMLWriter:
             raise StoreError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def _let_go(self) -> None:
-        """Leave no unfinished file behind."""
+        """Remove unfinished files."""
         with suppress(OSError):  # what is still to be written has no room
             self._ibd.close()
         for partial in self._partials.values():
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
 
-    def _store(self, values: NDArray[Any]) -> tuple[int, int]:
+    def _store(self, values: NDArray[np.floating]) -> tuple[int, int]:
         raw = values.tobytes()
         return self._append(zlib.compress(raw) if self.compress and raw else raw)
 

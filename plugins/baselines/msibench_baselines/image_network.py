@@ -23,6 +23,7 @@ from msibench import Problem, Skip
 from msibench.errors import ConfigurationError
 from msibench.training.fitting import FitSettings, IonFits, Network, fit_ions
 from msibench.training.ions import magnify
+from msibench.training.kept_curves import six_digits
 from msibench.training.threads import one_thread_each, ordered_map
 from msibench_baselines.network import ThreeLayerCNN, UNet
 from msibench_baselines.section import Section
@@ -116,10 +117,9 @@ class ImageNetworkFusion:
         self._report = {
             "channels": list(which),
             "epochs": fits.epochs.tolist(),
-            "final_mse": [
-                float(f"{fits.curves[ion, epochs - 1, 0]:.6g}")
-                for ion, epochs in enumerate(fits.epochs)
-            ],
+            "final_mse": six_digits(
+                fits.curves[ion, epochs - 1, 0] for ion, epochs in enumerate(fits.epochs)
+            ),
             "parts": objective.parts,
         }
         painted = np.zeros((problem.low.channels, *problem.fine_shape), dtype=np.float32)
