@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msibench import tell_progress
+from msibench.training.adam import Adam
 from msibench_smsdl_net.config import SmsdlConfig
 from msibench_smsdl_net.network import MultiBranchViT, PrototypeHead
 
@@ -111,10 +112,11 @@ def learn_features(
     head = PrototypeHead(config.dim * len(config.patch_sizes), config.prototypes)
     student = nn.Sequential(vit, head).to(image.device)
     teacher = copy.deepcopy(student).requires_grad_(False)
-    optimiser = torch.optim.AdamW(
+    optimiser = Adam(
         student.parameters(),
-        lr=config.features_learning_rate,
+        learning_rate=config.features_learning_rate,
         weight_decay=config.features_weight_decay,
+        decoupled=True,
     )
     centre = torch.zeros(config.prototypes, device=image.device)
     crops, curves = Crops(image, generator), DistillationCurves()
@@ -131,13 +133,19 @@ def learn_features(
 
         large = views(2, config.global_crop, 0.6, places)
         small = views(config.local_crops, config.local_crop, 0.6, places)
+        # Views of one size go through the networks side by side.
+        batch = config.features_batch
         with torch.no_grad():
-            theirs = [teacher(view) for view in large]
-        ours = [student(view) for view in (*large, *small)]
+            theirs = list(teacher(torch.cat(large)).split(batch))
+        ours = [
+            view
+            for size in (large, small)
+            if size
+            for view in student(torch.cat(size)).split(batch)
+        ]
         loss = distillation_loss(ours, theirs, centre, config)
         progress = step / config.features_steps
-        for group in optimiser.param_groups:
-            group["lr"] = config.features_learning_rate * _warmed_cosine(progress)
+        optimiser.learning_rate = config.features_learning_rate * _warmed_cosine(progress)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(student.parameters(), 3.0)
