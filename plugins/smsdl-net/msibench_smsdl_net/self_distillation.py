@@ -60,6 +60,14 @@ class Crops:
         tint = torch.tensor([self._uniform(0.9, 1.1) for _ in range(3)], device=view.device)
         return view * gain * tint[:, None, None] + shift
 
+    def views(
+        self, count: int, size: int, least: float, places: list[tuple[float, float]]
+    ) -> list[Tensor]:
+        """Return `count` batches of views, one view of each place in a batch."""
+        return [
+            torch.stack([self.draw(place, size, least) for place in places]) for _ in range(count)
+        ]
+
     def place(self) -> tuple[float, float]:
         """Return a random place of the image."""
         return self._uniform(0, 1), self._uniform(0, 1)
@@ -123,26 +131,11 @@ def learn_features(
     for step in range(config.features_steps):
         tell_progress(step, config.features_steps, "steps of the features")
         places = [crops.place() for _ in range(config.features_batch)]
-
-        def views(
-            count: int, size: int, least: float, at: list[tuple[float, float]]
-        ) -> list[Tensor]:
-            return [
-                torch.stack([crops.draw(place, size, least) for place in at]) for _ in range(count)
-            ]
-
-        large = views(2, config.global_crop, 0.6, places)
-        small = views(config.local_crops, config.local_crop, 0.6, places)
-        # Views of one size go through the networks side by side.
-        batch = config.features_batch
+        large = crops.views(2, config.global_crop, 0.6, places)
+        small = crops.views(config.local_crops, config.local_crop, 0.6, places)
         with torch.no_grad():
-            theirs = list(teacher(torch.cat(large)).split(batch))
-        ours = [
-            view
-            for size in (large, small)
-            if size
-            for view in student(torch.cat(size)).split(batch)
-        ]
+            theirs = _side_by_side(teacher, large)
+        ours = _side_by_side(student, large) + _side_by_side(student, small)
         loss = distillation_loss(ours, theirs, centre, config)
         progress = step / config.features_steps
         optimiser.learning_rate = config.features_learning_rate * _warmed_cosine(progress)
@@ -165,6 +158,11 @@ def learn_features(
     learnt = teacher[0]
     assert isinstance(learnt, MultiBranchViT)
     return learnt.eval(), curves
+
+
+def _side_by_side(network: nn.Module, views: list[Tensor]) -> list[Tensor]:
+    """Run batches of views of one size as one; return the outputs of each."""
+    return list(network(torch.cat(views)).split(len(views[0]))) if views else []
 
 
 def _warmed_cosine(progress: float, warm_up: float = 0.1) -> float:
