@@ -179,7 +179,7 @@ def confident(
     """Give a problem's prediction its intervals; `given` is a prediction that was made already."""
     check(problem, level)
     truths = [_pair(one, problem) for one in calibration] or [one_scale_up(problem)]
-    seeds = _seeds(spec, truths[0][0], changes)
+    seeds = seeds_of(spec, truths[0][0], changes)
     low, factor = problem.low, problem.factor
     known = [_known(spec, up, truth, changes, seeds, own=not calibration) for up, truth in truths]
     calibrations = _calibrations(known, [truth for _, truth in truths], low)
@@ -327,14 +327,18 @@ def check_section(low: MSImage) -> None:
     DataError
         There are fewer than `FEWEST_TISSUE`.
     """
-    inside = np.isfinite(low.values).all(axis=0)
-    if low.mask is not None:
-        inside &= low.mask
-    tissue = int(np.count_nonzero(inside))
+    tissue = int(np.count_nonzero(tissue_of(low)))
     if tissue < FEWEST_TISSUE:
         raise DataError(
             f"{tissue} tissue pixels were measured; expected at least {FEWEST_TISSUE}: fewer say too little about the errors of a method. Use a larger section"
         )
+
+
+def tissue_of(low: MSImage) -> NDArray[np.bool_]:
+    """Return the tissue pixels that were measured, ``(row, column)``; an ion that never was does not count."""
+    finite = np.isfinite(low.values)
+    inside = finite[finite.any(axis=(1, 2))].all(axis=0) & finite.any(axis=0)
+    return np.asarray(inside if low.mask is None else inside & low.mask)
 
 
 def _pair(one: MSImage | Pair, problem: Problem) -> tuple[Problem, MSImage]:
@@ -484,7 +488,7 @@ def _own_spread(spec: MethodSpec, problem: Problem, changes: Mapping[str, object
     return spread
 
 
-def _seeds(spec: MethodSpec, up: Problem, changes: Mapping[str, object]) -> int:
+def seeds_of(spec: MethodSpec, up: Problem, changes: Mapping[str, object]) -> int:
     """Return how many runs to average: two seeds are tried on a piece of the problem one scale up."""
     from msibench.library.upscaling import upscaled
 

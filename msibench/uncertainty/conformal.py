@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,8 +75,8 @@ class Calibration:
         rank = int(np.ceil(level * (count + 1)))
         if rank > count:
             raise ConfigurationError(
-                f"{count} pixels with a known truth are too few for an interval of {level:.4g}; "
-                f"choose a level of at most {count / (count + 1):.4g}"
+                f"{count} pixels with a known truth are too few for an interval of {level:.8g}; "
+                f"choose a level of at most {floor(1e4 * count / (count + 1)) / 1e4:.4f}"
             )
         return float(self.ratios[rank - 1])
 
