@@ -120,7 +120,8 @@ def skill_one_scale_up(upscale: Upscaler, up: Problem, truth: MSImage) -> Floats
     """Return a method's skill on the section made coarser once more, ``(channel,)``; NaN: no detail."""
     pairs = zip(_details(upscale(up), up), _unseen(truth, up.factor), strict=True)
     error, whole = np.array([(_energy(a - u), _energy(u)) for a, u in pairs]).T
-    return 1 - np.divide(error, whole, out=np.full_like(whole, np.nan), where=whole > 0)
+    lost = np.divide(error, whole, out=np.full_like(whole, np.nan), where=whole > 0)
+    return np.asarray(1 - lost)
 
 
 def _unseen(truth: MSImage, factor: int) -> Iterator[Floats]:
@@ -145,39 +146,52 @@ def _noisier(problem: Problem, variance: Floats, seed: int) -> tuple[Problem, Pr
 
 
 def fullest(problem: Problem, edge: int) -> Problem:
-    """Return at most ``edge x edge`` coarse pixels where the ions have most, with the guide that belongs to them.
+    """Return at most ``edge x edge`` coarse pixels where the ions have most, with the guide that belongs to them."""
+    if max(problem.low.shape) <= edge:
+        return problem
+    return piece_of(problem, *window(problem.low, edge))
 
-    Every ion counts alike, whatever its intensity.
-    """
+
+def window(low: MSImage, edge: int) -> tuple[slice, slice]:
+    """Return rows and columns of at most ``edge x edge`` pixels where the ions have most, each counting alike."""
     from scipy.ndimage import uniform_filter
 
-    rows, columns = problem.low.shape
-    if max(rows, columns) <= edge:
-        return problem
+    rows, columns = low.shape
     share = np.zeros((rows, columns))
-    for image in problem.low.values:
+    for image in low.values:
         there = np.nan_to_num(np.asarray(image, dtype=np.float64))
         share += there / max(float(there.max()), np.finfo(np.float64).tiny)
     held = uniform_filter(share, (min(edge, rows), min(edge, columns)), mode="constant")
     row, column = np.unravel_index(int(held.argmax()), held.shape)
-    return piece_about(problem, edge, (int(row), int(column)))
+    return window_about(low, edge, (int(row), int(column)))
 
 
-def piece_about(problem: Problem, edge: int, centre: tuple[int, int]) -> Problem:
-    """Return at most ``edge x edge`` coarse pixels about a pixel, with the guide that belongs to them."""
+def window_about(low: MSImage, edge: int, centre: tuple[int, int]) -> tuple[slice, slice]:
+    """Return rows and columns of at most ``edge x edge`` pixels about a pixel."""
     starts = [
         int(np.clip(here - edge // 2, 0, max(0, side - edge)))
-        for here, side in zip(centre, problem.low.shape, strict=True)
+        for here, side in zip(centre, low.shape, strict=True)
     ]
     rows, columns = (slice(start, start + edge) for start in starts)
-    fine = [slice(one.start * problem.factor, one.stop * problem.factor) for one in (rows, columns)]
+    return rows, columns
+
+
+def piece_of(problem: Problem, rows: slice, columns: slice) -> Problem:
+    """Return some coarse pixels of a problem, with the guide that belongs to them."""
+    fine = on_fine_grid(rows, columns, problem.factor)
     guide, second = problem.guide, problem.second
     if guide is not None:
-        mask = None if guide.mask is None else guide.mask[fine[0], fine[1]]
+        mask = None if guide.mask is None else guide.mask[fine]
         guide = replace(guide, values=guide.values[:, fine[0], fine[1]], mask=mask)
     if second is not None:
-        second = second.crop(fine[0], fine[1])
+        second = second.crop(*fine)
     return replace(problem, low=problem.low.crop(rows, columns), guide=guide, second=second)
+
+
+def on_fine_grid(rows: slice, columns: slice, factor: int) -> tuple[slice, slice]:
+    """Return the fine pixels below some coarse ones."""
+    first, second = (slice(one.start * factor, one.stop * factor) for one in (rows, columns))
+    return first, second
 
 
 def repeated(coarse: NDArray[np.floating], factor: int) -> Floats:

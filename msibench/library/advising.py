@@ -243,10 +243,11 @@ def advise(
     from msibench.advice.energies import counting_variance, finest_octaves
     from msibench.advice.expected import expected_detail
     from msibench.library.installed import catalogue
-    from msibench.library.intervals import check_section, one_scale_up
+    from msibench.library.intervals import check_section
     from msibench.library.notebook import bar_in_notebook
     from msibench.library.sections import guide_on
     from msibench.plugin_manager import resolve_method
+    from msibench.uncertainty.sections import one_scale_up
 
     if factor < 2:
         raise ConfigurationError(f"the factor must be at least 2, got {factor}")
@@ -294,8 +295,9 @@ def _expected(
     """Foretell one method, and say how many seeds of it; a network is tried on a piece of a large section."""
     from msibench.advice.energies import added, counting_variance, finest_octaves, fullest
     from msibench.advice.expected import expected_detail, expected_skill
-    from msibench.library.intervals import one_scale_up, seeds_of
+    from msibench.library.intervals import seeds_of
     from msibench.library.upscaling import check_factor
+    from msibench.uncertainty.sections import one_scale_up
 
     check_factor(spec, problem.factor, found)
     given = problem
@@ -334,8 +336,8 @@ def _about_guide(
 ) -> tuple[GuideAdvice, ...]:
     """Compare each method that looks at the guide with itself under a mirrored one, one scale up."""
     from msibench.advice.energies import skill_one_scale_up
-    from msibench.library.intervals import one_scale_up
     from msibench.metrics.wrong_guides import mirrored
+    from msibench.uncertainty.sections import one_scale_up
 
     up, truth = one_scale_up(problem)
     assert up.guide is not None

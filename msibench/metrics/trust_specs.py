@@ -2,42 +2,120 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from msibench.contracts.metric import Direction, MetricSpec
 from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT
 
 NO_INTERVAL = "the method tells no interval"
 NOTHING_TOLD = "the method tells no interval for this ion image"
-INTERVAL_METRICS: tuple[tuple[str, Direction, str, str, str], ...] = (
+NOT_CALIBRATED = "the harness calibrated no interval: the track asks for none (intervals)"
+NOTHING_CALIBRATED = "the harness could calibrate no interval for this ion image"
+WHOSE = (
+    ("interval", "evaluate", "the method tells", "the method's own", (NO_INTERVAL, NOTHING_TOLD)),
     (
-        "interval_coverage",
-        "higher",
-        "Share of the true pixels inside the interval of 90 % that the method tells",
-        "interval coverage",
-        "How many true pixels of the tissue lie in the method's own interval of 90 %? Right is 0.9; less is "
-        "overconfident.",
-    ),
-    (
-        "worst_interval_coverage",
-        "higher",
-        "The same in the tenth of edges, spots or bright pixels that is held least",
-        "interval coverage, worst structure",
-        "The same among edges, spots and bright pixels, whichever is held least.",
-    ),
-    (
-        "interval_width",
-        "lower",
-        "Mean width of the interval of 90 % that the method tells",
-        "interval width",
-        "How wide that interval is, over the ion's range; narrow is worth something only where it covers.",
-    ),
-    (
-        "interval_score",
-        "lower",
-        "Winkler's score of the interval of 90 % that the method tells",
-        "interval score",
-        "Width, and 20 times how far the truth lies outside: honest and narrow intervals have the least.",
+        "calibrated",
+        "evaluate_calibrated",
+        "the harness calibrated",
+        "the harness's",
+        (NOT_CALIBRATED, NOTHING_CALIBRATED),
     ),
 )
+"""What begins the names of the metrics, their function, and whose interval they measure."""
+
+OLDER = ("interval_coverage", "worst_interval_coverage", "interval_width", "interval_score")
+"""Measures of 0.1.0, whose code has changed since."""
+
+
+def interval_metrics() -> Iterator[MetricSpec]:
+    """Yield the measures of intervals: of the method's own, and of those of the harness."""
+    for begins, function, tells, whose, undefined in WHOSE:
+        kinds: tuple[tuple[str, str, Direction, str, str, str], ...] = (
+            (
+                f"{begins}_coverage",
+                "interval_coverage",
+                "higher",
+                f"Share of the true pixels inside the interval of 90 % that {tells}",
+                f"{begins} coverage",
+                f"How many true pixels of the tissue lie in {whose} interval of 90 %? Right is 0.9; less is "
+                "overconfident.",
+            ),
+            (
+                f"worst_{begins}_coverage",
+                "worst_interval_coverage",
+                "higher",
+                "The same in the tenth of edges, spots or bright pixels that is held least",
+                f"{begins} coverage, worst structure",
+                "The same among edges, spots and bright pixels, whichever is held least.",
+            ),
+            (
+                f"{begins}_width",
+                "interval_width",
+                "lower",
+                f"Mean width of the interval of 90 % that {tells}",
+                f"{begins} width",
+                "How wide that interval is, over the ion's range; narrow is worth something only where it covers.",
+            ),
+            (
+                f"{begins}_score",
+                "interval_score",
+                "lower",
+                f"Winkler's score of the interval of 90 % that {tells}",
+                f"{begins} score",
+                "Width, and 20 times how far the truth lies outside: honest and narrow intervals have the least.",
+            ),
+            (
+                f"{begins}_calibration_error",
+                "interval_calibration_error",
+                "lower",
+                f"Mean distance of coverage and level over 50 to 99 %, of the intervals that {tells}",
+                f"{begins} calibration error",
+                f"How far is the share of pixels held from what was asked, over levels of 50 to 99 % of {whose} "
+                "intervals? 0 is right.",
+            ),
+        )
+        for name, measure, direction, title, label, explanation in kinds:
+            yield MetricSpec(
+                name=name,
+                version=2 if name in OLDER else 1,
+                target=f"msibench.metrics.interval:{function}",
+                direction=direction,
+                kind="contextual",
+                each_ion_alone=True,
+                params={"measure": measure},
+                regions=("image",),
+                title=title,
+                label=label,
+                question="trust",
+                explanation=explanation,
+                undefined=undefined,
+            )
+    yield MetricSpec(
+        name="calibrated_signal_coverage",
+        version=1,
+        target="msibench.metrics.interval:evaluate_calibrated",
+        direction="higher",
+        kind="contextual",
+        each_ion_alone=True,
+        params={"measure": "signal_coverage"},
+        regions=("image",),
+        needs=frozenset({"truth", "noise_free"}),
+        title="Share of the noise-free signal inside the interval of 90 % of the signal that the harness calibrated",
+        label="calibrated coverage, signal",
+        question="trust",
+        explanation="The same of the signal without counting noise, which is known for synthetic sections.",
+        undefined=(NOT_CALIBRATED, NOTHING_CALIBRATED),
+    )
+
+
+CALIBRATED_METRICS = (
+    "calibrated_coverage",
+    "worst_calibrated_coverage",
+    "calibrated_width",
+    "calibrated_score",
+    "calibrated_calibration_error",
+)
+"""What a board measures whose track asks for intervals of the harness."""
 
 TRUST_METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
@@ -73,24 +151,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         explanation="The same in units of counting noise: about 1 is as good as the data.",
         undefined=("the low image is zero: there is nothing to be consistent with",),
     ),
-    *(
-        MetricSpec(
-            name=name,
-            version=1,
-            target="msibench.metrics.interval:evaluate",
-            direction=direction,
-            kind="contextual",
-            each_ion_alone=True,
-            params={"measure": name},
-            regions=("image",),
-            title=title,
-            label=label,
-            question="trust",
-            explanation=explanation,
-            undefined=(NO_INTERVAL, NOTHING_TOLD),
-        )
-        for name, direction, title, label, explanation in INTERVAL_METRICS
-    ),
+    *interval_metrics(),
     MetricSpec(
         name="edge_perceptual_loss_to_guide",
         version=1,
