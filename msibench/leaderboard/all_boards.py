@@ -228,9 +228,13 @@ def advice_for(boards: list[Listed]) -> str:
 
 def _what_to_take(scored: list[tuple[Listed, pd.Series[Any]]]) -> str:
     """Name the method with the highest score, beside the boards' control method and the signal's own."""
-    names = dict.fromkeys(f"`{in_markdown(str(best['method']))}`" for _, best in scored)
-    if len(names) > 2:
+    boards = [board for board, _ in scored]
+    leading = dict.fromkeys(str(best["method"]) for _, best in scored)
+    kept = [name for name in leading if not any(_beats(other, name, boards) for other in leading)]
+    if len(kept) > 2:
         return "No one method is best on all of these boards, so choose by board"
+    names = [f"`{in_markdown(name)}`" for name in kept]
+    scored = [(board, best) for board, best in scored if str(best["method"]) in kept]
     boards = [board for board, _ in scored]
     held = [
         float(value)
@@ -247,6 +251,16 @@ def _what_to_take(scored: list[tuple[Listed, pd.Series[Any]]]) -> str:
         f"{' or '.join(names)}, which brings back {found} of the detail that a coarse image does not show "
         f"({'; '.join(beside)})"
     )
+
+
+def _beats(name: str, other: str, boards: list[Listed]) -> bool:
+    """Whether a method is above another on a board that has both, and nowhere below it."""
+    signs = set()
+    for board in boards:
+        scores = board.table.drop_duplicates("method").set_index("method")["composite"]
+        if name in scores and other in scores:
+            signs.add(float(np.sign(scores[name] - scores[other])))
+    return 1.0 in signs and -1.0 not in signs
 
 
 def _synthetic(boards: list[Listed]) -> bool:

@@ -166,3 +166,16 @@ def test_three_boards_with_three_best_methods_recommend_none(tmp_path):
         (place / "one").rename(tmp_path / f"board-{name}")
         place.rmdir()
     assert sentence_of(tmp_path).startswith("**No one method is best on all of these boards")
+
+
+def test_a_method_that_another_beats_wherever_both_compete_is_not_recommended(tmp_path):
+    for board, names, skills in (
+        ("small", ("bicubic", "second"), (0.03, 0.12)),
+        ("large", ("bicubic", "second", "first"), (0.03, 0.11, 0.14)),
+    ):
+        place = tmp_path / board
+        place.mkdir()
+        of_skill(place, names, skills)
+        (place / "one").rename(tmp_path / f"board-{board}")
+        place.rmdir()
+    assert sentence_of(tmp_path).startswith("**Take `first`, which brings back 14 % of the detail")
