@@ -13,10 +13,6 @@ MOST_PARAMETERS = 8
 KEYWORDS = "called from scripts: nearly all are keywords with a default, each documented"
 WIDER = {
     "msibench/decomposition/nmf.py: nmf": KEYWORDS,
-    "msibench/io/imzml/open.py: open_imzml": KEYWORDS,
-    "msibench/io/imzml/writer.py: __init__": KEYWORDS,
-    "msibench/io/read.py: read_section": KEYWORDS,
-    "msibench/registration/intensity.py: register": KEYWORDS,
     "plugins/baselines/msibench_baselines/image_network.py: __init__": "a method's configuration",
     "plugins/deepfere/msibench_deepfere/fitting.py: __init__": "the published choices of a fit",
     "plugins/mambair/msibench_mambair/triton_scan.py: _walk": "a kernel takes pointers and sizes",

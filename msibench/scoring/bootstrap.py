@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -90,8 +91,8 @@ def two_level_bootstrap(
     .. [1] Davison & Hinkley, Bootstrap Methods and their Application (1997), sections 3.8 and 5.2.
     """
     table = np.asarray(values, dtype=np.float64)
-    flat = table.reshape(table.shape[0], -1) if table.ndim else table.reshape(0, 1)
     number = section_numbers(table, sections)
+    flat = table.reshape(len(table), math.prod(table.shape[1:]))
     if draws < 100 or not 0.0 < level < 1.0:
         raise ValueError(f"expected draws >= 100 and 0 < level < 1, got {draws} and {level}")
     defined = np.isfinite(flat)

@@ -80,7 +80,7 @@ def summarise(
         measures = [m for m in range(len(ions.measures)) if ions.present[..., m].any()]
         blocks = [  # one set of draws serves both
             scored.composite,
-            ions.values[..., measures].reshape(len(ions.images), -1),
+            ions.values[..., measures].reshape(len(ions.images), len(ions.methods) * len(measures)),
         ]
         interval = two_level_bootstrap(
             np.hstack(blocks), ions.sections, draws=draws, seed=start, level=level
@@ -245,7 +245,7 @@ def _section_columns(cube: Cube, seed: int, draws: int, level: float) -> dict[st
         return {}
     part = cube.part(whole)
     interval = two_level_bootstrap(
-        part.values[..., measures].reshape(len(part.images), -1),
+        part.values[..., measures].reshape(len(part.images), len(part.methods) * len(measures)),
         part.sections,
         draws=draws,
         seed=seed,

@@ -218,3 +218,18 @@ def test_an_image_on_which_nothing_is_present_enters_no_mean_of_any_method():
     assert line["psnr.image.undefined"] == 0
     assert line["coverage"] == 1.0
     assert images_of_nothing(hidden) == 1
+
+
+def test_a_table_of_whole_sections_alone_is_summarised_without_a_composite():
+    rows = table(
+        [
+            row(m, "psnr", 3.0 + s, section=f"s{s}", channel=-1, mz=np.nan)
+            for m in ("bicubic", "a")
+            for s in range(6)
+        ]
+    )
+    line = summarise(rows, load_scheme(), draws=100).set_index("method").loc["a"]
+    assert line["psnr.image.mean"] == pytest.approx(5.5)
+    assert np.isnan(line["composite"])
+    assert line["rank_reason"] == "no composite: no ion image was scored"
+    assert pd.isna(line["rank"])

@@ -17,6 +17,7 @@ from torch import Tensor
 from msibench import Problem, Skip, tell_progress
 from msibench.errors import ConfigurationError
 from msibench.training.adam import Adam
+from msibench.training.kept_curves import six_digits
 from msibench.training.threads import one_thread_each
 from msibench_baselines.section import Section
 
@@ -123,7 +124,7 @@ class PixTransform:
                 recent.append(error.detach().cpu().numpy())
         self._report = {
             "channels": which,
-            "final_mse": [float(f"{value:.6g}") for value in np.mean(recent, axis=0)],
+            "final_mse": six_digits(np.mean(recent, axis=0)),
         }
         flat = [x.flatten(1).T for x in (place, colour)]
         with torch.no_grad():

@@ -22,7 +22,7 @@ class TokenMap:
     values: Tensor
     """``(dim, row, column)``."""
     first: float
-    """Fine pixel, along both axes, on which the first token stands."""
+    """Fine pixel, along both axes, of the first token."""
     spacing: float
     """Fine pixels between tokens."""
 
@@ -75,7 +75,7 @@ class DenseFeatures:
 def token_maps(vit: MultiBranchViT, image: Tensor, shifts: int) -> tuple[TokenMap, ...]:
     """Run every branch over the image, tile by tile, in ``shifts x shifts`` shifted passes.
 
-    Every map is standardised feature by feature, so that no branch drowns another.
+    Every map is standardised feature by feature, so that no branch dominates.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class DistillationCurves:
-    """What tells whether the self-distillation went well."""
+    """Curves that show whether the self-distillation went well."""
 
     loss: list[float] = field(default_factory=list)
     teacher_entropy: list[float] = field(default_factory=list)
