@@ -217,7 +217,7 @@ def _by_intensity(
     seed: int,
 ) -> tuple[Transform, QualityReport, str]:
     from msibench.errors import ConfigurationError
-    from msibench.registration import assess, register
+    from msibench.registration import Acceptance, assess, register
 
     if start is not None and model is None:
         report = assess(moving, fixed, start, start, held_out=held_out, max_target_error=limit)
@@ -226,9 +226,13 @@ def _by_intensity(
         raise ConfigurationError(f"model {model} needs --landmarks")
     wanted: Any = model or "affine"
     found = register(
-        moving, fixed, model=wanted, start=start, seed=seed, held_out=held_out,
-        max_target_error=limit, accept=True,
-    )  # fmt: skip
+        moving,
+        fixed,
+        model=wanted,
+        start=start,
+        seed=seed,
+        acceptance=Acceptance(held_out=held_out, max_target_error=limit, always=True),
+    )
     return found.transform, found.report, wanted
 
 

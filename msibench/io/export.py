@@ -128,7 +128,7 @@ def _write(
 
         return (write_ome_tiff(target, image, provenance=origin),)
     if kind == "imzml":
-        from msibench.io.imzml.writer import write_imzml
+        from msibench.io.imzml.image_writer import write_imzml
 
         main = write_imzml(
             target, image, mode=mode, polarity=polarity, predicted=predicted, provenance=origin

@@ -16,7 +16,7 @@ SUFFIX = ".partial"
 def beside(target: Path) -> Iterator[Path]:
     """Yield where to write; rename it to `target` at the end, or leave nothing behind.
 
-    What an earlier command left beside the target, because it was killed, is removed first: so that it
+    What an earlier command left beside the target, because it was killed, is removed first, so that it
     does not fill the disk for good.
 
     Raises

@@ -56,6 +56,15 @@ class ImzMLSection:
         self.shape, self.origin, self.z = grid.shape, grid.origin, grid.z
         self._sums, self._grid, self._terms = sums, grid, terms
 
+    @property
+    def threads(self) -> int | None:
+        """Threads of a pass over the file; None: one per processor, at most 8. Results do not depend on it."""
+        return self._sums.threads
+
+    @threads.setter
+    def threads(self, count: int | None) -> None:
+        self._sums.threads = count
+
     def __len__(self) -> int:
         return len(self._sums)
 

@@ -32,8 +32,6 @@ class SpectrumSums:
         What holds where several spectra have one pixel.
     survey, remember
         What is known of all m/z from before, and what keeps it once it is.
-    threads
-        Of a pass; None: one per processor, at most 8.
     """
 
     def __init__(
@@ -45,14 +43,13 @@ class SpectrumSums:
         duplicates: Literal["sum", "first", "last"] = "sum",
         survey: Survey | None = None,
         remember: Callable[[Survey], None] | None = None,
-        threads: int | None = None,
     ) -> None:
         self.store = ArrayStore(ibd, layout, grid.kept)
         self.layout, self.grid, self.duplicates = layout, grid, duplicates
         self.shared = layout.shared_axis()
         """Whether all spectra share one m/z axis."""
         self._known, self._remember = survey, remember
-        self._threads = threads
+        self.threads: int | None = None
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -82,7 +79,7 @@ class SpectrumSums:
                 low, high = axis.min(initial=np.inf), axis.max(initial=-np.inf)
                 self._known = Survey(np.zeros(1, np.bool_), np.array([low]), np.array([high]))
             elif self._known is None:
-                self._known = survey_mz(self.store, len(self), self._threads)
+                self._known = survey_mz(self.store, len(self), self.threads)
                 if self._remember is not None:
                     self._remember(self._known)
             return self._known
@@ -164,7 +161,7 @@ class SpectrumSums:
 
     def _run(self, kernel: Kernel, *, mz: bool = True, threads: int | None = None) -> int:
         pieces = works(self.store, self.grid, self.duplicates)
-        return run_pass(self.store, pieces, kernel, mz=mz, threads=threads or self._threads)
+        return run_pass(self.store, pieces, kernel, mz=mz, threads=threads or self.threads)
 
     def _per_spectrum(self, windows: MzWindows, images: NDArray[np.float32]) -> int:
         from msibench.io.imzml.kernels import sum_windows

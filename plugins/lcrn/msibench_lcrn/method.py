@@ -126,7 +126,7 @@ def _log_progress(progress: FitProgress) -> None:
 
 
 def _fit_report(which: tuple[int, ...], fits: IonFits, parts: int) -> dict[str, object]:
-    """Return what a reader wants to know of the fits, JSON-able and of bounded size."""
+    """Return a summary of the fits, JSON-able and of bounded size."""
     curves = []
     for ion, epochs in enumerate(fits.epochs):
         points = kept_points(int(epochs))

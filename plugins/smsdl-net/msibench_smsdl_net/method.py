@@ -98,7 +98,7 @@ class SMSDLNet:
     def _features(
         self, guide: GuideImage, problem: Problem
     ) -> tuple[DenseFeatures, DistillationCurves]:
-        """Learn the features of the guide; they know nothing of the ions."""
+        """Learn the features of the guide; the ions play no part."""
         seed = ion_seed(problem.seed, 0)
         colours = _standardised(network_guide(guide)).to(problem.device)
         with torch.random.fork_rng(devices=[]):

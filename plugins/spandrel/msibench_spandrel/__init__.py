@@ -91,7 +91,7 @@ def spec_from_checkpoint(path: str | Path) -> MethodSpec:
     """Make the spec of ``--method spandrel:PATH``.
 
     The file is not opened as a network here, only digested: what it is, which factor it has and
-    whether it is safe show when the method runs, and are kept in its record.
+    whether it is safe is found when the method runs, and kept in its record.
 
     Parameters
     ----------
