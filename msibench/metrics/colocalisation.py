@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from msibench.contracts.metric import Evaluation, Scored, SectionParts
+from msibench.metrics.array_kinds import ImagesT
 from msibench.metrics.arrays import (
     NOT_FINITE,
     Floats,
@@ -22,7 +21,7 @@ ONE_ION = "colocalisation needs at least two ion images"
 EMPTY = "the truth keeps no pixel above its median after the median filter"
 
 
-def colocalisation_matrix(images: Any) -> Floats:
+def colocalisation_matrix(images: ImagesT) -> Floats:
     """Cosine between ion images as METASPACE scores colocalisation.
 
     Pixels below the image's own median become 0, a 3 x 3 median filter takes single pixels away,
@@ -45,7 +44,7 @@ def colocalisation_matrix(images: Any) -> Floats:
     return np.asarray(product(unit, unit.T))
 
 
-def colocalisation(test: Any, reference: Any) -> Any:
+def colocalisation(test: ImagesT, reference: ImagesT) -> ImagesT:
     """Mean change of each ion's colocalisation with the others; 0 at best.
 
     Parameters

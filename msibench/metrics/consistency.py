@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from msibench.contracts.metric import Evaluation, Scored
+from msibench.metrics.array_kinds import ImagesT
 from msibench.metrics.arrays import (
     NOT_FINITE,
     Floats,
@@ -22,12 +22,12 @@ EMPTY = "the low image is zero: there is nothing to be consistent with"
 
 
 def consistency(
-    test: Any,
-    low: Any,
+    test: ImagesT,
+    low: ImagesT,
     *,
     degrade: Callable[[NDArray[np.float32]], NDArray[np.float32]],
     counts: ArrayLike | None = None,
-) -> Any:
+) -> ImagesT:
     """Distance between the degraded prediction and the low image; 0 at best.
 
     Without `counts` the relative error ``|degrade(test) - low| / |low|`` (Euclidean norms over the

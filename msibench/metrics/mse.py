@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from msibench.metrics.pairs import ImagesT, Precision, check_data_range, pair_images
+from msibench.metrics.array_kinds import Images, ImagesT, Mask
+from msibench.metrics.pairs import Precision, check_data_range, pair_images
 
 
 def mse(
@@ -12,7 +11,7 @@ def mse(
     reference: ImagesT,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
 ) -> ImagesT:
     """Mean squared error on the scale where `data_range` is 1; lower is better.
@@ -45,6 +44,8 @@ def mse(
     return values
 
 
-def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> list[str]:
+def why_undefined(
+    test: Images, reference: Images, *, mask: Mask | None = None, **_: object
+) -> list[str]:
     """Say for each image why `mse` is NaN; empty where it stands."""
     return pair_images(test, reference, mask=mask).reasons()

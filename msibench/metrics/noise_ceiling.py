@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from msibench.contracts.metric import Evaluation, Scored, SectionParts
+from msibench.metrics.array_kinds import ImagesT
 from msibench.metrics.arrays import (
     NOT_FINITE,
     Floats,
@@ -136,7 +137,7 @@ def _mean_of_draws(
     return np.where(told, total / draws, np.nan)
 
 
-def noise_map(images: Any, mask: ArrayLike | None = None) -> Floats:
+def noise_map(images: ImagesT, mask: ArrayLike | None = None) -> Floats:
     """Estimate the standard deviation of the noise in every pixel, from the image alone.
 
     Haar coefficients ``(a - b - c + d) / 2`` of 2 x 2 blocks hold little but noise. Ion images are
@@ -300,6 +301,6 @@ def _wiener(images: Floats, noise: Floats | None, ions: Floats | float = 1.0) ->
     return np.asarray(mean + kept * (images - mean))
 
 
-def _blocks(images: Any) -> list[Any]:
+def _blocks(images: Floats) -> list[Floats]:
     """Return the four pixels of every 2 x 2 block, each ``(..., row / 2, column / 2)``."""
     return [images[..., row::2, column::2] for row in (0, 1) for column in (0, 1)]

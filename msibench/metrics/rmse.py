@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from msibench.metrics.pairs import ImagesT, Precision, check_data_range, pair_images
+from msibench.metrics.array_kinds import Images, ImagesT, Mask
+from msibench.metrics.pairs import Precision, check_data_range, pair_images
 
 
 def rmse(
@@ -12,7 +11,7 @@ def rmse(
     reference: ImagesT,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
 ) -> ImagesT:
     """Root mean squared error as a share of `data_range`; lower is better.
@@ -45,6 +44,8 @@ def rmse(
     return values
 
 
-def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> list[str]:
+def why_undefined(
+    test: Images, reference: Images, *, mask: Mask | None = None, **_: object
+) -> list[str]:
     """Say for each image why `rmse` is NaN; empty where it stands."""
     return pair_images(test, reference, mask=mask).reasons()
