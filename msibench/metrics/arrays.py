@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.metrics.array_kinds import ImagesT
+from msibench.metrics.pairs import ImagesT
 
 Floats = NDArray[np.float64]
 

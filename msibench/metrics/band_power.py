@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.contracts.metric import Evaluation, Scored
-from msibench.metrics.array_kinds import Images, ImagesT
 from msibench.metrics.arrays import (
     NOT_FINITE,
     Floats,
@@ -17,6 +16,7 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
+from msibench.metrics.pairs import Images, ImagesT
 from msibench.metrics.spectra import frequencies, ring_sums, spectrum
 
 NO_DETAIL = "the truth has no power above the low image's Nyquist frequency"

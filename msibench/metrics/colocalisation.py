@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.contracts.metric import Evaluation, Scored, SectionParts
-from msibench.metrics.array_kinds import ImagesT
 from msibench.metrics.arrays import (
     NOT_FINITE,
     Floats,
@@ -15,6 +14,7 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
+from msibench.metrics.pairs import ImagesT
 from msibench.metrics.products import product
 
 ONE_ION = "colocalisation needs at least two ion images"

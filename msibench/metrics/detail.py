@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from msibench.contracts.metric import Evaluation, Scored
-from msibench.metrics.array_kinds import ImagesT
 from msibench.metrics.arrays import NOT_FINITE, Floats, check_pair, first_reason, to_host
 from msibench.metrics.detail_specs import ADDS_NOTHING, NO_DETAIL, NO_SPLIT
+from msibench.metrics.pairs import ImagesT
 
 if TYPE_CHECKING:
     from msibench.degradation.protocol import DegradationProtocol

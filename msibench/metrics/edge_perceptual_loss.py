@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from msibench.contracts.metric import Evaluation, Scored
-from msibench.metrics.array_kinds import Images, ImagesT, Mask
 from msibench.metrics.pairs import (
     ImagePair,
+    Images,
+    ImagesT,
+    Mask,
     Precision,
     check_data_range,
     pair_images,

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.contracts.metric import Evaluation, Scored
-from msibench.metrics.array_kinds import ImagesT
 from msibench.metrics.arrays import (
     NOT_FINITE,
     Floats,
@@ -23,6 +22,7 @@ from msibench.metrics.arrays import (
 )
 from msibench.metrics.detail import split_error
 from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT
+from msibench.metrics.pairs import ImagesT
 from msibench.metrics.spectra import ring_sums, rings, spectrum
 
 Threshold = Literal["1/7", "half-bit"]

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from msibench.contracts.metric import Evaluation, Scored
-from msibench.metrics.array_kinds import ImagesT
 from msibench.metrics.arrays import (
     NOT_FINITE,
     Floats,
@@ -29,6 +28,7 @@ from msibench.metrics.arrays import (
 from msibench.metrics.detail import LEAST_ADDED, ROUNDING, Degradation, Splitter, splitter_of
 from msibench.metrics.detail_ceiling import ceilings_by_estimate, detail_ceiling
 from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT
+from msibench.metrics.pairs import ImagesT
 from msibench.metrics.products import one_thread
 from msibench.metrics.upsampling import bicubic
 

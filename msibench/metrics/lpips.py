@@ -7,8 +7,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from msibench.metrics import backbones
-from msibench.metrics.array_kinds import Images, ImagesT, Mask
 from msibench.metrics.pairs import (
+    Images,
+    ImagesT,
+    Mask,
     Precision,
     check_data_range,
     pair_images,

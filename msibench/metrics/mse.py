@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from msibench.metrics.array_kinds import Images, ImagesT, Mask
-from msibench.metrics.pairs import Precision, check_data_range, pair_images
+from msibench.metrics.pairs import Images, ImagesT, Mask, Precision, check_data_range, pair_images
 
 
 def mse(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from msibench.contracts.metric import Evaluation, Scored
-from msibench.metrics.array_kinds import ImagesT
 from msibench.metrics.arrays import NOT_FINITE, Floats, finite_images, first_reason, to_host
+from msibench.metrics.pairs import ImagesT
 from msibench.metrics.psnr import psnr
 
 SIGMA = 1.5

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from msibench.contracts.metric import Evaluation, Scored, SectionParts
-from msibench.metrics.array_kinds import ImagesT
 from msibench.metrics.arrays import (
     NOT_FINITE,
     Floats,
@@ -19,6 +18,7 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
+from msibench.metrics.pairs import ImagesT
 
 EXACT, COUNTED, ESTIMATED = 0.0, 1.0, 2.0
 """What the curve ``source`` of `evaluate` says of a value: from the noise-free signal, from counting

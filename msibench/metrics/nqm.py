@@ -18,8 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.metrics import frequency
-from msibench.metrics.array_kinds import Images, ImagesT, Mask
-from msibench.metrics.pairs import ImagePair, Precision, check_data_range, pair_images
+from msibench.metrics.pairs import (
+    ImagePair,
+    Images,
+    ImagesT,
+    Mask,
+    Precision,
+    check_data_range,
+    pair_images,
+)
 from msibench.metrics.separable import as_like
 
 VIEWING_ANGLE_DEG = 16.37022271802352

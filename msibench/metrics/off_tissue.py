@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from msibench.contracts.metric import Evaluation, Scored
-from msibench.metrics.array_kinds import ImagesT
 from msibench.metrics.arrays import NOT_FINITE, finite_images, first_reason, to_host
+from msibench.metrics.pairs import ImagesT
 
 EMPTY = "the prediction is zero everywhere"
 NO_MASK = "no tissue mask is on record"

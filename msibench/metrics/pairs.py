@@ -11,12 +11,22 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
-    pass
+    from torch import Tensor
+
+ImagesT = TypeVar("ImagesT", NDArray[Any], "Tensor")
+"""Images ``(..., row, column)``: a numpy array or a torch tensor, and values of the same kind out."""
+
+Images: TypeAlias = "NDArray[Any] | Tensor"
+"""The same, where no values of their kind are returned."""
+
+Mask: TypeAlias = "ArrayLike | Tensor"
+"""Pixels to evaluate, bool ``(row, column)``."""
 
 Precision = Literal["float64", "float32"]
 """Arithmetic of a metric; values are float64 either way."""

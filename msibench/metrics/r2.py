@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from msibench.metrics.array_kinds import Images, ImagesT, Mask
-from msibench.metrics.pairs import Precision, pair_images
+from msibench.metrics.pairs import Images, ImagesT, Mask, Precision, pair_images
 
 REFERENCE_CONSTANT = "the reference is constant: it has no variance to explain"
 

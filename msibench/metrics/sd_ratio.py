@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from msibench.metrics.array_kinds import Images, ImagesT, Mask
-from msibench.metrics.pairs import ImagePair, Precision, pair_images
+from msibench.metrics.pairs import ImagePair, Images, ImagesT, Mask, Precision, pair_images
 
 REFERENCE_CONSTANT = "the reference is constant: its standard deviation is 0"
 

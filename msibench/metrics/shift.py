@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from msibench.contracts.metric import Evaluation, Scored
-from msibench.metrics.array_kinds import ImagesT
 from msibench.metrics.arrays import (
     NOT_FINITE,
     Floats,
@@ -14,6 +13,7 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
+from msibench.metrics.pairs import ImagesT
 from msibench.metrics.spectra import frequencies, spectrum
 from msibench.metrics.upsampling import bicubic
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.contracts.metric import Evaluation, Scored, SectionParts
-from msibench.metrics.array_kinds import ImagesT
 from msibench.metrics.arrays import Floats, check_pair, to_host
+from msibench.metrics.pairs import ImagesT
 
 ONE_ION = "an angle needs at least two ion images"
 EMPTY = "no pixel of the truth holds any intensity"

@@ -14,9 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.metrics.array_kinds import Images, ImagesT, Mask
 from msibench.metrics.metrix_padding import pad_like_metrix
-from msibench.metrics.pairs import ImagePair, Precision, check_data_range, pair_images
+from msibench.metrics.pairs import (
+    ImagePair,
+    Images,
+    ImagesT,
+    Mask,
+    Precision,
+    check_data_range,
+    pair_images,
+)
 from msibench.metrics.products import product
 from msibench.metrics.separable import as_like
 from msibench.metrics.steerable_pyramid import oriented_bands
