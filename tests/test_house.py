@@ -1,6 +1,8 @@
 """How long a function may be, and how much it may be given."""
 
 import ast
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,24 @@ def test_what_goes_together_is_one_value():
 def test_docstrings_and_self_do_not_count(text, lines, parameters):
     (node,) = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef))
     assert (lines_of(node), parameters_of(node)) == (lines, parameters)
+
+
+def test_faults_are_planted_in_files_that_exist_each_night():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "mutants"
+    ]
+    for name, part in settings["parts"].items():
+        for file in part["files"]:
+            assert list((ROOT / "msibench" / part["package"]).glob(f"{file}.py")), (name, file)
+        for argument in part["tests"]:
+            path = argument.removeprefix("--ignore=").removeprefix("--deselect=").partition("::")[0]
+            assert (ROOT / path).exists(), (name, argument)
+    for path, equivalent in settings["equivalent"].items():
+        text = " ".join((ROOT / path).read_text(encoding="utf-8").split())
+        for before, _, why in equivalent:
+            assert before in text, (path, before)
+            assert why
+    nightly = (ROOT / ".github/workflows/nightly.yml").read_text(encoding="utf-8")
+    matrix = re.search(r"part: \[([^]]*)\]", nightly)
+    assert matrix is not None
+    assert matrix[1].split(", ") == list(settings["parts"])
