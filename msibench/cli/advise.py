@@ -58,6 +58,7 @@ class Options:
 @click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="One HTML file.")
 def command(**given: Any) -> int:
     """Say which ions of SECTION may be sharpened, with what, and whether to measure finer instead."""
+    from msibench.errors import DataError
     from msibench.io.read import read_section
     from msibench.library.advice_page import advice_page
     from msibench.library.advising import advise
@@ -73,11 +74,18 @@ def command(**given: Any) -> int:
         pixel_size_um=options.pixel_size,
     )
     names = tuple(name.strip() for name in options.methods.split(",") if name.strip())
-    told = []
+    told, refused = [], []
     for factor in wanted:
         image = guide_on(low, options.guide, options.transform, factor, options.level)
-        told.append(advise(low, factor, guide=image, methods=names, seed=options.seed))
+        try:
+            told.append(advise(low, factor, guide=image, methods=names, seed=options.seed))
+        except DataError as error:  # too small for one factor, not for the others
+            refused.append(error)
+            click.echo(f"x{factor}: {error}\n", err=True)
+            continue
         click.echo(f"{told[-1]}\n")
+    if not told:
+        raise refused[0]
     if options.json_file is not None:
         document = {"section": options.section.name, "advice": [one.to_json() for one in told]}
         text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)

@@ -26,7 +26,7 @@ from msibench.results.problems import SECTION, Staged
 from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import REMEDY, CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION, RECORD, Store
-from msibench.results.told_intervals import told_interval
+from msibench.results.told_intervals import intervals_of
 from msibench.results.verification import (
     VERIFIED,
     drop_verification,
@@ -198,7 +198,7 @@ def _score_again(
         staged = load_staged_once(problem)
         stored = store.metric_rows(record)
         arrays, _ = read_arrays(folder / PREDICTION, ("prediction",), lazily=("prediction",))
-        told = told_interval(folder / PREDICTION)
+        intervals = intervals_of(folder / PREDICTION)
     except IntegrityError as error:
         checked.faults.append(str(error))
         return
@@ -218,7 +218,7 @@ def _score_again(
         checked.notes.append(f"not installed, so not computed again: {', '.join(missing)}")
     mended = _mended(record, stored, known, staged, checked)
     again = [spec for spec in known if spec.name not in mended]
-    rows = score(arrays["prediction"], staged, again, seed=record.seed, interval=told)
+    rows = score(arrays["prediction"], staged, again, seed=record.seed, intervals=intervals)
     mine = stored[stored["metric"].isin([spec.name for spec in again])]
     found = [*differences(mine, rows), *_other_labels(mine, rows)]
     checked.faults += [f"{folder / METRICS}: {text}" for text in found]

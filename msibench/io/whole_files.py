@@ -13,7 +13,7 @@ from msibench.owners import is_forgotten, is_orphaned, owned_name
 
 def write_whole(
     contents: Mapping[Path, bytes],
-    explained: Callable[[Path], AbstractContextManager[None]] = nullcontext,
+    explained: Callable[[Path], AbstractContextManager[object]] = nullcontext,
 ) -> None:
     """Replace the content of files, flushed to the disk: all are written before the first is replaced.
 

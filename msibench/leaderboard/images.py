@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.contracts.metric import ToldInterval
+from msibench.contracts.metric import Intervals
 from msibench.errors import IntegrityError
 from msibench.image import GuideImage
 from msibench.results.arrays import read_arrays
@@ -20,7 +20,7 @@ from msibench.results.files import sha256_of
 from msibench.results.problems import Staged, load_staged
 from msibench.results.schema import CellRecord
 from msibench.results.store import PREDICTION, Store
-from msibench.results.told_intervals import told_interval
+from msibench.results.told_intervals import intervals_of
 
 TOP_QUANTILE = 0.999
 """Colours end at this quantile of the truth (of the low image where there is no truth)."""
@@ -100,15 +100,14 @@ class SectionImages:
             return None
         return found
 
-    def told_interval(self, method: str) -> ToldInterval | None:
-        """Return the interval that a method tells of its prediction; None where it tells none."""
+    def intervals(self, method: str) -> Intervals:
+        """Return the intervals beside a prediction: by the method, and by the harness."""
         path = self.store.cell_folder(self.records[method].key) / PREDICTION
         try:
-            told = told_interval(path)
+            return intervals_of(path)
         except IntegrityError as error:
             self.damaged[method] = str(error).replace(str(self.store.root), "the store")
-            return None
-        return None if told is None or told.lower.shape != told.upper.shape else told
+            return Intervals()
 
     @cached_property
     def low_absent(self) -> NDArray[np.bool_]:

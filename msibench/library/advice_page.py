@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from msibench.library.advising import KEEP, Advice
+from msibench.library.advising import KEEP, Advice, counts_in_words
 
 STYLE = """
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -47,7 +47,8 @@ def _part(advice: Advice) -> str:
         for ion in advice.ions
     )
     methods = "".join(
-        f"<tr><td>{escape(name)}</td><td>{_percent(skill)}</td></tr>"
+        f"<tr><td>{escape(name)}{' (random: mean of its seeds)' if name in advice.averaged else ''}</td>"
+        f"<td>{_percent(skill)}</td></tr>"
         for name, skill in advice.methods.items()
     )
     methods += "".join(
@@ -81,10 +82,11 @@ def _chart(advice: Advice) -> str:
     )
     for one in advice.finer:
         told = (
-            f"{one.time} x the time, {_counts(one.counts)} counts a pixel, "
+            f"{one.time} x the time, {counts_in_words(one.counts)}, "
             f"effective {_size(one.effective_um)}"
         )
-        bars.append((f"measured at {_size(one.pixel_size_um)}", one.gain, told))
+        share = 0.0 if math.isnan(one.gain) else one.gain
+        bars.append((f"measured at {_size(one.pixel_size_um)}", share, told))
     rows = "".join(
         f'<text x="0" y="{30 * index + 20}">{escape(name)}</text>'
         f'<rect x="270" y="{30 * index + 6}" width="{max(300 * share, 1):.1f}" height="18" '
@@ -92,13 +94,15 @@ def _chart(advice: Advice) -> str:
         f'<text x="{278 + 300 * share:.1f}" y="{30 * index + 20}">{share:.0%}; {escape(told)}</text>'
         for index, (name, share, told) in enumerate(bars)
     )
-    words = "Share of the finer detail of the signal that is right. " + "; ".join(
-        f"{name}: {share:.0%}, {told}" for name, share, told in bars
+    words = (
+        "Share of the finer detail of the signal that is right, in the ions that may be sharpened. "
+        + "; ".join(f"{name}: {share:.0%}, {told}" for name, share, told in bars)
     )
     return (
         f'<svg role="img" aria-label="{escape(words, quote=True)}" width="960" height="{30 * len(bars) + 6}" '
         f'viewBox="0 0 960 {30 * len(bars) + 6}">{rows}</svg>'
-        '<p class="quiet">Share of the finer detail of the signal that is right, at equal dwell time a '
+        '<p class="quiet">Share of the finer detail of the signal that is right, median over the ions that may be '
+        "sharpened (over all where none may), at equal dwell time a "
         "pixel; the noise of the finer measurement filtered as well as can be.</p>"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 from msibench.contracts.metric import Direction, MetricSpec
@@ -9,40 +10,87 @@ from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT, of_ion_images
 
 NO_INTERVAL = "the method tells no interval"
 NOTHING_TOLD = "the method tells no interval for this ion image"
+NOT_CALIBRATED = "the harness calibrated no interval: the track asks for none (intervals)"
+NOTHING_CALIBRATED = "the harness could calibrate no interval for this ion image"
 INTERVAL_METRICS: tuple[tuple[str, Direction, str, str, str], ...] = (
     (
-        "interval_coverage",
+        "{}_coverage",
         "higher",
-        "Share of the true pixels inside the interval of 90 % that the method tells",
-        "interval coverage",
-        "How many true pixels of the tissue lie in the method's own interval of 90 %? Right is 0.9; less is "
+        "Share of the true pixels inside the interval of 90 % that {}",
+        "{} coverage",
+        "How many true pixels of the tissue lie in the interval of 90 % that {}? Right is 0.9; less is "
         "overconfident.",
     ),
     (
-        "worst_interval_coverage",
+        "worst_{}_coverage",
         "higher",
         "The same in the tenth of edges, spots or bright pixels that is held least",
-        "interval coverage, worst structure",
+        "{} coverage, worst structure",
         "The same among edges, spots and bright pixels, whichever is held least.",
     ),
     (
-        "interval_width",
+        "{}_width",
         "lower",
-        "Mean width of the interval of 90 % that the method tells",
-        "interval width",
+        "Mean width of the interval of 90 % that {}",
+        "{} width",
         "How wide that interval is, over the ion's range; narrow is worth something only where it covers.",
     ),
     (
-        "interval_score",
+        "{}_score",
         "lower",
-        "Winkler's score of the interval of 90 % that the method tells",
-        "interval score",
+        "Winkler's score of the interval of 90 % that {}",
+        "{} score",
         "Width, and 20 times how far the truth lies outside: honest and narrow intervals have the least.",
     ),
+    (
+        "{}_calibration_error",
+        "lower",
+        "Mean distance of coverage and level over 50 to 99 %, of the intervals that {}",
+        "{} calibration error",
+        "How far is the share of pixels held from what was asked, over levels of 50 to 99 %? 0 is right.",
+    ),
 )
+"""Name, direction, title, label and explanation of what is measured of an interval, whoever tells it."""
+CALIBRATED_METRICS = tuple(name.format("calibrated") for name, *_ in INTERVAL_METRICS)
+"""What a board measures whose track asks for intervals of the harness."""
+OLDER = ("interval_coverage", "worst_interval_coverage", "interval_width", "interval_score")
+"""Measures of 0.1.0, whose code has changed since."""
+
 
 trust = partial(of_ion_images, question="trust")
 ceiling = partial(of_ion_images, question="ceiling")
+
+
+def interval_metrics(
+    begins: str, function: str, tells: str, undefined: tuple[str, ...]
+) -> Iterator[MetricSpec]:
+    """Yield the measures of the intervals of one origin.
+
+    Parameters
+    ----------
+    begins
+        What their names say of it.
+    function
+        Of `msibench.metrics.interval`.
+    tells
+        Whose it is, as the end of a sentence.
+    undefined
+        Why a value may be undefined.
+    """
+    for name, direction, title, label, explanation in INTERVAL_METRICS:
+        full = name.format(begins)
+        yield trust(
+            name=full,
+            version=2 if full in OLDER else 1,
+            target=f"msibench.metrics.interval:{function}",
+            direction=direction,
+            params={"measure": name.format("interval")},
+            title=title.format(tells),
+            label=label.format(begins),
+            explanation=explanation.format(tells),
+            undefined=undefined,
+        )
+
 
 TRUST_METRICS: tuple[MetricSpec, ...] = (
     trust(
@@ -70,19 +118,24 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         explanation="The same in units of counting noise: about 1 is as good as the data.",
         undefined=("the low image is zero: there is nothing to be consistent with",),
     ),
-    *(
-        trust(
-            name=name,
-            version=1,
-            target="msibench.metrics.interval:evaluate",
-            direction=direction,
-            params={"measure": name},
-            title=title,
-            label=label,
-            explanation=explanation,
-            undefined=(NO_INTERVAL, NOTHING_TOLD),
-        )
-        for name, direction, title, label, explanation in INTERVAL_METRICS
+    *interval_metrics("interval", "evaluate", "the method tells", (NO_INTERVAL, NOTHING_TOLD)),
+    *interval_metrics(
+        "calibrated",
+        "evaluate_calibrated",
+        "the harness calibrated",
+        (NOT_CALIBRATED, NOTHING_CALIBRATED),
+    ),
+    trust(
+        name="calibrated_signal_coverage",
+        version=1,
+        target="msibench.metrics.interval:evaluate_calibrated",
+        direction="higher",
+        params={"measure": "signal_coverage"},
+        needs=frozenset({"truth", "noise_free"}),
+        title="Share of the noise-free signal inside the interval of 90 % of the signal that the harness calibrated",
+        label="calibrated coverage, signal",
+        explanation="The same of the signal without counting noise, which is known for synthetic sections.",
+        undefined=(NOT_CALIBRATED, NOTHING_CALIBRATED),
     ),
     trust(
         name="edge_perceptual_loss_to_guide",

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from msibench.contracts.metric import MetricSpec
+from msibench.contracts.metric import TRAINING, MetricSpec
 from msibench.errors import (
     DataError,
     IntegrityError,
@@ -30,7 +30,7 @@ from msibench.results.provenance import environment
 from msibench.results.removal import remove
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import METRICS, Store
-from msibench.runner.child.child_folder import FIT
+from msibench.runner.child.child_folder import CALIBRATION, FIT
 from msibench.runner.child.job import Job, Outcome
 from msibench.runner.child.libraries import libraries_of
 from msibench.runner.child.progress_file import read_progress
@@ -39,7 +39,7 @@ from msibench.runner.events import Event, RunSummary, event_of
 from msibench.runner.executors import BUILT_IN, Executor
 from msibench.runner.jobs import job_of
 from msibench.runner.options import RunOptions
-from msibench.runner.plan import Cell, Plan
+from msibench.runner.plan import Cell, Plan, unseen_training_sections
 from msibench.runner.problems.stage import stage, training_pairs
 from msibench.runner.recovery import mend_problems, sound_record
 from msibench.runner.scores.in_threads import Claim, Scorers
@@ -334,6 +334,8 @@ class Supervisor:
             "each_ion_alone": spec.each_ion_alone,
             "budget": spec.budget,
         }
+        if plan.track.intervals:
+            task |= self._intervals(cell, folder, plan.track.intervals)
         write_atomically(folder / "cell.json", canonical_json(task))
         code = spec.target.rpartition(":")[0]
         own = [code] if code.endswith(".py") else map(str, package_folders(spec.target))
@@ -345,6 +347,16 @@ class Supervisor:
             readable=(*task["weights"].values(), *own),
             hidden=tuple(self._hidden_from(cell)),
         )
+
+    def _intervals(self, cell: Cell, folder: Path, kind: str) -> dict[str, Any]:
+        """Write what a cell's intervals are calibrated on, and return what its process is told of it."""
+        told: dict[str, Any] = {"intervals": kind, "never_negative": cell.spec.never_negative}
+        if kind == TRAINING:
+            sections = unseen_training_sections(cell.spec, cell.problem.card)
+            if not sections:
+                return {**told, "no_intervals": "there is no training section that it has not seen"}
+            write_pairs(folder / CALIBRATION, training_pairs(cell.problem, sections))
+        return told
 
     def _hidden_from(self, cell: Cell) -> Iterator[str]:
         """Yield what a method must not see: all results, its data, and the code that made them."""

@@ -13,6 +13,8 @@ from msibench.runner.child.sandbox.namespaces import MNT_DETACH
 
 FIT = "fit.h5"
 """What a method has learned, for the next cell of the same training set."""
+CALIBRATION = "calibration.h5"
+"""Training sections that the harness's intervals are calibrated on, where a track asks for that."""
 FROM_CHILD = ("result.json", "prediction.h5", FIT)
 """What a child may leave for its supervisor."""
 FROM_SUPERVISOR = ("log.txt", "metrics.parquet", "record.json")

@@ -22,7 +22,7 @@ from msibench.results.provenance import plugin_version
 from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import PREDICTION
-from msibench.results.told_intervals import told_interval
+from msibench.results.told_intervals import intervals_of
 from msibench.runner.child.job import Outcome
 from msibench.runner.plan import Cell
 from msibench.runner.problems.staged_files import REMEDY
@@ -98,8 +98,8 @@ def check_and_score(
             record = replace(record, status=Status.INVALID_OUTPUT, reason=fault)
             (folder / PREDICTION).unlink(missing_ok=True)
         elif metrics is not None:
-            told = told_interval(folder / PREDICTION)
-            rows = score(prediction, staged, metrics, seed=cell.seed, interval=told)
+            intervals = intervals_of(folder / PREDICTION)
+            rows = score(prediction, staged, metrics, seed=cell.seed, intervals=intervals)
             scored = rows_as_parquet(rows)
             record = replace(record, rows_digest=rows_digest(rows))
             digest = sha256_of(folder / PREDICTION)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.contracts.metric import Evaluation, MetricSpec, Scored, SectionParts, ToldInterval
+from msibench.contracts.metric import Evaluation, Intervals, MetricSpec, Scored, SectionParts
 from msibench.errors import MissingWeightsError, PluginError
 from msibench.io.stored_stack import bands, groups
 from msibench.plugin_manager import resolve_target
@@ -37,9 +37,9 @@ def score(
     metrics: Iterable[MetricSpec],
     *,
     seed: int = 0,
-    interval: ToldInterval | None = None,
+    intervals: Intervals | None = None,
 ) -> pd.DataFrame:
-    """Compute every metric of one prediction, and of the interval that the method tells.
+    """Compute every metric of one prediction, and of its intervals.
 
     Metrics of one ion image get groups of images, each group read once for all of them; a small section is
     one group, and the values are those of the whole section to the last bit. Metrics that look at all ion
@@ -61,8 +61,8 @@ def score(
     for group in cut:
         values, part = np.asarray(prediction[group]), staged.some_ions(group)
         nothing.append(nothing_present(part))
-        told = None if interval is None else interval.some_ions(group)
-        evaluation = evaluation_of(values, part, seed=seed, interval=told)
+        known = None if intervals is None else intervals.some_ions(group)
+        evaluation = evaluation_of(values, part, seed=seed, intervals=known)
         for spec in grouped:
             for region, mask in regions_of(spec, staged, border):
                 found.setdefault((spec.name, region), []).append(
@@ -188,7 +188,7 @@ def evaluation_of(
     staged: Staged,
     *,
     seed: int = 0,
-    interval: ToldInterval | None = None,
+    intervals: Intervals | None = None,
 ) -> Evaluation:
     """Return all that a contextual metric may look at."""
     return Evaluation(
@@ -206,7 +206,8 @@ def evaluation_of(
         repeat_shares=tuple(
             staged.repeats.get(channel, (channel, ""))[1] for channel in range(len(prediction))
         ),
-        interval=interval,
+        interval=None if intervals is None else intervals.told,
+        calibrated=None if intervals is None else intervals.calibrated,
         seed=seed,
     )
 
