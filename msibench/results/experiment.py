@@ -118,8 +118,7 @@ def experiment_of(index: TrackIndex, records: Iterable[CellRecord]) -> Experimen
 
 def held_by(store: Store, index: TrackIndex) -> Experiment:
     """Return what a board holds, asking its cells where the index does not say."""
-    known = stored_experiment(index)
-    return experiment_of(index, _records(store, index)) if known is None else known
+    return experiment_of(index, _records(store, index))
 
 
 def board_name(

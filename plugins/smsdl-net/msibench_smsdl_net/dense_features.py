@@ -11,6 +11,8 @@ from torch import Tensor
 from msibench_smsdl_net.network import Branch, MultiBranchViT
 
 TILES_AT_A_TIME = 32
+TABLE_BYTES = 1 << 28
+"""Features of all fine pixels are worked out once where they take no more than this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,13 +36,25 @@ class TokenMap:
         return sampled[0, :, 0].T
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class DenseFeatures:
-    """Features of every fine pixel: all branches joined, and the colours."""
+    """Features of every fine pixel: all branches joined, and the colours.
 
-    maps: tuple[TokenMap, ...]
-    colours: Tensor
-    """``(3, row, column)``."""
+    Parameters
+    ----------
+    maps
+        Of the branches.
+    colours
+        ``(3, row, column)``.
+    """
+
+    def __init__(self, maps: tuple[TokenMap, ...], colours: Tensor) -> None:
+        self.maps, self.colours = maps, colours
+        rows, columns = colours.shape[-2:]
+        self._table: Tensor | None = None
+        # Every ion reads the same pixels hundreds of times: looked up, not interpolated again.
+        if rows * columns * self.count * colours.element_size() <= TABLE_BYTES:
+            every = torch.arange(rows * columns, device=colours.device)
+            self._table = self._interpolated(every // columns, every % columns)
 
     @property
     def count(self) -> int:
@@ -49,6 +63,11 @@ class DenseFeatures:
 
     def at(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Return ``(pixel, count)`` at fine pixels given by int64 rows and columns."""
+        if self._table is None:
+            return self._interpolated(rows, columns)
+        return self._table.index_select(0, rows * self.colours.shape[-1] + columns)
+
+    def _interpolated(self, rows: Tensor, columns: Tensor) -> Tensor:
         colours = self.colours[:, rows, columns].T
         return torch.cat([*(tokens.at(rows, columns) for tokens in self.maps), colours], 1)
 
