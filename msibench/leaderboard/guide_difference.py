@@ -137,14 +137,14 @@ def _leakages(
     """Judge what the guide brought, against the signal where it is known."""
     assert staged.truth is not None
     assert staged.guide is not None
-    known = staged.noise_free is not None
+    signal = staged.noise_free
     masks = [mask for mask in (staged.mask, staged.guide.mask) if mask is not None]
     return leakages(
         brought,
-        staged.noise_free if known else staged.truth.values,
+        staged.truth.values if signal is None else signal,
         staged.low.values,
         staged.guide.values,
         protocol=staged.protocol.split,
         mask=np.logical_and.reduce(masks) if masks else None,
-        noise=np.zeros(len(noise)) if known else noise,
+        noise=noise if signal is None else np.zeros(len(noise)),
     )

@@ -10,7 +10,9 @@ import numpy as np
 from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.pairs import (
     ImagePair,
+    Images,
     ImagesT,
+    Mask,
     Precision,
     check_data_range,
     pair_images,
@@ -31,7 +33,7 @@ def edge_perceptual_loss(
     reference: ImagesT,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
     kernel: Sequence[Sequence[float]] = LAPLACIAN,
 ) -> ImagesT:
@@ -89,7 +91,9 @@ def edge_perceptual_loss(
     return values
 
 
-def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> list[str]:
+def why_undefined(
+    test: Images, reference: Images, *, mask: Mask | None = None, **_: object
+) -> list[str]:
     """Say for each image why `edge_perceptual_loss` is NaN; empty where it stands."""
     pair = pair_images(test, reference, mask=mask)
     without = pair.usable if _no_centre(_centres(pair)) else ~pair.usable

@@ -25,9 +25,10 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
-from msibench.metrics.detail import LEAST_ADDED, ROUNDING, Splitter, splitter_of
+from msibench.metrics.detail import LEAST_ADDED, ROUNDING, Degradation, Splitter, splitter_of
 from msibench.metrics.detail_ceiling import ceilings_by_estimate, detail_ceiling
 from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT
+from msibench.metrics.pairs import ImagesT
 from msibench.metrics.products import one_thread
 from msibench.metrics.upsampling import bicubic
 
@@ -80,16 +81,16 @@ class Leakage:
 
 
 def guide_leakage(
-    test: Any,
-    reference: Any,
-    low: Any,
-    guide: Any,
+    test: ImagesT,
+    reference: ImagesT,
+    low: ImagesT,
+    guide: ImagesT,
     *,
-    protocol: Any,
+    protocol: Degradation,
     mask: ArrayLike | None = None,
     noise: ArrayLike | None = None,
     end: End = "value",
-) -> Any:
+) -> ImagesT:
     """Share of the added detail that is invented and follows the guide; 0 at best.
 
     With ``n`` and ``t`` the unseen parts of prediction and truth:
@@ -152,7 +153,7 @@ def leakages(
     low: Any,
     guide: Any,
     *,
-    protocol: Any,
+    protocol: Degradation,
     mask: ArrayLike | None = None,
     noise: ArrayLike | None = None,
 ) -> list[Leakage]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.arrays import NOT_FINITE, Floats, finite_images, first_reason, to_host
+from msibench.metrics.pairs import ImagesT
 from msibench.metrics.psnr import psnr
 
 SIGMA = 1.5
@@ -15,7 +14,7 @@ SIGMA = 1.5
 FLAT = "every pixel equals its neighbours: the ratio is infinite"
 
 
-def neighbour(reference: Any, *, sigma: float = SIGMA) -> Any:
+def neighbour(reference: ImagesT, *, sigma: float = SIGMA) -> ImagesT:
     """Predict every pixel from its eight true neighbours, without any fit.
 
     Neighbours are weighed by a Gaussian of their distance (1 or √2 pixels), without the centre;

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from msibench.contracts.metric import Evaluation, Scored
@@ -15,6 +13,7 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
+from msibench.metrics.pairs import ImagesT
 from msibench.metrics.spectra import frequencies, spectrum
 from msibench.metrics.upsampling import bicubic
 
@@ -23,7 +22,7 @@ STEPS = 8
 """Most times that the image is brought back by what was found, and looked at again."""
 
 
-def shift(test: Any, low: Any) -> Any:
+def shift(test: ImagesT, low: ImagesT) -> ImagesT:
     """Distance in fine pixels by which a prediction is displaced against its low image; 0 at best.
 
     Phase correlation [1]_ with the bicubically enlarged low image, below the low image's Nyquist
@@ -52,7 +51,7 @@ def shift(test: Any, low: Any) -> Any:
     return back(np.hypot(moved[..., 0], moved[..., 1]))
 
 
-def displacement(test: Any, low: Any) -> Floats:
+def displacement(test: ImagesT, low: ImagesT) -> Floats:
     """Return by how many fine pixels predictions are displaced, ``(..., 2)``: rows down, columns right."""
     images, _ = to_host(test, "test")
     coarse, _ = to_host(low, "low")

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from msibench.contracts.method import MethodSpec, WeightFile
 from msibench.errors import ConfigurationError
 from msibench.image import MSImage
-from msibench.training.checkpoints import RECORD, WEIGHTS, load_record, write_atomically
+from msibench.io.whole_files import write_whole
+from msibench.training.checkpoints import RECORD, WEIGHTS, load_record
 from msibench.training.seen import refusal, twin_reason
 
 
@@ -120,7 +121,7 @@ def install(variant: Variant) -> None:
 
     placed = add(variant.weights, variant.spec.weights[0])
     record = (variant.weights.parent / RECORD).read_bytes()
-    write_atomically(placed.with_suffix(".json"), record)
+    write_whole({placed.with_suffix(".json"): record})
 
 
 def method_from_training(folder: Path, catalogue: MethodCatalogue) -> MethodSpec:

@@ -11,7 +11,6 @@ from msibench.metrics.band_power import radial_power_ratio
 from msibench.metrics.detail_specs import NO_DETAIL
 from msibench.metrics.frc import (
     chance_floor,
-    detail_resolution,
     evaluate,
     ring_correlation,
     threshold_curve,
@@ -161,7 +160,9 @@ def test_without_a_pixel_size_there_is_a_curve_but_no_number():
 
 
 def resolution(test, truth):
-    return detail_resolution(test, truth, pixel_size_um=10.0, protocol="area-x4@1", factor=4)
+    """Return the effective resolution of unseen detail, in µm."""
+    images, truths = (np.asarray(one).reshape(-1, *one.shape[-2:]) for one in (test, truth))
+    return evaluate(cell(images, truths, pixel_size_um=10.0)).values
 
 
 def test_noise_that_truth_and_low_image_share_is_not_resolved():

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from msibench.datasets import dataset_digest
 from msibench.errors import IntegrityError
+from msibench.io.whole_files import sync_file, sync_folder
 from msibench.owners import owned_name
 from msibench.results.arrays import read_arrays
-from msibench.results.files import explained, sha256_of, sync_file, sync_folder, write_atomically
+from msibench.results.files import explained, sha256_of, write_atomically
 from msibench.results.problems import PROBLEM, SECTION
 from msibench.results.removal import remove
 from msibench.results.store import Store
