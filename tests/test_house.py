@@ -3,7 +3,9 @@
 import ast
 import re
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -87,3 +89,32 @@ def test_faults_are_planted_in_files_that_exist_each_night():
     matrix = re.search(r"part: \[([^]]*)\]", nightly)
     assert matrix is not None
     assert matrix[1].split(", ") == list(settings["parts"])
+
+
+def test_a_share_of_a_sweep_has_every_value_of_every_parameter(request):
+    ours = request.config.pluginmanager.get_plugin(str(ROOT / "conftest.py"))
+    tests = [
+        Swept(cls, SimpleNamespace(params={"a": a, "b": b}))
+        for cls in ("X", "Y") for a in range(4) for b in "abcdef"
+    ]  # fmt: skip
+    share = ours.each_value_once(tests)
+    assert 6 <= len(share) <= 8
+    assert {each.cls for each in share} == {each.cls for each in tests}
+    for name in "ab":
+        assert {each.callspec.params[name] for each in share} == {
+            each.callspec.params[name] for each in tests
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Swept:
+    """What a share looks at of a test."""
+
+    cls: str
+    callspec: SimpleNamespace
+
+
+def test_files_that_are_begun_first_or_kept_together_are_there(request):
+    ours = request.config.pluginmanager.get_plugin(str(ROOT / "conftest.py"))
+    assert all((ROOT / path).is_file() for path in ours.LONGEST)
+    assert all((ROOT / path).is_dir() for path in ours.TOGETHER)

@@ -27,7 +27,7 @@ def slow(*args, **kwargs):
 
 {patch}
 from msibench.cli.main import main
-main(["run", "quickstart", "--methods", "nearest", "--results", {results!r}, "--no-sandbox"])
+main(["run", "quickstart", "--methods", "nearest", "--metrics", "psnr", "--results", {results!r}, "--no-sandbox"])
 """
 PLACES = {
     "planning": "import msibench.cli.run as r; r.planned = slow",
@@ -83,7 +83,8 @@ def test_the_next_run_scores_what_a_stopped_one_kept(bench_of_main, tmp_path):
     wait_for(mark, process)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=SLOW_S / 2)
-    assert bench_of_main("run", "quickstart", "--methods", "nearest", "--results", results) == 0
+    words = ("quickstart", "--methods", "nearest", "--metrics", "psnr", "--results", results)
+    assert bench_of_main("run", *words) == 0
     for record in Store.open(results, create=False).records():
         assert METRICS in record.files
         assert record.scores

@@ -216,3 +216,23 @@ def test_ci_leaves_out_no_test_but_the_one_that_its_gates_are():
     path, _, name = left_out[0].partition("::")
     assert f"def {name}(" in (ROOT / path).read_text()
     assert 'msibench verify "$folder"' in script
+
+
+def test_every_slow_test_runs_at_night():
+    """One job has the whole suite; what it leaves to others is run by them, slow tests included."""
+    found = yaml.safe_load((ROOT / ".github" / "workflows" / "nightly.yml").read_text())
+    commands = [
+        step["run"]
+        for job in found["jobs"].values()
+        for step in job["steps"]
+        if step.get("run", "").startswith("MSIBENCH_SLOW_TESTS=1")
+    ]
+    (whole,) = [command for command in commands if "--ignore" in command]
+    words = [word for word in whole.split() if not word.startswith("--ignore=")]
+    assert words == ["MSIBENCH_SLOW_TESTS=1", "pytest", "-n", "4", "-q"]
+    for folder in re.findall(r"--ignore=(\S+)", whole):
+        assert any(
+            re.search(rf"pytest [^&]*{folder}\b", command)
+            for command in commands
+            if command != whole
+        )

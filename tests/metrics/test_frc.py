@@ -15,7 +15,6 @@ from msibench.metrics.frc import (
     NO_SPLIT,
     TOO_SMALL,
     chance_floor,
-    detail_resolution,
     evaluate,
     ring_correlation,
     threshold_curve,
@@ -165,7 +164,9 @@ def test_without_a_pixel_size_there_is_a_curve_but_no_number():
 
 
 def resolution(test, truth):
-    return detail_resolution(test, truth, pixel_size_um=10.0, protocol="area-x4@1", factor=4)
+    """Return the effective resolution of unseen detail, in µm."""
+    images, truths = (np.asarray(one).reshape(-1, *one.shape[-2:]) for one in (test, truth))
+    return evaluate(cell(images, truths, pixel_size_um=10.0)).values
 
 
 def test_noise_that_truth_and_low_image_share_is_not_resolved():
