@@ -109,7 +109,7 @@ class Track:
     scheme: str = "skill"
     """Scoring scheme; where `skill` is the default and no row holds it, `anchored` takes its place."""
     control_method: str = "bicubic"
-    """The method that stands at 0 of the anchored scheme."""
+    """The method that has 0 in the anchored scheme."""
     missing_metric: str = "mark"
     """``mark`` or ``refuse`` a composite of which a metric is missing."""
     guide_controls: tuple[str, ...] = ()

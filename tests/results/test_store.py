@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from msibench.errors import IntegrityError, SchemaError, StoreError
+from msibench.io import whole_files
 from msibench.results import files
 from msibench.results.identity import CellIdentity
 from msibench.results.index import read_index, update_index
@@ -146,7 +147,7 @@ def test_a_disk_that_cannot_be_written_says_what_to_do(store, monkeypatch, numbe
     def fail(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(files.os, "fsync", fail)
+    monkeypatch.setattr(whole_files.os, "fsync", fail)
     with pytest.raises(StoreError, match=advice):
         files.write_atomically(store.root / "tracks.json", "{}")
     assert not (store.root / "tracks.json").exists()
