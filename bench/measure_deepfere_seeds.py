@@ -61,7 +61,9 @@ def main(budgets: tuple[int, ...], ions: str, seeds: str) -> None:
     click.echo(tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True))
 
 
-def _psnr(fine: mb.MSImage, problem: mb.Problem, method: str, config=None) -> float:
+def _psnr(
+    fine: mb.MSImage, problem: mb.Problem, method: str, config: dict[str, object] | None = None
+) -> float:
     """Return the PSNR of one ion image against the fine one, both on the scale of the problem."""
     made = mb.upscale(problem, method, config=config or {})
     rows = mb.evaluate(made, fine, problem, metrics=["psnr"])
