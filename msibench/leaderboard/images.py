@@ -33,7 +33,7 @@ GAP = 4
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class IonScale:
-    """What one ion's colours mean."""
+    """The colour scale of one ion."""
 
     top: float
     """Scaled intensity at the bright end; the dark end is 0."""
@@ -77,12 +77,12 @@ class SectionImages:
 
     @property
     def truth(self) -> NDArray[np.float32] | None:
-        """Fine images, ``(channel, row, column)``; None where nobody measured them."""
+        """Fine images, ``(channel, row, column)``; None where they were not measured."""
         return None if self.staged.truth is None else self.staged.truth.values
 
     @property
     def pixel_size_um(self) -> float:
-        """Of the fine images; NaN where there are none or nobody knows."""
+        """Of the fine images; NaN where there are none or it is unknown."""
         return float("nan") if self.staged.truth is None else self.staged.truth.pixel_size_um
 
     def prediction(self, method: str) -> NDArray[np.float32] | None:
@@ -200,7 +200,7 @@ def neighbour_correlation(image: NDArray[Any], mask: NDArray[np.bool_] | None = 
 
 
 def guide_name(guide: GuideImage) -> str:
-    """Return what a guide is, as far as it says so itself: it need not be an optical image.
+    """Return what a guide is, as far as it states that: it need not be an optical image.
 
     Examples
     --------
@@ -247,7 +247,7 @@ def png(levels: NDArray[np.uint8]) -> bytes:
 
 
 def data_url(content: bytes) -> str:
-    """Return a PNG as an address that needs no file."""
+    """Return a PNG as a data address."""
     return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
 
 

@@ -1,4 +1,4 @@
-"""The page of ``msibench advise``: one HTML file that needs nothing else."""
+"""The page of ``msibench advise``: one self-contained HTML file."""
 
 from __future__ import annotations
 

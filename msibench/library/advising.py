@@ -296,8 +296,7 @@ def advise(
             if image is not None
             else ()
         )
-    painted = {one.method for one in about if one.verdict == "paints"}
-    advice = _advice(low, factor, variance, detail, told, about, painted)
+    advice = _advice(low, factor, variance, detail, told, about)
     usable = _usable(found, guided=image is not None)
     boards = similar_boards(low, factor, usable, None if results is None else Path(results))
     return replace(advice, left_out=left_out, averaged=tuple(averaged), boards=boards)
@@ -392,12 +391,12 @@ def _advice(
     detail: Detail,
     told: Mapping[str, Expected],
     about: tuple[GuideAdvice, ...],
-    painted: set[str],
 ) -> Advice:
     from msibench.library.intervals import tissue_of
 
     means = {name: mean_skill(one.skill) for name, one in told.items()}
     ranked = dict(sorted(means.items(), key=lambda item: -item[1]))
+    painted = {one.method for one in about if one.verdict == "paints"}
     usable = [name for name in ranked if name not in painted]
     best = usable[0] if usable and ranked[usable[0]] >= WORTH else KEEP
     present = set(low.present())

@@ -1,4 +1,4 @@
-"""The ImageNet networks that perceptual metrics look through."""
+"""The ImageNet networks that perceptual metrics use."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def dists(
 def why_undefined(
     test: Images, reference: Images, *, mask: Mask | None = None, **_: object
 ) -> list[str]:
-    """Say for each image why `dists` is NaN; empty where it stands."""
+    """Return for each image why `dists` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     return pair.reasons((too_small(pair.cropped(), SMALLEST), TOO_SMALL))
 

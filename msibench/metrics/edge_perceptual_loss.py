@@ -94,7 +94,7 @@ def edge_perceptual_loss(
 def why_undefined(
     test: Images, reference: Images, *, mask: Mask | None = None, **_: object
 ) -> list[str]:
-    """Say for each image why `edge_perceptual_loss` is NaN; empty where it stands."""
+    """Return for each image why `edge_perceptual_loss` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     without = pair.usable if _no_centre(_centres(pair)) else ~pair.usable
     return pair.reasons((too_small(pair, SIDE), TOO_SMALL), (without, NO_CENTRE))

@@ -1,4 +1,4 @@
-"""Fourier ring correlation with the truth, and the resolution that it leaves.
+"""Fourier ring correlation with the truth, and the resolution that follows from it.
 
 Noise that truth and low image share correlates like signal, so cells are scored on the unseen parts of
 prediction and truth, from the low image's own Nyquist frequency on.

@@ -1,4 +1,4 @@
-"""How much of the detail that a method invents is the guide's.
+"""How much of the detail that a method invents comes from the guide.
 
 Invented is what a prediction adds beyond what its input and any local filter of the truth's own unseen
 detail explain. Of that, the share is told that the guide explains in pixels that the explanation was not
@@ -37,13 +37,13 @@ REACH = 2
 TILE = 16
 """Fine pixels along a tile in which the guide is fitted anew, at least: paint may change its sign."""
 BAND = 128
-"""Rows that are looked at together, so that a large image needs little memory."""
+"""Rows that are processed together, so that a large image needs little memory."""
 RIDGE = 0.03
 """Of the mean of a Gram matrix' diagonal, added to it."""
 WEAKEST = 0.01
 """Share of the largest eigenvalue below which a direction of the truth's shifts is left out."""
 SECOND = 0.1
-"""Share of the first component's strength that a guide's second colour must have to be looked at."""
+"""Share of the first component's strength that a guide's second colour must have to be used."""
 LEAST_TISSUE = 0.25
 """Share of a tile that must lie inside the mask."""
 DEVIATIONS = 1.96
@@ -67,7 +67,7 @@ MOST_SOUGHT = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Leakage:
-    """What is known of one image."""
+    """Result of one image."""
 
     value: float
     """Share of the added detail, in [0, 1]."""

@@ -1,4 +1,4 @@
-"""Whether an interval is right as often as it says, and how wide it is.
+"""Whether an interval covers the truth as often as it claims, and how wide it is.
 
 One value per image ``(...)`` of images ``(..., row, column)``; NaN where no pixel has a truth and an
 interval. A pixel whose interval is undefined (NaN) is left out, never counted as held.
@@ -87,7 +87,7 @@ def interval_score(
 
 
 def evaluate(evaluation: Evaluation, *, measure: str) -> Scored:
-    """Measure the interval that a method tells of itself, on tissue where the mask is known.
+    """Measure a method's own interval, on tissue where the mask is known.
 
     Parameters
     ----------

@@ -122,7 +122,7 @@ def lpips(
 def why_undefined(
     test: Images, reference: Images, *, mask: Mask | None = None, net: Net = "alex", **_: object
 ) -> list[str]:
-    """Say for each image why `lpips` is NaN; empty where it stands."""
+    """Return for each image why `lpips` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     smallest = SMALLEST[net]
     reason = f"{TOO_SMALL} ({smallest} pixels for {net!r})"

@@ -1,4 +1,4 @@
-"""What a predictor gets that sees the eight true neighbours of each pixel but not the pixel."""
+"""The score of a predictor that sees the eight true neighbours of each pixel but not the pixel."""
 
 from __future__ import annotations
 

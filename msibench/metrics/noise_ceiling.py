@@ -93,7 +93,7 @@ def noise_ceiling(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Model:
-    """What stands in for the signal of one image, and the noise that is put on it."""
+    """The estimated signal of one image, and the noise to add to it."""
 
     signal: Floats
     ions: float | None
@@ -101,7 +101,7 @@ class _Model:
     sigma: Floats
     """Standard deviation per pixel; empty where ions are known."""
     told: bool
-    """Whether there is any noise to put on."""
+    """Whether there is any noise to add."""
 
     @classmethod
     def of(cls, image: Floats, ions: float | None, mask: ArrayLike | None) -> _Model:

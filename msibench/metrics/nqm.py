@@ -95,7 +95,7 @@ def nqm(
 def why_undefined(
     test: Images, reference: Images, *, mask: Mask | None = None, **_: object
 ) -> list[str]:
-    """Say for each image why `nqm` is NaN; empty where it stands."""
+    """Return for each image why `nqm` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     signal, noise = _energies(pair)
     return pair.reasons(
@@ -131,7 +131,7 @@ def _energies_of(pair: ImagePair) -> tuple[Any, Any]:
 
 
 def _visible(bands: list[Any], test_bands: list[Any], xp: ModuleType) -> tuple[Any, Any]:
-    """Return the detail of the reference that the eye sees, and what of it the test gets wrong."""
+    """Return the detail of the reference that the eye sees, and the part of it that the test gets wrong."""
     detail, error = xp.zeros_like(bands[0]), xp.zeros_like(bands[0])
     one = xp.ones_like(bands[0][:1, :1, :1])
     below, test_below = bands[0], test_bands[0]

@@ -98,7 +98,7 @@ def why_undefined(
     layer: Layer = "relu3_3",
     **_: object,
 ) -> list[str]:
-    """Say for each image why `perceptual_loss` is NaN; empty where it stands."""
+    """Return for each image why `perceptual_loss` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     reason = f"{TOO_SMALL} ({SMALLEST[layer]} pixels for {layer})"
     return pair.reasons((too_small(pair.cropped(), SMALLEST[layer]), reason))

@@ -54,6 +54,6 @@ def psnr(
 def why_undefined(
     test: Images, reference: Images, *, mask: Mask | None = None, **_: object
 ) -> list[str]:
-    """Say for each image why `psnr` is NaN; empty where it stands."""
+    """Return for each image why `psnr` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     return pair.reasons((pair.identical(), IDENTICAL))

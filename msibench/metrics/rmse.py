@@ -46,5 +46,5 @@ def rmse(
 def why_undefined(
     test: Images, reference: Images, *, mask: Mask | None = None, **_: object
 ) -> list[str]:
-    """Say for each image why `rmse` is NaN; empty where it stands."""
+    """Return for each image why `rmse` is NaN; empty where it is defined."""
     return pair_images(test, reference, mask=mask).reasons()

@@ -62,7 +62,7 @@ def sd_ratio(
 def why_undefined(
     test: Images, reference: Images, *, mask: Mask | None = None, **_: object
 ) -> list[str]:
-    """Say for each image why `sd_ratio` is NaN; empty where it stands."""
+    """Return for each image why `sd_ratio` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     return pair.reasons((pair.constant(pair.reference), REFERENCE_CONSTANT))
 

@@ -1,4 +1,4 @@
-"""How far a prediction lies beside the low image that it was made from, to a fraction of a pixel."""
+"""How far a prediction is displaced against the low image that it was made from, to a fraction of a pixel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from msibench.metrics.upsampling import bicubic
 
 NO_STRUCTURE = "prediction and low image have no structure in common"
 STEPS = 8
-"""Most times that the image is brought back by what was found, and looked at again."""
+"""Largest number of times that the image is moved back by the shift found, and measured again."""
 
 
 def shift(test: ImagesT, low: ImagesT) -> ImagesT:
@@ -85,7 +85,7 @@ def _displacement(image: Floats, low: Floats, factor: int) -> tuple[float, float
 
 
 def _step(image: Floats, enlarged: Floats, factor: int) -> Floats:
-    """Return how far two images lie apart, from the peak and the slope of their phases."""
+    """Return how far two images are displaced, from the peak and the slope of their phases."""
     shape = (image.shape[0], image.shape[1])
     kept = (frequencies(shape) < 0.5 / factor) & (frequencies(shape) > 0)
     cross = np.where(kept, spectrum(image) * spectrum(enlarged).conj(), 0)
@@ -108,7 +108,7 @@ def _step(image: Floats, enlarged: Floats, factor: int) -> Floats:
 
 
 def _moved(image: Floats, by: Floats) -> Floats:
-    """Move an image by a fraction of a pixel, round its edges."""
+    """Move an image by a fraction of a pixel, cyclically."""
     if not by.any():
         return image
     turn = [np.fft.fftfreq(side) * step for side, step in zip(image.shape, by, strict=True)]

@@ -94,7 +94,7 @@ def why_undefined(
     dtype: Precision = "float64",
     **_: object,
 ) -> list[str]:
-    """Say for each image why `ssim` is NaN; empty where it stands."""
+    """Return for each image why `ssim` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask, dtype=dtype)
     without = pair.usable & _without_window(pair, _centres(pair))
     small = too_small(pair, WINDOW)

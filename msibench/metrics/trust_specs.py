@@ -1,4 +1,4 @@
-"""What the harness needs to know of the measures of trust, without importing any of them."""
+"""What the harness needs to know about the measures of trust, without importing any of them."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def vif(
 def why_undefined(
     test: Images, reference: Images, *, mask: Mask | None = None, **_: object
 ) -> list[str]:
-    """Say for each image why `vif` is NaN; empty where it stands."""
+    """Return for each image why `vif` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     constant = dependent = ~pair.usable
     whole = pair.cropped()
@@ -122,7 +122,7 @@ def why_undefined(
 
 
 def _information(pair: ImagePair, scale: float) -> tuple[Any, Any, Any]:
-    """Return what the test carries, what the reference offers (nats), and whether that is undefined."""
+    """Return the information in the test and in the reference (nats), and whether that is undefined."""
     xp = pair.xp
     count = len(pair.test)
     both = pad_like_metrix(xp.concatenate([pair.reference, pair.test]) * scale)

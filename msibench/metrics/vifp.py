@@ -97,7 +97,7 @@ def vifp(
 def why_undefined(
     test: Images, reference: Images, *, mask: Mask | None = None, **_: object
 ) -> list[str]:
-    """Say for each image why `vifp` is NaN; empty where it stands."""
+    """Return for each image why `vifp` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     whole = pair.cropped()
     constant = ~pair.usable if 0 in whole.shape else whole.constant(whole.reference)
@@ -105,7 +105,7 @@ def why_undefined(
 
 
 def _information(pair: ImagePair, scale: float) -> tuple[Any, Any]:
-    """Return what the test carries and what the reference offers, ``(image,)`` each."""
+    """Return the information in the test and in the reference, ``(image,)`` each."""
     xp = pair.xp
     reference, test = pair.reference * scale, pair.test * scale
     carried = available = xp.zeros_like(reference[:, 0, 0])

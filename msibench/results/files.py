@@ -50,7 +50,7 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn the system's word for a full, read-only or lost folder into one that says what to do."""
+    """Turn the system's error for a full, read-only or lost folder into one that says what to do."""
     try:
         yield
     except OSError as error:

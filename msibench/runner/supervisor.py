@@ -49,13 +49,13 @@ from msibench.weights import require
 from msibench.weights.digests import sha256_of as sha256_of_weights
 
 ALWAYS_AGAIN = frozenset({Status.CANCELLED, Status.WEIGHTS_MISSING, Status.NOT_APPLICABLE})
-"""Statuses that are worked out anew in every run: they say nothing about the method's code."""
+"""Statuses that are worked out anew in every run: they do not depend on the method's code."""
 PROGRESS_S = 1.0
-"""Between two looks at how far the running cells have come."""
+"""Between two readings of the progress of running cells."""
 FIT_WAIT_S = 0.2
-"""Between two looks at a fit that another cell makes."""
+"""Between two checks of a fit that another cell makes."""
 FIT_BYTES = 256 << 20
-"""The most that is kept of what a method has learned."""
+"""Largest size of a kept fit."""
 _CHANGED = (
     "{} changed since the run was planned: what the method gave belongs to another key; run again"
 )
@@ -292,7 +292,7 @@ class Supervisor:
         return True
 
     def _has_learned_from(self, cell: Cell) -> str:
-        """Return why a method must not be check_and_score on a section whose copy it was trained on."""
+        """Return why a method must not be scored on a section whose copy it was trained on."""
         if not cell.spec.weights:
             return ""
         staged = load_staged_once(stage(cell.problem, self.store))
@@ -429,18 +429,18 @@ class Supervisor:
                 self._fit_ended.notify_all()
 
     def _record(self, cell: Cell, outcome: Outcome) -> CellRecord:
-        """Return the record of a cell; what a node says of itself goes before what is known here."""
+        """Return the record of a cell; a node's own facts take precedence over those known here."""
         here = {**self._environment, "executor": self.options.executor}
         return record_of(cell, outcome, here)
 
     def _beat(self) -> None:
-        """Say that the cells in hand are still being worked on."""
+        """Renew the leases of the cells in progress."""
         while not self._over.wait(BEAT_S):
             for lease in list(self._held.values()):
                 lease.beat()
 
     def _tell_progress(self) -> None:
-        """Pass on how far the running cells have come."""
+        """Report the progress of the running cells."""
         told: dict[str, tuple[int, int]] = {}
         while not self._over.wait(PROGRESS_S):
             for cell, folder in list(self._running.values()):
@@ -462,7 +462,7 @@ def fit_key(cell: Cell) -> str:
 
 
 def check_weights(paths: Mapping[str, Path], planned: Mapping[str, str]) -> None:
-    """Raise if a pretrained file is not the one that its cell's key stands for."""
+    """Raise if a pretrained file is not the one in its cell's key."""
     for name, path in paths.items():
         if not sha256_of_weights(path).startswith(planned[name].lower()):
             raise IntegrityError(

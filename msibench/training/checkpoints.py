@@ -57,7 +57,7 @@ def save_state(folder: Path, state: TrainingState) -> None:
 
 
 def load_state(folder: Path) -> TrainingState | None:
-    """Return the state in `folder`, or None when there is none yet; half files of a killed training go.
+    """Return the state in `folder`, or None when there is none yet; unfinished files of a killed training are removed.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from msibench.training.seen import refusal, twin_reason
 
 
 class MethodCatalogue(Protocol):
-    """What looks methods up: `msibench.plugin_manager.Catalogue`, which stands above this module."""
+    """Looks methods up: `msibench.plugin_manager.Catalogue`, which is in a higher layer."""
 
     def method(self, name: str) -> MethodSpec:
         """Return the method called `name`."""
@@ -36,7 +36,7 @@ class Variant:
     def refusal(
         self, section: str, image: MSImage | None = None, declared_range: float | None = None
     ) -> str:
-        """Return why this method must not be judged on a section, or an empty string.
+        """Return why this method must not be scored on a section, or an empty string.
 
         Parameters
         ----------

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -10,6 +12,8 @@ from msibench.metrics.band_power import evaluate as evaluate_power
 from msibench.metrics.band_power import radial_power_ratio
 from msibench.metrics.detail_specs import NO_DETAIL
 from msibench.metrics.frc import (
+    NO_SPLIT,
+    TOO_SMALL,
     chance_floor,
     evaluate,
     ring_correlation,
@@ -191,3 +195,14 @@ def test_white_noise_stays_below_its_floor():
     ]
     below = np.mean(np.array(curves) < chance_floor(shape))
     assert 0.92 < below < 0.99
+
+
+def test_a_cell_without_a_split_or_with_too_few_pixels_says_so():
+    truth = texture((2, 32, 40))
+    scored = evaluate(replace(cell(truth, truth, pixel_size_um=10.0), split=None))
+    assert np.isnan(scored.values).all()
+    assert scored.reasons == (NO_SPLIT,) * 2
+    narrow = replace(
+        cell(truth, truth), prediction=truth[:, :3].astype(np.float32), truth=as_stack(truth[:, :3])
+    )
+    assert evaluate(narrow).reasons == (TOO_SMALL,) * 2

@@ -1,4 +1,4 @@
-"""Compute new or mended metrics from stored predictions; nothing is predicted again."""
+"""Compute new or corrected metrics from stored predictions; nothing is predicted again."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _rows_sound(store: Store, record: CellRecord) -> bool:
 
 
 def _up_to_date(record: CellRecord, metrics: list[MetricSpec]) -> bool:
-    """Whether a record holds every metric under its present key, told without reading arrays."""
+    """Whether a record holds every metric under its present key, without reading arrays."""
     prediction = record.files.get(PREDICTION, "")
     held = {name.partition("@")[0] for name in record.scores}
     if not {spec.name for spec in metrics} <= held:
