@@ -3,20 +3,77 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+ALL = os.environ.get("MSIBENCH_SLOW_TESTS") == "1"
 # No test asserts a time: by default hypothesis fails an example that takes longer than 200 ms.
-settings.register_profile("msibench", deadline=None)
+settings.register_profile("msibench", deadline=None, max_examples=100 if ALL else 25)
 settings.load_profile("msibench")
+
+LONGEST = ("tests/runner/executors/test_slurm.py",)
+"""Files that take longest: begun first, so that no worker waits for another at the end."""
+TOGETHER = ("tests/browser/", "tests/runner/child/")
+"""Folders whose files share what is costly to make; of the others each file is by itself."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the minutes-long tests unless they are asked for."""
-    if os.environ.get("MSIBENCH_SLOW_TESTS") == "1":
+    """Put what takes longest first; skip the minutes-long tests unless they are asked for."""
+    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in LONGEST)
+    if ALL:
         return
     skip = pytest.mark.skip(reason="minutes long; set MSIBENCH_SLOW_TESTS=1 to run it")
+    sweeps = defaultdict(list)
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(skip)
+        elif item.get_closest_marker("sweep"):
+            sweeps[item.path, item.originalname].append(item)
+    skip = pytest.mark.skip(
+        reason="all combinations take minutes; set MSIBENCH_SLOW_TESTS=1 to run them"
+    )
+    for sweep in sweeps.values():
+        share = each_value_once(sweep)
+        for item in sweep:
+            if item not in share:
+                item.add_marker(skip)
+
+
+def each_value_once(sweep: list[Any]) -> list[Any]:
+    """Return tests of a sweep in which every value of every parameter occurs, few of them more than once."""
+    values = {
+        item: {("", item.cls)}
+        | {(name, repr(value)) for name, value in item.callspec.params.items()}
+        for item in sweep
+    }
+    share: list[Any] = []
+    missing = set().union(*values.values())
+    while missing:
+        share.append(max(sweep, key=lambda item: len(values[item] & missing)))
+        missing -= values[share[-1]]
+    return share
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call() -> None:
+    """Leave pytest's own variable out of what tests start: cells are forks of one process while theirs agree."""
+    os.environ.pop("PYTEST_CURRENT_TEST", None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker of ``-n`` whole files, so that what their tests share is made once."""
+    if config.option.dist != "load":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class WholeFiles(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return next((folder for folder in TOGETHER if path.startswith(folder)), path)
+
+    config.option.loadscopereorder = False
+    return WholeFiles(config, log)

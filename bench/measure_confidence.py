@@ -2,32 +2,44 @@
 
     MSIBENCH_MIRROR=... python bench/measure_confidence.py coverage [words of titles or rows]
     MSIBENCH_MIRROR=... python bench/measure_confidence.py ions
-    MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4] [networks]
+    MSIBENCH_MIRROR=... python bench/measure_confidence.py sections    (likeness of the sections of boards)
+    MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4] [networks | all] [FOLDER/]
 
-Every section is made coarse; the fine one is looked at only to judge. Prints tables in Markdown.
+Every section is made coarse; the fine one is looked at only to judge. Prints tables in Markdown. A
+FOLDER keeps what methods made, so that tables are made again at once.
 """
 
 from __future__ import annotations
 
+import pickle
+import re
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
 from tabulate import tabulate
 
 import msibench as mb
+from msibench.advice import energies
+from msibench.advice.likeness import likeness
 from msibench.datasets import load_card, read_section
 from msibench.degradation import protocol
 from msibench.io.data_warning import DataWarning
+from msibench.library import advising
 from msibench.library.advising import ERROR, KEEP, SINGLE, doubt, mean_skill
 from msibench.library.installed import catalogue
+from msibench.library.similar_boards import SECTIONS, mean_of
 from msibench.metrics import skill
 from msibench.metrics.interval import coverage, interval_score, interval_width, structures
+from msibench.tracks import load_shipped, shipped_boards
 from msibench_datasets.phantom.generator import make_phantom
 
 LEVELS = (0.5, 0.7, 0.9, 0.95, 0.99)
+SLOW = ("dctlsa-msi", "spandrel-craft")
+"""Networks that need nothing to download, and too long for advice that is not asked for them."""
 PROSTATE = tuple(f"C{n}S{s}1" for s in "AB" for n in (1, 2, 3, 4))
 
 HELD_OUT = ("slice_5", "slice_12", "slice_17", "slice_22", "slice_27", "slice_30")
@@ -228,78 +240,205 @@ def ion_tables():
     print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"))
 
 
-def advice_tables(factors=(2, 4), networks=False):
+class Kept:
+    """What was measured, in a folder, so that tables are made again without running methods again."""
+
+    def __init__(self, folder):
+        self.folder, self.section = folder, ""
+        self.truth, self.factor = None, 1
+
+    def once(self, name, make):
+        if self.folder is None:
+            return make()
+        words = re.sub(r"[^\w.-]+", "-", f"{self.section} {name}")
+        place = self.folder / f"{words}.pickle"
+        if not place.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(pickle.dumps(make()))
+        return pickle.loads(place.read_bytes())
+
+    def keep_what_is_tried(self):
+        """Let advice take from the folder what a method made of a section, and score that while it is there."""
+        tried, expected = energies.added, advising._expected
+
+        def named(spec, problem, detail, found):
+            def watched(upscale, given, *rest, **more):
+                def scored(part):
+                    fine = upscale(part)
+                    if part is given and fine.shape == self.truth.shape:
+                        self.true_skill(spec.name, lambda: fine)
+                    return fine
+
+                return self.once(f"tried {spec.name}", lambda: tried(scored, given, *rest, **more))
+
+            energies.added = watched
+            return expected(spec, problem, detail, found)
+
+        advising._expected = named
+
+    def true_skill(self, method, make):
+        """The skill of a method's prediction, which is made where it is not kept."""
+        chain = f"area-x{self.factor}@1"
+        return self.once(f"true {method}", lambda: skill(make(), self.truth, protocol=chain))
+
+
+def sections_of_advice():
     every = {"bladder": public("bladder"), "tumour": public("her2-tumour")}
     every["brain"] = public("lbae-mouse-brain", HELD_OUT)
     every["prostate"] = public("laicpms-prostate", PROSTATE)
     for dose in (6, 60, 600):
         every[f"phantom, dose {dose}"] = [s for s, _ in phantoms(dose, (1, 2, 3))]
+    return every
+
+
+def held_against_truth(section, factor, names, kept):
+    """Advice from the coarse image, and the skill that each method has in truth."""
+    problem = mb.degrade(section, f"area-x{factor}@1")
+    kept.truth, kept.factor = protocol(problem.protocol).prepare(section).truth.values, factor
+    advice = mb.advise(problem.low, factor, methods=names)
+    given = mb.Problem(low=problem.low, factor=factor)
+    true = {
+        one: kept.true_skill(one, lambda one=one: mb.upscale(given, one).values)
+        for one in advice.methods
+    }
+    return advice, true
+
+
+def advice_row(name, held):
+    """One row of the table of advice: bicubic's skill ion by ion, and what was recommended."""
+    told = np.concatenate([advice.per_ion["bicubic"] for advice, _ in held])
+    seen = np.concatenate([true["bicubic"] for _, true in held])
+    known = np.isfinite(told) & np.isfinite(seen)
+    gaps = [one["best"] - one["advice"] for one in map(picked_of, held)]
+    words = [advice.recommended for advice, _ in held]
+    return {
+        "sections": name,
+        "n": len(held),
+        "ions": int(known.sum()),
+        "rank correlation": spearmanr(told[known], seen[known]).statistic,
+        "told": told[known].mean(),
+        "true": seen[known].mean(),
+        "off by": np.abs(told - seen)[known].mean(),
+        "within 0.02": np.mean(np.array(gaps) <= 0.02),
+        "worst gap": max(gaps),
+        "advised": max(sorted(set(words)), key=words.count),
+    }
+
+
+def picked_of(one):
+    """Mean skill over the ions of a section: of every method, of what was advised, of the best."""
+    advice, true = one
+    means = {method: mean_skill(values) for method, values in true.items()}
+    mine = 0.0 if advice.recommended == KEEP else means[advice.recommended]
+    return {KEEP: 0.0, **means, "advice": mine, "best": max(0.0, *means.values())}
+
+
+def constant_choices(held):
+    """Set by set, the mean skill of the method that was best on average on all other sets."""
+    rows = []
+    for name, mine in held.items():
+        others = [picked_of(one) for key, each in held.items() if key != name for one in each]
+        offered = set.intersection(*(set(one) for one in others)) - {"advice", "best"}
+        best = max(sorted(offered), key=lambda n: np.mean([one[n] for one in others]))
+        here = [picked_of(one) for one in mine]
+        rows.append(
+            {
+                "sections": name,
+                "n": len(here),
+                "advice": np.mean([one["advice"] for one in here]),
+                "constant choice": np.mean([one[best] for one in here]),
+                "which, by the other sets": best,
+                "best of each": np.mean([one["best"] for one in here]),
+            }
+        )
+    return rows
+
+
+def advice_tables(factors=(2, 4), networks="", folder=None):
+    kept = Kept(folder)
+    kept.keep_what_is_tried()
+    names = [
+        one
+        for one in (*SINGLE, *(SLOW if networks == "all" else ()))
+        if networks or not is_network(one)
+    ]
     for factor in factors:
-        rows, picked, off, every_told, every_true = [], [], [], [], []
-        encouraged = sharpened = 0
-        for name, sections in every.items():
-            told_ions, true_ions, gaps, words = [], [], [], []
-            for section in sections:
-                problem = mb.degrade(section, f"area-x{factor}@1")
-                truth = protocol(problem.protocol).prepare(section).truth.values
-                names = [one for one in SINGLE if networks or "tiny" not in one]
-                advice = mb.advise(problem.low, factor, methods=names)
-                true = {}
-                for method in advice.methods:
-                    fine = mb.upscale(mb.Problem(low=problem.low, factor=factor), method).values
-                    true[method] = skill(fine, truth, protocol=f"area-x{factor}@1")
-                means = {method: mean_skill(values) for method, values in true.items()}
-                mine = 0.0 if advice.recommended == KEEP else means[advice.recommended]
-                best = max(0.0, *means.values())
-                gaps.append(best - mine)
-                picked.append({"keep": 0.0, **means, "advice": mine, "best": best})
-                words.append(advice.recommended)
-                told_ions.extend(advice.per_ion["bicubic"])
-                true_ions.extend(true["bicubic"])
-                ceiling = np.array(
-                    [one.ceiling for one in sorted(advice.ions, key=lambda ion: ion.channel)]
-                )
-                for method in means:
-                    told = advice.per_ion[method]
-                    off.extend(np.abs(told - true[method]) / doubt(told, ceiling))
-                for ion in advice.ions:
-                    if ion.method != KEEP:
-                        sharpened += 1
-                        encouraged += true[ion.method][ion.channel] <= 0
-            told, seen = np.array(told_ions), np.array(true_ions)
-            known = np.isfinite(told) & np.isfinite(seen)
-            every_told.extend(told[known])
-            every_true.extend(seen[known])
-            rows.append(
-                {
-                    "sections": name,
-                    "n": len(sections),
-                    "ions": int(known.sum()),
-                    "rank correlation": spearmanr(told[known], seen[known]).statistic,
-                    "told": told[known].mean(),
-                    "true": seen[known].mean(),
-                    "off by": np.abs(told - seen)[known].mean(),
-                    "within 0.02": np.mean(np.array(gaps) <= 0.02),
-                    "worst gap": max(gaps),
-                    "advised": max(set(words), key=words.count),
-                }
-            )
+        held = {}
+        for name, sections in sections_of_advice().items():
+            held[name] = []
+            for index, section in enumerate(sections):
+                kept.section = f"{name} {index} x{factor}"
+                held[name].append(held_against_truth(section, factor, names, kept))
             print(f"x{factor} {name} done", file=sys.stderr, flush=True)
         print(f"\n### Advice at x{factor}\n")
+        rows = [advice_row(name, one) for name, one in held.items()]
         print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"))
-        constants = set.intersection(*(set(one) for one in picked))
-        mean = {name: float(np.mean([one[name] for one in picked])) for name in constants}
-        best = max((n for n in mean if n not in {"advice", "best"}), key=lambda n: mean[n])
-        within = np.mean([one["best"] - one["advice"] <= 0.02 for one in picked])
-        print(
-            f"\nAll {len(picked)} sections: recommended method within 0.02 of the best in {within:.0%}; "
-            f"mean skill {mean['advice']:+.4f}, best constant choice {best} {mean[best]:+.4f}, "
-            f"best of each {mean['best']:+.4f}. Of {sharpened} ions that may be sharpened {encouraged} lose "
-            f"({encouraged / max(sharpened, 1):.1%}). Rank correlation over all {len(every_told)} ions "
-            f"{spearmanr(every_told, every_true).statistic:.3f}. Off by at most the half-width: "
-            f"{np.nanmean(np.array(off) <= ERROR[factor]):.1%}; for 90 % it would be "
-            f"{np.nanquantile(off, 0.9):.3f} (it is {ERROR[factor]})."
-        )
+        rows = constant_choices(held)
+        print("\nAgainst a constant choice, taken by the other sets:\n")
+        print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".4f"))
+        say_in_all([one for each in held.values() for one in each], rows, factor)
+
+
+def is_network(name):
+    return bool(catalogue().methods[name].weights)
+
+
+def say_in_all(held, constants, factor):
+    picked = [picked_of(one) for one in held]
+    weight = [row["n"] for row in constants]
+    mine, constant = (
+        np.average([row[key] for row in constants], weights=weight)
+        for key in ("advice", "constant choice")
+    )
+    within = np.mean([one["best"] - one["advice"] <= 0.02 for one in picked])
+    lost = [true[i.method][i.channel] <= 0 for a, true in held for i in a.ions if i.method != KEEP]
+    told, seen = (
+        np.concatenate(each)
+        for each in zip(*[(a.per_ion["bicubic"], true["bicubic"]) for a, true in held], strict=True)
+    )
+    off = []
+    for advice, true in held:
+        order = sorted(advice.ions, key=lambda ion: ion.channel)
+        ceiling = np.array([one.ceiling for one in order])
+        for method, expected in advice.per_ion.items():
+            off.extend(np.abs(expected - true[method]) / doubt(expected, ceiling))
+    known = np.isfinite(told) & np.isfinite(seen)
+    print(
+        f"\nAll {len(held)} sections: recommended method within 0.02 of the best in {within:.0%}; mean "
+        f"skill {mine:+.4f}, constant choice by the other sets {constant:+.4f}, best of each "
+        f"{np.mean([one['best'] for one in picked]):+.4f}. Of {len(lost)} ions that may be sharpened "
+        f"{sum(lost)} lose ({np.mean(lost):.1%}). Rank correlation over all {known.sum()} ions "
+        f"{spearmanr(told[known], seen[known]).statistic:.3f}. Off by at most the half-width: "
+        f"{np.nanmean(np.array(off) <= ERROR[factor]):.1%}; for 90 % it would be "
+        f"{np.nanquantile(off, 0.9):.3f} (it is {ERROR[factor]}).",
+        flush=True,
+    )
+
+
+def write_sections():
+    """Write what the public sections of committed boards look like beside the code of advice."""
+    boards = {
+        (one.dataset, name)
+        for track in map(load_shipped, shipped_boards("cpu"))
+        for one in track.problems
+        for name in one.protocols
+        if re.fullmatch(r"area-x\d+@\d+", name)
+    }
+    lines = ["dataset,protocol,pixel_size_um,signal,texture,fall"]
+    for dataset, name in sorted(boards):
+        factor = protocol(name).factor
+        card = load_card(catalogue().datasets[dataset])
+        found = []
+        for section in card.test:
+            low = mb.degrade(read_section(card, section).image, name).low
+            if min(low.shape) >= 4:
+                found.append(likeness(low, factor))
+        like = mean_of(found)
+        figures = (like.pixel_size_um, like.signal, like.texture, like.fall)
+        lines.append(",".join([dataset, name, *(f"{one:.3g}" for one in figures)]))
+        print(lines[-1], file=sys.stderr, flush=True)
+    place = Path(mb.__file__).parent / "advice" / SECTIONS
+    place.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
@@ -309,7 +448,11 @@ if __name__ == "__main__":
         coverage_tables()
     elif sys.argv[1] == "ions":
         ion_tables()
+    elif sys.argv[1] == "sections":
+        write_sections()
     else:
         given = [int(word) for word in sys.argv[2:] if word.isdigit()]
-        advice_tables(given or (2, 4), networks="networks" in sys.argv)
+        folders = [Path(word) for word in sys.argv[2:] if "/" in word]
+        networks = "all" if "all" in sys.argv else "networks" * ("networks" in sys.argv)
+        advice_tables(given or (2, 4), networks, folders[0] if folders else None)
     print(f"\n{time.perf_counter() - began:.0f} s", file=sys.stderr)

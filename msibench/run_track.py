@@ -1,7 +1,7 @@
 """Run a track: plan it, run the cells that are missing, score them, and write the board.
 
-The command line, the grid of ``msibench finetune`` and a user's own script go this way; nothing else
-puts a run together.
+The command line, the grid of ``msibench finetune`` and a user's own script go this way; there is
+no other way.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from msibench.results.store import Store
 
 AGAIN_S = 20.0
-"""Between two looks at cells that another run has."""
+"""Between two checks of cells that another run has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class BoardOptions:
-    """Where the board of a run goes, and what it says."""
+    """Where the board of a run is written, and its texts."""
 
     folder: Path | None = None
     """None: beside the track's file, or into the results folder."""
@@ -54,7 +54,7 @@ class BoardOptions:
     rebuild: str = ""
     """How to make it again, where that is not ``msibench run``."""
     results_name: str = ""
-    """What the user calls the results folder, for the commands that the board prints; empty: the
+    """The results folder as the user named it, for the commands that the board prints; empty: the
     default one, which needs no naming."""
     page: bool = True
     """Write ``index.html`` too."""

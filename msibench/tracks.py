@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from msibench.contracts.metric import INTERVALS
 from msibench.contracts.tables import (
     check_keys,
     check_plain_name,
@@ -108,13 +109,15 @@ class Track:
     scheme: str = "skill"
     """Scoring scheme; where `skill` is the default and no row holds it, `anchored` takes its place."""
     control_method: str = "bicubic"
-    """The method that stands at 0 of the anchored scheme."""
+    """The method that has 0 in the anchored scheme."""
     missing_metric: str = "mark"
     """``mark`` or ``refuse`` a composite of which a metric is missing."""
     guide_controls: tuple[str, ...] = ()
     """Wrong guides that every fusion method is run with besides the true one."""
     required_coverage: float = 0.0
     """Share of the images that a method must have for the gates to be green."""
+    intervals: str = ""
+    """What the harness calibrates an interval for every method on, one of `INTERVALS`; empty: it does not."""
     device: str = ""
     """The kind of device that the board is measured on, ``cpu`` or ``cuda``; empty: not stated."""
     limits: Limits = field(default_factory=Limits)
@@ -250,7 +253,7 @@ def track_from_text(text: str, folder: Path | None, where: str) -> Track:
     own = table.pop("own", None)
     known = {
         "name", "title", "description", "seeds", "metrics", "scheme", "control_method",
-        "missing_metric", "guide_controls", "required_coverage", "device",
+        "missing_metric", "guide_controls", "required_coverage", "device", "intervals",
     }  # fmt: skip
     check_keys(table, known, where)
     if not problems:
@@ -265,7 +268,12 @@ def track_from_text(text: str, folder: Path | None, where: str) -> Track:
             f"{where}: device is the kind that the board is measured on, cpu or cuda; "
             f"got {table['device']!r}"
         )
-    return Track(
+    if table.get("intervals", "") not in {"", *INTERVALS}:
+        raise ConfigurationError(
+            f"{where}: intervals says what they are calibrated on, {' or '.join(INTERVALS)}; "
+            f"got {table['intervals']!r}"
+        )
+    read = Track(
         **check_types(table, Track, where),
         entries=tuple(_entry(item, where) for item in methods),
         problems=tuple(_problem_set(item, where) for item in problems),
@@ -273,6 +281,23 @@ def track_from_text(text: str, folder: Path | None, where: str) -> Track:
         own=None if own is None else _own(own, where),
         folder=folder,
     )
+    return with_intervals(read, read.intervals)
+
+
+def with_intervals(track: Track, kind: str) -> Track:
+    """Return a track for which the harness calibrates intervals, its metrics completed by those of intervals.
+
+    Parameters
+    ----------
+    kind
+        One of `INTERVALS`; empty: the track as it is.
+    """
+    if not kind:
+        return track
+    from msibench.metrics.trust_specs import CALIBRATED_METRICS
+
+    lacking = tuple(name for name in CALIBRATED_METRICS if name not in track.metrics)
+    return replace(track, intervals=kind, metrics=(*track.metrics, *lacking))
 
 
 def track_as_text(track: Track) -> str:

@@ -15,7 +15,7 @@ from msibench.cli.main import cli
 from msibench.degradation import protocol
 from msibench.errors import MissingDataError, PluginError, UnknownNameError
 from msibench.image import MSImage
-from msibench.io.imzml.writer import write_imzml
+from msibench.io.imzml.image_writer import write_imzml
 from msibench.metrics.specs import builtin_metrics
 from msibench.results.store import Store
 from msibench.run_track import BoardOptions, run_track

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -24,15 +24,15 @@ PIECE = 64
 
 
 LEAST_COUNTED = 0.1
-"""Share of the variance between neighbours that is taken for counting noise at least."""
+"""Share of the variance between neighbours that is taken as counting noise, at least."""
 
 
 def counting_variance(section: MSImage) -> Floats:
     """Return the variance of the counting noise in a pixel of each ion image, mean over the image.
 
     What neighbours do not share (`noise_variance`) is counting noise, which falls fourfold where 2 x 2 pixels are
-    averaged, and structure of the size of a pixel, which stays about as large. Both are told apart by
-    measuring twice: in the image and in the image made twice coarser. The share that is counting noise is
+    averaged, and structure of the size of a pixel, which stays about as large. Both are separated by measuring
+    twice: in the image and in the image made twice coarser. The share that is counting noise is
     the mean of an ion's own and the median of all ions.
     """
     whole = noise_variance(section)
@@ -62,14 +62,15 @@ def finest_octaves(section: MSImage) -> Floats:
 
     Of each ion image less the means of its blocks of 2 x 2, and of those less theirs.
     """
-    image = np.nan_to_num(np.asarray(section.values, dtype=np.float64))
-    found = []
-    for _ in range(2):
-        rows, columns = (side // 2 * 2 for side in image.shape[-2:])
-        mean = area_mean(image[:, :rows, :columns], 2)
-        found.append(_energy(image[:, :rows, :columns] - repeated(mean, 2)))
-        image = mean
-    return np.array(found)
+    found = np.zeros((2, section.channels))
+    for channel, one in enumerate(section.values):
+        image = np.nan_to_num(np.asarray(one, dtype=np.float64))
+        for octave in found:
+            rows, columns = (side // 2 * 2 for side in image.shape)
+            mean = area_mean(image[:rows, :columns], 2)
+            octave[channel] = _energy(image[:rows, :columns] - repeated(mean, 2))
+            image = mean
+    return found
 
 
 def added(
@@ -91,32 +92,43 @@ def added(
         Of the noise that is added.
     """
     factor = problem.factor
-    gain = _detail(upscale(problem), problem)
-    found = _detail(upscale(up), up)
-    wanted = _unseen(truth, factor)
+    fine = upscale(problem)
+    energy = np.array([_energy(gain) for gain in _details(fine, problem)])
+    found, wanted = _details(upscale(up), up), _unseen(truth, factor)
+    energy_up, shared_up, detail_up = np.array(
+        [
+            (_energy(a), float((a * u).mean()), _energy(u))
+            for a, u in zip(found, wanted, strict=True)
+        ]
+    ).T
     piece, noisy, power = _noisier(problem, variance, seed)
-    moved = _detail(upscale(noisy), noisy) - _detail(upscale(piece), piece)
-    passed = np.divide(_energy(moved), power, out=np.full_like(power, np.nan), where=power > 0)
+    clean = fine if piece is problem else upscale(piece)
+    pairs = zip(_details(upscale(noisy), noisy), _details(clean, piece), strict=True)
+    moved = np.array([_energy(more - less) for more, less in pairs])
+    passed = np.divide(moved, power, out=np.full_like(power, np.nan), where=power > 0)
     common = float(np.nanmedian(passed)) if np.isfinite(passed).any() else 0.0
     return Added(
-        energy=_energy(gain),
-        energy_up=_energy(found),
-        shared_up=np.asarray((found * wanted).mean(axis=(1, 2))),
-        detail_up=_energy(wanted),
+        energy=energy,
+        energy_up=energy_up,
+        shared_up=shared_up,
+        detail_up=detail_up,
         passed=np.where(np.isfinite(passed), passed, common),
     )
 
 
 def skill_one_scale_up(upscale: Upscaler, up: Problem, truth: MSImage) -> Floats:
     """Return a method's skill on the section made coarser once more, ``(channel,)``; NaN: no detail."""
-    found, wanted = _detail(upscale(up), up), _unseen(truth, up.factor)
-    error, whole = _energy(found - wanted), _energy(wanted)
-    return 1 - np.divide(error, whole, out=np.full_like(whole, np.nan), where=whole > 0)
+    pairs = zip(_details(upscale(up), up), _unseen(truth, up.factor), strict=True)
+    error, whole = np.array([(_energy(a - u), _energy(u)) for a, u in pairs]).T
+    lost = np.divide(error, whole, out=np.full_like(whole, np.nan), where=whole > 0)
+    return np.asarray(1 - lost)
 
 
-def _unseen(truth: MSImage, factor: int) -> Floats:
-    image = np.nan_to_num(truth.values.astype(np.float64))
-    return image - repeated(area_mean(image, factor), factor)
+def _unseen(truth: MSImage, factor: int) -> Iterator[Floats]:
+    """Yield, ion by ion, what the means over blocks do not hold; 0 where nothing was measured."""
+    for one in truth.values:
+        image = np.nan_to_num(one.astype(np.float64))
+        yield image - repeated(area_mean(image, factor), factor)
 
 
 def _noisier(problem: Problem, variance: Floats, seed: int) -> tuple[Problem, Problem, Floats]:
@@ -124,34 +136,62 @@ def _noisier(problem: Problem, variance: Floats, seed: int) -> tuple[Problem, Pr
 
     The noise is at most a quarter of an intensity, so that nothing is clipped at 0.
     """
-    piece = middle(problem, PIECE)
+    piece = fullest(problem, PIECE)
     values = piece.low.values.astype(np.float64)
     drawn = np.random.default_rng(seed).normal(size=values.shape)
     noise = drawn * np.minimum(np.sqrt(variance)[:, None, None] / 2, values / 4)
     low = replace(piece.low, values=(values + noise).astype(np.float32))
-    return piece, replace(piece, low=low), _energy(np.nan_to_num(noise))
+    power = np.array([_energy(np.nan_to_num(one)) for one in noise])
+    return piece, replace(piece, low=low), power
 
 
-def middle(problem: Problem, edge: int) -> Problem:
-    """Return at most ``edge x edge`` coarse pixels about the middle, with the guide that belongs to them."""
-    return piece_about(problem, edge, (problem.low.shape[0] // 2, problem.low.shape[1] // 2))
+def fullest(problem: Problem, edge: int) -> Problem:
+    """Return at most ``edge x edge`` coarse pixels where the ions are strongest, with their part of the guide."""
+    if max(problem.low.shape) <= edge:
+        return problem
+    return piece_of(problem, *window(problem.low, edge))
 
 
-def piece_about(problem: Problem, edge: int, centre: tuple[int, int]) -> Problem:
-    """Return at most ``edge x edge`` coarse pixels about a pixel, with the guide that belongs to them."""
+def window(low: MSImage, edge: int) -> tuple[slice, slice]:
+    """Return rows and columns of at most ``edge x edge`` pixels where the ions are strongest, each weighted equally."""
+    from scipy.ndimage import uniform_filter
+
+    rows, columns = low.shape
+    share = np.zeros((rows, columns))
+    for image in low.values:
+        there = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        share += there / max(float(there.max()), np.finfo(np.float64).tiny)
+    held = uniform_filter(share, (min(edge, rows), min(edge, columns)), mode="constant")
+    row, column = np.unravel_index(int(held.argmax()), held.shape)
+    return window_about(low, edge, (int(row), int(column)))
+
+
+def window_about(low: MSImage, edge: int, centre: tuple[int, int]) -> tuple[slice, slice]:
+    """Return rows and columns of at most ``edge x edge`` pixels about a pixel."""
     starts = [
         int(np.clip(here - edge // 2, 0, max(0, side - edge)))
-        for here, side in zip(centre, problem.low.shape, strict=True)
+        for here, side in zip(centre, low.shape, strict=True)
     ]
     rows, columns = (slice(start, start + edge) for start in starts)
-    fine = [slice(one.start * problem.factor, one.stop * problem.factor) for one in (rows, columns)]
+    return rows, columns
+
+
+def piece_of(problem: Problem, rows: slice, columns: slice) -> Problem:
+    """Return some coarse pixels of a problem, with their part of the guide."""
+    fine = on_fine_grid(rows, columns, problem.factor)
     guide, second = problem.guide, problem.second
     if guide is not None:
-        mask = None if guide.mask is None else guide.mask[fine[0], fine[1]]
+        mask = None if guide.mask is None else guide.mask[fine]
         guide = replace(guide, values=guide.values[:, fine[0], fine[1]], mask=mask)
     if second is not None:
-        second = second.crop(fine[0], fine[1])
+        second = second.crop(*fine)
     return replace(problem, low=problem.low.crop(rows, columns), guide=guide, second=second)
+
+
+def on_fine_grid(rows: slice, columns: slice, factor: int) -> tuple[slice, slice]:
+    """Return the fine pixels below some coarse ones."""
+    first, second = (slice(one.start * factor, one.stop * factor) for one in (rows, columns))
+    return first, second
 
 
 def repeated(coarse: NDArray[np.floating], factor: int) -> Floats:
@@ -159,11 +199,12 @@ def repeated(coarse: NDArray[np.floating], factor: int) -> Floats:
     return np.asarray(coarse, dtype=np.float64).repeat(factor, -2).repeat(factor, -1)
 
 
-def _detail(fine: NDArray[np.floating], problem: Problem) -> Floats:
-    """Return what was added to the pixels repeated; 0 where nothing was measured."""
-    flat = repeated(problem.low.values, problem.factor)
-    return np.nan_to_num(np.asarray(fine, dtype=np.float64) - flat)
+def _details(fine: NDArray[np.floating], problem: Problem) -> Iterator[Floats]:
+    """Yield, ion by ion, what was added to the pixels repeated; 0 where nothing was measured."""
+    for image, coarse in zip(fine, problem.low.values, strict=True):
+        detail = np.asarray(image, dtype=np.float64) - repeated(coarse, problem.factor)
+        yield np.nan_to_num(detail, copy=False)
 
 
-def _energy(images: Floats) -> Floats:
-    return np.asarray((images * images).mean(axis=(-2, -1)))
+def _energy(image: Floats) -> float:
+    return float(np.vdot(image, image)) / image.size

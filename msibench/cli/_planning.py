@@ -1,4 +1,4 @@
-"""What ``run`` and ``plan`` share: the options that say which cells there are, and the plan of them."""
+"""What ``run`` and ``plan`` share: the options that choose the cells, and the plan of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from msibench.cli._shared import comma_list, named_track
 from msibench.cli._values import chosen_mz, method_settings, mz_list, mz_option, peaks_option
+from msibench.contracts.metric import INTERVALS
 
 if TYPE_CHECKING:
     from msibench.datasets import Card
@@ -87,6 +88,12 @@ OPTIONS = (
     click.option("--datasets", help="Data sets of the track to run."),
     click.option("--sections", help="Sections to run."),
     click.option("--metrics", help="Metrics in place of the track's."),
+    click.option(
+        "--intervals",
+        type=click.Choice(INTERVALS),
+        help="Calibrate an interval for every pixel of every method, on the section itself made coarser once "
+        "more or on the training sections of its data set, and measure whether it holds.",
+    ),
     click.option("--device", default="cpu", show_default=True, help="cpu or cuda."),
     click.option("--seed", "seeds", type=int, multiple=True, help="Seeds in place of the track's."),
 )
@@ -134,7 +141,7 @@ def planned(options: dict[str, Any], found: Catalogue, store: Store | None = Non
     Raises
     ------
     UsageError
-        If they leave nothing.
+        If no cell is left.
     ConfigurationError
         If the board that was named holds another experiment.
     """
@@ -235,7 +242,7 @@ def _what_to_run(
     options: dict[str, Any], found: Catalogue
 ) -> tuple[Track, dict[str, Card], Track | None]:
     """Return the track to run, the cards of one's own sections, and the track as it was found."""
-    from msibench.tracks import DEFAULT_TRACK
+    from msibench.tracks import DEFAULT_TRACK, with_intervals
 
     protocols = comma_list(options["protocols"])
     metrics = comma_list(options["metrics"])
@@ -260,7 +267,8 @@ def _what_to_run(
             track = replace(track, problems=tuple(replace(p, mz=mz) for p in track.problems))
         if controls is not None:
             track = replace(track, guide_controls=controls)
-    return (replace(track, metrics=metrics) if metrics else track), cards, given
+    track = replace(track, metrics=metrics) if metrics else track
+    return with_intervals(track, options["intervals"] or track.intervals), cards, given
 
 
 def _own_track(

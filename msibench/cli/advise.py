@@ -28,6 +28,7 @@ class Options:
     pixel_size: float | None
     methods: str
     seed: int
+    results: Path | None
     json_file: Path | None
     page: Path | None
 
@@ -54,10 +55,16 @@ class Options:
     help="Names to try, with commas; default: quick ones that need nothing.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--results",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="A results folder whose boards are looked at for similar sections, beside those that ship.",
+)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="One HTML file.")
 def command(**given: Any) -> int:
     """Say which ions of SECTION may be sharpened, with what, and whether to measure finer instead."""
+    from msibench.errors import DataError
     from msibench.io.read import read_section
     from msibench.library.advice_page import advice_page
     from msibench.library.advising import advise
@@ -73,11 +80,29 @@ def command(**given: Any) -> int:
         pixel_size_um=options.pixel_size,
     )
     names = tuple(name.strip() for name in options.methods.split(",") if name.strip())
-    told = []
+    told, refused = [], []
     for factor in wanted:
         image = guide_on(low, options.guide, options.transform, factor, options.level)
-        told.append(advise(low, factor, guide=image, methods=names, seed=options.seed))
+        try:
+            told.append(
+                advise(
+                    low,
+                    factor,
+                    guide=image,
+                    methods=names,
+                    seed=options.seed,
+                    results=options.results,
+                )
+            )
+        except DataError as error:  # too small for one factor, not for the others
+            if len(wanted) == 1:
+                raise
+            refused.append(error)
+            click.echo(f"x{factor}: {error}\n", err=True)
+            continue
         click.echo(f"{told[-1]}\n")
+    if not told:
+        raise refused[0]
     if options.json_file is not None:
         document = {"section": options.section.name, "advice": [one.to_json() for one in told]}
         text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from msibench.cli._values import chosen_mz, mz_option, peaks_option
+
+if TYPE_CHECKING:
+    from msibench.io import ImzMLOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +81,15 @@ def command(**given: Any) -> None:
       msibench convert section.imzML --check --verify
     """
     from msibench.errors import ConfigurationError
+    from msibench.io import ImzMLOptions
 
     options = Options(**given)
-    how = {
-        "reader": options.reader,
-        "z": options.z,
-        "duplicates": options.duplicates,
-        "verify": options.verify,
-    }
+    how = ImzMLOptions(
+        reader=options.reader,
+        z=options.z,
+        duplicates=options.duplicates,
+        verify=options.verify,
+    )
     if options.check or options.target is None:
         if options.target is not None:
             raise ConfigurationError("--check writes nothing: leave TARGET out")
@@ -115,7 +119,7 @@ def _convert(
     masses: tuple[float, ...] | None,
     ppm: float,
     pixel_size: float | None,
-    options: dict[str, Any],
+    how: ImzMLOptions,
     mode: Any,
     clip: float,
 ) -> None:
@@ -128,20 +132,22 @@ def _convert(
     if target.exists() and target.resolve() == source.resolve():
         raise ConfigurationError(f"{target} is the source itself; choose another name")
     kind = format_of(target)
-    image = read_section(source, mz=masses, ppm=ppm, pixel_size_um=pixel_size, **options)
+    image = read_section(source, mz=masses, ppm=ppm, pixel_size_um=pixel_size, imzml=how)
     provenance: dict[str, object] = {
         "msibench": __version__,
         "source": source.name,
         "source_format": kind_of(source),
         "mz": None if masses is None else list(masses),
         "ppm": ppm if masses is not None else None,
-        **{name: value for name, value in options.items() if value},
+        **{
+            name: value
+            for name in ("reader", "z", "duplicates", "verify")
+            if (value := getattr(how, name))
+        },
     }
     polarity = None
     if kind_of(source) == "imzml":
-        from msibench.io import open_imzml
-
-        section = open_imzml(source, **{**options, "verify": False})
+        section = replace(how, verify=False).open(source)
         provenance["uuid"] = section.uuid
         provenance["polarity"] = section.polarity
         polarity = section.polarity if section.polarity != "mixed" else None
@@ -167,22 +173,22 @@ def _compare(target: Path, image: Any) -> None:
     import numpy as np
 
     from msibench.errors import IntegrityError
-    from msibench.io import read_section, validate_hdf5
+    from msibench.io import ImzMLOptions, read_section, validate_hdf5
     from msibench.io.export import format_of
 
     if format_of(target) == "hdf5" and (problems := validate_hdf5(target)):
         raise IntegrityError(f"{target} breaks the schema: {'; '.join(problems)}")
-    options: dict[str, Any] = {}
+    mz, ppm = None, 5.0
     expected = image
     if format_of(target) == "imzml":
         order = np.argsort(image.mz, kind="stable")
-        options["mz"], options["ppm"] = image.mz[order], 0.0
+        mz, ppm = image.mz[order], 0.0
         expected = image.select([int(channel) for channel in order])
         if np.unique(image.mz).size < image.channels:
             return  # channels of one m/z merge in a spectrum
     with warnings.catch_warnings():  # what is odd about the images was said when they were written
         warnings.simplefilter("ignore")
-        again = read_section(target, cache=False, **options)
+        again = read_section(target, mz=mz, ppm=ppm, imzml=ImzMLOptions(cache=False))
     wanted = expected.values
     if format_of(target) == "imzml":  # which has no spectrum outside the mask, and no NaN
         mask = True if image.mask is None else image.mask
@@ -195,14 +201,14 @@ def _compare(target: Path, image: Any) -> None:
         )
 
 
-def _describe(source: Path, options: dict[str, Any]) -> None:
+def _describe(source: Path, how: ImzMLOptions) -> None:
     from msibench.errors import DataError
-    from msibench.io import open_imzml, read_section, validate_hdf5
+    from msibench.io import read_section, validate_hdf5
     from msibench.io.read import kind_of
 
     kind = kind_of(source)
     if kind == "imzml":
-        section = open_imzml(source, **options)
+        section = how.open(source)
         low, high = section.mz_range
         rows, columns = section.shape
         click.echo(f"{source.name}: imzML, {section.mode}, {len(section)} spectra")

@@ -69,7 +69,7 @@ class Options:
               help="Level of a pyramid, 0 the finest (default: the finest; of more than 100 megapixels, "
               "one with four pixels along a pixel of the section). Landmarks are pixels of level 0.")  # fmt: skip
 @click.option("--overlay", type=click.Path(dir_okay=False, path_type=Path), default=None,
-              help="PNG: the registered guide in red, what the ions say of it in cyan.")  # fmt: skip
+              help="PNG: the registered guide in red, its prediction from the ion images in cyan.")  # fmt: skip
 @click.option("--max-error", type=float, default=None,
               help="Largest accepted median landmark error in pixels of the ion images.")  # fmt: skip
 @click.option("--accept-registration", is_flag=True,
@@ -217,7 +217,7 @@ def _by_intensity(
     seed: int,
 ) -> tuple[Transform, QualityReport, str]:
     from msibench.errors import ConfigurationError
-    from msibench.registration import assess, register
+    from msibench.registration import Acceptance, assess, register
 
     if start is not None and model is None:
         report = assess(moving, fixed, start, start, held_out=held_out, max_target_error=limit)
@@ -226,14 +226,18 @@ def _by_intensity(
         raise ConfigurationError(f"model {model} needs --landmarks")
     wanted: Any = model or "affine"
     found = register(
-        moving, fixed, model=wanted, start=start, seed=seed, held_out=held_out,
-        max_target_error=limit, accept=True,
-    )  # fmt: skip
+        moving,
+        fixed,
+        model=wanted,
+        start=start,
+        seed=seed,
+        acceptance=Acceptance(held_out=held_out, max_target_error=limit, always=True),
+    )
     return found.transform, found.report, wanted
 
 
 def _draw(moving: GuideImage, fixed: MSImage, transform: Transform, error: str, path: Path) -> None:
-    """Draw the guide in red over what the ion images say of it in cyan; below, how far it is off."""
+    """Draw the guide in red over its prediction from the ion images in cyan; below, the landmark error."""
     import numpy as np
     from PIL import Image
 

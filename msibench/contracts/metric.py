@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from msibench.errors import ConfigurationError
 from msibench.image import GuideImage, MSImage
 
 Direction = Literal["higher", "lower", "one"]
@@ -16,8 +17,8 @@ Direction = Literal["higher", "lower", "one"]
 
 Question = Literal["quality", "trust", "cost", "ceiling"]
 """What a metric is asked: is the image near the truth (``"quality"``); is its detail real
-(``"trust"``); what does it take (``"cost"``); how much can anybody reach on this truth, whatever the
-method (``"ceiling"``)."""
+(``"trust"``); what does it take (``"cost"``); what is the most that any method can reach on
+this truth (``"ceiling"``)."""
 
 
 SHOWN_FIELDS = (
@@ -25,6 +26,11 @@ SHOWN_FIELDS = (
 )  # fmt: skip
 """Fields of a `MetricSpec` that a run keeps for its board, which is made without asking plugins."""
 
+
+ONE_SCALE_UP, TRAINING = "one-scale-up", "training"
+INTERVALS = (ONE_SCALE_UP, TRAINING)
+"""What the harness can calibrate intervals on: the section itself made coarser once more, or the training
+sections of its data set."""
 
 Shared = TypeVar("Shared")
 
@@ -34,7 +40,7 @@ class ToldInterval:
     """The range in which a method believes the fine pixels to lie (`msibench.Uncertain`)."""
 
     lower: NDArray[np.float32]
-    """``(channel, row, column)``; NaN where nothing is told."""
+    """``(channel, row, column)``; NaN where no interval is given."""
     upper: NDArray[np.float32]
     level: float
     """Share of the true pixels that it should hold."""
@@ -43,6 +49,66 @@ class ToldInterval:
         """Return the interval of some ion images, read where a large stack stays in its file."""
         lower, upper = (np.asarray(stack[channels]) for stack in (self.lower, self.upper))
         return ToldInterval(lower=lower, upper=upper, level=self.level)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class CalibratedInterval:
+    """The interval that the harness calibrated for a prediction, at every level (docs/confidence.md)."""
+
+    reach: NDArray[np.float32]
+    """How hard each pixel is, ``(channel, row, column)``; NaN where no interval is defined."""
+    signal: NDArray[np.float32]
+    """The same of the signal alone, without the counting noise of the fine pixel's own measurement."""
+    quantiles: NDArray[np.float64]
+    """What the reach is multiplied with, ``(channel, level)``; NaN where no interval is defined."""
+    levels: NDArray[np.float64]
+    """Shares of the pixels as they would be measured, ascending, ``(level,)``."""
+    up: NDArray[np.float64]
+    """How much further the interval reaches up than down, ``(channel,)``."""
+    floor: float
+    """Below which no intensity lies: 0, or minus infinity."""
+    calibrated: str
+    """On what; a sentence."""
+
+    def ends(
+        self, prediction: NDArray[np.float32], level: float, *, signal: bool = False
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return lower and upper ends of one of `levels`, ``(channel, row, column)``."""
+        place = int(np.argmin(np.abs(self.levels - level)))
+        if abs(self.levels[place] - level) > 1e-6:
+            raise ConfigurationError(
+                f"the interval of {level} is not among those calibrated: {self.levels.tolist()}"
+            )
+        width = self.quantiles[:, place, None, None] * (self.signal if signal else self.reach)
+        fine = np.asarray(prediction, dtype=np.float64)
+        lower = np.minimum(np.maximum(fine - width, self.floor), fine)
+        return lower, fine + self.up[:, None, None] * width
+
+    def some_ions(self, channels: slice) -> CalibratedInterval:
+        """Return what is calibrated of some ion images, read where a large stack stays in its file."""
+        return replace(
+            self,
+            reach=np.asarray(self.reach[channels]),
+            signal=np.asarray(self.signal[channels]),
+            quantiles=self.quantiles[channels],
+            up=self.up[channels],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Intervals:
+    """What is known of the uncertainty of a prediction: by the method, and by the harness."""
+
+    told: ToldInterval | None = None
+    calibrated: CalibratedInterval | None = None
+
+    def some_ions(self, channels: slice) -> Intervals:
+        """Return the intervals of some ion images."""
+        told, calibrated = self.told, self.calibrated
+        return Intervals(
+            told=None if told is None else told.some_ions(channels),
+            calibrated=None if calibrated is None else calibrated.some_ions(channels),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -75,10 +141,12 @@ class Evaluation:
     repeat_shares: tuple[str, ...] = ()
     """Which noise the second measurement shares with the first, one per channel; empty: none."""
     interval: ToldInterval | None = None
-    """What the method says of its own uncertainty; None where it says nothing."""
+    """The method's own interval; None where it gives none."""
+    calibrated: CalibratedInterval | None = None
+    """What the harness calibrated; None where the track asks for no such intervals."""
     seed: int = 0
     shared: dict[str, Any] = field(default_factory=dict, repr=False)
-    """What one metric has worked out and another can use; see `once`."""
+    """Results of one metric that another can use; see `once`."""
 
     def once(self, name: str, make: Callable[[], Shared]) -> Shared:
         """Return what `make` gives, worked out once for all metrics that ask for `name`."""
@@ -116,7 +184,7 @@ class Scored:
     values: NDArray[np.float64]
     """``(channel,)``; NaN where the metric is undefined."""
     reasons: tuple[str, ...]
-    """One per channel; empty where the value stands."""
+    """One per channel; empty where the value is defined."""
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     """What a page may draw beside the number (a Fourier ring curve), one array per name."""
 
@@ -136,7 +204,7 @@ class MetricSpec:
     """``full-reference``: ``f(test, reference, *, data_range=1.0, mask=None, **params)`` on arrays
     ``(..., row, column)``, one value per image, and beside it in the same module
     ``why_undefined(test, reference, *, mask=None, **params) -> list[str]``, one reason per image,
-    empty where the value stands. ``contextual``: ``f(evaluation, **params) -> Scored``."""
+    empty where the value is defined. ``contextual``: ``f(evaluation, **params) -> Scored``."""
     each_ion_alone: bool = False
     """A contextual metric whose value for an ion image does not depend on the others (as that of a
     full-reference metric never does): a large section is then scored a few ion images at a time, with
@@ -161,7 +229,7 @@ class MetricSpec:
     digits: int = 3
     """Decimals that tables print."""
     question: Question = "quality"
-    """Which table of a board it belongs into: every metric but one of quality stands apart from the
+    """Which table of a board it belongs in: only metrics of quality are next to the
     scores."""
     explanation: str = ""
     """One sentence for readers of a page: what it asks, and how its value is read."""

@@ -10,7 +10,7 @@ References
 from __future__ import annotations
 
 import warnings
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -88,7 +88,7 @@ class CCA:
         self._sums: NDArray[np.float64] | None = None
 
     def fit(self, X: ArrayLike, Y: ArrayLike) -> Self:
-        """Fit to all rows of X ``(row, p)`` and Y ``(row, q)``; what was fitted before is forgotten.
+        """Fit to all rows of X ``(row, p)`` and Y ``(row, q)``; an earlier fit is discarded.
 
         Raises
         ------
@@ -124,7 +124,7 @@ class CCA:
             self._add(x, y)
         return self
 
-    def _add(self, x: NDArray[Any], y: NDArray[Any]) -> None:
+    def _add(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> None:
         both = np.empty((_STEP_ROWS, x.shape[1] + y.shape[1]))
         ones = np.ones(_STEP_ROWS)
         for start in range(0, len(x), _STEP_ROWS):
@@ -212,7 +212,7 @@ class CCA:
     def predict_as_sklearn(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return what ``sklearn.cross_decomposition.CCA.predict`` does, ``(row, q)``.
 
-        It puts the X scores where the Y scores would stand in the Y loadings. The canonical correlations
+        It uses the X scores in place of the Y scores with the Y loadings. The canonical correlations
         are left out, so weakly correlated pairs come back as strong as any and the prediction is
         over-dispersed; use `predict` unless you want to repeat a published result. (The X scores of
         NIPALS are also longer or shorter than the Y scores, because its *weights* have unit length: that
@@ -229,7 +229,7 @@ class CCA:
         matrix = _matrix(values, side)
         if matrix.shape[1] != mean.size:
             raise DataError(f"{side} must have {mean.size} columns, got {matrix.shape[1]}")
-        return cast("NDArray[np.float64]", matrix - mean)
+        return matrix - mean
 
     def _check_columns(self) -> None:
         if self.n_components > min(self._p, self._q):
@@ -239,7 +239,7 @@ class CCA:
             )
 
 
-def _matrix(values: ArrayLike, name: str) -> NDArray[Any]:
+def _matrix(values: ArrayLike, name: str) -> NDArray[np.floating]:
     matrix = np.asarray(values)
     matrix = matrix[:, None] if matrix.ndim == 1 else matrix
     if matrix.ndim != 2:

@@ -1,8 +1,8 @@
-"""A few channels that stand for a whole stack of ion images: PCA, NMF or UMAP, scaled to [0, 1]."""
+"""A few channels that summarise a whole stack of ion images: PCA, NMF or UMAP, scaled to [0, 1]."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from msibench.image import MSImage
 
 
 class MissingExtraError(MSIBenchError, ImportError):
-    """An optional library is needed and not installed; the message says how to install it."""
+    """A required optional library is not installed; the message says how to install it."""
 
 
 def embed(
@@ -60,6 +60,7 @@ def embed(
     if not usable.any():
         raise DataError("no pixel is inside the mask and free of NaN: nothing to embed")
     pixels = image.values[:, usable].T
+    scores: NDArray[np.floating]
     if method == "pca":
         scores = _principal_scores(pixels, channels)
     elif method == "nmf":
@@ -90,7 +91,7 @@ def _principal_scores(pixels: NDArray[np.float32], channels: int) -> NDArray[np.
     return cast("NDArray[np.float64]", centred @ (vectors * np.where(largest < 0, -1, 1)))
 
 
-def _umap(pixels: NDArray[np.float32], channels: int, seed: int) -> NDArray[Any]:
+def _umap(pixels: NDArray[np.float32], channels: int, seed: int) -> NDArray[np.floating]:
     try:
         import umap
     except ImportError as error:
@@ -110,4 +111,4 @@ def _umap(pixels: NDArray[np.float32], channels: int, seed: int) -> NDArray[Any]
         reducer = umap.UMAP(
             n_components=channels, n_neighbors=neighbours, random_state=seed, init="random"
         )
-        return cast("NDArray[Any]", reducer.fit_transform(pixels))
+        return cast("NDArray[np.floating]", reducer.fit_transform(pixels))

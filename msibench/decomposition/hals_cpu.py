@@ -11,11 +11,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from msibench.decomposition.row_blocks import BLOCK_ROWS, Block, is_sparse
 
@@ -25,7 +24,7 @@ GROUP_ROWS = BLOCK_ROWS
 PARTIAL_SUMS = 8
 _PARTIAL_BYTES = 2**30
 
-Real = NDArray[Any]
+Real = NDArray[np.floating]
 
 # Sums may be reordered so that they use vector registers; NaN and infinity keep their meaning.
 _RELAXED = {"reassoc", "contract", "nsz"}
@@ -171,7 +170,9 @@ def _update_chunk(
     add_transposed_times(indptr, block.indices, block.data, W, total)
 
 
-def _groups(blocks: Iterable[Block], dtype: Any) -> Iterator[list[tuple[int, Block, int, int]]]:
+def _groups(
+    blocks: Iterable[Block], dtype: DTypeLike
+) -> Iterator[list[tuple[int, Block, int, int]]]:
     """Cut each block into groups of chunks ``(first row of all, block, start, stop)``."""
     first = 0
     for block in blocks:

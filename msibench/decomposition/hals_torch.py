@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from msibench.decomposition.row_blocks import Block, MatrixRows, is_sparse
+from msibench.decomposition.row_blocks import Block, MatrixRows, Real, is_sparse
 
 if TYPE_CHECKING:
     import torch
@@ -27,10 +27,10 @@ class TorchEngine:
         import torch
 
         self.device = torch.device(device)
-        self._resident: tuple[object, list[tuple[Any, Any]]] | None = None
+        self._resident: tuple[object, list[tuple[torch.Tensor, torch.Tensor]]] | None = None
 
     def update_rows(
-        self, blocks: Iterable[Block], W: NDArray[Any], H: NDArray[Any]
+        self, blocks: Iterable[Block], W: Real, H: Real
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Update `W` in place for fixed `H`; return ``Xᵀ W`` and ``Wᵀ W``, see `CpuEngine`."""
         import torch
@@ -52,7 +52,7 @@ class TorchEngine:
         return cross.cpu().numpy(), gram.cpu().numpy()
 
     def update_columns(
-        self, H: NDArray[Any], cross: NDArray[np.float64], gram: NDArray[np.float64]
+        self, H: Real, cross: NDArray[np.float64], gram: NDArray[np.float64]
     ) -> None:
         """Update `H` in place from ``cross = Xᵀ W`` and ``gram = Wᵀ W``."""
         import torch
@@ -66,14 +66,16 @@ class TorchEngine:
         )
         H[:] = h.cpu().numpy()
 
-    def _on_device(self, blocks: Iterable[Block], dtype: Any) -> Iterable[tuple[Any, Any]]:
+    def _on_device(
+        self, blocks: Iterable[Block], dtype: DTypeLike
+    ) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
         if not isinstance(blocks, MatrixRows):
             return (self._copy(block, dtype) for block in blocks)
         if self._resident is None or self._resident[0] is not blocks:
             self._resident = (blocks, [self._copy(block, dtype) for block in blocks])
         return self._resident[1]
 
-    def _copy(self, block: Block, dtype: Any) -> tuple[Any, Any]:
+    def _copy(self, block: Block, dtype: DTypeLike) -> tuple[torch.Tensor, torch.Tensor]:
         """Return X and its transpose on the device: two row-wise products need no atomic addition."""
         import torch
 

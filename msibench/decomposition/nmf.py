@@ -9,7 +9,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,9 @@ from threadpoolctl import threadpool_limits
 
 from msibench.decomposition.row_blocks import (
     Block,
+    Matrix,
     MatrixRows,
+    Real,
     RowSource,
     as_rows,
     is_sparse,
@@ -32,9 +34,9 @@ from msibench.errors import ConfigurationError, DataError
 class NMFResult:
     """``X ≈ W @ H`` with both factors non-negative."""
 
-    W: NDArray[Any]
+    W: Real
     """``(row, rank)``: how much of each component is in each row (pixel)."""
-    H: NDArray[Any]
+    H: Real
     """``(rank, column)``: the spectrum of each component."""
     relative_error: float
     """‖X − WH‖ / ‖X‖ (Frobenius); 0 for an all-zero X."""
@@ -43,7 +45,7 @@ class NMFResult:
     converged: bool
     """The relative decrease fell below `tol` before the iterations were used up."""
     seed: int
-    """The seed that was asked for."""
+    """The requested seed."""
     restart: int
     """Which of the restarts this is, from 0."""
 
@@ -57,13 +59,13 @@ class Engine(Protocol):
     """Where the passes run: `hals_cpu.CpuEngine`, `hals_torch.TorchEngine`."""
 
     def update_rows(
-        self, blocks: Any, W: NDArray[Any], H: NDArray[Any]
+        self, blocks: Iterable[Block], W: Real, H: Real
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Update `W` in place; return ``Xᵀ W`` and ``Wᵀ W``."""
         ...
 
     def update_columns(
-        self, H: NDArray[Any], cross: NDArray[np.float64], gram: NDArray[np.float64]
+        self, H: Real, cross: NDArray[np.float64], gram: NDArray[np.float64]
     ) -> None:
         """Update `H` in place."""
         ...
@@ -74,14 +76,14 @@ LOOK_BACK = 10
 
 
 def nmf(
-    X: Any,
+    X: Matrix,
     rank: int,
     *,
     seed: int = 0,
     iterations: int = 200,
     tol: float = 1e-4,
     restarts: int = 1,
-    init: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    init: tuple[Real, Real] | None = None,
     dtype: DTypeLike | None = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -90,7 +92,7 @@ def nmf(
     """Factor a non-negative matrix, sparse or dense, in memory or streamed by row blocks.
 
     Each iteration is one pass over the rows: a block's rows of W are updated, and what the update of H
-    needs (``Xᵀ W`` and ``Wᵀ W``) is summed on the way, so a block is forgotten before the next comes.
+    needs (``Xᵀ W`` and ``Wᵀ W``) is summed on the way, so a block is dropped before the next is read.
     Memory: W, up to ten arrays of H's size, two blocks.
 
     Parameters
@@ -164,7 +166,7 @@ def nmf(
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """When a descent ends, and who hears of its iterations."""
+    """When a descent ends, and what is called after each iteration."""
 
     iterations: int
     tol: float
@@ -183,9 +185,9 @@ class _Survey:
 def _survey(source: RowSource) -> _Survey:
     """Go over X once: shape, sum, sum of squares, and whether it may be factored at all."""
     rows, columns, total, squares = 0, -1, 0.0, 0.0
-    dtype: Any = None
+    dtype: np.dtype[Any] | None = None
     for block in source:
-        values: NDArray[Any] = block.data if is_sparse(block) else block
+        values: Real = block.data if is_sparse(block) else block
         if columns not in (-1, block.shape[1]):
             raise DataError(
                 f"every row block must have the same columns: {columns}, then {block.shape[1]}"
@@ -208,6 +210,7 @@ def _survey(source: RowSource) -> _Survey:
         dtype = block.dtype if dtype is None else np.promote_types(dtype, block.dtype)
     if rows == 0 or columns <= 0:
         raise DataError("X is empty: expected at least one row and one column")
+    assert dtype is not None
     return _Survey(rows, columns, total, squares, dtype)
 
 
@@ -226,8 +229,8 @@ def _start(
     rank: int,
     dtype: np.dtype[Any],
     seed: tuple[int, int],
-    init: tuple[NDArray[Any], NDArray[Any]] | None,
-) -> tuple[NDArray[Any], NDArray[Any]]:
+    init: tuple[Real, Real] | None,
+) -> tuple[Real, Real]:
     """Return W ``(row, rank)`` and H turned, ``(column, rank)``, both C-contiguous and our own."""
     if init is not None:
         W, H = np.array(init[0], dtype=dtype, order="C"), np.array(init[1].T, dtype, order="C")
@@ -243,7 +246,7 @@ def _start(
     rng = np.random.default_rng(seed)
     scale = np.sqrt(survey.total / survey.rows / survey.columns / rank)
 
-    def draw(count: int) -> NDArray[Any]:
+    def draw(count: int) -> Real:
         # Drawn as float64, so that both precisions start at the same place; in slabs, for the memory.
         factor = np.empty((count, rank), dtype)
         for start in range(0, count, 65_536):
@@ -258,8 +261,8 @@ def _start(
 def _descend(
     source: RowSource,
     survey: _Survey,
-    W: NDArray[Any],
-    H: NDArray[Any],
+    W: Real,
+    H: Real,
     engine: Engine,
     end: _End,
     seed: tuple[int, int],
@@ -270,7 +273,9 @@ def _descend(
     if converged:
         W[:], H[:], errors = 0, 0, [0.0]
     while not converged and len(errors) < end.iterations:
-        blocks: Any = source if isinstance(source, MatrixRows) else _again(source, survey)
+        blocks: Iterable[Block] = (
+            source if isinstance(source, MatrixRows) else _again(source, survey)
+        )
         cross, gram = engine.update_rows(blocks, W, H)
         engine.update_columns(H, cross, gram)
         errors.append(_relative_error(survey.squares, cross, gram, H))
@@ -291,7 +296,7 @@ def _descend(
 def _no_longer_falls(errors: list[float], tol: float) -> bool:
     """Whether the median error of the last `LOOK_BACK` iterations is hardly below that of those before.
 
-    Medians, because close to what the precision resolves single values tremble, down to 0.
+    Medians, because close to what the precision resolves single values fluctuate, down to 0.
     """
     if len(errors) < 2 * LOOK_BACK:
         return False
@@ -303,7 +308,7 @@ def _no_longer_falls(errors: list[float], tol: float) -> bool:
 
 
 def _again(source: RowSource, survey: _Survey) -> Iterator[Block]:
-    """Go over a streamed source once more, reading ahead, and hold it to what it gave before."""
+    """Go over a streamed source once more, reading ahead, and check that it gives the same as before."""
     rows = 0
     for block in read_ahead(source):
         rows += block.shape[0]

@@ -1,7 +1,7 @@
 """A tall matrix as a sequence of row blocks: in memory, in HDF5, or made from spectra on the fly.
 
 A *block* is a CSR matrix or a dense array with all columns of some consecutive rows. A source may be
-gone over as often as is needed and gives the same blocks each time.
+read as often as needed and gives the same blocks each time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import scipy.sparse as sparse
@@ -17,8 +17,16 @@ from numpy.typing import NDArray
 
 from msibench.errors import ConfigurationError, DataError, MissingDataError
 
+if TYPE_CHECKING:
+    import h5py
+
 Block: TypeAlias = Any
 """``scipy.sparse.csr_array`` / ``csr_matrix``, or an array ``(row, column)``."""
+
+Matrix: TypeAlias = "Block | Iterable[Block] | Callable[[], Iterable[Block]]"
+"""What `as_rows` takes."""
+
+Real: TypeAlias = NDArray[np.floating]
 
 BLOCK_ROWS = 65_536
 """Rows of one block where the caller does not say; a multiple of 8,192, see `hals_cpu`."""
@@ -29,7 +37,7 @@ _CHUNK_BYTES = 2**20
 
 
 class RowSource(Protocol):
-    """Anything that can be gone over again and again, block by block."""
+    """Anything that can be read repeatedly, block by block."""
 
     def __iter__(self) -> Iterator[Block]:
         """Yield the blocks from the first row to the last."""
@@ -37,7 +45,7 @@ class RowSource(Protocol):
 
 
 class MatrixRows:
-    """A matrix in memory, handed out whole."""
+    """A matrix in memory, as one block."""
 
     def __init__(self, matrix: Block) -> None:
         self.matrix = as_block(matrix)
@@ -132,7 +140,7 @@ class Spectra(Protocol):
     """What an imzML reader offers: `msibench.io.open_imzml` and its like."""
 
     def __len__(self) -> int: ...
-    def spectrum(self, index: int, /) -> tuple[NDArray[Any], NDArray[Any]]:
+    def spectrum(self, index: int, /) -> tuple[NDArray[np.number], NDArray[np.number]]:
         """Return m/z (Da) and intensity of one pixel."""
         ...
 
@@ -145,7 +153,7 @@ class SpectrumRows:
     spectra
         ``len(spectra)`` pixels; ``spectra.spectrum(i)`` gives m/z (Da) and intensities.
     assign
-        Maps m/z (Da) to the column, −1 for m/z that belong to none; intensities of one column add up.
+        Maps m/z (Da) to the column, −1 for m/z outside all columns; intensities of one column add up.
     columns
         How many columns there are.
     block_rows
@@ -181,7 +189,7 @@ class SpectrumRows:
             yield as_block(block)
 
 
-def as_rows(X: Any) -> RowSource:
+def as_rows(X: Matrix) -> RowSource:
     """Return any accepted input as a source of row blocks.
 
     Parameters
@@ -193,7 +201,7 @@ def as_rows(X: Any) -> RowSource:
     Raises
     ------
     ConfigurationError
-        For an iterator, which can be gone over only once.
+        For an iterator, which can be read only once.
     """
     if sparse.issparse(X) or hasattr(X, "__array__"):
         return MatrixRows(X)
@@ -210,11 +218,11 @@ def as_rows(X: Any) -> RowSource:
     raise ConfigurationError(
         "X must be a matrix, a list of row blocks, a function that returns them, or a row source; "
         f"got {type(X).__name__}"
-        + (", which can be gone over only once" if isinstance(X, Iterator) else "")
+        + (", which can be read only once" if isinstance(X, Iterator) else "")
     )
 
 
-def as_block(block: Any) -> Block:
+def as_block(block: Block) -> Block:
     """Return a canonical CSR matrix or a two-axis array of float32 or float64."""
     if is_sparse(block):
         csr = block.tocsr()
@@ -247,7 +255,7 @@ def read_ahead(source: Iterable[Block]) -> Iterator[Block]:
             yield block
 
 
-def write_rows(path: str | Path, X: Any, name: str = "X") -> HDF5Rows:
+def write_rows(path: str | Path, X: Matrix, name: str = "X") -> HDF5Rows:
     """Write a matrix, or a source of row blocks, to an HDF5 file that `HDF5Rows` streams.
 
     Parameters
@@ -275,7 +283,7 @@ def write_rows(path: str | Path, X: Any, name: str = "X") -> HDF5Rows:
     return HDF5Rows(path, name)
 
 
-def _append_sparse(file: Any, name: str, block: Block) -> None:
+def _append_sparse(file: h5py.File, name: str, block: Block) -> None:
     end = int(file[f"{name}/indptr"][-1]) if name in file else 0
     _append(file, f"{name}/data", block.data)
     _append(file, f"{name}/indices", block.indices.astype(np.int32))
@@ -283,7 +291,7 @@ def _append_sparse(file: Any, name: str, block: Block) -> None:
     _append(file, f"{name}/indptr", indptr if end == 0 and indptr[0] == 0 else indptr[1:])
 
 
-def _append(file: Any, name: str, values: NDArray[Any]) -> None:
+def _append(file: h5py.File, name: str, values: NDArray[np.generic]) -> None:
     if name not in file:
         rows = max(1, _CHUNK_BYTES // max(1, values[:1].nbytes))
         file.create_dataset(

@@ -10,17 +10,12 @@ lobes: the result can be slightly below zero beside a bright edge, and is not cl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msibench.degradation.binning import check_divides
-from msibench.degradation.line_projector import (
-    invert_separably,
-    line_projector,
-    project_separably,
-)
+from msibench.degradation.line_projector import SeparableStep
 from msibench.degradation.resampling import Edges, Line, resample_separably, taps
 from msibench.degradation.step import NoiseSource
 
@@ -66,18 +61,13 @@ def bicubic_reduce(
 
 
 @dataclass(frozen=True, slots=True)
-class Bicubic:
+class Bicubic(SeparableStep):
     """The step of a chain that reduces as the super-resolution papers do."""
 
     factor: int
     """Fine pixels along each edge of a coarse one."""
     edges: Edges = "renormalise"
     """``"renormalise"`` (PIL, torch) or ``"symmetric"`` (MATLAB)."""
-
-    @property
-    def linear(self) -> bool:
-        """Always."""
-        return True
 
     def definition(self) -> dict[str, object]:
         """Return name and parameters, ready for JSON."""
@@ -95,13 +85,3 @@ class Bicubic:
     def line(self, fine: int) -> Line:
         """Return the taps of a line of `fine` pixels."""
         return taps(fine, self.factor, keys_kernel, 2.0, self.edges)
-
-    def seen(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what the reduced stack fixes."""
-        check_divides((values.shape[1], values.shape[2]), self.factor)
-        return project_separably(values, partial(line_projector, self.line))
-
-    def least_norm(self, low: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the least image that gives `low`."""
-        down, across = (line_projector(self.line, side * self.factor) for side in low.shape[1:])
-        return invert_separably(low, down, across)

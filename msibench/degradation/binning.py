@@ -12,7 +12,7 @@ from msibench.errors import ConfigurationError
 
 
 def check_divides(shape: tuple[int, int], factor: int) -> None:
-    """Refuse a grid that does not hold whole blocks of ``factor x factor`` pixels.
+    """Reject a grid that does not hold whole blocks of ``factor x factor`` pixels.
 
     Raises
     ------

@@ -23,7 +23,7 @@ def count_ions(
     dose
         Expected ions at an intensity of 1.
     rng
-        Source of chance.
+        Random numbers.
 
     Returns
     -------
@@ -50,7 +50,7 @@ class CountingNoise:
 
     @property
     def linear(self) -> bool:
-        """Never: it draws."""
+        """Never: it is random."""
         return False
 
     def definition(self) -> dict[str, object]:

@@ -23,7 +23,7 @@ def drop_lines(
     fraction
         Chance of each row to be lost, in [0, 1).
     rng
-        Source of chance.
+        Random numbers.
 
     Raises
     ------
@@ -45,7 +45,7 @@ class LineDropout:
 
     @property
     def linear(self) -> bool:
-        """Never: it draws."""
+        """Never: it is random."""
         return False
 
     def definition(self) -> dict[str, object]:

@@ -121,7 +121,7 @@ def find_family(name: str) -> Family | None:
     Raises
     ------
     PluginError
-        If a plugin's target is no `Family`.
+        If a plugin's target is not a `Family`.
     """
     if name in FAMILIES:
         return FAMILIES[name]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from msibench.degradation.binning import check_divides
 from msibench.degradation.resampling import Line, matrix_of
 
 UNSEEN_BELOW = 0.01
@@ -97,6 +98,35 @@ def invert_separably(
     return np.stack(
         [across.inverse(np.ascontiguousarray(down.inverse(image).T)).T for image in low]
     )
+
+
+class SeparableStep:
+    """What a step of a chain fixes that reduces every line of pixels alone, down and then across.
+
+    A subclass is a frozen dataclass, so that its projectors are kept.
+    """
+
+    __slots__ = ()
+    factor: int
+
+    @property
+    def linear(self) -> bool:
+        """Always."""
+        return True
+
+    def line(self, fine: int) -> Line:
+        """Return the taps of a line of `fine` pixels."""
+        raise NotImplementedError
+
+    def seen(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what the reduced stack fixes."""
+        check_divides((values.shape[1], values.shape[2]), self.factor)
+        return project_separably(values, partial(line_projector, self.line))
+
+    def least_norm(self, low: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the image of least norm that gives `low`."""
+        down, across = (line_projector(self.line, side * self.factor) for side in low.shape[1:])
+        return invert_separably(low, down, across)
 
 
 @lru_cache(maxsize=16)

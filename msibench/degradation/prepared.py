@@ -23,7 +23,7 @@ class Clipped:
         return Clipped(self.below + other.below, self.above + other.above, self.of + other.of)
 
     def notes(self) -> tuple[str, ...]:
-        """Return what a reader of the scores should know of it."""
+        """Return what a reader of the scores should know about it."""
         said = []
         if self.below:
             said.append(f"{self.below} negative intensities were set to 0")
@@ -37,7 +37,7 @@ class Clipped:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Prepared:
-    """One section made into a problem: what the method gets, and what it is held against."""
+    """One section made into a problem: what the method gets, and what its result is compared with."""
 
     truth: MSImage
     """The fine section, scaled to [0, 1] and cropped to whole coarse pixels; unit ``"scaled"``."""
@@ -54,7 +54,7 @@ class Prepared:
     clipped: Clipped
     """How many intensities the scaling changed."""
     count_notes: tuple[str, ...]
-    """What became of the ion counts."""
+    """How the ion counts were treated."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -68,6 +68,6 @@ class Prepared:
         return (*parts[0].section_notes, *clipped.notes(), *parts[0].count_notes)
 
     def without_truth(self) -> Prepared:
-        """Return it with no ion image of the truth left, for whoever has written it down."""
+        """Return it without the ion images of the truth, once they are on disk."""
         nothing = np.empty((0, *self.truth.shape), dtype=np.float32)
         return replace(self, truth=replace(self.truth, values=nothing, mz=np.empty(0)))

@@ -108,7 +108,7 @@ class DegradationProtocol:
 
         With A the noise-free linear step of the chain, ``A⁺A`` is an orthogonal projector: `seen` is
         the image of least norm with the same low image, `unseen` has a low image of zero, and the
-        squared norm of an image is the sum of theirs. A itself is meant, also where the protocol puts
+        squared norm of an image is the sum of theirs. A is used as it is, even where the protocol puts
         noise or rounding on its result (`split_note`).
 
         Parameters
@@ -166,7 +166,7 @@ class DegradationProtocol:
 
     @property
     def split_note(self) -> str:
-        """What of the chain `split` leaves out, a sentence; empty where it leaves out nothing."""
+        """Which steps of the chain `split` leaves out, as a sentence; empty if none."""
         left = ["normalisation"] if self.normalisation != "none" else []
         left += [str(step.definition()["step"]) for step in self.steps if not step.linear]
         left += ["rounding to 8 bits"] if self.quantise8 else []

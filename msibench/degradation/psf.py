@@ -8,17 +8,12 @@ counts alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msibench.degradation.binning import check_divides, repeat_pixels
-from msibench.degradation.line_projector import (
-    invert_separably,
-    line_projector,
-    project_separably,
-)
+from msibench.degradation.line_projector import SeparableStep
 from msibench.degradation.resampling import Line, resample_separably, taps
 from msibench.degradation.step import NoiseSource
 from msibench.errors import ConfigurationError
@@ -132,18 +127,13 @@ def _spot_coverage(factor: int, diameter: float) -> tuple[NDArray[np.float64], i
 
 
 @dataclass(frozen=True, slots=True)
-class GaussianBeam:
+class GaussianBeam(SeparableStep):
     """The step of a chain that samples with a Gaussian beam."""
 
     factor: int
     """Fine pixels along each edge of a coarse one."""
     fwhm: float = 1.0
     """Full width at half maximum in coarse pixels."""
-
-    @property
-    def linear(self) -> bool:
-        """Always."""
-        return True
 
     def definition(self) -> dict[str, object]:
         """Return name and parameters, ready for JSON."""
@@ -161,16 +151,6 @@ class GaussianBeam:
     def line(self, fine: int) -> Line:
         """Return the taps of a line of `fine` pixels."""
         return _gaussian_taps(fine, self.factor, self.fwhm)
-
-    def seen(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what the sampled stack fixes."""
-        check_divides((values.shape[1], values.shape[2]), self.factor)
-        return project_separably(values, partial(line_projector, self.line))
-
-    def least_norm(self, low: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the least image that gives `low`."""
-        down, across = (line_projector(self.line, side * self.factor) for side in low.shape[1:])
-        return invert_separably(low, down, across)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +194,7 @@ class RoundSpot:
         return self.least_norm(self.apply(values, NoiseSource(0, "", np.empty(0))))
 
     def least_norm(self, low: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the least image that gives `low`, where spots do not overlap.
+        """Return the image of least norm that gives `low`, where spots do not overlap.
 
         Raises
         ------

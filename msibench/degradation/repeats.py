@@ -35,7 +35,7 @@ def second_measurements(
     Raises
     ------
     MissingDataError
-        If a channel has no second measurement, or that one holds nothing.
+        If a channel has no second measurement, or the second measurement is empty.
     """
     known = repeats or {}
     names = fine.channel_names()

@@ -47,7 +47,7 @@ class Step(Protocol):
 
     @property
     def linear(self) -> bool:
-        """Whether the operator is linear and free of chance, so that `degrade` includes it."""
+        """Whether the operator is linear and not random, so that `degrade` includes it."""
         ...
 
     def definition(self) -> dict[str, object]:
@@ -68,5 +68,5 @@ class LinearStep(Step, Protocol):
         ...
 
     def least_norm(self, low: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return ``A⁺`` of ``(channel, row, column)``: the least image with these results."""
+        """Return ``A⁺`` of ``(channel, row, column)``: the image of least norm with these results."""
         ...

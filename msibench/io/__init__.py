@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from msibench.io.data_warning import DataWarning
     from msibench.io.export import write_image
     from msibench.io.hdf5 import read_hdf5, validate_hdf5, write_hdf5
-    from msibench.io.imzml.open import open_imzml
+    from msibench.io.imzml.image_writer import write_imzml
+    from msibench.io.imzml.open import ImzMLOptions, open_imzml
     from msibench.io.imzml.section import ImzMLSection
-    from msibench.io.imzml.writer import write_imzml
     from msibench.io.ome_tiff import write_ome_tiff
     from msibench.io.read import read_section
     from msibench.io.stacks import read_npz, read_tiff
 
 __all__ = [
     "DataWarning",
+    "ImzMLOptions",
     "ImzMLSection",
     "open_imzml",
     "read_hdf5",
@@ -36,6 +37,7 @@ __all__ = [
 
 _HOME = {
     "DataWarning": "data_warning",
+    "ImzMLOptions": "imzml.open",
     "ImzMLSection": "imzml.section",
     "open_imzml": "imzml.open",
     "read_hdf5": "hdf5",
@@ -45,7 +47,7 @@ _HOME = {
     "validate_hdf5": "hdf5",
     "write_hdf5": "hdf5",
     "write_image": "export",
-    "write_imzml": "imzml.writer",
+    "write_imzml": "imzml.image_writer",
     "write_ome_tiff": "ome_tiff",
 }
 

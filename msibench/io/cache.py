@@ -27,7 +27,7 @@ WORTH_IT = 64 << 20
 
 
 def stack_path(section: ImzMLSection, mz: ArrayLike, ppm: float) -> Path:
-    """Return where the ion images are kept, whether they are there or not."""
+    """Return where the ion images are cached, whether or not they exist."""
     size, modified = section.file_identity
     inputs = {
         "version": VERSION,

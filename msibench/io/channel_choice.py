@@ -1,4 +1,4 @@
-"""Take the channels of a stack that belong to the m/z asked for."""
+"""Select the channels of a stack for the requested m/z."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msibench.io.mz_windows import mz_windows
 
 
 def choose_channels(image: MSImage, mz: ArrayLike | None, ppm: float, source: str) -> MSImage:
-    """Return one channel per m/z asked for, in that order: the nearest within `ppm`.
+    """Return one channel per requested m/z, in that order: the nearest within `ppm`.
 
     A stack that has no m/z gets the ones given, when there is one per channel.
 

@@ -24,11 +24,11 @@ def mz_of(name: str) -> float:
     """Return the m/z in ``"m/z 798.54"``, ``"mz=798,54"``, ``"m/z 1,046.54"``, ``"m/z 7.98e2"``.
 
     A comma before three last digits may part thousands or decimals: ``1,046`` is 1046, as no ion has
-    1.046; ``798,541`` is 798.541, as no m/z is that large. From 4 to 50 it cannot be told.
+    1.046; ``798,541`` is 798.541, as no m/z is that large. From 4 to 50 it is ambiguous.
 
     Returns
     -------
-    NaN for a name without m/z, and, with a DataWarning, where it cannot be told.
+    NaN for a name without m/z, and, with a DataWarning, where it is ambiguous.
     """
     found = NAME.match(name or "")
     if not found:

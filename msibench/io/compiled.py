@@ -24,5 +24,5 @@ def compiled(function: Function) -> Function:
 
 
 def inlined(function: Function) -> Function:
-    """Compile `function` into those that call it: for the short steps of a hot loop."""
+    """Compile `function` into its callers: for the short steps of a hot loop."""
     return cast(Function, numba.njit(nogil=True, inline="always")(function))

@@ -46,7 +46,7 @@ def format_of(path: Path) -> str:
 
 
 def beside_name(path: Path, what: str) -> Path:
-    """Return the name of a file that belongs to another: ``fine_lower.ome.tif`` for ``fine.ome.tif``."""
+    """Return the name of a companion file: ``fine_lower.ome.tif`` for ``fine.ome.tif``."""
     for suffix in FORMATS:
         if path.name.lower().endswith(suffix):
             stem = path.name[: -len(suffix)]
@@ -128,7 +128,7 @@ def _write(
 
         return (write_ome_tiff(target, image, provenance=origin),)
     if kind == "imzml":
-        from msibench.io.imzml.writer import write_imzml
+        from msibench.io.imzml.image_writer import write_imzml
 
         main = write_imzml(
             target, image, mode=mode, polarity=polarity, predicted=predicted, provenance=origin

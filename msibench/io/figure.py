@@ -170,7 +170,7 @@ def cover_with_veil(axes: Axes, colours: NDArray[np.float64], veil: NDArray[np.b
 
 
 def _explain_veil(axes: Axes, label: str) -> None:
-    """Say above an image what the veil means."""
+    """Write above an image what the veil means."""
     from matplotlib.patches import Patch
 
     patch = Patch(facecolor="0.5", edgecolor="white", hatch="//////", label=label, linewidth=0)

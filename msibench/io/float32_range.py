@@ -1,8 +1,6 @@
-"""Intensities are float32: what that cannot hold is refused rather than made infinite, or finite."""
+"""Intensities are float32: values beyond its range are rejected, not changed."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +10,7 @@ from msibench.errors import DataError
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def refuse_infinite(values: NDArray[Any], source: str) -> None:
+def refuse_infinite(values: NDArray[np.generic], source: str) -> None:
     """Raise if an intensity is infinite or beyond the largest float32 number; NaN is not measured.
 
     Raises

@@ -198,7 +198,7 @@ def _open(path: Path) -> h5py.File:
 
 
 def _unlocked(path: Path) -> h5py.File:
-    """Open a file that nobody writes to; where the file system knows no locks, without one.
+    """Open a file that no other program is writing; without a lock where the file system has none.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def _unlocked(path: Path) -> h5py.File:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn what a damaged file makes h5py raise into one message."""
+    """Turn the errors that h5py raises for a damaged file into one message."""
     try:
         yield
     except MemoryError as error:

@@ -1,27 +1,30 @@
-"""Judge an HDF5 data set by its header: numbers in its own file, no larger than what it stores."""
+"""Check an HDF5 data set by its header: numbers in its own file, no larger than what it stores."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import h5py
 
 KNOWN_FILTERS = {1, 2, 3, 32000}  # gzip, shuffle, fletcher32, lzf
 FREE_BYTES = 64 << 20
-"""Up to this size a claim needs no bytes behind it."""
+"""Up to this size, a data set may have fewer stored bytes than it claims."""
 PACKING = 1100
 """The most bytes that a stored byte can stand for with the known filters."""
 
 
-def has(file: Any, name: str) -> bool:
+def has(file: h5py.Group, name: str) -> bool:
     """Whether an open file has an entry of a name, found without following any link."""
     found: bool = file.id.links.exists(name.encode())
     return found
 
 
-def why_unsafe(file: Any, name: str) -> str:
+def why_unsafe(file: h5py.Group, name: str) -> str:
     """Return why a data set of an open file must not be read; empty for a plain one.
 
-    It is judged by its header: no value is read, no chunk unpacked and no filter loaded.
+    Only its header is checked: no value is read, no chunk unpacked and no filter loaded.
     """
     import h5py
 

@@ -7,13 +7,16 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from msibench.errors import MSIBenchError
 
+if TYPE_CHECKING:
+    import h5py
+
 
 @contextmanager
-def new_hdf5(path: Path, **options: Any) -> Iterator[Any]:
+def new_hdf5(path: Path, **options: object) -> Iterator[h5py.File]:
     """Yield an `h5py.File` that is written anew; flush it after each part, so that errors come there.
 
     Raises
@@ -43,10 +46,10 @@ def new_hdf5(path: Path, **options: Any) -> Iterator[Any]:
 
 
 def let_go(descriptor: int) -> None:
-    """Let HDF5 write to memory what it still holds of a file whose writing has failed.
+    """Redirect what HDF5 still holds of a file to memory, once writing has failed.
 
-    It would go on trying, on a full disk in vain, and would not be sound after: the next file, or the
-    end of the process, may crash.
+    It would keep trying in vain on a full disk, and the next file, or the end of the process, might
+    crash.
     """
     with suppress(OSError, AttributeError):  # systems without memfd keep HDF5's own ways
         sink = os.memfd_create("unwritten")

@@ -10,7 +10,7 @@ from typing import Any
 from msibench.errors import ConfigurationError, MissingDataError
 
 ID = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}h\d{2}m\d{2}s(\d{1,6})?")
-"""``2016-09-22_11h16m17s``, as it stands in the address of a METASPACE page."""
+"""``2016-09-22_11h16m17s``, as in the address of a METASPACE page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class RemoteDataset:
-    """What METASPACE says of a data set's download."""
+    """What METASPACE says about a data set's download."""
 
     files: tuple[RemoteFile, ...]
     licence: str
@@ -36,7 +36,7 @@ def is_metaspace_id(name: str) -> bool:
 
 
 def dataset_files(name: str, client: Any = None) -> RemoteDataset:
-    """Ask METASPACE where the input files of a data set lie.
+    """Ask METASPACE where the input files of a data set are.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def dataset_files(name: str, client: Any = None) -> RemoteDataset:
     ConfigurationError
         If the package is not installed.
     MissingDataError
-        If the data set does not exist, or its owner does not let it be downloaded.
+        If the data set does not exist, or its owner does not allow downloads.
     """
     dataset_id = name.removeprefix("metaspace:")
     if client is None:

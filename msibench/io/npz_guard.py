@@ -1,4 +1,4 @@
-"""Judge an npz file by its headers: arrays as large as they claim, and no larger than zlib can pack."""
+"""Check an npz file by its headers: arrays as large as they claim, and no larger than zlib can pack."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_npz(path: Path, names: Iterable[str] | None = None) -> None:
     Raises
     ------
     DataError
-        If a member is twice there, packed in an odd way, holds objects, claims a shape that its bytes
+        If a member occurs twice, is packed in an odd way, holds objects, claims a shape that its bytes
         do not fill, or grows beyond what zlib can pack.
     """
     try:

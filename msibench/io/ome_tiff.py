@@ -55,7 +55,7 @@ def write_ome_tiff(
     annotation = json.dumps(_annotation(image, provenance), sort_keys=True, default=str)
     digest_of.update(annotation.encode())
     digest = digest_of.digest()
-    metadata: dict[str, Any] = {
+    metadata: dict[str, object] = {
         "axes": "CYX",
         "UUID": str(uuid.UUID(bytes=digest[:16], version=5)),
         "Channel": {"Name": list(image.channel_names())},
@@ -134,7 +134,7 @@ def unpack_mask(text: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return bits.reshape(shape).astype(np.bool_)
 
 
-def _annotation(image: MSImage, provenance: Mapping[str, object] | None) -> dict[str, object]:
+def _annotation(image: MSImage, provenance: Mapping[str, object] | None) -> dict[str, Any]:
     return {
         "mz": [None if math.isnan(mz) else mz for mz in image.mz.tolist()],
         "ppm": image.ppm,

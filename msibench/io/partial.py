@@ -1,4 +1,4 @@
-"""Write a file beside its place and rename it: whoever looks finds the whole file, or none."""
+"""Write a file beside its place and rename it: readers find the whole file, or none."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SUFFIX = ".partial"
 def beside(target: Path) -> Iterator[Path]:
     """Yield where to write; rename it to `target` at the end, or leave nothing behind.
 
-    What an earlier command left beside the target, because it was killed, is removed first: a disk that
-    is full does not stay full of it.
+    What an earlier command left beside the target, because it was killed, is removed first, so that it
+    does not fill the disk for good.
 
     Raises
     ------
     StoreError
-        If the disk is full or the folder cannot be written; an older file stands as it was.
+        If the disk is full or the folder cannot be written; an older file is left as it was.
     """
     sweep(target)
     partial = target.with_name(f"{owned_name(target.name)}{SUFFIX}")

@@ -21,11 +21,11 @@ DECIMAL_COMMA = re.compile(r"[0-9]+,[0-9]+")
 
 
 def read_peak_list(path: Path) -> tuple[float, ...]:
-    """Return the m/z of a file, in Da, in its order; one that comes again (an isomer) is left out.
+    """Return the m/z of a file, in Da, in its order; repeated ones (isomers) are left out.
 
     Lines that begin with ``#``, ``//`` or ``%`` are comments. A first line without a number names the
     columns: the m/z are in the one called ``mz`` or ``m/z``, else in the first that begins so, else in
-    the first that is a number, as in a file without names. Columns are parted by semicolons, tabulators,
+    the first that is a number, as in a file without names. Columns are separated by semicolons, tabulators,
     commas or blanks, whichever of them comes first in this order. Numbers in a single line are all m/z.
 
     Raises

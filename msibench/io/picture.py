@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from msibench.errors import DataError
 from msibench.io.pixel_size import pixel_size_from_density
 from msibench.io.samples import PixelSamples
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
@@ -30,7 +33,7 @@ class Frame:
     """NaN where the file states none that is valid."""
 
 
-def open_picture(path: Path, formats: tuple[str, ...]) -> Any:
+def open_picture(path: Path, formats: tuple[str, ...]) -> Image:
     """Open a picture with Pillow without decoding it; limits on its size are the caller's."""
     from PIL import Image
 
@@ -40,7 +43,7 @@ def open_picture(path: Path, formats: tuple[str, ...]) -> Any:
         return Image.open(path, formats=formats)
 
 
-def decode_frame(path: Path, image: Any, index: int = 0) -> Frame:
+def decode_frame(path: Path, image: Image, index: int = 0) -> Frame:
     """Decode one frame of an open picture.
 
     The orientation that a camera noted (EXIF) is applied, as every viewer does.
@@ -52,12 +55,12 @@ def decode_frame(path: Path, image: Any, index: int = 0) -> Frame:
     return Frame(_upright(pixels, orientation(image)), samples, size)
 
 
-def frames(image: Any) -> int:
+def frames(image: Image) -> int:
     """Return how many pictures a file holds."""
     return int(getattr(image, "n_frames", 1))
 
 
-def orientation(image: Any) -> int:
+def orientation(image: Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 where none is valid."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged EXIF data cost the orientation, not the picture
@@ -68,7 +71,7 @@ def orientation(image: Any) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def upright_shape(image: Any) -> tuple[int, int]:
+def upright_shape(image: Image) -> tuple[int, int]:
     """Return ``(row, column)`` of an open picture as it is seen."""
     shape = (image.height, image.width)
     return shape if orientation(image) < 5 else (shape[1], shape[0])
@@ -85,7 +88,7 @@ def _upright(pixels: NDArray[np.generic], turned: int) -> NDArray[np.generic]:
     return pixels
 
 
-def _decode(path: Path, image: Any) -> tuple[NDArray[np.generic], PixelSamples]:
+def _decode(path: Path, image: Image) -> tuple[NDArray[np.generic], PixelSamples]:
     """Return ``(row, column, sample)`` and what the samples mean."""
     with path.open("rb") as file:
         magic = file.read(32)

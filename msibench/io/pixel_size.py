@@ -43,7 +43,7 @@ PRINT_DPI = (72, 96, 100, 120, 150, 200, 240, 300, 400, 600)
 
 
 PLACEHOLDER_DPI = (1.0, 2.54, 0.0254)
-"""One pixel per inch, centimetre and metre: what programs write that know no resolution."""
+"""One pixel per inch, centimetre and metre: what programs write when they do not know the resolution."""
 
 
 def micrometres_of(unit: str) -> float:
@@ -70,7 +70,7 @@ def pixel_size_in_um(size: float | None, unit: str | None) -> float:
 def stated_pixel_size(value: object, source: str) -> float:
     """Return the pixel size that a file states, in micrometres: one positive number, or NaN.
 
-    Two numbers are the edges of a pixel; where they differ, it is said and NaN is returned.
+    Two numbers are the edges of a pixel; where they differ, a warning is given and NaN returned.
 
     Raises
     ------

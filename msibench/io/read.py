@@ -18,8 +18,7 @@ from msibench.image import MSImage
 from msibench.stand_ins import stand_in
 
 if TYPE_CHECKING:
-    from msibench.io.imzml.grid import Duplicates
-    from msibench.io.imzml.open import ReaderName
+    from msibench.io.imzml.open import ImzMLOptions
     from msibench.io.imzml.section import ImzMLSection
     from msibench.io.imzml.strongest_peaks import StrongestPeaks
 
@@ -60,12 +59,8 @@ def read_section(
     *,
     mz: ArrayLike | None = None,
     ppm: float = 5.0,
-    reader: ReaderName = "auto",
     pixel_size_um: float | None = None,
-    z: int | None = None,
-    duplicates: Duplicates | None = None,
-    verify: bool = False,
-    cache: bool = True,
+    imzml: ImzMLOptions | None = None,
     lazily: bool = False,
     absent: Literal["error", "zero"] = "error",
 ) -> MSImage:
@@ -80,12 +75,10 @@ def read_section(
         stack, or all values of an m/z axis that an imzML file's spectra share.
     ppm
         Half-width of the closed windows; for a stack, how far a channel may lie from an m/z.
-    reader, z, duplicates, verify
-        As in `open_imzml`; for imzML only.
     pixel_size_um
         Edge length of a pixel, where the file does not say or is wrong.
-    cache
-        Keep the ion images of a large imzML file in the user's cache folder.
+    imzml
+        How an imzML pair is opened: slice, repeated pixels, reader, checksum, cache.
     lazily
         Leave a large stack in its HDF5 file (`msibench.io.stored_stack`); other formats are read.
     absent
@@ -105,12 +98,10 @@ def read_section(
     source = Path(path)
     kind = kind_of(source)
     if kind == "imzml":
-        from msibench.io.imzml.open import open_imzml
+        from msibench.io.imzml.open import ImzMLOptions
 
-        section = open_imzml(
-            source, reader=reader, z=z, duplicates=duplicates, verify=verify, cache=cache
-        )
-        image = _ion_images(section, mz, ppm, cache=cache, all_there=absent == "error")
+        how = imzml or ImzMLOptions()
+        image = _ion_images(how.open(source), mz, ppm, cache=how.cache, all_there=absent == "error")
     else:
         from msibench.io import hdf5, stacks
         from msibench.io.channel_choice import choose_channels

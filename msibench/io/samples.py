@@ -1,21 +1,24 @@
 """What the samples of an image file mean: colours, opacity, palette, or intensities.
 
-The one place that decides it, for sections and guides alike. `additive` makes light in [0, 1] of
-them, for guides; `intensities` gives the stored numbers of what is an intensity image, and refuses
-what is none.
+This is decided here alone, for sections and guides alike. `additive` makes light in [0, 1] of
+them, for guides; `intensities` gives the stored numbers of what is an intensity image, and rejects
+all others.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msibench.errors import DataError
 from msibench.io.data_warning import warn_about_data
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
 
 Model = Literal["grey", "white-is-zero", "rgb", "palette", "cmyk", "ycbcr", "cielab", "icclab"]
 
@@ -53,19 +56,19 @@ class PixelSamples:
     """Whether the colours were already multiplied by the opacity."""
     full_scale: float | None = None
     """Sample value that means 1; None: the largest of the integer type, 1 for floats."""
-    palette: NDArray[np.integer[Any]] | None = None
+    palette: NDArray[np.integer] | None = None
     """Colours that the indices of a palette image stand for, ``(entry, 3)``."""
     palette_scale: float = 65_535.0
     """Palette value that means 1."""
 
 
-def tiff_samples(source: Path, page: Any) -> PixelSamples:
+def tiff_samples(source: Path, page: TiffPage) -> PixelSamples:
     """Return what the samples of a TIFF page mean.
 
     Raises
     ------
     DataError
-        If they are light of no kind that is read, or their number does not fit.
+        If their colour model is not supported, or their number does not fit.
     """
     photometric = int(page.photometric)
     model = MODEL_OF_TIFF.get(photometric)
@@ -92,7 +95,8 @@ def tiff_samples(source: Path, page: Any) -> PixelSamples:
         )
     alpha = next((i for i, kind in enumerate(extras) if kind in (ASSOCIATED, UNASSOCIATED)), None)
     bits = page.bitspersample
-    odd = page.dtype.kind in "ui" and isinstance(bits, int) and bits not in (8, 16, 32, 64)
+    whole = page.dtype is not None and page.dtype.kind in "ui"
+    odd = whole and isinstance(bits, int) and bits not in (8, 16, 32, 64)
     palette, palette_scale = _palette(source, page) if model == "palette" else (None, 1.0)
     return PixelSamples(
         model,
@@ -104,7 +108,7 @@ def tiff_samples(source: Path, page: Any) -> PixelSamples:
     )
 
 
-def _palette(source: Path, page: Any) -> tuple[NDArray[np.integer[Any]], float]:
+def _palette(source: Path, page: TiffPage) -> tuple[NDArray[np.integer], float]:
     """Return a page's colours, ``(entry, 3)``, and the value that means full light.
 
     A map has 16 bits; one whose entries all fit in 8 was written in 8, as libtiff takes it, too.
@@ -156,8 +160,8 @@ def intensities(
     Raises
     ------
     DataError
-        It shows an ion image through a colour map or is an optical image, or it cannot be told
-        which of its numbers are large intensities.
+        It shows an ion image through a colour map or is an optical image, or it is unclear which
+        of its numbers are large intensities.
     """
     colours, opacity = _apart(pixels, samples, source)
     mask = None if opacity is None or bool((opacity >= 0.5).all()) else opacity >= 0.5
@@ -230,8 +234,8 @@ def _apart(
 
 
 def _looked_up(
-    index: NDArray[np.generic], palette: NDArray[np.integer[Any]], source: str
-) -> NDArray[np.integer[Any]]:
+    index: NDArray[np.generic], palette: NDArray[np.integer], source: str
+) -> NDArray[np.integer]:
     numbers = index.astype(np.intp)
     if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(palette):
         raise DataError(

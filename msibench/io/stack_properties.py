@@ -1,7 +1,7 @@
-"""What a stack of ion images in npz or HDF5 says beside its images, by whatever name it says it.
+"""What a stack of ion images in npz or HDF5 says beside its images, under whatever name.
 
 A property that is understood is used; every other array of the file is named in a DataWarning, so that
-nobody takes a mask or an m/z axis for read that was not.
+it is clear which masks and m/z axes were not read.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ ALSO_CALLED = {
     "mask": ("tissue", "tissue_mask"),
     "pixel_size_um": ("pixel_um", "um_per_pixel", "pixel_size_microns"),
 }
-"""Other names of a property, which count where they hold what it must be and it is absent."""
+"""Other names of a property, used if the property is absent and they hold what it needs."""
 NAMES = ("names", "channel_names", "channels", "channel")
-"""Names of the channels: they count where each says an m/z."""
+"""Names of the channels: used if each gives an m/z."""
 OUR_OWN = ("provenance", "predicted_by", "factor", "schema_version", "format")
 
 
@@ -35,7 +35,7 @@ def other_names(
     *,
     taken: Iterable[str],
 ) -> dict[str, Any]:
-    """Return the properties that stand under other names, and warn of what is left.
+    """Return the properties that are stored under other names, and warn of what is left.
 
     Parameters
     ----------

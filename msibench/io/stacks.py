@@ -40,7 +40,7 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
     ``cube`` (also ``images``, ``values``, ``prediction``) is ``(channel, row, column)``; ``mz``,
     ``mask``, ``pixel_size_um``, ``ppm`` and ``unit`` are taken when they are there, also under other
     names (`msibench.io.stack_properties`); a DataWarning names what is ignored. Nothing in the file is
-    unpickled. With `pixel_size_um` given, the file's is not looked at.
+    unpickled. With `pixel_size_um` given, the file's is ignored.
 
     Raises
     ------
@@ -200,7 +200,7 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     return source
 
 
-def _stack(source: Path, values: NDArray[Any], mz: Any, **described: Any) -> MSImage:
+def _stack(source: Path, values: NDArray[np.generic], mz: Any, **described: Any) -> MSImage:
     if values.dtype.kind not in "fiub" or values.ndim not in (2, 3) or values.size == 0:
         raise DataError(
             f"{source.name}: expected numbers (channel, row, column), got {values.dtype} "
@@ -226,9 +226,9 @@ def _believable(source: Path, shape: tuple[int, ...], dtype: Any) -> None:
 
 def _images(
     source: Path, file: Any, chosen: list[int]
-) -> tuple[NDArray[Any], NDArray[np.bool_] | None, list[str]]:
+) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None, list[str]]:
     """Return the channels of the chosen series of a TIFF, where they are seen, and their names."""
-    parts: list[NDArray[Any]] = []
+    parts: list[NDArray[np.generic]] = []
     masks: list[NDArray[np.bool_] | None] = []
     names: list[str] = []
     series = [file.series[index] for index in chosen]
@@ -248,7 +248,7 @@ def _images(
     return _together(source, parts), _seen(masks), names
 
 
-def _planes(source: Path, values: NDArray[Any], axes: str) -> NDArray[Any]:
+def _planes(source: Path, values: NDArray[np.generic], axes: str) -> NDArray[np.generic]:
     """Bring a series into the order ``(plane, row, column, sample)``."""
     keep = [size != 1 or axis in "YXS" for axis, size in zip(axes, values.shape, strict=True)]
     axes = "".join(axis for axis, kept in zip(axes, keep, strict=True) if kept)
@@ -271,7 +271,7 @@ def _planes(source: Path, values: NDArray[Any], axes: str) -> NDArray[Any]:
     return values if axes.index("Y") < axes.index("X") else values.swapaxes(1, 2)
 
 
-def _together(source: Path, parts: list[NDArray[Any]]) -> NDArray[Any]:
+def _together(source: Path, parts: list[NDArray[np.generic]]) -> NDArray[np.generic]:
     """Stack channels of one grid."""
     if len({part.shape[1:] for part in parts}) > 1:
         grids = ", ".join(f"{part.shape[1]} x {part.shape[2]}" for part in parts[:5])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from msibench.errors import ConfigurationError, IntegrityError
 
@@ -76,7 +76,7 @@ def bands(shape: Sequence[int]) -> list[slice]:
 class StoredStack:
     """A data set ``(channel, row, column)`` of an HDF5 file that is read where it is indexed.
 
-    It has the attributes of an array, gives numpy arrays for whatever is asked of it
+    It has the attributes of an array, gives numpy arrays when indexed
     (``stack[3]``, ``stack[2:5]``, ``stack[:, 100:200]``) and becomes one as a whole under
     ``numpy.asarray``. The file is opened for each read, so that none stays open.
 
@@ -93,7 +93,7 @@ class StoredStack:
     ndim = 3
 
     def __init__(
-        self, path: Path, name: str, shape: tuple[int, int, int], dtype: np.dtype[Any]
+        self, path: Path, name: str, shape: tuple[int, int, int], dtype: np.dtype[np.generic]
     ) -> None:
         self.path, self.name, self.shape, self.dtype = path, name, shape, dtype
 
@@ -110,11 +110,11 @@ class StoredStack:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __iter__(self) -> Iterator[NDArray[Any]]:
+    def __iter__(self) -> Iterator[NDArray[np.generic]]:
         for channel in range(len(self)):
             yield self[channel]
 
-    def __getitem__(self, key: Any) -> NDArray[Any]:
+    def __getitem__(self, key: Any) -> NDArray[np.generic]:
         import h5py
 
         plain = all(_is_plain(part) for part in (key if isinstance(key, tuple) else (key,)))
@@ -127,17 +127,19 @@ class StoredStack:
         if isinstance(key, list | np.ndarray) and np.asarray(key).ndim == 1:
             chosen = np.arange(len(self))[np.asarray(key)]
             return np.stack([self[int(channel)] for channel in chosen])
-        whole: NDArray[Any] = self[...][key]
+        whole: NDArray[np.generic] = self[...][key]
         return whole
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> NDArray[np.generic]:
         return np.asarray(self[...], dtype=dtype)
 
     def __repr__(self) -> str:
         return f"StoredStack({self.path.name}:{self.name}, {self.shape}, {self.dtype})"
 
 
-def _is_plain(part: Any) -> bool:
+def _is_plain(part: object) -> bool:
     """Whether HDF5 itself can read this part of an index."""
     if isinstance(part, slice):
         return part.step is None or part.step > 0

@@ -1,22 +1,25 @@
-"""Which of a TIFF file's images is meant: the largest, no thumbnail, label or mask; the rest is named."""
+"""Which of a TIFF file's images is read: the largest that is not a thumbnail, label or mask; the rest is named."""
 
 from __future__ import annotations
 
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from msibench.errors import DataError
 from msibench.io.data_warning import warn_about_data
 
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage, TiffPageSeries
+
 BESIDE = re.compile(r"\b(thumbnail|label|macro|overview)\b", re.IGNORECASE)
-"""Names of what slide scanners put beside the slide."""
+"""Names of the extra images of slide scanners."""
 REDUCED, MASK = 1, 4
 """Bits of the tag NewSubfileType."""
 
 
-def main_series(source: Path, tiff: Any, *, tell: bool = True) -> list[int]:
+def main_series(source: Path, tiff: TiffFile, *, tell: bool = True) -> list[int]:
     """Return the indices of a file's full images, all of the largest grid, in the file's order.
 
     Images of other grids that are not a thumbnail, label, macro picture or mask are named in a
@@ -44,7 +47,7 @@ def main_series(source: Path, tiff: Any, *, tell: bool = True) -> list[int]:
 
 
 def name_unread(source: Path, others: list[tuple[int, int]]) -> None:
-    """Say which further images a file holds that are not read."""
+    """Warn of further images in a file that are not read."""
     listed = ", ".join(f"{rows} x {columns}" for rows, columns in others[:5])
     more = f" and {len(others) - 5} more" if len(others) > 5 else ""
     warn_about_data(
@@ -53,7 +56,7 @@ def name_unread(source: Path, others: list[tuple[int, int]]) -> None:
     )
 
 
-def grid(source: Path, series: Any) -> tuple[int, int]:
+def grid(source: Path, series: TiffPageSeries) -> tuple[int, int]:
     """Return ``(row, column)`` of a series, whatever the order of its axes.
 
     Raises
@@ -67,8 +70,8 @@ def grid(source: Path, series: Any) -> tuple[int, int]:
     return int(shape[axes.index("Y")]), int(shape[axes.index("X")])
 
 
-def warn_of_orientation(source: Path, page: Any) -> None:
-    """Say where a TIFF's orientation tag asks for another view than its stored grid."""
+def warn_of_orientation(source: Path, page: TiffPage) -> None:
+    """Warn if a TIFF's orientation tag asks for another view than its stored grid."""
     tag = page.tags.get("Orientation")
     if tag is not None and tag.value != 1:
         warn_about_data(

@@ -1,13 +1,16 @@
-"""Judge a TIFF file by its directories, before tifffile opens a page of it."""
+"""Check a TIFF file by its directories, before tifffile opens a page of it."""
 
 from __future__ import annotations
 
 import os
 import struct
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, BinaryIO
 
 from msibench.errors import DataError
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
 
 MOST_PAGES = 16_384
 MOST_TAGS = 4096
@@ -20,7 +23,7 @@ KNOWN_COMPRESSION = {
     33003: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000", 34925: "LZMA", 50000: "Zstandard",
 }  # fmt: skip
 OWN_SIZE = {6, 7, 33003, 33005, 34712}
-"""Compressions whose data say by themselves how large they become."""
+"""Compressions whose data state their own decoded size."""
 IMAGE_DESCRIPTION = 270
 
 
@@ -54,7 +57,7 @@ def check_tiff(path: Path) -> None:
             ) from error
 
 
-def _walk(path: Path, file: Any, order: str, big: bool, size: int, start: int) -> None:
+def _walk(path: Path, file: BinaryIO, order: str, big: bool, size: int, start: int) -> None:
     """Follow the chain of directories to its end."""
     seen: set[int] = set()
     offset = start
@@ -81,7 +84,7 @@ def _walk(path: Path, file: Any, order: str, big: bool, size: int, start: int) -
         offset = struct.unpack(f"{order}{'Q' if big else 'I'}", after)[0]
 
 
-def _check_tag(path: Path, file: Any, order: str, big: bool, size: int, tag: bytes) -> None:
+def _check_tag(path: Path, file: BinaryIO, order: str, big: bool, size: int, tag: bytes) -> None:
     code, kind, count = struct.unpack(f"{order}HH{'Q' if big else 'I'}", tag[: 12 if big else 8])
     taken = TYPE_BYTES.get(kind, 1) * count
     inside = tag[12:] if big else tag[8:]
@@ -106,7 +109,7 @@ def refuse_doctype(path: Path, description: bytes) -> None:
         )
 
 
-def check_page(path: Path, page: Any) -> None:
+def check_page(path: Path, page: TiffPage) -> None:
     """Raise unless the tiles or strips of an open page may be decoded.
 
     Raises
@@ -140,7 +143,7 @@ def check_page(path: Path, page: Any) -> None:
                 check_segment(path, compression, file.read(min(count, 1 << 20)), tall, wide)
 
 
-def pixel_bytes(page: Any) -> int:
+def pixel_bytes(page: TiffPage) -> int:
     """Return the bytes of a page's own pixels."""
     return int(page.imagelength) * int(page.imagewidth) * int(page.samplesperpixel) * (
         max(8, int(page.bitspersample)) // 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 from msibench.io.pixel_size import (
     micrometres_of,
@@ -13,11 +13,16 @@ from msibench.io.pixel_size import (
     square_or_said,
 )
 
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+    from tifffile import TiffFile
+
 RESOLUTION_UNIT_UM = {2: 25_400.0, 3: 10_000.0}
 """TIFF's inch and centimetre; 1 says that there is no unit."""
 
 
-def channel_names(tiff: Any, index: int) -> tuple[str, ...]:
+def channel_names(tiff: TiffFile, index: int) -> tuple[str, ...]:
     """Return one name per channel of a series, as far as OME-XML or ImageJ give them; or nothing.
 
     The only channel of an OME image that has no name of its own is called like the image.
@@ -35,7 +40,7 @@ def channel_names(tiff: Any, index: int) -> tuple[str, ...]:
     return tuple(map(str, labels)) if isinstance(labels, list | tuple) else (str(labels),)
 
 
-def tiff_pixel_size(tiff: Any, index: int, *, resolution_tags: bool) -> tuple[float, float]:
+def tiff_pixel_size(tiff: TiffFile, index: int, *, resolution_tags: bool) -> tuple[float, float]:
     """Return the edges of a pixel of a series, ``(x, y)`` in micrometres; NaN where not stated.
 
     Parameters
@@ -63,11 +68,13 @@ def tiff_pixel_size(tiff: Any, index: int, *, resolution_tags: bool) -> tuple[fl
     if stated:
         size = pixel_size_in_um(_number(stated[1].replace(",", ".")), "µm")
         return size, size
-    tags = [page.tags.get(name) for name in ("XResolution", "YResolution", "ResolutionUnit")]
-    if tags[0] is None or tags[1] is None:
+    across, down, unit = (
+        page.tags.get(name) for name in ("XResolution", "YResolution", "ResolutionUnit")
+    )
+    if across is None or down is None:
         return math.nan, math.nan
-    density = tuple(_ratio(tag.value) for tag in tags[:2])
-    unit_um = RESOLUTION_UNIT_UM.get(2 if tags[2] is None else int(tags[2].value), math.nan)
+    density = _ratio(across.value), _ratio(down.value)
+    unit_um = RESOLUTION_UNIT_UM.get(2 if unit is None else int(unit.value), math.nan)
     if tiff.is_imagej:
         length = micrometres_of(str((tiff.imagej_metadata or {}).get("unit", "")))
         if not math.isnan(length) and min(density) > 0:
@@ -80,7 +87,7 @@ def tiff_pixel_size(tiff: Any, index: int, *, resolution_tags: bool) -> tuple[fl
     return size, size
 
 
-def guide_pixel_size(tiff: Any, index: int) -> float:
+def guide_pixel_size(tiff: TiffFile, index: int) -> float:
     """Return the edge of an optical image's square pixel in micrometres; NaN where it has none."""
     x, y = tiff_pixel_size(tiff, index, resolution_tags=True)
     if not (0 < x < math.inf and 0 < y < math.inf):
@@ -88,28 +95,28 @@ def guide_pixel_size(tiff: Any, index: int) -> float:
     return square_or_said(x, y, tiff.filename)
 
 
-def _ome_image(tiff: Any, index: int) -> Any:
+def _ome_image(tiff: TiffFile, index: int) -> Element | None:
     """Return the Image element of a series; None without OME-XML that can be read."""
     from xml.etree import ElementTree
 
     if not tiff.is_ome:
         return None
     try:
-        images = _children(ElementTree.fromstring(tiff.ome_metadata), "Image")
+        images = _children(ElementTree.fromstring(tiff.ome_metadata or ""), "Image")
     except (ElementTree.ParseError, TypeError, ValueError):
         return None  # malformed OME-XML costs the names and the size, not the picture
     return images[index] if index < len(images) else None
 
 
-def _pixels(image: Any) -> Any:
+def _pixels(image: Element) -> Element | None:
     return next(iter(_children(image, "Pixels")), None)
 
 
-def _children(node: Any, name: str) -> list[Any]:
+def _children(node: Element, name: str) -> list[Element]:
     return [child for child in node if child.tag.rpartition("}")[2] == name]
 
 
-def _edge(pixels: Any, axis: str) -> float:
+def _edge(pixels: Element, axis: str) -> float:
     """Return an edge as the file states it, in micrometres; NaN for no number or no length."""
     size = _number(pixels.get(f"PhysicalSize{axis}"))
     if size is None:
@@ -117,7 +124,7 @@ def _edge(pixels: Any, axis: str) -> float:
     return size * micrometres_of(pixels.get(f"PhysicalSize{axis}Unit") or "µm")
 
 
-def _ratio(value: Any) -> float:
+def _ratio(value: object) -> float:
     return value[0] / value[1] if isinstance(value, tuple) and value[1] else 0.0
 
 

@@ -1,7 +1,7 @@
 """Tissue masks: from a file, from an image, or estimated; always a step of its own.
 
-No reader and no protocol makes a mask without saying so: the section's own (where spectra were measured) stays
-until one of these replaces it, and each says how it came about.
+No reader and no protocol makes a mask silently: the section's own (where spectra were measured) stays
+until one of these replaces it, and each records how it was made.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def read_mask(path: str | Path, *, threshold: float = 0.5) -> TissueMask:
 
 
 def mask_from_image(image: ArrayLike, *, threshold: float) -> TissueMask:
-    """Call tissue every pixel of a picture ``(row, column)`` above `threshold`; NaN is none."""
+    """Call tissue every pixel of a picture ``(row, column)`` above `threshold`; NaN is not tissue."""
     values = np.asarray(image, dtype=np.float64)
     if values.ndim != 2:
         raise ConfigurationError(f"a mask needs one picture (row, column), got {values.shape}")

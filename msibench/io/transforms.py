@@ -1,9 +1,9 @@
 """Normalisation and intensity transforms as explicit, recorded steps.
 
 METASPACE's order is kept: normalise first, then clip hot spots, then sqrt or log. Each function takes
-an image, or what an earlier step returned, and returns the image with the record of every step so
-far; a normalisation after a clip or a non-linear step is refused, because the ratio of a clipped
-intensity to the total ion count means nothing.
+an image, or the result of an earlier step, and returns the image with the record of every step so
+far; a normalisation after a clip or a non-linear step is rejected, because the ratio of a clipped
+intensity to the total ion count is meaningless.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def normalise(
         What `norm` holds: ``"tic"``, ``"rms"`` or ``"median"``.
     norm
         Norm of each pixel's whole spectrum, ``(row, column)``, e.g. ``reader.tic()``. It cannot be
-        had from a few ion images, so it is never guessed.
+        computed from a few ion images, so it is never guessed.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def clip_hotspots(image: MSImage | Transformed, quantile: float = 0.99) -> Trans
     """Clip each ion image at a quantile of its pixels with signal, as METASPACE does for viewing.
 
     The quantile is taken over pixels above 1/256 of the ion image's maximum, so that zeros do not
-    count; it is meant for the eye, and no protocol scores on it.
+    count. It is for viewing; no protocol scores on it.
 
     Parameters
     ----------

@@ -14,12 +14,15 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from msibench.contracts.method import Task
 from msibench.contracts.plain_text import in_markdown
+from msibench.datasets import load_card
 from msibench.errors import ConfigurationError, IntegrityError, MSIBenchError
 from msibench.leaderboard.perfect import REFERENCE
 from msibench.leaderboard.render import fixed, significant, whole
 from msibench.leaderboard.rows import SELF_REPORTED
 from msibench.leaderboard.table import scheme_of
+from msibench.plugin_manager import installed
 from msibench.results.files import write_atomically
 from msibench.scoring import Scheme
 from msibench.scoring.bootstrap import MINIMUM_SECTIONS
@@ -45,12 +48,12 @@ class Listed:
 
     @property
     def family(self) -> str:
-        """Data sets that the board is of, as they stand in its track."""
+        """Data sets of the board, as named in its track."""
         return ", ".join(dict.fromkeys(problem.dataset for problem in self.track.problems))
 
     @property
     def name(self) -> str:
-        """What a column is called: the board, with its protocol where the board has several."""
+        """The name of a column: the board, with its protocol where the board has several."""
         several = len({p for problem in self.track.problems for p in problem.protocols}) > 1
         return f"{self.track.name} ({self.protocol})" if several else self.track.name
 
@@ -126,9 +129,9 @@ def index_page(boards: list[Listed], prepared: Sequence[str] = ()) -> str:
     Parameters
     ----------
     boards
-        What was measured.
+        The measured boards.
     prepared
-        Tracks that were not.
+        Tracks without a measured board.
     """
     parts = [
         "# All boards",
@@ -146,7 +149,7 @@ def index_page(boards: list[Listed], prepared: Sequence[str] = ()) -> str:
     for family in dict.fromkeys(board.family for board in boards):
         here = [board for board in boards if board.family == family]
         advice = advice_for(here)
-        parts += [f"## {in_markdown(family)}", *([advice] if advice else [])]
+        parts += [f"## {in_markdown(_heading(here))}", *([advice] if advice else [])]
         parts += [_sentences(here), _methods(here)]
     return "\n\n".join(parts) + "\n"
 
@@ -194,34 +197,140 @@ def with_interval(board: Listed, row: pd.Series[Any]) -> str:
     return f"{board.score(row)}{unit}{interval}"
 
 
+def _heading(boards: list[Listed]) -> str:
+    """Return what the titles of all boards of a family begin with, and its data sets' names."""
+    titles = [board.track.title.partition(":")[0].split() for board in boards]
+    shared = []
+    for words in zip(*titles, strict=False):
+        if len({word.rstrip(",") for word in words}) > 1:
+            break
+        shared.append(min(words, key=len))
+    family = boards[0].family
+    return f"{' '.join(shared).rstrip(',')} ({family})" if shared else family
+
+
 def advice_for(boards: list[Listed]) -> str:
-    """Say in one sentence what somebody with such sections should do; empty without a board in percent."""
+    """Return one sentence on which method to use for such sections, and one on which to avoid.
+
+    Empty without a board in percent.
+    """
     leading = [(board, best_row(board)) for board in boards if board.scheme.percent]
     scored = [(board, best) for board, best in leading if best is not None]
     if not scored:
         return ""
+    measured = [board for board, _ in scored]
+    guide = _guides(measured)
+    sentence = f"**{_what_to_take(scored)}{f'; {guide}' if guide else ''}.**"
+    few = max(board.sections() for board in measured) < MINIMUM_SECTIONS
+    caution = "Too few sections to promise the same for others. " if few else ""
+    return f"{sentence} {caution}{_harmful(measured)}"
+
+
+def _what_to_take(scored: list[tuple[Listed, pd.Series[Any]]]) -> str:
+    """Return the method with the highest score, beside the boards' control method and the signal's own score."""
+    boards = [board for board, _ in scored]
+    leading = dict.fromkeys(str(best["method"]) for _, best in scored)
+    kept = [name for name in leading if not any(_beats(other, name, boards) for other in leading)]
+    if len(kept) > 2:
+        return "No one method is best on all of these boards, so choose by board"
+    names = [f"`{in_markdown(name)}`" for name in kept]
+    scored = [(board, best) for board, best in scored if str(best["method"]) in kept]
+    boards = [board for board, _ in scored]
+    held = [
+        float(value)
+        for board in boards
+        for value in board.table.loc[
+            board.table["method"] == board.track.control_method, "composite"
+        ]
+    ]
+    controls = dict.fromkeys(f"`{in_markdown(board.track.control_method)}`" for board in boards)
+    found = range_text([best["composite"] for _, best in scored], 100.0, " %")
+    beside = [f"{' or '.join(controls)} {range_text(held, 100.0, ' %')}", *_signal(boards)]
+    return (
+        f"{'Best on these synthetic sections is' if _synthetic(boards) else 'Take'} "
+        f"{' or '.join(names)}, which brings back {found} of the detail that a coarse image does not show "
+        f"({'; '.join(beside)})"
+    )
+
+
+def _beats(name: str, other: str, boards: list[Listed]) -> bool:
+    """Whether a method is above another on a board that has both, and nowhere below it."""
+    signs = set()
+    for board in boards:
+        scores = board.table.drop_duplicates("method").set_index("method")["composite"]
+        if name in scores and other in scores:
+            signs.add(float(np.sign(scores[name] - scores[other])))
+    return 1.0 in signs and -1.0 not in signs
+
+
+def _synthetic(boards: list[Listed]) -> bool:
+    """Whether no section of these boards was measured, as far as their cards are here."""
+    known = installed().datasets
+    names = {problem.dataset for board in boards for problem in board.track.problems}
+    return all(name in known and load_card(known[name]).synthetic for name in names)
+
+
+def _signal(boards: list[Listed]) -> list[str]:
+    """Return how much of the detail is signal, where that is known."""
     ceiling = [
         100 * float(board.table[f"detail_ceiling_{end}.image.mean"].mean())
-        for board, _ in scored
+        for board in boards
         for end in ("low", "high")
         if f"detail_ceiling_{end}.image.mean" in board.table
     ]
     known = [value for value in ceiling if np.isfinite(value)]
-    reach = (
-        f"the noise-free signal would get {range_text(known, 1.0, ' %')}, the rest is noise"
-        if known and min(known) < 99.5
-        else "all of it is signal"
-    )
-    names = dict.fromkeys(f"`{in_markdown(str(best['method']))}`" for _, best in scored)
-    highest = [float(best["composite"]) for _, best in scored]
-    return (
-        f"**Of the detail that a coarse image does not show, {' or '.join(names)} finds "
-        f"{range_text(highest, 100.0, ' %')}; {reach}. {_harmful([board for board, _ in scored])}**"
-    )
+    if not known:
+        return []
+    if min(known) >= 99.5:
+        return ["all of it is signal"]
+    return [f"the signal alone would give {range_text(known, 1.0, ' %')}, the rest is noise"]
+
+
+def best_with_and_without_a_guide(
+    board: Listed,
+) -> tuple[pd.Series[Any], pd.Series[Any]] | None:
+    """Return the best row of the methods that see a guide, and of those that do not; None without both."""
+    part = board.table[~apart_from_methods(board) & board.table["composite"].notna()]
+    single = part["task"] == Task.SINGLE_IMAGE
+    if single.all() or not single.any():
+        return None
+    ordered = part.sort_values("composite", ascending=False, kind="stable")
+    alone = ordered["task"] == Task.SINGLE_IMAGE
+    return ordered[~alone].iloc[0], ordered[alone].iloc[0]
+
+
+def guide_gains(board: Listed) -> bool | None:
+    """Whether the best method with a guide is better than the best without; None where that is undecided.
+
+    It is where the lower end of the first one's interval is above the other's score, and is not where its
+    score is not above it.
+    """
+    pair = best_with_and_without_a_guide(board)
+    if pair is None:
+        return None
+    guided, alone = pair
+    if float(guided["composite"]) <= float(alone["composite"]):
+        return False
+    return True if float(guided["composite.low"]) > float(alone["composite"]) else None
+
+
+def _guides(boards: list[Listed]) -> str:
+    """Return on which boards a guide helps; empty where no board has methods with and without one."""
+    said = {True: "gains", False: "gains nothing", None: "may gain"}
+    asked = [board for board in boards if best_with_and_without_a_guide(board) is not None]
+    groups = {
+        words: [f"`{in_markdown(board.name)}`" for board in asked if guide_gains(board) is answer]
+        for answer, words in said.items()
+    }
+    there = {words: names for words, names in groups.items() if names}
+    if len(there) == 1:
+        return f"a guide or second modality {next(iter(there))} here"
+    parts = [f"{words} on {', '.join(names)}" for words, names in there.items()]
+    return f"a guide or second modality {', '.join(parts)}" if parts else ""
 
 
 def _harmful(boards: list[Listed]) -> str:
-    """Name the methods that are worse than repeating each pixel on every board that has them."""
+    """Return the methods that are worse than repeating each pixel on every board that has them."""
     scores: dict[str, list[float]] = {}
     for board in boards:
         for name, value in zip(board.table["method"], board.table["composite"], strict=True):
@@ -234,7 +343,7 @@ def _harmful(boards: list[Listed]) -> str:
 
 
 def _sentences(boards: list[Listed]) -> str:
-    """Say in one line a board what somebody who has such sections can take from it."""
+    """Return one line per board on what it means for such sections."""
     lines = []
     for board in boards:
         best, control = best_row(board), board.track.control_method
@@ -249,9 +358,18 @@ def _sentences(boards: list[Listed]) -> str:
         )
         lines.append(
             f"- `{board.name}`: `{in_markdown(str(best['method']))}` has the highest score, "
-            f"{with_interval(board, best)}.{against} {_not_told_apart(board)}"
+            f"{with_interval(board, best)}.{against}{_guided_beside_alone(board)} {_not_told_apart(board)}"
         )
     return "\n".join(lines)
+
+
+def _guided_beside_alone(board: Listed) -> str:
+    """Compare the best method with a guide with the best without, where the board has both."""
+    pair = best_with_and_without_a_guide(board)
+    if pair is None:
+        return ""
+    shown = [f"`{in_markdown(str(row['method']))}` {with_interval(board, row)}" for row in pair]
+    return f" Best with a guide: {shown[0]}; best without: {shown[1]}."
 
 
 def _not_told_apart(board: Listed) -> str:
@@ -306,7 +424,7 @@ def range_text(values: list[Any], scale: float = 1.0, unit: str = "") -> str:
 
 
 def flags_of(name: str, rows: list[tuple[Listed, pd.Series[Any]]]) -> str:
-    """Return what is to be known of a method's results: flags, controls, and whose numbers they are."""
+    """Return remarks on a method's results: flags, controls, and whose numbers they are."""
     said = []
     for board, row in rows:
         flag = row.get("flag")

@@ -18,9 +18,9 @@ from msibench.results.store import Store
 from msibench.tracks import READY, Track
 
 ADDED_METRICS = "added_metrics"
-"""Name, among what an index says, of the metrics that ``msibench score`` added."""
+"""Name in an index of the metrics that ``msibench score`` added."""
 BUNDLE = "bundle.toml"
-"""In a board's folder: where the bundle with its predictions lies (`msibench.gate.published_bundle`)."""
+"""In a board's folder: where the bundle with its predictions is (`msibench.gate.published_bundle`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Board:
     track: Track
     index: TrackIndex
     published: bool = False
-    """It goes to others: it names no folder of this machine."""
+    """It is for others: it names no folder of this machine."""
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -80,7 +80,7 @@ def with_added_metrics(track: Track, index: TrackIndex) -> Track:
 
 
 def board_folder(track: Track, store: Store) -> Path:
-    """Return where a track's board goes in the results folder."""
+    """Return the folder of a track's board in the results folder."""
     return store.root / "leaderboards" / track.name
 
 
@@ -101,7 +101,7 @@ def published_folder(track: Track) -> Path:
 
 
 def is_published(folder: Path, store: Store) -> bool:
-    """Whether a board in this folder lies outside the results folder that it is made from."""
+    """Whether a board in this folder is outside the results folder that it is made from."""
     return not folder.resolve().is_relative_to(store.root.resolve())
 
 
@@ -114,12 +114,12 @@ def results_flag(root: object) -> str:
 def refuse_to_shrink(rows: pd.DataFrame, track: Track, folder: Path) -> None:
     """Raise if a board that is published already holds cells that the new rows lack.
 
-    Methods that the track does not name any more may go.
+    Methods that the track no longer names may go.
 
     Raises
     ------
     ConfigurationError
-        Names what would be lost.
+        The message names what would be lost.
     """
     place = folder / "rows.parquet"
     if not place.is_file():

@@ -119,7 +119,7 @@ def paired(source: Source) -> Figure:
 
 
 def pareto(source: Source) -> Figure:
-    """Draw mean quality against time; the line joins methods that nobody beats in both."""
+    """Draw mean quality against time; the line joins methods that no other beats in both."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     name, direction, values = source.values()
@@ -154,7 +154,7 @@ def pareto(source: Source) -> Figure:
 
 
 def _name_points(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Write a name beside every point, where no other name and no point is; with a line to it if far."""
+    """Write a name beside every point, clear of other names and points; with a line to it if far."""
     from matplotlib.patheffects import withStroke
 
     figure.draw_without_rendering()  # the layout decides where points lie

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.contracts.metric import ToldInterval
+from msibench.contracts.metric import Intervals
 from msibench.errors import IntegrityError
 from msibench.image import GuideImage
 from msibench.results.arrays import read_arrays
@@ -20,7 +20,7 @@ from msibench.results.files import sha256_of
 from msibench.results.problems import Staged, load_staged
 from msibench.results.schema import CellRecord
 from msibench.results.store import PREDICTION, Store
-from msibench.results.told_intervals import told_interval
+from msibench.results.told_intervals import intervals_of
 
 TOP_QUANTILE = 0.999
 """Colours end at this quantile of the truth (of the low image where there is no truth)."""
@@ -29,7 +29,7 @@ _PNG_LEVEL = 6
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class IonScale:
-    """What one ion's colours mean."""
+    """The colour scale of one ion."""
 
     top: float
     """Scaled intensity at the bright end; the dark end is 0."""
@@ -73,12 +73,12 @@ class SectionImages:
 
     @property
     def truth(self) -> NDArray[np.float32] | None:
-        """Fine images, ``(channel, row, column)``; None where nobody measured them."""
+        """Fine images, ``(channel, row, column)``; None where they were not measured."""
         return None if self.staged.truth is None else self.staged.truth.values
 
     @property
     def pixel_size_um(self) -> float:
-        """Of the fine images; NaN where there are none or nobody knows."""
+        """Of the fine images; NaN where there are none or it is unknown."""
         return float("nan") if self.staged.truth is None else self.staged.truth.pixel_size_um
 
     def prediction(self, method: str) -> NDArray[np.float32] | None:
@@ -100,15 +100,14 @@ class SectionImages:
             return None
         return found
 
-    def told_interval(self, method: str) -> ToldInterval | None:
-        """Return the interval that a method tells of its prediction; None where it tells none."""
+    def intervals(self, method: str) -> Intervals:
+        """Return the intervals beside a prediction: by the method, and by the harness."""
         path = self.store.cell_folder(self.records[method].key) / PREDICTION
         try:
-            told = told_interval(path)
+            return intervals_of(path)
         except IntegrityError as error:
             self.damaged[method] = str(error).replace(str(self.store.root), "the store")
-            return None
-        return None if told is None or told.lower.shape != told.upper.shape else told
+            return Intervals()
 
     @cached_property
     def low_absent(self) -> NDArray[np.bool_]:
@@ -188,7 +187,7 @@ def neighbour_correlation(image: NDArray[Any], mask: NDArray[np.bool_] | None = 
 
 
 def guide_name(guide: GuideImage) -> str:
-    """Return what a guide is, as far as it says so itself: it need not be an optical image.
+    """Return what a guide is, as far as it states that: it need not be an optical image.
 
     Examples
     --------
@@ -235,7 +234,7 @@ def png(levels: NDArray[np.uint8]) -> bytes:
 
 
 def data_url(content: bytes) -> str:
-    """Return a PNG as an address that needs no file."""
+    """Return a PNG as a data address."""
     return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
 
 

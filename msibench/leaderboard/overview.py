@@ -1,4 +1,4 @@
-"""All models of a grid at one glance: metrics, score, and the best one against where it started.
+"""All models of a grid at one glance: metrics, score, and the best one compared with its starting point.
 
 The counterparts of Cao et al.'s Figure S3 (six metrics of all fine-tuned models), Figure S4 (their
 weighted score, ranked) and Tables S2 and S3 (fine-tuned and pre-trained, m/z by m/z).

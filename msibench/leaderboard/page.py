@@ -1,4 +1,4 @@
-"""The page of a track: one HTML file that needs nothing else, made from the store alone."""
+"""The page of a track: one self-contained HTML file, made from the store alone."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def write_page(
     Parameters
     ----------
     store, track
-        Where the cells lie, and which of them are meant. No store: `board` is of committed rows, and
+        Where the cells are, and which of them to show. No store: `board` is of committed rows, and
         the page says that their images are not here.
     folder
         Where the page goes; made when it is not there.
@@ -148,7 +148,7 @@ def write_page(
 
 
 def renew_page(store: Store, track: Track, folder: Path) -> None:
-    """Write the page again where one lies, so that it shows the numbers of the tables beside it."""
+    """Write the page again where there is one, so that it shows the numbers of the tables beside it."""
     if (folder / "index.html").is_file():
         everything_beside = b'id="pictures">{}</script>' in (folder / "index.html").read_bytes()
         split = everything_beside and (folder / IMAGES).is_dir()

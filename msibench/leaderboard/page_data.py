@@ -59,7 +59,7 @@ def numbers(values: NDArray[np.float64]) -> list[Any]:
 
 
 def label_of(mz: float | None, name: str, ppm: float | None) -> str:
-    """Return what an ion image is called: ``m/z 798.5410 ± 5 ppm``."""
+    """Return the name of an ion image: ``m/z 798.5410 ± 5 ppm``."""
     if mz is None or not math.isfinite(mz):
         return name or "unnamed channel"
     return f"m/z {mz:.4f}" + ("" if ppm is None else f" ± {ppm:g} ppm")
@@ -87,7 +87,7 @@ def _one_protocol(cube: Cube, track: Track) -> dict[str, Any]:
 
 
 def arrays_of(cube: Cube, track: Track) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """Return what a page says of one protocol as a whole, and the numbers of its ion images.
+    """Return a page's entry for one protocol as a whole, and the numbers of its ion images.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def arrays_of(cube: Cube, track: Track) -> tuple[dict[str, Any], dict[str, Any],
 
 
 def images_of(cube: Cube) -> list[dict[str, Any]]:
-    """Return what names each ion image."""
+    """Return the names of each ion image."""
     return [
         {
             "dataset": str(image["dataset"]),
@@ -242,7 +242,7 @@ def _reach(real: pd.DataFrame, track: Track) -> list[dict[str, Any]]:
 
 
 def loss_curves(records: Iterable[CellRecord]) -> list[dict[str, Any]]:
-    """Return the loss curves that methods reported, wherever in the report they stand."""
+    """Return the loss curves that methods reported, wherever in the report they are."""
     curves = []
     for record in records:
         for place, points in _curves(record.report, ()):
@@ -254,7 +254,7 @@ def loss_curves(records: Iterable[CellRecord]) -> list[dict[str, Any]]:
 
 
 def _curves(node: Any, place: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:
-    """Find lists of numbers under keys that speak of a loss; a neighbour gives their abscissa."""
+    """Find lists of numbers under keys that name a loss; a neighbour gives their abscissa."""
     found: list[tuple[str, dict[str, Any]]] = []
     if isinstance(node, Mapping):
         for key, value in sorted(node.items(), key=lambda item: str(item[0])):
@@ -292,7 +292,7 @@ def cell_data(collected: Collected, index: TrackIndex, root: str = "") -> list[d
     Parameters
     ----------
     root
-        Path of the store, which no message may show: a page goes to other people.
+        Path of the store, which no message may show: a page is made to be shared.
     """
     lines: list[dict[str, Any]] = []
     records = {record.key: record for record in collected.records}
@@ -332,7 +332,7 @@ def cell_data(collected: Collected, index: TrackIndex, root: str = "") -> list[d
 
 
 def without_path(message: str, root: str) -> str:
-    """Return a message without the place of the store."""
+    """Return a message without the path of the store."""
     return message.replace(root, "the store") if root else message
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msibench.contracts.metric import Intervals
 from msibench.errors import IntegrityError
 from msibench.leaderboard.images import (
     SectionImages,
@@ -22,17 +23,19 @@ from msibench.leaderboard.images import (
     structure,
 )
 from msibench.leaderboard.page_data import embedded_json, label_of, number, numbers
-from msibench.leaderboard.veil import supported_levels
+from msibench.leaderboard.veil import NEVER, calibrated_levels, supported_levels
 from msibench.results.files import write_atomically
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import Store
 
 IMAGE_BUDGET = 9_000_000
-"""Bytes of embedded images when nobody says how many; keeps the page below 15 MB."""
+"""Bytes of embedded images by default; keeps the page below 15 MB."""
 BESIDE_BUDGET = 27_000_000
 """Bytes of images beyond those that go into files beside the page, so that every ion can be looked at."""
 MAP_STEP = 80
 """Grey levels between nothing, improved, omitted and invented in a map's picture."""
+LevelsOf = Callable[[Any, Any, int, float], NDArray[np.uint8]]
+"""From the coarse and the fine image of an ion, its channel and the end of the colours to levels."""
 RING_IONS = 12
 """Ion images of a section, evenly spread, that its ring correlation is the mean of."""
 
@@ -44,7 +47,7 @@ class Chosen:
     problem: int
     channel: int
     beside: bool = False
-    """Its images lie in a file beside the page, which loads it when it is asked for."""
+    """Its images are in a file beside the page, which loads it on request."""
 
     @property
     def name(self) -> str:
@@ -89,7 +92,7 @@ def _readable(section: SectionImages) -> bool:
 
 
 def problem_data(place: int, section: SectionImages) -> dict[str, Any]:
-    """Return what the page says of one section under one protocol."""
+    """Return the page's entry for one section under one protocol."""
     record = next(iter(section.records.values()))
     staged = section.staged
     ppm, guide = staged.low.ppm, staged.guide
@@ -225,22 +228,45 @@ def encode_images(
             prediction = section.prediction(method)
             if prediction is None:
                 continue
-            told = section.told_interval(method)
-            if told is not None and told.lower.shape != prediction.shape:
-                told = None
+            levels_of, whose = _veil_of(section.intervals(method), prediction.shape)
             for channel in channels:
                 levels = section.scale(channel).levels(prediction[channel])
                 pictures[names[channel]]["methods"][method] = _encoded(section, levels)
                 if (found := _detail_map(section, method, prediction, channel)) is not None:
                     pictures[names[channel]]["maps"][method] = _encoded(section, found)
-                if told is not None:
+                if levels_of is not None:
                     top = section.scale(channel).top
-                    sure = supported_levels(
-                        section.low[channel], prediction[channel], told, channel, top
-                    )
+                    sure = levels_of(section.low[channel], prediction[channel], channel, top)
+                    if (mask := section.staged.mask) is not None and mask.shape == sure.shape:
+                        sure = np.where(mask, sure, NEVER).astype(np.uint8)
                     pictures[names[channel]].setdefault("sure", {})[method] = data_url(png(sure))
+                    if whose:
+                        pictures[names[channel]].setdefault("whose", {})[method] = whose
             curves += _ring_curve(place, section, method, prediction, channels)
     return pictures, curves
+
+
+def _veil_of(found: Intervals, shape: tuple[int, ...]) -> tuple[LevelsOf | None, str]:
+    """Return the interval that shows how far detail is supported, and whose it is; empty: the method's own.
+
+    Where the harness calibrated intervals, its own go before those of methods, so that methods compare.
+    """
+    told, calibrated = found.told, found.calibrated
+    if calibrated is not None and calibrated.signal.shape == shape:
+        sure = calibrated
+
+        def of_the_harness(low: Any, fine: Any, channel: int, top: float) -> NDArray[np.uint8]:
+            return calibrated_levels(low, fine, sure, channel, top)
+
+        return of_the_harness, sure.calibrated
+    if told is not None and told.lower.shape == told.upper.shape == shape:
+        says = told
+
+        def of_the_method(low: Any, fine: Any, channel: int, top: float) -> NDArray[np.uint8]:
+            return supported_levels(low, fine, says, channel, top)
+
+        return of_the_method, ""
+    return None, ""
 
 
 def _encoded(section: SectionImages, levels: NDArray[np.uint8]) -> str:

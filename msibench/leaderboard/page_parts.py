@@ -47,7 +47,7 @@ def is_large_board(rows: pd.DataFrame) -> bool:
 def split_protocols(
     rows: pd.DataFrame, track: Track
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Return what `protocol_data` does with one mean per section, and the parts beside the page.
+    """Return `protocol_data` with one mean per section, and the parts beside the page.
 
     Returns
     -------

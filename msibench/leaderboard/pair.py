@@ -28,7 +28,7 @@ def pair_page(
 ) -> str:
     """Return the per-m/z table of two methods as Markdown, published scores beside it.
 
-    Below it stands the mean paired difference with its interval, as in the board's groups.
+    Below it comes the mean paired difference with its interval, as in the board's groups.
 
     Parameters
     ----------

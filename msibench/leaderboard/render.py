@@ -299,7 +299,7 @@ def _score(score: float | None, scheme: Scheme | None = None) -> str:
 
 
 def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
-    """Say what is not in the table, and why."""
+    """Return what is not in the table, and why."""
     lines = [
         f"- **`{in_markdown(method)}` ({in_markdown(protocol)}) is {in_markdown(why)}**"
         for (protocol, method), why in unstable(collected.rows).items()

@@ -40,7 +40,7 @@ VALUE_COLUMNS = (
     "channel", "mz", "metric", "metric_version", "region", "direction", "value", "reason",
 )  # fmt: skip
 SELF_REPORTED = "self-reported"
-"""Origin of a cell that came in somebody's bundle."""
+"""Origin of a cell that came in a bundle."""
 COLUMNS = (*CELL_COLUMNS, *VALUE_COLUMNS)
 ISOLATION = "isolation"
 """A column of rows written since methods are isolated: the kind of sandbox that a cell ran in, ``none``,
@@ -199,7 +199,7 @@ def machine_of(record: CellRecord) -> str:
 
 
 def without_times(record: CellRecord) -> CellRecord:
-    """Return a record that says nothing of seconds."""
+    """Return a record without its times."""
     return replace(record, timings={"upscale": np.nan, "fit": np.nan})
 
 
@@ -236,7 +236,7 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def origins(rows: pd.DataFrame) -> list[str]:
-    """Return what rows say of where their numbers come from, ``not isolated`` among it."""
+    """Return the origins that rows state for their numbers, ``not isolated`` among it."""
     found = sorted(set(rows["origin"].unique()))
     if ISOLATION in rows and (rows[ISOLATION] == "none").any():
         found.append("not isolated")
@@ -317,7 +317,7 @@ _NO_VALUE = pa.Table.from_pylist(
 
 
 def marks(rows: pd.DataFrame) -> dict[str, str]:
-    """Return what stands behind a method's name wherever it is shown; only where there is need.
+    """Return the remark behind a method's name wherever it is shown; only where needed.
 
     Returns
     -------

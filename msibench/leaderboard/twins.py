@@ -23,7 +23,7 @@ from msibench.results.store import Store
 from msibench.tracks import shipped_rows
 
 TWIN = "value_elsewhere"
-"""A column of rows: the value that the twin of a cell got, NaN where it has none. There only when some
+"""A column of rows: the value that the twin of a cell got, NaN where it has none. Present only when some
 cell of a board has a twin."""
 COMPARED = ("psnr", "ssim", "rmse", "skill")
 """The first of these that a board has decides whether a method is unstable."""
@@ -35,7 +35,7 @@ _VALUE = ["metric", "metric_version", "region", "channel"]
 def twin_key(record: CellRecord) -> str:
     """Return the key of the same cell on the other kind of device.
 
-    Empty where that cannot be told: a cell of an older msibench, or of a device of another kind.
+    Empty where that is unknown: a cell of an older msibench, or of a device of another kind.
     """
     document = record.key_document
     other = OTHER.get(kind_of(record.device), "")

@@ -1,14 +1,14 @@
-"""Up to which level the interval that a method tells supports the detail that it shows, for a page's veil."""
+"""Up to which level an interval supports the detail that a prediction shows, for a page's veil."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.contracts.metric import ToldInterval
+from msibench.contracts.metric import CalibratedInterval, ToldInterval
 
 SEEN = 0.03
-"""Of the colour range: a difference to the measured pixel that can be seen, and is veiled or vouched for."""
+"""Of the colour range: a difference to the measured pixel that can be seen, and is veiled or supported."""
 NEVER = 255
 """Level of a pixel that shows no detail: there is nothing to veil."""
 
@@ -57,3 +57,45 @@ def supported_levels(
     level = np.where((flat == lower) | (flat == upper), np.minimum(level, told.level), level)
     found = np.floor(np.nan_to_num(level) * 254)
     return np.where(away > SEEN * top, found, NEVER).astype(np.uint8)
+
+
+def calibrated_levels(
+    low: NDArray[np.floating],
+    prediction: NDArray[np.floating],
+    found: CalibratedInterval,
+    channel: int,
+    top: float,
+) -> NDArray[np.uint8]:
+    """Return `supported_levels` for the interval that the harness calibrated: that of the signal, at its own levels.
+
+    Parameters
+    ----------
+    low, prediction
+        One ion image, coarse and fine.
+    found
+        Of the whole section.
+    channel
+        Which ion image of it.
+    top
+        Intensity at which the colours end.
+
+    Returns
+    -------
+    ``(row, column)``; 0 below the least level that is known and where nothing is calibrated, `NEVER` where no
+    detail is shown.
+    """
+    factor = prediction.shape[0] // low.shape[0]
+    flat = np.asarray(low, dtype=np.float64).repeat(factor, 0).repeat(factor, 1)
+    fine = np.asarray(prediction, dtype=np.float64)
+    away = np.abs(flat - fine)
+    reach = np.asarray(found.signal[channel], dtype=np.float64)
+    side = np.where(flat < fine, 1.0, found.up[channel]) * reach
+    quantiles = found.quantiles[channel]
+    known = quantiles[
+        np.isfinite(quantiles)
+    ]  # the highest levels may need more pixels than there are
+    with np.errstate(divide="ignore", invalid="ignore"):
+        passed = np.searchsorted(known, np.nan_to_num(away / side, posinf=0.0), side="left")
+    reached = np.concatenate([[0.0], found.levels[: len(known)]])[passed]
+    shown = np.ceil(reached * 254)
+    return np.where(away > SEEN * top, shown, NEVER).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The page of ``msibench advise``: one HTML file that needs nothing else."""
+"""The page of ``msibench advise``: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from msibench.library.advising import KEEP, Advice
+from msibench.library.advising import KEEP, Advice, counts_in_words
+from msibench.library.similar_boards import in_words
 
 STYLE = """
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -47,7 +48,8 @@ def _part(advice: Advice) -> str:
         for ion in advice.ions
     )
     methods = "".join(
-        f"<tr><td>{escape(name)}</td><td>{_percent(skill)}</td></tr>"
+        f"<tr><td>{escape(name)}{' (random: mean of its seeds)' if name in advice.averaged else ''}</td>"
+        f"<td>{_percent(skill)}</td></tr>"
         for name, skill in advice.methods.items()
     )
     methods += "".join(
@@ -59,6 +61,7 @@ def _part(advice: Advice) -> str:
         f"the guide mirrored {_percent(one.wrong)})</li>"
         for one in advice.guide
     )
+    boards = "".join(f"<li>{escape(line)}</li>" for line in in_words(advice.boards, advice.methods))
     return (
         f'<section><h2>{advice.factor} times finer</h2><p class="lead">{escape(advice.sentence())}</p>'
         f"{f'<h3>The guide</h3><ul>{guide}</ul>' if guide else ''}"
@@ -67,7 +70,9 @@ def _part(advice: Advice) -> str:
         '<th class="words">method</th><th>expected skill</th><th>90 % interval</th><th>at most</th>'
         f'<th>counts a pixel</th><th class="words">why not</th></tr></thead><tbody>{ions}</tbody></table></div>'
         '<h3>Methods, mean over ions</h3><div class="wide"><table><tbody>'
-        f"{methods}</tbody></table></div></section>"
+        f"{methods}</tbody></table></div>"
+        '<h3>Boards of similar sections</h3><p class="quiet">Measured elsewhere: they do not change the advice '
+        f"above.</p><ul>{boards}</ul></section>"
     )
 
 
@@ -81,10 +86,11 @@ def _chart(advice: Advice) -> str:
     )
     for one in advice.finer:
         told = (
-            f"{one.time} x the time, {_counts(one.counts)} counts a pixel, "
+            f"{one.time} x the time, {counts_in_words(one.counts)}, "
             f"effective {_size(one.effective_um)}"
         )
-        bars.append((f"measured at {_size(one.pixel_size_um)}", one.gain, told))
+        share = 0.0 if math.isnan(one.gain) else one.gain
+        bars.append((f"measured at {_size(one.pixel_size_um)}", share, told))
     rows = "".join(
         f'<text x="0" y="{30 * index + 20}">{escape(name)}</text>'
         f'<rect x="270" y="{30 * index + 6}" width="{max(300 * share, 1):.1f}" height="18" '
@@ -92,13 +98,15 @@ def _chart(advice: Advice) -> str:
         f'<text x="{278 + 300 * share:.1f}" y="{30 * index + 20}">{share:.0%}; {escape(told)}</text>'
         for index, (name, share, told) in enumerate(bars)
     )
-    words = "Share of the finer detail of the signal that is right. " + "; ".join(
-        f"{name}: {share:.0%}, {told}" for name, share, told in bars
+    words = (
+        "Share of the finer detail of the signal that is right, in the ions that may be sharpened. "
+        + "; ".join(f"{name}: {share:.0%}, {told}" for name, share, told in bars)
     )
     return (
         f'<svg role="img" aria-label="{escape(words, quote=True)}" width="960" height="{30 * len(bars) + 6}" '
         f'viewBox="0 0 960 {30 * len(bars) + 6}">{rows}</svg>'
-        '<p class="quiet">Share of the finer detail of the signal that is right, at equal dwell time a '
+        '<p class="quiet">Share of the finer detail of the signal that is right, median over the ions that may be '
+        "sharpened (over all where none may), at equal dwell time a "
         "pixel; the noise of the finer measurement filtered as well as can be.</p>"
     )
 

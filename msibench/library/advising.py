@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from numpy.typing import NDArray
 
 from msibench.contracts.method import MethodSpec, Task
 from msibench.contracts.progress import tell_progress
-from msibench.errors import ConfigurationError, MSIBenchError
+from msibench.errors import ConfigurationError, DataError, MSIBenchError
 from msibench.image import GuideImage, MSImage, Problem
 
 if TYPE_CHECKING:
+    from msibench.advice.energies import Upscaler
     from msibench.advice.expected import Detail, Expected
     from msibench.library.sections import FilePath
+    from msibench.library.similar_boards import SimilarBoard
     from msibench.plugin_manager import Catalogue
     from msibench.uncertainty.difficulty import Floats
 
@@ -78,9 +81,9 @@ class Finer:
     """Median over ions of the counted ions per pixel."""
     gain: float
     """Share of the signal's detail that is right in the finer measurement, its noise filtered as well as
-    can be: median over ions."""
+    can be: median over the ions that may be sharpened, over all where none may; NaN where none has any."""
     gain_of_method: float
-    """The same for the best method; 0 where the advice is to keep."""
+    """The same of the same ions, each with its best method; 0 where the advice is to keep."""
     effective_um: float
     """Effective pixel size of the finer measurement."""
 
@@ -109,7 +112,8 @@ class Advice:
     skill: float
     """Mean over ions of the bounded skill that is expected of it; 0 for ``"keep"``."""
     effective_um: float
-    """Effective pixel size that it reaches: the measured one where the advice is to keep."""
+    """Effective pixel size that the ions that may be sharpened reach, median: the measured one where the
+    advice is to keep."""
     methods: Mapping[str, float]
     """Mean expected skill of every method that was tried, best first."""
     left_out: Mapping[str, str]
@@ -118,6 +122,10 @@ class Advice:
     """By what they gain, most first."""
     guide: tuple[GuideAdvice, ...]
     finer: tuple[Finer, ...]
+    averaged: tuple[str, ...]
+    """Random methods: what is told of them is told of the mean of `msibench.library.intervals.SEEDS` runs."""
+    boards: tuple[SimilarBoard, ...]
+    """Boards of the most similar sections, nearest first: beside what is told of this one, and never part of it."""
     assumptions: tuple[str, ...]
     per_ion: Mapping[str, Floats]
     """Expected skill of every method for every ion, ``(channel,)``."""
@@ -126,34 +134,40 @@ class Advice:
         """Return the advice in one sentence."""
         may = [ion for ion in self.ions if ion.method != KEEP]
         if self.recommended == KEEP:
-            return (
-                f"x{self.factor}: keep what you measured: no method is expected to add more than noise"
-                + (
-                    f" on the whole, though {len(may)} of {len(self.ions)} ions may gain"
-                    if may
-                    else ""
-                )
-                + "."
+            some = (
+                f" on the whole, though {len(may)} of {len(self.ions)} ions may gain" if may else ""
             )
+            return f"x{self.factor}: keep what you measured: no method is expected to add more than noise{some}."
+        if not may:
+            return (
+                f"x{self.factor}: keep what you measured: no ion is expected to gain enough (on average "
+                f"{self.skill:.0%} with the best method, {self.recommended})."
+            )
+        gains = [self.per_ion[self.recommended][ion.channel] for ion in may]
         return (
             f"x{self.factor}: sharpen {len(may)} of {len(self.ions)} ions with {self.recommended}: "
-            f"expected skill {self.skill:.0%}, effective pixel {_um(self.effective_um)} instead of "
+            f"expected skill {float(np.mean(gains)):.0%}, effective pixel {_um(self.effective_um)} instead of "
             f"{_um(self.pixel_size_um)}"
             + ("." if len(may) == len(self.ions) else "; keep the others as measured.")
         )
 
     def __str__(self) -> str:
         """Return the whole advice as text."""
+        from msibench.library.similar_boards import in_words
+
         lines = [self.sentence(), ""]
-        lines += [f"  {name:<26}{skill:+7.1%}" for name, skill in self.methods.items()]
+        lines += [
+            f"  {name:<26}{_share(skill, '+.1%'):>7}" + self._averaged(name)
+            for name, skill in self.methods.items()
+        ]
         lines += [f"  {name:<26}not tried: {why}" for name, why in self.left_out.items()]
         lines += [
             "",
             "  ion                 method                    skill   90 % interval    at most",
         ]
         lines += [
-            f"  {ion.name:<20}{ion.method:<24}{ion.skill:+7.1%}  {ion.low:+6.0%} to {ion.high:+5.0%}"
-            f"{ion.ceiling:9.0%}  {ion.reason}"
+            f"  {ion.name:<20}{ion.method:<24}{_share(ion.skill, '+.1%'):>7}  {_share(ion.low, '+.0%'):>6} to "
+            f"{_share(ion.high, '+.0%'):>5}{_share(ion.ceiling, '.0%'):>9}  {ion.reason}"
             for ion in self.ions
         ]
         for told in self.guide:
@@ -163,12 +177,19 @@ class Advice:
             )
         lines += ["", "  Measure finer instead?"]
         lines += [
-            f"  {_um(one.pixel_size_um)}: {one.time} x the time, {one.counts:.3g} counts a pixel, "
-            f"{one.gain:.0%} of the detail right (best method: {one.gain_of_method:.0%}), effective "
+            f"  {_um(one.pixel_size_um)}: {one.time} x the time, {counts_in_words(one.counts)}, "
+            f"{_share(one.gain, '.0%')} of the detail right (best method: {one.gain_of_method:.0%}), effective "
             f"pixel {_um(one.effective_um)}"
             for one in self.finer
         ]
+        lines += ["", "  Boards of similar sections (they do not change the advice above)"]
+        lines += [f"  {line}" for line in in_words(self.boards, self.methods)]
         return "\n".join([*lines, "", *(f"  Assumed: {each}" for each in self.assumptions)])
+
+    def _averaged(self, method: str) -> str:
+        from msibench.library.intervals import SEEDS
+
+        return f"  random: the mean of {SEEDS} seeds" if method in self.averaged else ""
 
     def _repr_html_(self) -> str:
         from msibench.library.show import advice_html
@@ -180,7 +201,7 @@ class Advice:
         from dataclasses import asdict
 
         table = {name: getattr(self, name) for name in self.__slots__ if name != "per_ion"}
-        for name in ("ions", "guide", "finer"):
+        for name in ("ions", "guide", "finer", "boards"):
             table[name] = [asdict(one) for one in table[name]]
         table["sentence"] = self.sentence()
         table["per_ion"] = {name: list(map(float, told)) for name, told in self.per_ion.items()}
@@ -197,6 +218,7 @@ def advise(
     methods: Sequence[str] = (),
     device: str = "cpu",
     seed: int = 0,
+    results: FilePath | None = None,
 ) -> Advice:
     """Say which ion images of a section may be sharpened, with what, and what measuring finer would give.
 
@@ -217,6 +239,8 @@ def advise(
         the quick ones that look at it.
     device, seed
         As in `upscale`.
+    results
+        A results folder whose boards are looked at for similar sections, beside the boards that ship.
 
     Raises
     ------
@@ -230,67 +254,99 @@ def advise(
     from msibench.advice.energies import counting_variance, finest_octaves
     from msibench.advice.expected import expected_detail
     from msibench.library.installed import catalogue
-    from msibench.library.intervals import check_section, one_scale_up
+    from msibench.library.intervals import check_section
     from msibench.library.notebook import bar_in_notebook
     from msibench.library.sections import guide_on
+    from msibench.library.similar_boards import similar_boards
     from msibench.plugin_manager import resolve_method
+    from msibench.uncertainty.sections import one_scale_up
 
     if factor < 2:
         raise ConfigurationError(f"the factor must be at least 2, got {factor}")
     low = replace(section, values=np.maximum(np.asarray(section.values), 0))
+    if not low.present():
+        raise DataError(
+            f"no signal in any of the {low.channels} ion images; choose other m/z or a wider window (--ppm)"
+        )
     check_section(low)
     image = guide_on(section, guide, transform, factor)
     problem = Problem(low=low, factor=factor, guide=image, device=device, seed=seed)
+    one_scale_up(problem)  # refuses what is too small before anything runs
     found = catalogue(with_metrics=False)
     variance = counting_variance(low)
     detail = expected_detail(finest_octaves(low), variance, factor)
-    one_scale_up(problem)  # refuses what is too small before anything runs
     names = methods or (SINGLE if image is None else SINGLE + GUIDED)
     told: dict[str, Expected] = {}
     left_out: dict[str, str] = {}
+    averaged: list[str] = []
     with bar_in_notebook("advice"):
         for place, name in enumerate(names):
             tell_progress(place, len(names), "methods")
             spec = resolve_method(name, found)
             try:
-                told[name] = _expected(spec, problem, detail, found)
+                told[name], seeds = _expected(spec, problem, detail, found)
             except MSIBenchError as error:
                 left_out[name] = str(error).split(". ")[0]
+            except Exception as error:  # a method is a plugin: its faults cost its own line
+                left_out[name] = f"it failed: {type(error).__name__}: {error}"[:300]
+            else:
+                averaged += [name] if seeds > 1 else []
         about = (
             _about_guide(problem, [resolve_method(name, found) for name in told], told)
             if image is not None
             else ()
         )
     painted = {one.method for one in about if one.verdict == "paints"}
-    return _advice(low, factor, variance, detail, told, left_out, about, painted)
+    advice = _advice(low, factor, variance, detail, told, about, painted)
+    usable = _usable(found, guided=image is not None)
+    boards = similar_boards(low, factor, usable, None if results is None else Path(results))
+    return replace(advice, left_out=left_out, averaged=tuple(averaged), boards=boards)
 
 
-def _expected(spec: MethodSpec, problem: Problem, detail: Detail, found: Catalogue) -> Expected:
-    """Foretell one method; a network is tried on a piece of a large section."""
-    from msibench.advice.energies import added, counting_variance, finest_octaves, middle
+def _usable(found: Catalogue, *, guided: bool) -> set[str]:
+    """Return the methods that can sharpen a section of one's own: nothing to train, no other modality."""
+    tasks = {Task.SINGLE_IMAGE, Task.GUIDED} if guided else {Task.SINGLE_IMAGE}
+    return {
+        name
+        for name, spec in found.methods.items()
+        if spec.task in tasks and not spec.trainable and not spec.control
+    }
+
+
+def _expected(
+    spec: MethodSpec, problem: Problem, detail: Detail, found: Catalogue
+) -> tuple[Expected, int]:
+    """Foretell one method, and say how many seeds of it; a network is tried on a piece of a large section."""
+    from msibench.advice.energies import added, counting_variance, finest_octaves, fullest
     from msibench.advice.expected import expected_detail, expected_skill
-    from msibench.library.intervals import one_scale_up
+    from msibench.library.intervals import seeds_of
     from msibench.library.upscaling import check_factor
+    from msibench.uncertainty.sections import one_scale_up
 
     check_factor(spec, problem.factor, found)
     given = problem
     if spec.each_ion_alone and not _is_cheap(spec) and max(problem.low.shape) > LARGEST:
-        given = middle(problem, LARGEST)
+        given = fullest(problem, LARGEST)
         low = given.low
         detail = expected_detail(finest_octaves(low), counting_variance(low), given.factor)
     up, truth = one_scale_up(given)
-    made = added(_runner(spec), given, up, truth, detail.variance, seed=problem.seed)
-    return expected_skill(made, detail, given.factor)
+    seeds = seeds_of(spec, up, {})
+    made = added(_runner(spec, seeds), given, up, truth, detail.variance, seed=problem.seed)
+    return expected_skill(made, detail, given.factor), seeds
 
 
-def _runner(spec: MethodSpec) -> Any:
+def _runner(spec: MethodSpec, seeds: int = 1) -> Upscaler:
+    """Return what runs a method, the mean over `seeds`."""
     from msibench.io.data_warning import DataWarning
     from msibench.library.upscaling import upscale
 
-    def run(problem: Problem) -> Any:
+    def run(problem: Problem) -> NDArray[np.floating]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)
-            return upscale(problem, spec).values
+            total = upscale(problem, spec).values
+            for seed in range(problem.seed + 1, problem.seed + seeds):
+                total = total + upscale(replace(problem, seed=seed), spec).values
+        return total if seeds == 1 else total / np.float32(seeds)
 
     return run
 
@@ -304,8 +360,8 @@ def _about_guide(
 ) -> tuple[GuideAdvice, ...]:
     """Compare each method that looks at the guide with itself under a mirrored one, one scale up."""
     from msibench.advice.energies import skill_one_scale_up
-    from msibench.library.intervals import one_scale_up
     from msibench.metrics.wrong_guides import mirrored
+    from msibench.uncertainty.sections import one_scale_up
 
     up, truth = one_scale_up(problem)
     assert up.guide is not None
@@ -335,35 +391,43 @@ def _advice(
     variance: Floats,
     detail: Detail,
     told: Mapping[str, Expected],
-    left_out: Mapping[str, str],
     about: tuple[GuideAdvice, ...],
     painted: set[str],
 ) -> Advice:
+    from msibench.library.intervals import tissue_of
+
     means = {name: mean_skill(one.skill) for name, one in told.items()}
     ranked = dict(sorted(means.items(), key=lambda item: -item[1]))
     usable = [name for name in ranked if name not in painted]
     best = usable[0] if usable and ranked[usable[0]] >= WORTH else KEEP
     present = set(low.present())
     with np.errstate(divide="ignore", invalid="ignore"):
+        inside = tissue_of(low)
         average = np.array([float(np.nan_to_num(image).mean()) for image in low.values])
-        counts = np.where(variance > 0, average**2 / variance, np.inf)
+        # Both are means over the image, tissue or not: of tissue pixels they are 1 / inside times as large.
+        counts = np.where(variance > 0, average**2 / (variance * inside.mean()), np.inf)
     ions = [
         _ion(channel, name, told, usable, detail, counts, factor, channel in present)
         for channel, name in enumerate(low.channel_names())
     ]
     ions.sort(key=lambda ion: -np.inf if np.isnan(ion.skill) else ion.skill, reverse=True)
-    gain = 0.0 if best == KEEP else max(_median(told[best].signal_gain), 0.0)
+    may = [] if best == KEEP else [ion for ion in ions if ion.method != KEEP]
+    right = [told[ion.method].signal_gain[ion.channel] for ion in may]
+    gain = float(np.clip(np.median(right), 0, 1)) if right else 0.0
+    shown = [ion.channel for ion in may] or sorted(present)
     return Advice(
         factor=factor,
         pixel_size_um=low.pixel_size_um,
         recommended=best,
         skill=0.0 if best == KEEP else ranked[best],
-        effective_um=low.pixel_size_um / factor ** min(gain, 1.0),
+        effective_um=low.pixel_size_um / factor**gain,
         methods=ranked,
-        left_out=dict(left_out),
+        left_out={},
+        averaged=(),
+        boards=(),
         ions=tuple(ions),
         guide=about,
-        finer=_finer(low, variance, counts, factor, gain),
+        finer=_finer(low, shown, variance, counts, gain),
         assumptions=ASSUMPTIONS,
         per_ion={name: one.skill for name, one in told.items()},
     )
@@ -424,23 +488,24 @@ def doubt(
 
 
 def _finer(
-    low: MSImage, variance: Floats, counts: Floats, factor: int, gain_of_method: float
+    low: MSImage, shown: Sequence[int], variance: Floats, counts: Floats, gain_of_method: float
 ) -> tuple[Finer, ...]:
+    """Foretell finer measurements of the ions `shown`."""
     from msibench.advice.energies import finest_octaves
     from msibench.advice.expected import expected_detail
 
     octaves, found = finest_octaves(low), []
     for step in (2, 4):
-        gain = max(_median(expected_detail(octaves, variance, step).ceiling), 0.0)
+        gain = _median(expected_detail(octaves, variance, step).ceiling[shown])
         found.append(
             Finer(
                 factor=step,
                 pixel_size_um=low.pixel_size_um / step,
                 time=step * step,
-                counts=_median(counts) / step**2,
+                counts=_median(counts[shown]) / step**2,
                 gain=gain,
                 gain_of_method=gain_of_method,
-                effective_um=low.pixel_size_um / step**gain,
+                effective_um=low.pixel_size_um / step ** np.nan_to_num(gain),
             )
         )
     return tuple(found)
@@ -459,8 +524,17 @@ def _median(values: Floats) -> float:
     return float(np.median(known)) if known.size else float("nan")
 
 
+def counts_in_words(counts: float) -> str:
+    """Return how many ions a pixel counts, as text says it."""
+    return "no noise seen" if np.isinf(counts) else f"{counts:.3g} counts a pixel"
+
+
+def _share(value: float, form: str) -> str:
+    return "–" if np.isnan(value) else format(value, form)
+
+
 def _um(size: float) -> str:
-    return "unknown size" if np.isnan(size) else f"{size:.3g} µm"
+    return "of unknown size" if np.isnan(size) else f"{size:.3g} µm"
 
 
 def _plain(value: Any) -> Any:

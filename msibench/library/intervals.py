@@ -21,16 +21,12 @@ if TYPE_CHECKING:
 
 FEWEST_TISSUE = 200
 """Measured tissue pixels below which a section tells too little of its own errors."""
-OF_ITS_OWN = 1000
-"""Pixels with a known truth from which on an ion has a calibration of its own; else all ions share one."""
 SEEDS = 5
 """Runs that are averaged where a method is random."""
 TRIED = 8
 """Edge in coarse pixels of the piece on which two seeds are tried."""
 SHOWN = 0.03
 """Of the colour range of a picture: a difference that can be seen."""
-ONE_DEVIATION = 0.6827
-"""Level at which a method's own interval is asked for its width."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -63,7 +59,9 @@ class Confidence:
 
     def at(self, level: float) -> Confidence:
         """Return the intervals of another level; nothing is predicted or calibrated again."""
-        lower, upper = _ends(
+        from msibench.uncertainty.sections import ends_of
+
+        lower, upper = ends_of(
             self.prediction.values, self._reach, self._calibrations, level, self._floor
         )
         return replace(
@@ -95,14 +93,16 @@ class Confidence:
         """Return where a picture shows detail that is not `supported`, ``(channel, row, column)``.
 
         Detail counts as shown where it differs from the measured pixel by more than `SHOWN` of the
-        colour range of a picture; what does not is neither veiled nor vouched for.
+        colour range of a picture; what does not is neither veiled nor vouched for, and nor is what lies
+        outside the section's tissue mask, where it has one.
         """
         from msibench.io.figure import hotspot_limit
 
         flat = self.low.values.repeat(self.factor, 1).repeat(self.factor, 2)
         fine = self.prediction.values
         limit = np.array([hotspot_limit(image) for image in fine])[:, None, None]
-        return np.asarray((np.abs(fine - flat) > SHOWN * limit) & ~self.supported())
+        inside = True if self.prediction.mask is None else self.prediction.mask
+        return np.asarray((np.abs(fine - flat) > SHOWN * limit) & ~self.supported() & inside)
 
     def plot(self, *, channels: Iterable[int] | None = None, colours: str = "viridis") -> Figure:
         """Draw the prediction, grey and hatched under the `veil`; see `msibench.library.show.plot`."""
@@ -177,22 +177,29 @@ def confident(
     given: NDArray[np.floating] | None = None,
 ) -> Confidence:
     """Give a problem's prediction its intervals; `given` is a prediction that was made already."""
+    from msibench.uncertainty.sections import (
+        calibrations_of,
+        difficulties,
+        ends_of,
+        one_scale_up,
+    )
+
     check(problem, level)
     truths = [_pair(one, problem) for one in calibration] or [one_scale_up(problem)]
-    seeds = _seeds(spec, truths[0][0], changes)
+    seeds = seeds_of(spec, truths[0][0], changes)
     low, factor = problem.low, problem.factor
     known = [_known(spec, up, truth, changes, seeds, own=not calibration) for up, truth in truths]
-    calibrations = _calibrations(known, [truth for _, truth in truths], low)
+    calibrations = calibrations_of(known, [truth for _, truth in truths], low)
 
     fine, spread = (
         _predict(spec, problem, changes, seeds)
         if given is None or seeds > 1
         else (np.asarray(given, dtype=np.float64), _own_spread(spec, problem, changes))
     )
-    reach, signal, undefined = _difficulties(fine, spread, calibrations, low, factor)
+    reach, signal, undefined = difficulties(fine, spread, calibrations, low, factor)
     sound = [None if channel in undefined else one for channel, one in enumerate(calibrations)]
     floor = 0.0 if spec.never_negative else -np.inf
-    lower, upper = _ends(fine, reach, sound, level, floor)
+    lower, upper = ends_of(fine, reach, sound, level, floor)
     mask = None if low.mask is None else low.mask.repeat(factor, 0).repeat(factor, 1)
     image = replace(
         low,
@@ -218,92 +225,6 @@ def confident(
     )
 
 
-def _difficulties(
-    fine: NDArray[np.floating],
-    spread: NDArray[np.floating] | None,
-    calibrations: Sequence[Calibration | None],
-    low: MSImage,
-    factor: int,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], dict[int, str]]:
-    """Return how hard each pixel is, with and without its own counting noise, and where that is undefined."""
-    from msibench.uncertainty.conformal import difficulty
-    from msibench.uncertainty.difficulty import features, noise_gain, scale_of
-
-    reach = np.full(fine.shape, np.nan, dtype=np.float32)
-    signal = np.full(fine.shape, np.nan, dtype=np.float32)
-    undefined: dict[int, str] = {}
-    present = set(low.present())
-    for channel, calibrated in enumerate(calibrations):
-        coarse = low.values[channel].astype(np.float64)
-        if channel not in present:
-            undefined[channel] = "nothing is present in this ion image"
-        elif calibrated is None:
-            undefined[channel] = (
-                "too few pixels with a known truth, or none in which anything differs"
-            )
-        else:
-            made = features(
-                fine[channel],
-                factor=factor,
-                gain=factor**2 * noise_gain(coarse, low.mask),
-                scale=scale_of(coarse),
-                spread=None if spread is None else spread[channel],
-            )
-            reach[channel] = difficulty(made, calibrated.weights)
-            # Without the counting noise of a fine pixel's own measurement; that of the coarse pixel,
-            # `factor` times smaller, is in the prediction and stays.
-            made[0] /= factor
-            signal[channel] = difficulty(made, calibrated.weights)
-    return reach, signal, undefined
-
-
-def one_scale_up(problem: Problem) -> tuple[Problem, MSImage]:
-    """Make a problem's coarse image coarser once more; return that problem and its truth.
-
-    A coarser pixel of which less than half was measured is NaN; a guide or a second modality is averaged
-    onto the grid of the coarse image.
-
-    Raises
-    ------
-    DataError
-        Fewer than two of the coarser pixels would stand along an edge.
-    """
-    from msibench.degradation import area_mean, protocol
-    from msibench.degradation.grid import crop_to_multiple, reduce_mask
-
-    factor = problem.factor
-    if min(problem.low.shape) < 2 * factor:
-        raise DataError(
-            f"{problem.low.shape[0]} x {problem.low.shape[1]} pixels are too few to be coarsened by {factor}: expected at least {2 * factor} along each edge. Use a smaller factor or a larger section, or give fine sections of the same kind for calibration"
-        )
-    truth, _ = crop_to_multiple(problem.low, factor)
-    rows, columns = truth.shape
-    chain = protocol(problem.protocol or f"area-x{factor}@1")
-    here = np.isfinite(truth.values)
-    share = chain.degrade(here.astype(np.float64))
-    total = chain.degrade(np.where(here, truth.values, 0).astype(np.float64))
-    values = np.divide(total, share, out=np.full(total.shape, np.nan), where=share >= 0.5)
-    low = replace(
-        truth,
-        values=np.where(np.isnan(values), np.nan, np.maximum(values, 0)).astype(np.float32),
-        pixel_size_um=truth.pixel_size_um * factor,
-        mask=reduce_mask(truth.mask, factor),
-    )
-    guide, second = problem.guide, problem.second
-    cut = (slice(None), slice(rows * factor), slice(columns * factor))
-    if guide is not None:
-        mean = area_mean(guide.values[cut], factor).astype(np.float32)
-        where = None if guide.mask is None else reduce_mask(guide.mask[cut[1:]], factor)
-        guide = replace(guide, values=mean, mask=where, pixel_size_um=guide.pixel_size_um * factor)
-    if second is not None:
-        mean = area_mean(second.values[cut], factor).astype(np.float32)
-        where = None if second.mask is None else reduce_mask(second.mask[cut[1:]], factor)
-        second = replace(
-            second, values=mean, mask=where, pixel_size_um=second.pixel_size_um * factor
-        )
-    return replace(problem, low=low, guide=guide, second=second, middle=None), truth
-
-
 def check(problem: Problem, level: float) -> None:
     """Refuse what no interval can be told of, before anything is computed.
 
@@ -327,14 +248,18 @@ def check_section(low: MSImage) -> None:
     DataError
         There are fewer than `FEWEST_TISSUE`.
     """
-    inside = np.isfinite(low.values).all(axis=0)
-    if low.mask is not None:
-        inside &= low.mask
-    tissue = int(np.count_nonzero(inside))
+    tissue = int(np.count_nonzero(tissue_of(low)))
     if tissue < FEWEST_TISSUE:
         raise DataError(
             f"{tissue} tissue pixels were measured; expected at least {FEWEST_TISSUE}: fewer say too little about the errors of a method. Use a larger section"
         )
+
+
+def tissue_of(low: MSImage) -> NDArray[np.bool_]:
+    """Return the tissue pixels that were measured, ``(row, column)``; an ion that never was does not count."""
+    finite = np.isfinite(low.values)
+    inside = finite[finite.any(axis=(1, 2))].all(axis=0) & finite.any(axis=0)
+    return np.asarray(inside if low.mask is None else inside & low.mask)
 
 
 def _pair(one: MSImage | Pair, problem: Problem) -> tuple[Problem, MSImage]:
@@ -366,80 +291,10 @@ def _known(
     own: bool,
 ) -> list[KnownPixels | None]:
     """Return what is known of a method's errors on one section, one entry per ion."""
-    from msibench.uncertainty.conformal import known_pixels
-    from msibench.uncertainty.difficulty import features, noise_gain, scale_of
+    from msibench.uncertainty.sections import errors_on
 
     fine, spread = _predict(spec, problem, changes, seeds)
-    factor, present = problem.factor, set(problem.low.present())
-    found: list[KnownPixels | None] = []
-    for channel in range(problem.low.channels):
-        coarse = problem.low.values[channel].astype(np.float64)
-        true = truth.values[channel].astype(np.float64)
-        if channel not in present:
-            found.append(None)
-            continue
-        # On the section itself the truth is the measurement, whose noise is seen; elsewhere it is
-        # foretold from the coarse image in the way in which it will be foretold.
-        gain = (
-            noise_gain(true, truth.mask)
-            if own
-            else factor**2 * noise_gain(coarse, problem.low.mask)
-        )
-        scale = scale_of(coarse)
-        made = features(
-            fine[channel],
-            factor=factor,
-            gain=gain,
-            scale=scale,
-            spread=None if spread is None else spread[channel],
-        )
-        found.append(
-            known_pixels(fine[channel], true, made, factor=factor, scale=scale, mask=truth.mask)
-        )
-    return found
-
-
-def _calibrations(
-    known: Sequence[Sequence[KnownPixels | None]], truths: Sequence[MSImage], low: MSImage
-) -> list[Calibration | None]:
-    """Return one calibration per ion: its own where its pixels are many, that of all ions elsewhere."""
-    from msibench.uncertainty.conformal import calibrate, together
-
-    every = [one for section in known for one in section if one is not None]
-    if not every:
-        return [None] * low.channels
-    shared = calibrate(together(every))
-    alike = all(
-        truth.channels == low.channels and np.allclose(truth.mz, low.mz, equal_nan=True, rtol=1e-5)
-        for truth in truths
-    )
-    found: list[Calibration | None] = []
-    for channel in range(low.channels):
-        mine = [section[channel] for section in known] if alike else []
-        here = [one for one in mine if one is not None]
-        if sum(len(one.residual) for one in here) < OF_ITS_OWN:
-            found.append(shared)
-        else:
-            found.append(calibrate(together(here)))
-    return found
-
-
-def _ends(
-    fine: NDArray[np.floating],
-    reach: NDArray[np.float32],
-    calibrations: Sequence[Calibration | None],
-    level: float,
-    floor: float,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    lower, upper = (np.full(fine.shape, np.nan, dtype=np.float32) for _ in range(2))
-    for channel, calibrated in enumerate(calibrations):
-        if calibrated is None:
-            continue
-        width = calibrated.quantile(level) * reach[channel]
-        # The prediction itself may be below the floor by rounding; it stays inside.
-        lower[channel] = np.minimum(np.maximum(fine[channel] - width, floor), fine[channel])
-        upper[channel] = fine[channel] + calibrated.up * width
-    return lower, upper
+    return errors_on(problem, truth, fine, spread, own=own)
 
 
 def _predict(
@@ -475,16 +330,15 @@ def _own_spread(spec: MethodSpec, problem: Problem, changes: Mapping[str, object
     method = built(spec, resolve_config(spec, changes))
     if not isinstance(method, Uncertain):
         return None
-    present = problem.low.present()
-    told = method.interval(replace(problem, low=problem.low.select(present)), level=ONE_DEVIATION)
+    from msibench.uncertainty.sections import told_spread
+
+    told = told_spread(method, problem)
     if isinstance(told, Skip):
         raise NotApplicableError(f"{spec.name} cannot do this: {told.reason}")
-    spread = np.zeros((problem.low.channels, *problem.fine_shape))
-    spread[present] = (np.asarray(told.upper, dtype=np.float64) - told.lower) / 2
-    return spread
+    return told
 
 
-def _seeds(spec: MethodSpec, up: Problem, changes: Mapping[str, object]) -> int:
+def seeds_of(spec: MethodSpec, up: Problem, changes: Mapping[str, object]) -> int:
     """Return how many runs to average: two seeds are tried on a piece of the problem one scale up."""
     from msibench.library.upscaling import upscaled
 
@@ -498,26 +352,20 @@ def _seeds(spec: MethodSpec, up: Problem, changes: Mapping[str, object]) -> int:
 
 def _piece(problem: Problem) -> Problem:
     """Return at most `TRIED` x `TRIED` coarse pixels about the brightest of the most intense ion image."""
-    from msibench.advice.energies import piece_about
+    from msibench.advice.energies import piece_of, window_about
 
     low = problem.low
     channel = int(np.argmax([np.nanmean(np.where(image > 0, image, 0)) for image in low.values]))
     image = np.nan_to_num(low.values[channel])
     row, column = np.unravel_index(int(image.argmax()), image.shape)
-    return piece_about(replace(problem, low=low.select([channel])), TRIED, (int(row), int(column)))
+    rows, columns = window_about(low, TRIED, (int(row), int(column)))
+    return piece_of(replace(problem, low=low.select([channel])), rows, columns)
 
 
 def _words(
     problem: Problem, truths: Sequence[tuple[Problem, MSImage]], seeds: int, *, own: bool
 ) -> str:
-    if own:
-        said = (
-            f"on this section itself, made {problem.factor} times coarser once more: assumes that errors "
-            "one scale up are like those here, counting noise scaled to the smaller pixels"
-        )
-    else:
-        said = (
-            f"on {len(truths)} calibration section{'s' if len(truths) > 1 else ''}: assumes that this "
-            "section was measured and looks like them"
-        )
+    from msibench.uncertainty.sections import words_of
+
+    said = words_of(problem.factor, 0 if own else len(truths))
     return said + (f"; a random method: the mean of {seeds} seeds" if seeds > 1 else "")

@@ -1,4 +1,4 @@
-"""Leaderboards from Python: run a track, or open a board that somebody else measured."""
+"""Leaderboards from Python: run a track, or open a published board."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Leaderboard:
         return list(dict.fromkeys(_name(c, m) for c, m in ordered.to_numpy(dtype=np.float64)))
 
     def compare(self, test: str, base: str, *, protocol: str = "") -> pd.DataFrame:
-        """Set one method against another on the ion images that both have.
+        """Compare one method with another on the ion images that both have.
 
         Parameters
         ----------
@@ -230,6 +230,7 @@ def run(
     results: FilePath | None = None,
     device: str = "cpu",
     jobs: int = 1,
+    intervals: str = "",
     listen: Callable[[Event], None] | None = None,
 ) -> Leaderboard:
     """Run a track, as ``msibench run`` does, and return its board.
@@ -247,6 +248,10 @@ def run(
         ``NAME-cuda``: `Leaderboard.track` has its name.
     jobs
         Cells side by side.
+    intervals
+        ``"one-scale-up"`` or ``"training"``: calibrate an interval for every pixel of every method, on the section
+        itself made coarser once more or on the training sections of its data set, and measure whether it
+        holds. Empty: where the track says so.
     listen
         Told of every cell, as it starts and ends. None: a bar in a notebook, nothing elsewhere.
 
@@ -259,16 +264,20 @@ def run(
     StoreError
         The results folder cannot be written.
     """
+    from msibench.contracts.metric import INTERVALS
     from msibench.leaderboard.board import read_board
     from msibench.library.installed import catalogue
     from msibench.run_track import run_track
     from msibench.runner.board_names import on_its_board
     from msibench.runner.options import RunOptions
     from msibench.runner.plan import Filters, make_plan, with_control
-    from msibench.tracks import load_track
+    from msibench.tracks import load_track, with_intervals
 
     store = results_folder(results, create=True)
     chosen = load_track(str(track), results=store.root)
+    if intervals and intervals not in INTERVALS:
+        raise ConfigurationError(f"intervals must be {' or '.join(INTERVALS)}, got {intervals!r}")
+    chosen = with_intervals(chosen, intervals or chosen.intervals)
     found = catalogue()
     wanted = with_control(tuple(methods or ()), chosen)
     plan = make_plan(chosen, found, filters=Filters(methods=wanted), device=device)

@@ -189,7 +189,7 @@ def evaluate(
     UnknownNameError
         A metric is unknown.
     """
-    from msibench.contracts.metric import ToldInterval
+    from msibench.contracts.metric import Intervals, ToldInterval
     from msibench.library.installed import catalogue
     from msibench.library.intervals import Confidence
     from msibench.results.problems import Staged
@@ -229,7 +229,11 @@ def evaluate(
     found = catalogue()
     specs = [found.metric(name) for name in metrics or DEFAULT_METRICS]
     rows = score(
-        np.asarray(values, dtype=np.float32), staged, specs, seed=problem.seed, interval=told
+        np.asarray(values, dtype=np.float32),
+        staged,
+        specs,
+        seed=problem.seed,
+        intervals=Intervals(told=told),
     )
     table = rows[["mz", "channel", "metric", "region", "value", "reason"]].reset_index(drop=True)
     table["unit"] = table["metric"].map({spec.name: spec.unit for spec in specs})

@@ -1,8 +1,8 @@
-"""What the harness needs to know of the measures of unseen detail, without importing any of them."""
+"""What the harness needs to know about the measures of unseen detail, without importing any of them."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 from msibench.contracts.metric import Direction, MetricSpec
 
@@ -19,112 +19,125 @@ CEILING_SOURCES = (
     "count thinning: binomial halves",
     "estimated: by spatial nugget and by wavelet MAD",
 )
-"""What the numbers of ``detail_ceiling_source`` stand for."""
+"""Meaning of the numbers of ``detail_ceiling_source``."""
 
 
-def _spec(name: str, direction: Direction, title: str, **fields: Any) -> MetricSpec:
-    return MetricSpec(
-        **{
-            "version": 1,
-            "target": "msibench.metrics.detail:evaluate",
-            "kind": "contextual",
-            "each_ion_alone": True,
-            "params": {"measure": name},
-            "regions": ("image",),
-            "needs": frozenset({"truth", "low"}),
-            "label": name.replace("_", " "),
-            "undefined": (NO_DETAIL, NO_SPLIT),
-            **fields,
-        },
+of_ion_images = partial(
+    MetricSpec, kind="contextual", each_ion_alone=True, regions=("image",), version=1
+)
+"""A measure on the whole image, each ion image for itself."""
+_of_unseen = partial(of_ion_images, needs=frozenset({"truth", "low"}))
+_ceiling = partial(
+    _of_unseen,
+    target="msibench.metrics.detail_ceiling:evaluate",
+    direction="higher",
+    question="ceiling",
+    undefined=(NO_DETAIL, NO_SPLIT),
+)
+
+
+def _detail(
+    name: str,
+    direction: Direction,
+    title: str,
+    explanation: str,
+    undefined: tuple[str, ...] = (NO_DETAIL, NO_SPLIT),
+) -> MetricSpec:
+    return _of_unseen(
         name=name,
+        target="msibench.metrics.detail:evaluate",
+        params={"measure": name},
         direction=direction,
         title=title,
-    )
-
-
-def _ceiling(end: str, title: str, **fields: Any) -> MetricSpec:
-    return _spec(
-        f"detail_ceiling_{end}",
-        "higher",
-        title,
-        target="msibench.metrics.detail_ceiling:evaluate",
-        params={"end": end},
-        question="ceiling",
-        **fields,
+        label=name.replace("_", " "),
+        explanation=explanation,
+        undefined=undefined,
     )
 
 
 def _share(what: str, direction: Direction, explanation: str) -> MetricSpec:
-    return _spec(
-        f"{what}_share",
-        direction,
-        f"Share of the pixels with clear detail in which it was {what}",
+    return _of_unseen(
+        name=f"{what}_share",
         target="msibench.metrics.hallucination:evaluate",
         params={"what": what},
-        question="trust",
+        direction=direction,
+        title=f"Share of the pixels with clear detail in which it was {what}",
         label=what,
+        question="trust",
         explanation=explanation,
         undefined=(NOTHING_ABOVE_NOISE, NO_SPLIT),
     )
 
 
 DETAIL_METRICS: tuple[MetricSpec, ...] = (
-    _spec(
+    _detail(
         "skill",
         "higher",
         "Detail gain less the error in what the low image fixes",
-        explanation="Of what the coarse image does not show, how much is right? 0: no better than the "
+        "Of what the coarse image does not show, how much is right? 0: no better than the "
         "plainest image with that coarse image; 1: the truth.",
     ),
-    _spec(
+    _detail(
         "detail_gain",
         "higher",
         "Share of the truth's unseen detail that the prediction has right",
-        explanation="The same for the added detail alone: 0 adds nothing, below 0 invents.",
+        "The same for the added detail alone: 0 adds nothing, below 0 invents.",
     ),
-    _spec(
+    _detail(
         "detail_match",
         "higher",
         "Detail gain at the best single amplitude",
-        explanation="How well added and true detail agree; no stretch or sharpening changes it.",
+        "How well added and true detail agree; no stretch or sharpening changes it.",
     ),
-    _spec(
+    _detail(
         "detail_precision",
         "one",
         "Share of the added detail that is true",
-        explanation="How much of the added detail is true? 1 is right, above 1 timid, near 0 invented.",
-        undefined=(NO_DETAIL, ADDS_NOTHING, NO_SPLIT),
+        "How much of the added detail is true? 1 is right, above 1 timid, near 0 invented.",
+        (NO_DETAIL, ADDS_NOTHING, NO_SPLIT),
     ),
-    _spec(
+    _detail(
         "detail_recall",
         "one",
         "Share of the truth's unseen detail that was found",
-        explanation="How much of the true detail was found?",
+        "How much of the true detail was found?",
     ),
-    _spec(
+    _detail(
         "input_error",
         "lower",
         "Error in what the low image fixes, over the unseen detail",
-        explanation="How far is the prediction from the coarse image that it was made from?",
+        "How far is the prediction from the coarse image that it was made from?",
     ),
-    _spec(
-        "detail_energy",
-        "higher",
-        "Energy of the truth's unseen detail",
+    _of_unseen(
+        name="detail_energy",
+        target="msibench.metrics.detail:evaluate",
+        params={"measure": "detail_energy"},
+        direction="higher",
+        title="Energy of the truth's unseen detail",
+        label="detail energy",
         question="ceiling",
         unit="of data range²",
         explanation="The weight of an ion image where several are pooled.",
         undefined=(NO_SPLIT,),
     ),
     _ceiling(
-        "low",
-        "Lower end of the detail gain that the signal itself would get",
+        name="detail_ceiling_low",
+        params={"end": "low"},
+        title="Lower end of the detail gain that the signal itself would get",
+        label="detail ceiling low",
         explanation="The truth's noise cannot be predicted: nobody gets further, but for chance.",
     ),
-    _ceiling("high", "Upper end of the detail gain that the signal itself would get"),
     _ceiling(
-        "source",
-        "Where the ceiling of the detail gain comes from",
+        name="detail_ceiling_high",
+        params={"end": "high"},
+        title="Upper end of the detail gain that the signal itself would get",
+        label="detail ceiling high",
+    ),
+    _ceiling(
+        name="detail_ceiling_source",
+        params={"end": "source"},
+        title="Where the ceiling of the detail gain comes from",
+        label="detail ceiling source",
         explanation="0 the exact signal, 1 a measured repeat, 2 a repeat that shares some noise (an "
         "upper bound), 3 thinned counts, 4 two estimates.",
         digits=0,

@@ -1,4 +1,4 @@
-"""Whether an interval is right as often as it says, and how wide it is.
+"""Whether an interval covers the truth as often as it claims, and how wide it is.
 
 One value per image ``(...)`` of images ``(..., row, column)``; NaN where no pixel has a truth and an
 interval. A pixel whose interval is undefined (NaN) is left out, never counted as held.
@@ -11,12 +11,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
 
 from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.arrays import Floats, check_pair, to_host
-from msibench.metrics.trust_specs import NO_INTERVAL, NOTHING_TOLD
+from msibench.metrics.trust_specs import (
+    NO_INTERVAL,
+    NOT_CALIBRATED,
+    NOTHING_CALIBRATED,
+    NOTHING_TOLD,
+)
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+LEVEL = 0.9
+"""Of the harness's intervals that boards measure; the calibration error looks at all `LEVELS`."""
 STRUCTURES = ("edges", "spots", "high intensity")
 
 
@@ -35,7 +43,12 @@ def coverage(lower: Any, upper: Any, truth: Any, *, mask: ArrayLike | None = Non
 
 
 def interval_width(
-    lower: Any, upper: Any, truth: Any, *, scale: ArrayLike = 1.0, mask: ArrayLike | None = None
+    lower: Any,
+    upper: Any,
+    truth: Any,
+    *,
+    scale: ArrayLike = 1.0,
+    mask: ArrayLike | None = None,
 ) -> Any:
     """Mean width of the intervals over `scale`, the intensity of each image; smaller is sharper."""
     low, high, _, known, back = _known(lower, upper, truth, mask)
@@ -73,39 +86,70 @@ def interval_score(
     return back(_mean(score, known) / np.asarray(scale, dtype=np.float64))
 
 
-def calibration_error(
-    interval_at: Callable[[float], tuple[Any, Any]],
-    truth: Any,
-    *,
-    levels: tuple[float, ...] = LEVELS,
-    mask: ArrayLike | None = None,
-) -> float:
-    """Mean distance of coverage and level over `levels`, all images together; 0 at best.
-
-    `interval_at` gives lower and upper images for a level.
-    """
-    off = []
-    for level in levels:
-        low, high, true, known, _ = _known(*interval_at(level), truth, mask)
-        held = ((low <= true) & (true <= high))[known]
-        off.append(abs(float(held.mean()) - level) if held.size else np.nan)
-    return float(np.mean(off))
-
-
 def evaluate(evaluation: Evaluation, *, measure: str) -> Scored:
-    """Measure the interval that a method tells of itself, on tissue where the mask is known.
+    """Measure a method's own interval, on tissue where the mask is known.
 
     Parameters
     ----------
     measure
         ``"interval_coverage"``; ``"worst_interval_coverage"``: that of the structure among `STRUCTURES` that is held least;
-        ``"interval_width"`` or ``"interval_score"``, over the largest intensity of the protocol's scale, 1.
+        ``"interval_width"`` or ``"interval_score"``, over the largest intensity of the protocol's scale, 1;
+        ``"interval_calibration_error"``: the interval of another level than the one that is told is taken as that
+        of a normal distribution to either side of the prediction, as on a page.
     """
-    told, truth = evaluation.interval, evaluation.truth
-    count = len(evaluation.prediction)
-    if told is None or truth is None:
-        return Scored(np.full(count, np.nan), (NO_INTERVAL,) * count)
-    given = (told.lower, told.upper, truth.values)
+    told = evaluation.interval
+    if told is None:
+        return _undefined(evaluation, NO_INTERVAL)
+    tells = told
+
+    def ends(level: float) -> tuple[Any, Any]:
+        if level == tells.level:
+            return tells.lower, tells.upper
+        fine = evaluation.prediction.astype(np.float64)
+        wider = float(ndtri((1 + level) / 2) / ndtri((1 + tells.level) / 2))
+        return fine - wider * (fine - tells.lower), fine + wider * (tells.upper - fine)
+
+    return _measured(evaluation, measure, ends, told.level, NOTHING_TOLD)
+
+
+def evaluate_calibrated(evaluation: Evaluation, *, measure: str) -> Scored:
+    """Measure the interval that the harness calibrated, as `evaluate` does that of the method.
+
+    Parameters
+    ----------
+    measure
+        Those of `evaluate`, at `LEVEL`, and ``"signal_coverage"``: of the noise-free signal by the interval of
+        the signal, where that is known.
+    """
+    found = evaluation.calibrated
+    if found is None:
+        return _undefined(evaluation, NOT_CALIBRATED)
+    fine = evaluation.prediction
+    if measure == "signal_coverage":
+        truth, signal = evaluation.truth, evaluation.noise_free
+        assert truth is not None
+        assert signal is not None
+        held = coverage(*found.ends(fine, LEVEL, signal=True), signal, mask=truth.mask)
+        return _scored(held, NOTHING_CALIBRATED)
+    return _measured(
+        evaluation, measure, lambda level: found.ends(fine, level), LEVEL, NOTHING_CALIBRATED
+    )
+
+
+def _measured(
+    evaluation: Evaluation,
+    measure: str,
+    ends: Callable[[float], tuple[Any, Any]],
+    level: float,
+    nothing: str,
+) -> Scored:
+    truth = evaluation.truth
+    assert truth is not None
+    if measure == "interval_calibration_error":
+        known = np.isfinite(coverage(*ends(level), truth.values, mask=truth.mask))
+        off = [np.abs(coverage(*ends(one), truth.values, mask=truth.mask) - one) for one in LEVELS]
+        return _scored(np.where(known, np.mean(off, axis=0), np.nan), nothing)
+    given = (*ends(level), truth.values)
     if measure == "interval_coverage":
         values = coverage(*given, mask=truth.mask)
     elif measure == "worst_interval_coverage":
@@ -115,9 +159,18 @@ def evaluate(evaluation: Evaluation, *, measure: str) -> Scored:
     elif measure == "interval_width":
         values = interval_width(*given, mask=truth.mask)
     else:
-        values = interval_score(*given, level=told.level, mask=truth.mask)
-    values = np.asarray(values, dtype=np.float64)
-    return Scored(values, tuple("" if np.isfinite(one) else NOTHING_TOLD for one in values))
+        values = interval_score(*given, level=level, mask=truth.mask)
+    return _scored(values, nothing)
+
+
+def _scored(values: ArrayLike, nothing: str) -> Scored:
+    found = np.asarray(values, dtype=np.float64)
+    return Scored(found, tuple("" if np.isfinite(one) else nothing for one in found))
+
+
+def _undefined(evaluation: Evaluation, why: str) -> Scored:
+    count = len(evaluation.prediction)
+    return Scored(np.full(count, np.nan), (why,) * count)
 
 
 def structures(truth: ArrayLike, *, smooth: float = 1.0) -> Mapping[str, NDArray[np.bool_]]:
@@ -166,7 +219,7 @@ def _known(
     return low, high, true, known, back
 
 
-def _mean(values: NDArray[Any], known: NDArray[np.bool_]) -> Floats:
+def _mean(values: NDArray[np.generic], known: NDArray[np.bool_]) -> Floats:
     total = np.where(known, values, 0.0).sum(axis=(-2, -1))
     count = known.sum(axis=(-2, -1))
     return np.asarray(

@@ -6,7 +6,7 @@ name, because it loads PyTorch.
 
 from msibench.registration.affine import Affine, fit_linear, read_affine
 from msibench.registration.deformable import BSpline
-from msibench.registration.intensity import Registration, register
+from msibench.registration.intensity import Acceptance, Registration, register
 from msibench.registration.landmarks import Landmarks, ThinPlate, read_bigwarp, thin_plate
 from msibench.registration.quality import (
     QualityReport,
@@ -20,6 +20,7 @@ from msibench.registration.resample import resample
 from msibench.registration.transform import Composite, Transform
 
 __all__ = [
+    "Acceptance",
     "Affine",
     "BSpline",
     "Composite",

@@ -48,7 +48,7 @@ class Affine(Transform):
         Parameters
         ----------
         centre
-            Point that stays where it is but for `shift`, ``(row, column)``.
+            Point that moves only by `shift`, ``(row, column)``.
         degrees, scale
             Rotation and stretch.
         shift
@@ -91,7 +91,7 @@ class Affine(Transform):
         back = np.linalg.inv(self.matrix)
         return Affine(back, -back @ self.offset)
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """Return matrix and offset."""
         return {"matrix": self.matrix.tolist(), "offset": self.offset.tolist()}
 
@@ -141,7 +141,7 @@ def fit_linear(
     Raises
     ------
     RegistrationError
-        If there are too few pairs, or they lie so that the map is not determined.
+        If there are too few pairs, or their positions do not determine the map.
 
     References
     ----------

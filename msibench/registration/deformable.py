@@ -55,7 +55,7 @@ class BSpline(Transform):
         ]
         return np.asarray(at + np.stack(shift, axis=-1))
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """Return the net."""
         return {
             "coefficients": self.coefficients.tolist(),

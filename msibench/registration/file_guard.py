@@ -28,7 +28,7 @@ def read_text(path: Path, what: str, most: int = LARGEST_FILE, errors: str = "st
     MissingDataError
         If there is no such file.
     DataError
-        If it is too large or no text.
+        If it is too large or is not text.
     """
     if not path.is_file():
         raise MissingDataError(f"there is no {what} file {path}")
@@ -45,7 +45,7 @@ def read_text(path: Path, what: str, most: int = LARGEST_FILE, errors: str = "st
 
 
 def parse_json(text: str, source: str) -> object:
-    """Parse JSON; what is nested or long without end is refused.
+    """Parse JSON; excessive nesting and length are rejected.
 
     Raises
     ------

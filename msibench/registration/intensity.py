@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -48,6 +49,18 @@ class Registration:
     """What was fitted."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """When `register` accepts what it finds."""
+
+    held_out: Landmarks | None = None
+    """Landmarks for the report; they take no part in the fit."""
+    max_target_error: float = MAX_TARGET_ERROR
+    """Largest accepted median error at them, in fixed pixels."""
+    always: bool = False
+    """Return the registration even where its report says that it is not good enough."""
+
+
 def register(
     moving: GuideImage | ArrayLike,
     fixed: MSImage | ArrayLike,
@@ -57,9 +70,7 @@ def register(
     seed: int = 0,
     components: int = COMPONENTS,
     mesh: tuple[int, int] = (4, 4),
-    held_out: Landmarks | None = None,
-    max_target_error: float = MAX_TARGET_ERROR,
-    accept: bool = False,
+    acceptance: Acceptance | None = None,
 ) -> Registration:
     """Find the map from the ion images to a guide that maximises their mutual information.
 
@@ -85,12 +96,8 @@ def register(
         How many patterns of the ion images are combined.
     mesh
         Cells of the B-spline net along rows and columns.
-    held_out
-        Landmarks for the report; they take no part in the fit.
-    max_target_error
-        Largest accepted median error at them, in fixed pixels.
-    accept
-        Return the registration even where its report says that it is not good enough.
+    acceptance
+        What the result is measured at, and whether a bad one is an error.
 
     Returns
     -------
@@ -105,13 +112,19 @@ def register(
     """
     if model not in STAGES:
         raise ConfigurationError(f"no model {model!r}; expected one of {', '.join(STAGES)}")
+    terms = acceptance or Acceptance()
     with threadpool_limits(limits=1):  # sums in a fixed order: the same bytes on every machine
         first = default_start(moving, fixed) if start is None else start
         found = _search(moving, fixed, model, first, seed, components, mesh)
         report = assess(
-            moving, fixed, found, first, held_out=held_out, max_target_error=max_target_error
+            moving,
+            fixed,
+            found,
+            first,
+            held_out=terms.held_out,
+            max_target_error=terms.max_target_error,
         )
-    if not report.accepted and not accept:
+    if not report.accepted and not terms.always:
         raise RegistrationError(
             "the guide could not be registered well enough: "
             + "; ".join(report.reasons)
@@ -211,7 +224,7 @@ def _align(
     return Composite(_net(change), start) if stage == "bspline" else start @ _affine(change)
 
 
-def _simple_itk() -> Any:
+def _simple_itk() -> ModuleType:
     """Return SimpleITK, whose functions carry no types."""
     try:
         import SimpleITK
@@ -222,7 +235,7 @@ def _simple_itk() -> Any:
     return SimpleITK
 
 
-def _mutual_information(sitk: Any, target: NDArray[np.float64], seed: int) -> Any:
+def _mutual_information(sitk: ModuleType, target: NDArray[np.float64], seed: int) -> Any:
     """Return a registration by Mattes mutual information, of a sample of the pixels of a large target."""
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=32)
@@ -235,7 +248,13 @@ def _mutual_information(sitk: Any, target: NDArray[np.float64], seed: int) -> An
     return method
 
 
-def _change(sitk: Any, method: Any, fixed: Any, stage: str, mesh: tuple[int, int]) -> Any:
+def _change(
+    sitk: ModuleType,
+    method: Any,
+    fixed: Any,
+    stage: str,
+    mesh: tuple[int, int],
+) -> Any:
     """Give a registration the transform of a stage and its optimiser; return the transform."""
     if stage == "bspline":
         change = sitk.BSplineTransformInitializer(fixed, [mesh[1], mesh[0]], order=3)
@@ -263,7 +282,7 @@ def _change(sitk: Any, method: Any, fixed: Any, stage: str, mesh: tuple[int, int
     return change
 
 
-def _execute(sitk: Any, method: Any, fixed: Any, moving: Any, stage: str) -> None:
+def _execute(sitk: ModuleType, method: Any, fixed: Any, moving: Any, stage: str) -> None:
     """Run a registration on one thread, which adds in a fixed order."""
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     try:

@@ -23,7 +23,7 @@ from msibench.registration.transform import Transform
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Landmarks:
-    """Points that a person marked in both images."""
+    """Points that were marked by hand in both images."""
 
     names: tuple[str, ...]
     """One name per pair, ``"Pt-0"``."""
@@ -172,7 +172,7 @@ def paired(
 
 
 def check_spread(points: NDArray[np.float64], fewest: int, *, plane: bool, model: str) -> None:
-    """Refuse points from which a map cannot be determined."""
+    """Reject points from which a map cannot be determined."""
     if len(points) < fewest:
         raise RegistrationError(
             f"a {model} map needs at least {fewest} usable pairs of landmarks, got {len(points)}"
@@ -220,7 +220,7 @@ class ThinPlate(Transform):
         at = np.asarray(points, dtype=np.float64)
         return np.asarray(self._spline(at.reshape(-1, 2))).reshape(at.shape)
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """Return the landmarks, which determine the spline."""
         return {"moving": self.moving.tolist(), "fixed": self.fixed.tolist()}
 

@@ -1,4 +1,4 @@
-"""A transform speaks of one level of a guide's pyramid; read on another, it is rescaled or refused."""
+"""A transform refers to one level of a guide's pyramid; read on another, it is rescaled or rejected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Shape = tuple[int, int]
 
 
 def guide_shape_of(path: str | Path) -> Shape | None:
-    """Return ``(row, column)`` of the guide that a transform file was made for; None when it is silent.
+    """Return ``(row, column)`` of the guide that a transform file was made for; None if it does not say.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def guide_shape_of(path: str | Path) -> Shape | None:
 
 
 def made_for(path: str | Path, levels: tuple[Shape, ...], guide: str) -> Shape:
-    """Return the level that a transform file speaks of: the one that it names, or the finest.
+    """Return the level that a transform file refers to: the one that it names, or the finest.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""One picture of each side that can be compared: the guide's darkness, and what the ions say of it.
+"""One picture of each side that can be compared: the guide's darkness, and its prediction from the ion images.
 
 No single ion image looks like a stain. The ion images are therefore reduced to a few principal
 components, and the combination of them that follows the guide best (least squares, at the
@@ -88,7 +88,7 @@ def ion_components(fixed: MSImage | ArrayLike, components: int = COMPONENTS) -> 
 def follow(
     basis: NDArray[np.float64], seen: NDArray[np.float64], known: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return what the ions say of the guide: its least-squares image in the basis, every pixel.
+    """Return the guide as the ion images predict it: its least-squares image in the basis, at every pixel.
 
     Parameters
     ----------

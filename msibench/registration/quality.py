@@ -32,11 +32,11 @@ class QualityReport:
     """How good one registration is; lengths in fixed pixels unless they say otherwise."""
 
     mutual_information_before: float
-    """In nats, between the guide and what the ions say of it, at the start."""
+    """In nats, between the guide and its prediction from the ion images, at the start."""
     mutual_information_after: float
     """The same with the transform found."""
     mutual_information_chance: float
-    """The largest value when the guide is shifted by a quarter of the section: that of no relation."""
+    """The largest value when the guide is shifted by a quarter of the section: the level of unrelated images."""
     overlap: float
     """Share of the section that lies on the guide."""
     folding: float
@@ -93,7 +93,7 @@ class QualityReport:
         Parameters
         ----------
         pixel_size_um
-            Of the ion images; NaN: the error is told in their pixels.
+            Of the ion images; NaN: the error is given in their pixels.
         """
         errors = np.asarray(self.target_errors or self.leave_one_out)
         if not errors.size:

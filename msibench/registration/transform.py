@@ -30,7 +30,7 @@ class Transform(ABC):
     kind: ClassVar[str]
     """Name of the class in transform files."""
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
         _KINDS[cls.kind] = cls
 
@@ -39,7 +39,7 @@ class Transform(ABC):
         """Return the moving points, ``(..., 2)``, of fixed points ``(..., 2)``."""
 
     @abstractmethod
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """Return all that makes the map, ready for JSON."""
 
     @classmethod
@@ -56,7 +56,7 @@ class Transform(ABC):
         ]
         return np.stack(columns, axis=-1)
 
-    def to_file(self, path: str | Path, **extra: Any) -> None:
+    def to_file(self, path: str | Path, **extra: object) -> None:
         """Write the transform as JSON, with further `extra` entries (quality, file names) beside it."""
         document = {
             "format": "msibench-transform",
@@ -133,7 +133,7 @@ class Composite(Transform):
             moved = transform(moved)
         return moved
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """Return every part, in order."""
         return {
             "transforms": [

@@ -1,8 +1,7 @@
-"""Write files so that any moment of a crash leaves the old one or the new one, never a half."""
+"""Files of a results folder: replaced whole, and an error that says what to do."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import io
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from msibench.errors import MSIBenchError, StoreError
 from msibench.io.hdf5_writing import hdf5_errno
-from msibench.owners import is_forgotten, is_orphaned, owned_name
+from msibench.io.whole_files import write_whole
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -28,7 +27,7 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     Raises
     ------
     StoreError
-        If the disk is full or the folder cannot be written; the old content stands.
+        If the disk is full or the folder cannot be written; the old content is kept.
     """
     write_together({path: data})
 
@@ -43,55 +42,8 @@ def write_together(contents: Mapping[Path, bytes | str]) -> None:
     StoreError
         Naming the file and what to do.
     """
-    beside: dict[Path, Path] = {}
-    try:
-        for path, data in contents.items():
-            with explained(path):
-                part = path.with_name(f".{owned_name(path.name)}.part")
-                beside[path] = part
-                with part.open("wb") as stream:
-                    stream.write(data.encode() if isinstance(data, str) else data)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-        for path, part in beside.items():
-            with explained(path):
-                part.replace(path)
-        for folder in dict.fromkeys(path.parent for path in contents):
-            sync_folder(folder)
-    finally:
-        for part in beside.values():
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-
-
-def sweep_parts(folder: Path) -> None:
-    """Remove the unfinished files that dead processes left in a folder."""
-    for part in folder.glob(".*.part"):
-        if is_orphaned(part.name) or is_forgotten(part):
-            with contextlib.suppress(OSError):
-                part.unlink()
-
-
-def sync_file(path: Path) -> None:
-    """Flush one file to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to the disk, where the system can."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
-    except OSError:
-        return
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    texts = {p: data.encode() if isinstance(data, str) else data for p, data in contents.items()}
+    write_whole(texts, explained)
 
 
 def sha256_of(path: Path | str) -> str:
@@ -104,7 +56,7 @@ def sha256_of(path: Path | str) -> str:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn the system's word for a full, read-only or lost folder into one that says what to do."""
+    """Turn the system's error for a full, read-only or lost folder into one that says what to do."""
     try:
         yield
     except OSError as error:

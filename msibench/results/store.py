@@ -27,14 +27,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msibench.errors import IntegrityError, SchemaError, StoreError
+from msibench.io.whole_files import sweep_parts, sync_file, sync_folder
 from msibench.owners import is_forgotten, is_orphaned, owned_name
 from msibench.results import leases
 from msibench.results.files import (
     explained,
     sha256_of,
-    sweep_parts,
-    sync_file,
-    sync_folder,
     write_atomically,
 )
 from msibench.results.metric_rows import empty_rows

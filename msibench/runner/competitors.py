@@ -16,6 +16,9 @@ from msibench.tracks import Entry
 from msibench.weights import find as find_weight
 from msibench.weights.locate import missing_message
 
+INTERVALS_VERSION = 1
+"""Raised whenever the intervals that the harness calibrates may change."""
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Competitor:
@@ -28,6 +31,8 @@ class Competitor:
     precision: str
     document: Mapping[str, Any]
     digest: str
+    intervals: str = ""
+    """What the harness's intervals are calibrated on (`msibench.tracks.Track.intervals`); empty: none are."""
     missing: str = ""
     """What to do about a weight file that is not here; empty when all are."""
 
@@ -63,9 +68,16 @@ def with_settings(
 
 
 def competitor_of(
-    entry: Entry, spec: MethodSpec, library: Mapping[str, str], given: tuple[Path, ...]
+    entry: Entry,
+    spec: MethodSpec,
+    library: Mapping[str, str],
+    given: tuple[Path, ...],
+    intervals: str = "",
 ) -> Competitor:
-    """Return a method with its configuration, its document and what is missing of it."""
+    """Return a method with its configuration, its document and what is missing of it.
+
+    Cells with calibrated intervals have keys of their own; without any, the keys are as before.
+    """
     config = resolve_config(spec, entry.config)
     document = {
         "name": spec.name,
@@ -77,6 +89,8 @@ def competitor_of(
         "versions": dict(library),
         "precision": entry.precision,
     }
+    if intervals:
+        document["intervals"] = {"calibrated on": intervals, "version": INTERVALS_VERSION}
     missing = ""
     for weight in spec.weights:
         if find_weight(weight, given=given) is None:
@@ -90,6 +104,7 @@ def competitor_of(
         document=document,
         digest=digest_of(document),
         missing=missing,
+        intervals=intervals,
     )
 
 

@@ -49,7 +49,7 @@ class RunSummary:
     damaged: dict[str, str] = field(default_factory=dict)
     """Key → what is wrong with a stored cell that could not be brought up to the track's metrics."""
     stopped: bool = False
-    """It was told to end before it was over."""
+    """It was stopped before its end."""
     folder: Path | None = None
     """Where the board was written; None where only a part was run."""
     page: Path | None = None

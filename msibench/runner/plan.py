@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from msibench.contracts.method import MethodSpec, Task
+from msibench.contracts.metric import TRAINING
 from msibench.datasets import Card, MZSet, dataset_digest, load_card
 from msibench.degradation import protocol
 from msibench.errors import ConfigurationError, MSIBenchError
@@ -34,7 +35,7 @@ class Cell:
     device: str
     key: str
     verdict: Status | None = None
-    """Set when the cell need not be run to know how it ends."""
+    """Set when the outcome is known without running the cell."""
     reason: str = ""
 
     @property
@@ -59,7 +60,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What messages call it: method, section, protocol, control."""
+        """Its name in messages: method, section, protocol, control."""
         return self.identity.title
 
     @property
@@ -98,7 +99,7 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
     """What was left out and why."""
     problems: tuple[ProblemPlan, ...] = field(default=())
-    """Every problem of the track, whatever the filters leave of it."""
+    """Every problem of the track, independent of the filters."""
     experiment: Experiment = field(default_factory=Experiment)
     """What the board of the track holds."""
 
@@ -145,7 +146,10 @@ def make_plan(
     chosen, notes = _competitors(track, catalogue, problems, wanted, added.methods, given_weights)
     chosen += with_settings(chosen, added.settings)
     library = versions()
-    competitors = [competitor_of(entry, spec, library, given_weights) for entry, spec in chosen]
+    competitors = [
+        competitor_of(entry, spec, library, given_weights, track.intervals)
+        for entry, spec in chosen
+    ]
     cells = [
         _cell(competitor, problem, seed, device)
         for problem in problems
@@ -167,7 +171,7 @@ def _experiment(problems: Iterable[ProblemPlan], device: str) -> Experiment:
 
 
 def with_control(methods: tuple[str, ...], track: Track) -> tuple[str, ...]:
-    """Add the method that the scores are anchored at, without which there would be none.
+    """Add the control method, without which there would be no scores.
 
     Empty stays empty: every method of the track.
     """
@@ -278,20 +282,42 @@ def key_document(
         "schema": KEY_SCHEMA,
         "method": competitor.document,
         "problem": problem.document,
-        "training": training_digests(competitor.spec, problem),
+        "training": training_digests(competitor, problem),
         "seed": seed,
         "device": device.partition(":")[0],
     }
 
 
-def training_digests(spec: MethodSpec, problem: ProblemPlan) -> dict[str, str]:
-    """Return what a trainable method learns from: training section → digest of its data."""
-    if not spec.trainable:
+def training_digests(competitor: Competitor, problem: ProblemPlan) -> dict[str, str]:
+    """Return what a trainable method learns from: training section → digest of its data.
+
+    And beside it what the intervals of any other method are calibrated on, where the track asks for that.
+    """
+    spec, card = competitor.spec, problem.card
+    if spec.trainable:
+        sections = [section for section in card.train if section not in card.test]
+        return {section: dataset_digest(card, section) for section in sections}
+    if competitor.intervals != TRAINING:
         return {}
-    card = problem.card
     return {
-        section: dataset_digest(card, section) for section in card.train if section not in card.test
+        f"calibration: {section}": dataset_digest(card, section)
+        for section in unseen_training_sections(spec, card)
     }
+
+
+def unseen_training_sections(spec: MethodSpec, card: Card) -> tuple[str, ...]:
+    """Return the training sections of a card that a method has learned nothing from: to calibrate on.
+
+    A method that is trained on them in a run has seen them all.
+    """
+    seen = set(spec.training_data)
+    if spec.trainable or card.name in seen:
+        return ()
+    return tuple(
+        section
+        for section in card.train
+        if section not in card.test and f"{card.name}/{section}" not in seen
+    )
 
 
 def _cell(competitor: Competitor, problem: ProblemPlan, seed: int, device: str) -> Cell:
@@ -304,7 +330,7 @@ def _cell(competitor: Competitor, problem: ProblemPlan, seed: int, device: str) 
         key=short_key(
             competitor.digest,
             problem.key,
-            training_digests(competitor.spec, problem),
+            training_digests(competitor, problem),
             seed,
             device.partition(":")[0],
         ),
@@ -314,7 +340,7 @@ def _cell(competitor: Competitor, problem: ProblemPlan, seed: int, device: str) 
 
 
 def _verdict(competitor: Competitor, problem: ProblemPlan) -> tuple[Status | None, str]:
-    """Tell, without running anything, whether a method can do a problem."""
+    """Return, without running anything, whether a method can do a problem."""
     spec = competitor.spec
     card, factor = problem.card, problem.protocol.factor
     if spec.task.value not in card.tasks:

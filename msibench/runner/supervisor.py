@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from msibench.contracts.metric import MetricSpec
+from msibench.contracts.metric import TRAINING, MetricSpec
 from msibench.errors import (
     DataError,
     IntegrityError,
@@ -31,7 +31,7 @@ from msibench.results.removal import remove
 from msibench.results.schema import CellRecord, Status
 from msibench.results.seen_cells import SeenCells
 from msibench.results.store import METRICS, Store
-from msibench.runner.child.child_folder import FIT
+from msibench.runner.child.child_folder import CALIBRATION, FIT
 from msibench.runner.child.job import Job, Outcome
 from msibench.runner.child.libraries import libraries_of
 from msibench.runner.child.progress_file import read_progress
@@ -40,7 +40,7 @@ from msibench.runner.events import Event, RunSummary, event_of
 from msibench.runner.executors import BUILT_IN, Executor
 from msibench.runner.jobs import job_of
 from msibench.runner.options import RunOptions
-from msibench.runner.plan import Cell, Plan
+from msibench.runner.plan import Cell, Plan, unseen_training_sections
 from msibench.runner.problems.stage import stage, training_pairs
 from msibench.runner.recovery import mend_problems, sound_record
 from msibench.runner.scores.in_threads import Claim, Scorers
@@ -52,13 +52,13 @@ from msibench.weights import require
 from msibench.weights.digests import sha256_of as sha256_of_weights
 
 ALWAYS_AGAIN = frozenset({Status.CANCELLED, Status.WEIGHTS_MISSING, Status.NOT_APPLICABLE})
-"""Statuses that are worked out anew in every run: they say nothing about the method's code."""
+"""Statuses that are worked out anew in every run: they do not depend on the method's code."""
 PROGRESS_S = 1.0
-"""Between two looks at how far the running cells have come."""
+"""Between two readings of the progress of running cells."""
 FIT_WAIT_S = 0.2
-"""Between two looks at a fit that another cell makes."""
+"""Between two checks of a fit that another cell makes."""
 FIT_BYTES = 256 << 20
-"""The most that is kept of what a method has learned."""
+"""Largest size of a kept fit."""
 _CHANGED = (
     "{} changed since the run was planned: what the method gave belongs to another key; run again"
 )
@@ -302,7 +302,7 @@ class Supervisor:
         return True
 
     def _has_learned_from(self, cell: Cell) -> str:
-        """Return why a method must not be check_and_score on a section whose copy it was trained on."""
+        """Return why a method must not be scored on a section whose copy it was trained on."""
         if not cell.spec.weights:
             return ""
         staged = load_staged_once(stage(cell.problem, self.store))
@@ -344,6 +344,8 @@ class Supervisor:
             "each_ion_alone": spec.each_ion_alone,
             "budget": spec.budget,
         }
+        if plan.track.intervals:
+            task |= self._intervals(cell, folder, plan.track.intervals)
         write_atomically(folder / "cell.json", canonical_json(task))
         code = spec.target.rpartition(":")[0]
         own = [code] if code.endswith(".py") else map(str, package_folders(spec.target))
@@ -355,6 +357,16 @@ class Supervisor:
             readable=(*task["weights"].values(), *own),
             hidden=tuple(self._hidden_from(cell)),
         )
+
+    def _intervals(self, cell: Cell, folder: Path, kind: str) -> dict[str, Any]:
+        """Write what a cell's intervals are calibrated on, and return what its process is told of it."""
+        told: dict[str, Any] = {"intervals": kind, "never_negative": cell.spec.never_negative}
+        if kind == TRAINING:
+            sections = unseen_training_sections(cell.spec, cell.problem.card)
+            if not sections:
+                return {**told, "no_intervals": "there is no training section that it has not seen"}
+            write_pairs(folder / CALIBRATION, training_pairs(cell.problem, sections))
+        return told
 
     def _hidden_from(self, cell: Cell) -> Iterator[str]:
         """Yield what a method must not see: all results, its data, and the code that made them."""
@@ -428,18 +440,18 @@ class Supervisor:
                 self._fit_ended.notify_all()
 
     def _record(self, cell: Cell, outcome: Outcome) -> CellRecord:
-        """Return the record of a cell; what a node says of itself goes before what is known here."""
+        """Return the record of a cell; a node's own facts take precedence over those known here."""
         here = {**self._environment, "executor": self.options.executor}
         return record_of(cell, outcome, here)
 
     def _beat(self) -> None:
-        """Say that the cells in hand are still being worked on."""
+        """Renew the leases of the cells in progress."""
         while not self._over.wait(BEAT_S):
             for lease in list(self._held.values()):
                 lease.beat()
 
     def _tell_progress(self) -> None:
-        """Pass on how far the running cells have come."""
+        """Report the progress of the running cells."""
         told: dict[str, tuple[int, int]] = {}
         while not self._over.wait(PROGRESS_S):
             for cell, folder in list(self._running.values()):
@@ -461,7 +473,7 @@ def fit_key(cell: Cell) -> str:
 
 
 def check_weights(paths: Mapping[str, Path], planned: Mapping[str, str]) -> None:
-    """Raise if a pretrained file is not the one that its cell's key stands for."""
+    """Raise if a pretrained file is not the one in its cell's key."""
     for name, path in paths.items():
         if not sha256_of_weights(path).startswith(planned[name].lower()):
             raise IntegrityError(

@@ -7,6 +7,7 @@ and the scope says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -53,7 +54,7 @@ class Difference:
     """``"sections"``: holds for other sections of the kind; ``"images"``: for other ion images of
     the very same sections; empty without an error."""
     note: NDArray[np.str_]
-    """What a reader must be told beside it; empty when nothing."""
+    """A remark that must go with it; empty if none."""
 
     def part(self, columns: NDArray[np.intp]) -> Difference:
         """Return some of the columns."""
@@ -117,7 +118,7 @@ def paired_difference(
     number = section_numbers(difference, sections)
     if not 0.0 < level < 1.0:
         raise ValueError(f"expected 0 < level < 1, got {level}")
-    table = difference.reshape(len(difference), -1)
+    table = difference.reshape(len(difference), math.prod(difference.shape[1:]))
     defined = ~np.isnan(table)
     size = _add_up(defined.astype(np.float64), number)
     total = _add_up(np.where(defined, table, 0.0), number)

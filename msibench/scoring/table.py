@@ -80,7 +80,7 @@ def summarise(
         measures = [m for m in range(len(ions.measures)) if ions.present[..., m].any()]
         blocks = [  # one set of draws serves both
             scored.composite,
-            ions.values[..., measures].reshape(len(ions.images), -1),
+            ions.values[..., measures].reshape(len(ions.images), len(ions.methods) * len(measures)),
         ]
         interval = two_level_bootstrap(
             np.hstack(blocks), ions.sections, draws=draws, seed=start, level=level
@@ -147,7 +147,7 @@ def _coverage(cube: Cube, expected: int | Mapping[str, int] | None) -> NDArray[n
 
 
 def _rank_reasons(scored: ImageScores, coverage: NDArray[np.float64]) -> list[str]:
-    """Say per method why it has no rank; empty where it has one."""
+    """Return per method why it has no rank; empty where it has one."""
     with_composite = [
         names for names, no in zip(scored.missing, scored.refused, strict=True) if not no
     ]
@@ -173,7 +173,7 @@ def _separated(
     sections: NDArray[np.intp],
     level: float,
 ) -> NDArray[np.bool_]:
-    """Tell which methods differ, ``(method, method)``, by Holm's correction over all ranked pairs."""
+    """Return which methods differ, ``(method, method)``, by Holm's correction over all ranked pairs."""
     apart = np.zeros((len(score),) * 2, dtype=np.bool_)
     ranked = np.flatnonzero(~np.isnan(score))
     if len(ranked) > 1:
@@ -245,7 +245,7 @@ def _section_columns(cube: Cube, seed: int, draws: int, level: float) -> dict[st
         return {}
     part = cube.part(whole)
     interval = two_level_bootstrap(
-        part.values[..., measures].reshape(len(part.images), -1),
+        part.values[..., measures].reshape(len(part.images), len(part.methods) * len(measures)),
         part.sections,
         draws=draws,
         seed=seed,

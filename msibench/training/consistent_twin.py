@@ -45,7 +45,7 @@ class ConsistentTwin:
         return {**own, **self._missed}
 
     def warm_up(self, problem: Problem) -> None:
-        """Let the method warm up, if it does."""
+        """Let the method warm up, if it can."""
         warm_up = getattr(self.method, "warm_up", None)
         if callable(warm_up):
             warm_up(problem)

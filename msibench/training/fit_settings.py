@@ -1,4 +1,4 @@
-"""What a fit is told: an objective, how long and by which rule, and what it tells while it runs."""
+"""What a fit needs: its objective, its settings, and how it reports progress."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class FitSettings:
     watch: str | None = None
     """Term whose rises are counted for the early stop; None: the one that is minimised."""
     rises: int | None = None
-    """Stop an ion once its watched term has risen this often in all, in a row or not; None: never."""
+    """Stop an ion once its watched term has risen this often in total, in a row or not; None: never."""
     patience: int | None = None
-    """Stop an ion once its watched term has found no new lowest value for this many epochs on end, counting
+    """Stop an ion once its watched term has found no new lowest value for this many consecutive epochs, counting
     from the first epoch; None: never."""
     restore: Literal["best", "last"] = "best"
     """Keep the parameters of the lowest `best_by`, or those of the last epoch."""
@@ -75,10 +75,10 @@ class FitSettings:
 
 @dataclass(frozen=True, slots=True)
 class FitProgress:
-    """How far a run is."""
+    """Progress of a run."""
 
     ions_left: int
-    """Ions that are still being fitted or wait for their turn."""
+    """Ions that are being fitted or still waiting."""
     ions: int
     epochs_left: int
     """Epochs that the current group still has, at most."""

@@ -43,7 +43,7 @@ class IonFits:
     """One fitted network per ion."""
 
     module: nn.Module
-    """The architecture; its own parameters mean nothing."""
+    """The architecture; its own parameters have no meaning."""
     parameters: Tensor
     """``(ion, parameter)`` float32, flattened in the order of ``module.named_parameters()``."""
     terms: tuple[str, ...]
@@ -85,13 +85,13 @@ def fit_ions(
     objective
         What to minimise; it knows the images.
     ions
-        Which ions to fit, as the objective numbers them: any order, none twice.
+        Which ions to fit, as the objective numbers them: in any order, each once.
     settings
         Optimiser, early stop, memory, device.
     seed
         Seed of the run; each ion's own is `ion_seed` of it and of the ion's identity.
     identities
-        What tells ions apart wherever they stand in a stack, one per entry of `ions` (see
+        What identifies each ion wherever it is in a stack, one per entry of `ions` (see
         `msibench.training.ions.ion_identities`); None: their indices.
     example
         An input as large as the largest part: with it, groups on a GPU are made so that the

@@ -1,7 +1,7 @@
 """Ion images and guides as a network takes them, and the way back to intensities.
 
-Shared by the fusion methods, which all fit themselves to one section: ion images come in counts of
-any size with holes (NaN), guides with one, three or four channels.
+Shared by the fusion methods, which all fit themselves to one section: ion images hold counts of any
+size, with holes (NaN); guides with one, three or four channels.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def scale_ions(low: MSImage) -> ScaledIons:
 
 
 def ion_identities(low: MSImage) -> tuple[int, ...]:
-    """Return a whole number per ion that stays with it when it moves in the stack: from its m/z.
+    """Return a whole number per ion, from its m/z: the same wherever the ion is in the stack.
 
     Channels without an m/z share one. Seeds are drawn from it, so that an ion's result does not
     depend on which others are fitted.
@@ -128,12 +128,12 @@ def magnify(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return bilinearly magnified ion images on a rectangle of the fine grid, and what is known.
 
-    Unknown coarse pixels take no part: the others' weights are scaled up for them.
+    Unknown coarse pixels are left out, and the weights of the others scaled up.
 
     Returns
     -------
     ``(ion, row, column)`` values in [0, 1] and weights, 1 where at least half of the bilinear
-    weight stands on measured pixels and 0 elsewhere.
+    weight is on measured pixels and 0 elsewhere.
     """
     chosen = slice(which, which + 1) if isinstance(which, int) else which
     down, vertical = bilinear_weights(rows, ions.values.shape[1], factor)

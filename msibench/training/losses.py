@@ -64,7 +64,7 @@ def detail_loss(prediction: Tensor, truth: Tensor, *, factor: int, floor: float 
     """Return 1 - detail gain of the area mean, a mean over the images of a batch.
 
     Unlike the mean square error, every image weighs the same, however strong its detail is. What the coarse
-    pixels fix is not judged: mix it with another loss unless the network is back-projected.
+    pixels fix does not count: mix it with another loss unless the network is back-projected.
 
     Parameters
     ----------

@@ -20,8 +20,9 @@ import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ SkipConnection = Literal["none", "bicubic"]
 
 
 class OnInterpolation(nn.Module):
-    """``bicubic(low) + network(low)``: the network learns only what interpolation leaves open.
+    """``bicubic(low) + network(low)``: the network learns only what interpolation cannot give.
 
     Keys a = -0.75, pixel centres at half pixels, as ``torch.nn.functional.interpolate`` does it. The
     state dict is the inner network's own, so an ordinary loader reads it.
@@ -98,11 +99,11 @@ def around(
     Parameters
     ----------
     network
-        Of one or three input channels, told by its first weight.
+        Of one or three input channels, as its first weight shows.
     factor
         Fine pixels per coarse pixel.
     skip
-        ``"bicubic"`` adds the interpolated image to what the network says.
+        ``"bicubic"`` adds the interpolated image to the network's output.
     back_project
         Bring the image back to its input last (`BackProjected`).
     """
@@ -112,6 +113,13 @@ def around(
     whole = network if channels == 1 else OneChannel(network, channels)
     whole = OnInterpolation(whole, factor) if skip == "bicubic" else whole
     return BackProjected(whole, factor) if back_project else whole
+
+
+@torch.no_grad()
+def start_at_zero(layer: nn.Module) -> None:
+    """Make a layer's output zero: a network with ``skip = "bicubic"`` then starts at interpolation."""
+    for parameter in layer.parameters():
+        parameter.zero_()
 
 
 def inner(network: nn.Module) -> nn.Module:
@@ -189,8 +197,8 @@ def objective_for(
     weights: Mapping[str, Path] | None,
     config: Mapping[str, object] | None = None,
 ) -> Objective | None:
-    """Return the method's own objective, or None when a distance between images is meant."""
-    maker: Any = getattr(_submodule(_package(spec), "training"), "objective_for_training", None)
+    """Return the method's own objective, or None for a distance between images."""
+    maker = getattr(_submodule(_package(spec), "training"), "objective_for_training", None)
     if maker is None:
         return None
     made: Objective = maker({**spec.config, **(config or {})}, factor=factor, weights=weights)

@@ -15,22 +15,13 @@ from msibench.contracts.method import WeightFile
 from msibench.errors import ConfigurationError, MissingWeightsError
 from msibench.image import Problem, Skip
 from msibench.training.networks import BackProjected, OnInterpolation
+from msibench.training.pretrained_specs import TILED
 from msibench.training.tile_plan import InputNeeds, options_from
 from msibench.training.tiles import upscale_ions
 from msibench.weights import sha256_of
 from msibench.weights.locate import missing_message
 
-_OWN_KEYS = frozenset({"tile", "overlap", "batch", "scaling", "quantise8", "skip", "back_project"})
-
-DEFAULTS: Mapping[str, object] = {
-    "tile": 256,
-    "overlap": 32,
-    "batch": 16,
-    "scaling": "minmax",
-    "quantise8": False,
-    "skip": "none",
-    "back_project": False,
-}
+DEFAULTS: Mapping[str, object] = {**TILED, "back_project": False}
 """Configuration that every pretrained method shares; see `TileOptions`.
 
 ``skip`` is ``"bicubic"`` for networks trained to add to the interpolated image
@@ -69,11 +60,11 @@ class PretrainedMethod:
     inference it is read off the checkpoint."""
 
     def __init__(self, weights: Mapping[str, Path] | None = None, **config: Any) -> None:
-        unknown = config.keys() - _OWN_KEYS - self.own_keys - {"variant"}
+        unknown = config.keys() - DEFAULTS.keys() - self.own_keys - {"variant"}
         if unknown:
             raise ConfigurationError(
                 f"unknown option(s) {sorted(unknown)}; this method takes "
-                f"{sorted(_OWN_KEYS | self.own_keys)}"
+                f"{sorted(DEFAULTS.keys() | self.own_keys)}"
             )
         self.config = {**DEFAULTS, **config}
         if self.config["skip"] not in ("none", "bicubic"):

@@ -1,7 +1,7 @@
 """Ion images through a super-resolution network: scaling, channels, tiles, batches, and back.
 
-What the published pipelines do (an 8-bit grey image, three equal channels) with what a measurement
-deserves: floating point, every ion on its own scale, units restored, and many ions in one batch.
+What the published pipelines do (an 8-bit grey image, three equal channels), adapted to
+measurements: floating point, every ion on its own scale, units restored, and many ions in one batch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def upscale_ions(
     network
         Maps ``(tile, channels, row, column)`` in [0, 1] to the same `factor` times finer.
     low
-        ``(channel, row, column)``; NaN counts as nothing measured.
+        ``(channel, row, column)``; NaN: not measured.
     needs
         What the network demands.
     options
@@ -104,7 +104,7 @@ def to_unit_range(
     """Return ions in [0, 1] with the offset and gain per ion that undo the scaling.
 
     A constant image becomes zeros with gain 0: it comes back as the same constant whatever the
-    network says.
+    network returns.
     """
     known = np.nan_to_num(low, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32, copy=False)
     flat = known.reshape(len(known), -1)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +27,9 @@ from msibench.errors import ConfigurationError
 from msibench.uncertainty.difficulty import FEATURES, LEAST, Floats
 
 FEWEST = 200
-"""Pixels with a known truth below which no quantile is told."""
+"""Pixels with a known truth below which no quantile is given."""
 MOST = 60_000
-"""Pixels of one ion that a fit looks at; an even choice of more."""
+"""Pixels of one ion that a fit uses at most; of more, an even choice."""
 BLOCK = 4
 """Edge of a block of the checkerboard in coarse pixels."""
 LONGER = (1.0, 3.0)
@@ -74,10 +75,12 @@ class Calibration:
         rank = int(np.ceil(level * (count + 1)))
         if rank > count:
             raise ConfigurationError(
-                f"{count} pixels with a known truth are too few for an interval of {level:.4g}; "
-                f"choose a level of at most {count / (count + 1):.4g}"
+                f"{count} pixels with a known truth are too few for an interval of {level:.8g}; "
+                f"choose a level of at most {floor(1e4 * count / (count + 1)) / 1e4:.4f}"
             )
-        return float(self.ratios[rank - 1])
+        # Where pixels are known exactly (all zero off the tissue), an interval still has a width.
+        least = self.ratios[np.searchsorted(self.ratios, 0.0, side="right")]
+        return float(max(self.ratios[rank - 1], least))
 
     def reach(self, features: NDArray[np.floating], level: float) -> tuple[Floats, Floats]:
         """Return how far the interval reaches down and up, ``(row, column)`` each."""
@@ -146,7 +149,7 @@ def calibrate(known: KnownPixels) -> Calibration | None:
 def difficulty(features: NDArray[np.floating], weights: Floats) -> Floats:
     """Return the weighted sum of features, nowhere below `LEAST` of the ion's intensity."""
     least = LEAST * features[FEATURES.index("level")]
-    return np.asarray(np.maximum(np.tensordot(weights, features, axes=1), least), dtype=np.float64)
+    return np.asarray(np.maximum(_sum(weights, features), least), dtype=np.float64)
 
 
 def _ratio(residual: Floats, features: Floats, weights: Floats, up: float) -> Floats:
@@ -165,6 +168,13 @@ def _up(known: KnownPixels) -> float:
     return float(np.clip(longer, 1 / LONGER[1], LONGER[1]))
 
 
+def _sum(weights: Floats, features: NDArray[np.floating]) -> Floats:
+    total = np.zeros(features.shape[1:])
+    for weight, feature in zip(weights, features, strict=True):
+        total += weight * feature
+    return total
+
+
 def _fit(features: Floats, size: Floats) -> Floats:
     """Least squares of the absolute residual with weights of at least 0, relative to its own size."""
     from scipy.optimize import nnls
@@ -173,7 +183,9 @@ def _fit(features: Floats, size: Floats) -> Floats:
     weights = np.zeros(len(features))
     for _ in range(3):
         rows = (features / around).T
-        weights = nnls(rows.T @ rows + 1e-9 * np.eye(len(features)), rows.T @ (size / around))[0]
-        found = np.tensordot(weights, features, axes=1)
+        # einsum sums in one order, on one thread or two
+        square = np.einsum("pf,pg->fg", rows, rows) + 1e-9 * np.eye(len(features))
+        weights = nnls(square, np.einsum("pf,p->f", rows, size / around))[0]
+        found = _sum(weights, features)
         around = np.maximum(found, 0.1 * max(float(found.mean()), 1e-12))
     return np.asarray(weights)

@@ -5,7 +5,7 @@ The module imports no torch; `read_state_dict` does, when it is called.
 """
 
 from msibench.weights.container import UnsafeWeightsError, refuse_torchscript
-from msibench.weights.load import bare_state_dict, read_state_dict
+from msibench.weights.load import bare_state_dict, blocks_per_group, read_state_dict
 from msibench.weights.locate import add, fetch, find, require, resolve, sha256_of, verify
 from msibench.weights.registry import CORE_WEIGHTS, known, lookup
 
@@ -14,6 +14,7 @@ __all__ = [
     "UnsafeWeightsError",
     "add",
     "bare_state_dict",
+    "blocks_per_group",
     "fetch",
     "find",
     "known",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +102,19 @@ _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "model.")
 _COMPILED = "_orig_mod."
 """What ``torch.compile`` puts into names, in front or behind the name of a part."""
+
+
+def blocks_per_group(tensors: Iterable[str]) -> tuple[int, ...]:
+    """Return how many blocks each residual group of a network has, by the names of its parameters.
+
+    Names as of BasicSR's transformers: ``layers.<group>.residual_group.blocks.<block>.…``.
+    """
+    blocks: dict[int, set[int]] = {}
+    for name in tensors:
+        parts = name.split(".")
+        if parts[0] == "layers" and len(parts) > 4 and parts[2:4] == ["residual_group", "blocks"]:
+            blocks.setdefault(int(parts[1]), set()).add(int(parts[4]))
+    return tuple(len(blocks[group]) for group in sorted(blocks))
 
 
 def bare_state_dict(loaded: Mapping[str, Any]) -> dict[str, Tensor]:

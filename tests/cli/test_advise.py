@@ -53,3 +53,18 @@ def test_factors_that_are_none_are_refused(advise, factors):
     code, _, err = advise("own<1>.npz", "--factor", factors)
     assert code == 2
     assert "whole numbers from 2 to 32" in err
+
+
+def test_a_section_too_small_for_one_factor_is_told_of_the_other(advise, tmp_path):
+    cube = np.random.default_rng(1).poisson(30, (1, 7, 60)).astype(np.float32)
+    np.savez("strip.npz", cube=cube, mz=[400.0], pixel_size_um=40.0)
+    code, _out, err = advise(
+        "strip.npz", "--factor", "2,4", "--methods", "bicubic", "--json", "a.json"
+    )
+    assert code == 0
+    assert "x4: 7 x 60 pixels are too few" in err
+    facts = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert [one["factor"] for one in facts["advice"]] == [2]
+    code, _, err = advise("strip.npz", "--factor", "4", "--methods", "bicubic")
+    assert code != 0
+    assert "too few" in err

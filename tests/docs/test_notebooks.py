@@ -38,6 +38,7 @@ def test_every_picture_says_what_it_shows(name):
             assert page.count("<img ") == page.count('<img alt="m/z ')
 
 
+@pytest.mark.slow
 def test_your_section_runs_as_it_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}

@@ -32,7 +32,7 @@ from msibench.io import (
     write_ome_tiff,
 )
 from msibench.io.figure import hotspot_limit, scale_bar_um
-from msibench.io.imzml.writer import ImzMLWriter
+from msibench.io.imzml.writer import ArrayFormat, ImzMLWriter
 from msibench.io.ome_tiff import pack_mask, unpack_mask
 
 
@@ -310,7 +310,7 @@ class TestWriterRefuses:
         with pytest.raises(ConfigurationError, match=r"must end in .imzML"):
             ImzMLWriter(tmp_path / "a.h5", shape=(1, 1))
         with pytest.raises(ConfigurationError, match="float32, float64, int32 or int64"):
-            ImzMLWriter(tmp_path / "a.imzML", shape=(1, 1), mz_dtype=np.int16)
+            ImzMLWriter(tmp_path / "a.imzML", shape=(1, 1), arrays=ArrayFormat(mz=np.int16))
         with (
             pytest.raises(ConfigurationError, match="outside the grid"),
             ImzMLWriter(tmp_path / "a.imzML", shape=(1, 1)) as writer,
@@ -339,9 +339,7 @@ class TestWriterRefuses:
         with ImzMLWriter(
             tmp_path / "a.imzML",
             shape=(1, 2),
-            mz_dtype=mz_type,
-            intensity_dtype=mz_type,
-            compress=compress,
+            arrays=ArrayFormat(mz=mz_type, intensity=mz_type, compress=compress),
         ) as writer:
             writer.add(0, 0, [100, 200], [1, 2])
             writer.add(0, 1, [], [])

@@ -11,7 +11,13 @@ from msibench import MSImage
 from msibench.errors import ConfigurationError, DataError
 from msibench.io import DataWarning, read_section, write_hdf5, write_image
 from msibench.io.guide import read_guide
-from msibench.io.pixel_size import micrometres_of, pixel_size_from_density
+from msibench.io.pixel_size import (
+    micrometres_of,
+    pixel_size_from_density,
+    pixel_size_in_um,
+    square_pixel,
+    stated_pixel_size,
+)
 
 STACK = np.random.default_rng(0).random((2, 20, 24), dtype=np.float32)
 
@@ -159,3 +165,56 @@ def test_resolutions_of_optical_images(tmp_path):
         found = read_guide(tmp_path / "a.tif").pixel_size_um
         assert found == pytest.approx(expected, nan_ok=True)
     assert math.isnan(pixel_size_from_density((1, 1), 1e6))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "edge"),
+    [
+        (10.0, 10.0, 10.0), (10.0, 9.91, 10.0), (10.0, 9.89, math.nan), (9.89, 10.0, math.nan),
+        (0.0, 10.0, math.nan), (10.0, 0.0, math.nan), (-1.0, -1.0, math.nan), (math.nan, 10.0, math.nan),
+    ],
+)  # fmt: skip
+def test_edges_that_differ_by_more_than_a_hundredth_are_not_square(x, y, edge):
+    assert square_pixel(x, y) == pytest.approx(edge, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("dpi", "known"),
+    [(71.4, True), (71.6, False), (72.4, False), (72.6, True), (300, False), (301, True),
+     (1.0005, False), (1.002, True), (2.54, False), (0.0254, False), (50_800, True)],
+)  # fmt: skip
+def test_a_resolution_for_printing_or_none_at_all_says_nothing(dpi, known):
+    found = pixel_size_from_density((dpi, dpi), 25_400.0)
+    assert math.isnan(found) is not known
+    if known:
+        assert found == pytest.approx(25_400 / dpi)
+        assert pixel_size_from_density([dpi / 2.54, dpi / 2.54], 1e4) == pytest.approx(25_400 / dpi)
+
+
+@pytest.mark.parametrize(
+    "density",
+    [None, (1000,), (1000, 1000, 1000), (0, 1000), (1000, -1), (math.inf, 9), (9, math.nan)],
+)
+def test_a_density_that_cannot_be_one_says_nothing(density):
+    assert math.isnan(pixel_size_from_density(density, 25_400.0))
+
+
+@pytest.mark.parametrize(
+    ("size", "unit", "um"),
+    [(2.0, None, 2.0), (2.0, "nm", 2e-3), (2.0, "pixel", math.nan), (None, "um", math.nan),
+     (0.0, "um", math.nan), (-1.0, "um", math.nan), (math.inf, "um", math.nan), (math.nan, "um", math.nan)],
+)  # fmt: skip
+def test_a_size_is_in_micrometres_unless_a_unit_is_said(size, unit, um):
+    assert pixel_size_in_um(size, unit) == pytest.approx(um, nan_ok=True)
+
+
+def test_a_stated_size_is_one_number_or_two_edges():
+    assert stated_pixel_size(12, "a") == 12.0
+    assert stated_pixel_size([12.0, 12.05], "a") == 12.0
+    assert math.isnan(stated_pixel_size(math.nan, "a"))
+    with pytest.raises(DataError, match="must be one number, got 3"):
+        stated_pixel_size([1, 2, 3], "a")
+    with pytest.raises(DataError, match="must be one number, got 0"):
+        stated_pixel_size([], "a")
+    with pytest.raises(DataError, match="must be one number"):
+        stated_pixel_size("wide", "a")

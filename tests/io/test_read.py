@@ -7,7 +7,7 @@ from PIL import Image
 
 import msibench.io
 from msibench.errors import ConfigurationError, DataError, MissingDataError
-from msibench.io import DataWarning, open_imzml, read_section
+from msibench.io import DataWarning, ImzMLOptions, open_imzml, read_section
 from msibench.testing.mirror import mirrored
 from tests.io.imzml.imzml_files import write_odd_imzml
 
@@ -153,7 +153,10 @@ class TestImzML:
         coordinates = [(i % 2 + 1, i // 2 % 2 + 1, i // 4 + 1) for i in range(12)]
         path = write_odd_imzml(tmp_path / "a.imzML", coordinates=coordinates)
         for reader in ("xml", "scan", "pyimzml"):
-            assert read_section(path, mz=300.25, z=2, reader=reader).shape == (2, 2)
+            assert read_section(path, mz=300.25, imzml=ImzMLOptions(z=2, reader=reader)).shape == (
+                2,
+                2,
+            )
 
     def test_images_of_a_large_file_are_kept(self, tmp_path, monkeypatch):
         monkeypatch.setenv("MSIBENCH_CACHE", str(tmp_path / "cache"))

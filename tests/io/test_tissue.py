@@ -94,3 +94,69 @@ def test_what_is_no_mask_is_refused(tmp_path):
         estimate_tissue(holey(), dilation=-1)
     with pytest.raises(ConfigurationError, match="one picture"):
         mask_from_image(np.ones((2, 3, 4)), threshold=0)
+
+
+def test_otsu_is_the_split_of_the_largest_variance_between_classes():
+    """Four values; the split between 2 and 8 parts them as 3 * 1 * (5/3 - 9)^2, every other as less."""
+    values = [1.0, 2.0, 2.0, 9.0]
+    found = otsu_threshold(values, bins=8)
+    assert 2.0 < found < 9.0
+    best = max(
+        np.linspace(1, 9, 9)[1:-1],
+        key=lambda cut: (
+            sum(np.array(values) < cut)
+            * sum(np.array(values) >= cut)
+            * (np.mean([v for v in values if v >= cut]) - np.mean([v for v in values if v < cut]))
+            ** 2
+        ),
+    )
+    assert found == pytest.approx(best, abs=1.0)
+    assert otsu_threshold([*values, np.nan, np.inf], bins=8) == found
+    with pytest.raises(ConfigurationError, match="constant"):
+        otsu_threshold([np.nan])
+
+
+def test_a_piece_of_just_the_size_asked_for_is_kept():
+    measured = np.zeros((8, 9))
+    measured[1, 1:4] = 1
+    measured[5, 5:7] = 1
+    for smallest, pieces in ((2, 5), (3, 3), (4, 0)):
+        found = estimate_tissue(measured, dilation=0, smallest=smallest)
+        assert found.mask.sum() == pieces
+        assert found.record["smallest"] == smallest
+
+
+def test_dilation_grows_by_as_many_pixels_and_zero_by_none():
+    measured = np.zeros((9, 9))
+    measured[4, 4] = 1
+    for dilation, pixels in ((0, 1), (1, 5), (2, 13)):
+        assert estimate_tissue(measured, dilation=dilation).mask.sum() == pixels
+    assert estimate_tissue(measured).mask.sum() == 5
+    with pytest.raises(ConfigurationError, match="0 or more"):
+        estimate_tissue(measured, smallest=-1)
+
+
+def test_pixels_that_are_nan_or_beyond_a_guides_mask_are_no_tissue():
+    values = np.full((3, 4, 5), 0.2, np.float32)
+    mask = np.zeros((4, 5), bool)
+    mask[1:, 2:] = True
+    found = estimate_tissue(GuideImage(values, mask=mask), dilation=0, fill_holes=False)
+    np.testing.assert_array_equal(found.mask, mask)
+    bright = estimate_tissue(GuideImage(values, kind="msi"), threshold=0.1, dilation=0)
+    assert bright.mask.all()
+    holes = np.where(mask, 1.0, np.nan)
+    found = estimate_tissue(as_stack(np.stack([holes, holes])), dilation=0, fill_holes=False)
+    np.testing.assert_array_equal(found.mask, mask)
+    np.testing.assert_array_equal(mask_from_image(holes, threshold=-5).mask, mask)
+
+
+def test_a_grey_mask_image_is_split_at_its_threshold(tmp_path):
+    grey = np.array([[0, 100, 127], [128, 200, 255]], np.uint8)
+    Image.fromarray(grey).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png").mask, grey > 127)
+    low = read_mask(tmp_path / "mask.png", threshold=100 / 255 - 1e-6)
+    np.testing.assert_array_equal(low.mask, grey >= 100)
+    alpha = np.where(np.arange(3) == 2, 0, 255).astype(np.uint8)[None].repeat(2, 0)
+    Image.fromarray(np.stack([grey, alpha], axis=-1), mode="LA").save(tmp_path / "clear.png")
+    found = read_mask(tmp_path / "clear.png").mask
+    np.testing.assert_array_equal(found, (grey > 127) & (np.arange(3) < 2))

@@ -132,3 +132,37 @@ def test_the_norms_of_a_spectrum_are_those_of_their_names():
 def test_a_quantile_outside_its_range_is_refused(quantile):
     with pytest.raises(ConfigurationError, match="quantile"):
         clip_hotspots(stack(), quantile)
+
+
+def test_the_level_of_a_normalisation_is_that_of_the_tissue():
+    tic = np.arange(1.0, 36.0).reshape(SHAPE)
+    mask = np.zeros(SHAPE, bool)
+    mask[0, :3] = True  # norms 1, 2, 3
+    image = as_stack(stack().values, mask=mask)
+    assert dict(normalise(image, "tic", tic).steps[0].parameters)["level"] == 2.0
+    assert dict(normalise(image, "tic", np.where(tic == 1, 0, tic)).steps[0].parameters)[
+        "level"
+    ] == pytest.approx(2.5)
+    with pytest.raises(ConfigurationError, match="zero in every tissue pixel"):
+        normalise(image, "tic", np.where(mask, 0.0, tic))
+
+
+def test_the_limit_of_a_clip_is_over_pixels_above_a_256th_of_the_largest():
+    values = np.array([[[256.0, 1.0, 1.001, 100.0, np.nan]]])
+    _, steps = clip_hotspots(as_stack(values), 0.5)
+    assert dict(steps[0].parameters)["limits"] == pytest.approx((100.0,))
+    whole, _ = clip_hotspots(as_stack(values), 1)
+    np.testing.assert_array_equal(whole.values, as_stack(values).values)
+    empty, steps = clip_hotspots(as_stack(np.zeros((1, 2, 3))))
+    assert dict(steps[0].parameters) == {"quantile": 0.99, "limits": (0.0,)}
+    assert not empty.values.any()
+
+
+@pytest.mark.parametrize("offset", [0, -1.0, np.inf, np.nan])
+def test_a_logarithm_needs_a_positive_offset_and_is_one_plus_the_ratio(offset):
+    image = as_stack(np.array([[[0.0, 1.0, 3.0]]]))
+    np.testing.assert_allclose(logarithm(image).image.values, np.log([[[1.0, 2.0, 4.0]]]))
+    np.testing.assert_allclose(logarithm(image, 2.0).image.values, np.log([[[1, 1.5, 2.5]]]))
+    assert logarithm(image).image.unit == "arbitrary"
+    with pytest.raises(ConfigurationError, match="offset must be a positive intensity"):
+        logarithm(image, offset)

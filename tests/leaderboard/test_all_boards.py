@@ -9,13 +9,16 @@ import pytest
 from msibench.errors import ConfigurationError
 from msibench.leaderboard.all_boards import (
     INDEX,
+    Listed,
     boards_in,
+    guide_gains,
     index_page,
     prepared_in,
     write_index,
 )
 from msibench.leaderboard.render import table_csv
 from msibench.leaderboard.table import leaderboard_table
+from msibench.scoring import load_scheme
 from msibench.tracks import ProblemSet, Track, track_as_text
 from tests.gate.tables import changed, rows_of
 
@@ -99,16 +102,80 @@ def test_the_committed_overview_follows_from_the_committed_boards():
     assert (COMMITTED / INDEX).read_text() == page
 
 
-def test_one_sentence_says_what_to_take_and_what_to_leave(tmp_path):
-    """Names the best of all boards in percent and who is worse than repeating each pixel on each of them."""
-    rows = rows_of(("bicubic", "net", "paints"), metrics=("ssim",)).assign(metric="skill")
+def of_skill(tmp_path, names, skills, guided=()):
+    """A folder with one board of skills, on one section; `guided` are the methods that see a guide."""
+    rows = rows_of(names, metrics=("ssim",)).assign(metric="skill")
     rows = rows.assign(is_control=rows["method"] == "paints")
-    rows["value"] = rows["method"].map({"bicubic": 0.03, "net": 0.12, "paints": -0.4})
+    rows.loc[rows["method"].isin(guided), "task"] = "guided"
+    rows["value"] = rows["method"].map(dict(zip(names, skills, strict=True)))
     track = replace(TRACK, metrics=("skill",), scheme="skill")
     place = tmp_path / "one"
     place.mkdir()
     (place / "track.toml").write_text(track_as_text(track))
     (place / "leaderboard.csv").write_text(table_csv(leaderboard_table(rows, track, draws=100)))
-    (line,) = [t for t in index_page(boards_in(tmp_path)).splitlines() if t.startswith("**")]
-    assert "`net` finds 12 %" in line
-    assert line.endswith("Worse than repeating each pixel, so not to be used here: `paints`.**")
+    return tmp_path
+
+
+def sentence_of(folder):
+    (line,) = [t for t in index_page(boards_in(folder)).splitlines() if t.startswith("**")]
+    return line
+
+
+def test_one_sentence_says_what_to_take_and_what_to_leave(tmp_path):
+    """Names the best of all boards in percent and who is worse than repeating each pixel on each of them."""
+    line = sentence_of(of_skill(tmp_path, ("bicubic", "net", "paints"), (0.03, 0.12, -0.4)))
+    assert line.startswith("**Take `net`, which brings back 12 % of the detail")
+    assert "(`bicubic` 3.0 %).**" in line
+    assert "guide" not in line
+    assert line.endswith("Worse than repeating each pixel, so not to be used here: `paints`.")
+
+
+@pytest.mark.parametrize(
+    ("skill", "says"),
+    [(0.30, "modality gains here"), (0.12, "gains nothing here"), (0.05, "gains nothing here")],
+)
+def test_the_sentence_says_whether_a_guide_is_worth_it(tmp_path, skill, says):
+    names = ("bicubic", "net", "guided")
+    folder = of_skill(tmp_path, names, (0.03, 0.12, skill), guided=("guided",))
+    assert says in sentence_of(folder)
+    assert f"Best with a guide: `guided` {100 * skill:.1f} %" in index_page(boards_in(folder))
+
+
+def test_whether_a_guide_gains_stays_open_where_the_interval_does_not_decide():
+    rows = [
+        {"method": "alone", "task": "single-image", "composite": 0.12, "composite.low": 0.1},
+        {"method": "guided", "task": "guided", "composite": 0.13, "composite.low": 0.02},
+    ]
+    table = pd.DataFrame(rows).assign(control=False)
+    scheme = load_scheme("skill")
+    assert guide_gains(Listed(TRACK, "area-x4@1", table, scheme)) is None
+    assert guide_gains(Listed(TRACK, "area-x4@1", table[:1], scheme)) is None
+    table.loc[1, "composite.low"] = 0.125
+    assert guide_gains(Listed(TRACK, "area-x4@1", table, scheme)) is True
+
+
+def test_a_family_is_headed_by_what_its_titles_share(folder):
+    assert "## One board (toy)" in index_page(boards_in(folder)).splitlines()
+
+
+def test_three_boards_with_three_best_methods_recommend_none(tmp_path):
+    for name in ("a", "b", "c"):
+        place = tmp_path / name
+        place.mkdir()
+        of_skill(place, ("bicubic", name), (0.03, 0.12))
+        (place / "one").rename(tmp_path / f"board-{name}")
+        place.rmdir()
+    assert sentence_of(tmp_path).startswith("**No one method is best on all of these boards")
+
+
+def test_a_method_that_another_beats_wherever_both_compete_is_not_recommended(tmp_path):
+    for board, names, skills in (
+        ("small", ("bicubic", "second"), (0.03, 0.12)),
+        ("large", ("bicubic", "second", "first"), (0.03, 0.11, 0.14)),
+    ):
+        place = tmp_path / board
+        place.mkdir()
+        of_skill(place, names, skills)
+        (place / "one").rename(tmp_path / f"board-{board}")
+        place.rmdir()
+    assert sentence_of(tmp_path).startswith("**Take `first`, which brings back 14 % of the detail")

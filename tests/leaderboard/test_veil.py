@@ -5,8 +5,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from msibench.contracts.metric import ToldInterval
-from msibench.leaderboard.veil import NEVER, supported_levels
+from msibench.contracts.metric import CalibratedInterval, ToldInterval
+from msibench.leaderboard.veil import NEVER, calibrated_levels, supported_levels
 
 
 @pytest.fixture
@@ -51,3 +51,21 @@ def test_where_nothing_is_told_all_detail_is_veiled():
     interval = ToldInterval(lower=nothing, upper=nothing, level=0.9)
     levels = supported_levels(low, fine[0], interval, 0, top=1.0)
     np.testing.assert_array_equal(levels, [[0, NEVER], [0, 0]])
+
+
+@pytest.mark.parametrize("level", [0.5, 0.77, 0.9, 0.99])
+def test_the_interval_of_the_harness_is_that_of_the_signal_at_its_own_levels(told, level):
+    low, fine, deviation, _ = told
+    levels = np.arange(50, 100) / 100
+    quantiles = np.sort(np.random.default_rng(1).uniform(0.2, 3, 50))[None]
+    found = CalibratedInterval(
+        reach=np.full(fine.shape, 9, np.float32), signal=deviation.astype(np.float32),
+        quantiles=quantiles, levels=levels, up=np.array([1.7]), floor=0.0, calibrated="here",
+    )  # fmt: skip
+    reached = calibrated_levels(low[0], fine[0], found, 0, top=1.0)
+    flat = low[0].repeat(3, 0).repeat(3, 1)
+    lower, upper = found.ends(fine, level, signal=True)
+    held = (lower[0] <= flat) & (flat <= upper[0])
+    seen = np.abs(fine[0] - flat) > 0.03
+    np.testing.assert_array_equal(reached < 254 * level, held & seen)
+    assert (reached[~seen] == NEVER).all()

@@ -36,9 +36,9 @@ def coarse(fine, factor):
     return mb.MSImage(low, fine.mz, fine.pixel_size_um * factor)
 
 
-@pytest.mark.parametrize("factor", [2, 4])
-def test_what_is_told_of_the_coarse_image_is_what_the_fine_one_shows(factor):
-    fine = fine_section()
+@pytest.mark.parametrize(("factor", "rows"), [(2, 128), (3, 120), (4, 128)])
+def test_what_is_told_of_the_coarse_image_is_what_the_fine_one_shows(factor, rows):
+    fine = fine_section(shape=(rows, 144))
     told = mb.advise(coarse(fine, factor), factor, methods=FAST)
     done = mb.upscale(coarse(fine, factor), "bicubic", factor=factor)
     true = skill(done.values, fine.values, protocol=f"area-x{factor}@1")
@@ -103,3 +103,73 @@ def test_bad_input_is_refused_with_the_reason():
         mb.advise(coarse(fine_section(counts=(5,)), 2), 1)
     with pytest.raises(mb.MSIBenchError, match="No method named 'sharpest'"):
         mb.advise(coarse(fine_section(counts=(5,)), 2), 2, methods=("sharpest",))
+
+
+METHODS = """
+import numpy as np
+
+class Random:
+    def upscale(self, problem):
+        fine = problem.low.values.repeat(problem.factor, 1).repeat(problem.factor, 2)
+        drawn = np.random.default_rng(problem.seed).uniform(0.5, 1.5, fine.shape)
+        return np.nan_to_num(fine * drawn).astype(np.float32)
+
+class Fails:
+    def upscale(self, problem):
+        raise RuntimeError("no such luck")
+
+class NotFinite:
+    def upscale(self, problem):
+        return np.full((problem.low.channels, *problem.fine_shape), np.nan, np.float32)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    (tmp_path / "mine.py").write_text(METHODS)
+    return tmp_path / "mine.py"
+
+
+def test_a_method_that_fails_costs_its_own_line_and_a_random_one_is_averaged(mine):
+    low = coarse(fine_section(counts=(50, 500), shape=(64, 72)), 2)
+    names = [f"{mine}:{name}" for name in ("Random", "Fails", "NotFinite")]
+    told = mb.advise(low, 2, methods=("bicubic", *names))
+    assert told.averaged == (names[0],)
+    assert "the mean of 5 seeds" in str(told)
+    assert "no such luck" in told.left_out[names[1]]
+    assert "NaN" in told.left_out[names[2]]
+    assert set(told.methods) == {"bicubic", names[0]}
+    one = mb.upscale(low, names[0], factor=2).values
+    alone = skill(one, fine_section(counts=(50, 500), shape=(64, 72)).values, protocol="area-x2@1")
+    assert (told.per_ion[names[0]] > alone).all(), "less noise in a mean"
+
+
+def test_nothing_present_is_refused_and_an_ion_that_was_never_measured_is_not():
+    low = coarse(fine_section(counts=(0, 0)), 2)
+    with pytest.raises(mb.MSIBenchError, match="no signal in any of the 2 ion images"):
+        mb.advise(low, 2, methods=FAST)
+    low = coarse(fine_section(counts=(100, 100)), 2)
+    low.values[1] = np.nan
+    told = mb.advise(low, 2, methods=FAST)
+    assert told.ions[-1].reason == "nothing is present"
+    assert "nan" not in str(told)
+
+
+def test_what_the_sentence_says_is_of_the_ions_that_may_be_sharpened():
+    told = mb.advise(coarse(fine_section(counts=(0, 0.3, 0.3, 1000)), 2), 2, methods=FAST)
+    may = [ion for ion in told.ions if ion.method != "keep"]
+    assert len(may) == 1
+    gain = told.per_ion[told.recommended][may[0].channel]
+    assert f"sharpen 1 of 4 ions with {told.recommended}: expected skill {gain:.0%}" in str(told)
+    assert told.effective_um < 0.95 * told.pixel_size_um
+    assert all(one.gain > 0.3 for one in told.finer)
+
+
+def test_counts_are_those_of_a_tissue_pixel():
+    rng = np.random.default_rng(2)
+    mask = np.zeros((80, 80), dtype=bool)
+    mask[10:50, 20:60] = True
+    image = rng.poisson(50, (1, 80, 80)) * mask
+    low = mb.MSImage(image.astype(np.float32), np.arange(1.0), 20.0, mask=mask)
+    told = mb.advise(low, 2, methods=FAST)
+    assert 25 < told.ions[0].counts < 100

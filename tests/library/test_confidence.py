@@ -186,3 +186,23 @@ def test_calibration_that_does_not_fit_is_refused():
     pair = mb.Pair(low=section(shape=(20, 20)), high=section(shape=(80, 80)), factor=4)
     with pytest.raises(mb.MSIBenchError, match="factor 4, the problem 2"):
         mb.confidence(problem, "bicubic", calibration=[pair])
+
+
+def test_what_lies_off_the_tissue_is_not_veiled():
+    low = section(shape=(48, 40))
+    mask = np.zeros(low.shape, dtype=bool)
+    mask[8:40, 6:34] = True
+    whole = mb.confidence(mb.Problem(low=low, factor=2), "bicubic").veil()
+    masked = mb.MSImage(low.values, low.mz, low.pixel_size_um, mask=mask)
+    inside = mb.confidence(mb.Problem(low=masked, factor=2), "bicubic").veil()
+    fine = mask.repeat(2, 0).repeat(2, 1)
+    assert whole[:, ~fine].any()
+    assert not inside[:, ~fine].any()
+    assert inside[:, fine].any()
+
+
+def test_where_most_pixels_are_known_exactly_an_interval_still_has_a_width():
+    low = section(shape=(60, 60), channels=1)
+    low.values[:, :, 20:] = 0
+    done = mb.confidence(mb.Problem(low=low, factor=2), "bicubic", 0.5)
+    assert (done.upper.values > done.lower.values).all()

@@ -131,7 +131,15 @@ def test_scale_of_guide_and_of_ions_does_not_matter(phantom, arrays, base):
     np.testing.assert_allclose(brighter, plain, rtol=1e-4)
 
 
-@pytest.mark.parametrize("chain", ["bicubic-x4@1", "gaussian-x4@1", "spot-x4@1", "area-x2@1"])
+@pytest.mark.parametrize(
+    "chain",
+    [
+        pytest.param("bicubic-x4@1", marks=pytest.mark.slow),
+        pytest.param("gaussian-x4@1", marks=pytest.mark.slow),
+        "spot-x4@1",
+        "area-x2@1",
+    ],
+)
 def test_other_protocols_too(chain, phantom, arrays):
     made = protocol(chain)
     truth = arrays[0][:2]

@@ -5,9 +5,14 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from msibench.contracts.metric import CalibratedInterval, Evaluation, ToldInterval
+from msibench.errors import MSIBenchError
+from msibench.image import MSImage
 from msibench.metrics.interval import (
-    calibration_error,
+    LEVELS,
     coverage,
+    evaluate,
+    evaluate_calibrated,
     interval_score,
     interval_width,
     structures,
@@ -46,10 +51,11 @@ def test_the_true_quantiles_have_the_least_score():
     assert np.argmin(scores) == 2
 
 
-def test_calibration_error_is_zero_for_the_truth_and_large_for_boasts():
-    truth = sample()
-    assert calibration_error(interval, truth) < 0.005
-    assert calibration_error(lambda level: interval(level, stretch=0.5), truth) > 0.15
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
+def test_an_interval_of_half_the_width_covers_less_by_the_closed_form(level):
+    half = 2 * NORMAL.cdf(NORMAL.inv_cdf((1 + level) / 2) / 2) - 1
+    covered = coverage(*interval(level, stretch=0.5), sample())
+    np.testing.assert_allclose(covered, half, atol=0.005)
 
 
 def test_what_is_undefined_is_not_counted_as_held():
@@ -77,3 +83,50 @@ def test_structures_find_the_edge_and_the_spot_that_were_drawn():
     assert found["high intensity"][10, 8]
     assert all(mask.mean() <= 0.1 for mask in found.values())
     assert not structures(np.ones((9, 9)))["edges"].any()
+
+
+def evaluation(told, calibrated=None, shape=(3, 60, 70)):
+    truth = np.random.default_rng(5).normal(size=shape).astype(np.float32)
+    image = MSImage(truth, np.arange(float(len(truth))))
+    return Evaluation(
+        prediction=np.zeros(shape, np.float32), truth=image, low=image, factor=1,
+        degrade=lambda images: images, interval=told, calibrated=calibrated,
+    )  # fmt: skip
+
+
+def test_the_calibration_error_of_a_normal_interval_is_that_of_its_stretch():
+    shape = (3, 60, 70)
+    lower, upper = interval(0.9, shape, stretch=1.5)
+    told = ToldInterval(lower=lower, upper=upper, level=0.9)
+    off = [abs(2 * NORMAL.cdf(1.5 * NORMAL.inv_cdf((1 + one) / 2)) - 1 - one) for one in LEVELS]
+    found = evaluate(evaluation(told), measure="interval_calibration_error")
+    np.testing.assert_allclose(found.values, np.mean(off), atol=0.02)
+    assert found.reasons == ("", "", "")
+    none = evaluate(evaluation(None), measure="interval_calibration_error")
+    assert np.isnan(none.values).all()
+    assert set(none.reasons) == {"the method tells no interval"}
+
+
+def test_calibrated_intervals_are_measured_at_their_own_levels_and_undefined_where_there_are_none():
+    shape = (3, 60, 70)
+    levels = np.arange(50, 100) / 100
+    normal = np.array([NORMAL.inv_cdf((1 + one) / 2) for one in levels])
+    quantiles = np.stack([normal, normal, np.full(50, np.nan)])
+    ones = np.ones(shape, np.float32)
+    found = CalibratedInterval(
+        reach=ones, signal=ones / 2, quantiles=quantiles, levels=levels, up=np.ones(3),
+        floor=-np.inf, calibrated="here",
+    )  # fmt: skip
+    given = evaluation(None, found)
+    for measure, right in (
+        ("interval_coverage", 0.9), ("interval_calibration_error", 0.0),
+        ("interval_width", 2 * NORMAL.inv_cdf(0.95)),
+    ):  # fmt: skip
+        told = evaluate_calibrated(given, measure=measure)
+        np.testing.assert_allclose(told.values[:2], right, atol=0.02)
+        assert np.isnan(told.values[2])
+        assert told.reasons[2] == "the harness could calibrate no interval for this ion image"
+    nothing = evaluate_calibrated(evaluation(None), measure="interval_width")
+    assert np.isnan(nothing.values).all()
+    with pytest.raises(MSIBenchError, match="not among those calibrated"):
+        found.ends(given.prediction, 0.3)

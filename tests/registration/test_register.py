@@ -8,6 +8,7 @@ from msibench.errors import ConfigurationError, RegistrationError
 from msibench.image import GuideImage, as_stack
 from msibench.io.guide.open import read_guide
 from msibench.registration import (
+    Acceptance,
     Affine,
     Composite,
     assess,
@@ -72,7 +73,9 @@ def test_a_bent_section_needs_the_free_form_model():
     fixed = np.stack([rows.ravel(), columns.ravel()], axis=1).astype(float)
     bend = Composite(thin_plate(fixed + 2.5 * np.sin(fixed[:, ::-1] / 20), fixed), KNOWN)
     image = section(bend)
-    stiff = register(MOVING, image, model="affine", start=KNOWN, accept=True).transform
+    stiff = register(
+        MOVING, image, model="affine", start=KNOWN, acceptance=Acceptance(always=True)
+    ).transform
     bent = register(MOVING, image, model="bspline", start=KNOWN, mesh=(4, 5)).transform
     inner = pixel_centres(SHAPE)[10:45, 15:65]
     errors = [np.linalg.norm(t(inner) - bend(inner), axis=-1).mean() for t in (stiff, bent)]
@@ -119,7 +122,9 @@ def test_pictures_that_have_nothing_in_common_are_refused_unless_accepted():
     other = as_stack(np.random.default_rng(3).random((2, *SHAPE)))
     with pytest.raises(RegistrationError, match="--accept-registration"):
         register(MOVING, other, model="rigid", start=PERTURBED)
-    taken = register(MOVING, other, model="rigid", start=PERTURBED, accept=True)
+    taken = register(
+        MOVING, other, model="rigid", start=PERTURBED, acceptance=Acceptance(always=True)
+    )
     assert not taken.report.accepted
     assert "NOT ACCEPTED" in "\n".join(taken.report.lines())
 

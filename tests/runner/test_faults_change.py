@@ -68,7 +68,13 @@ UPGRADES = {
 }
 
 
-@pytest.mark.parametrize("upgrade", sorted(UPGRADES))
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        pytest.param(name, marks=[] if name == "an upgrade" else pytest.mark.slow)
+        for name in sorted(UPGRADES)
+    ],
+)
 def test_a_plugin_that_is_upgraded_after_planning_is_not_recorded_under_the_old_key(
     bench, upgradable, upgrade
 ):

@@ -216,7 +216,13 @@ def away(how, results):
         results.write_text("a file in its place")
 
 
-@pytest.mark.parametrize("how", ["moved", "removed", "replaced by a file"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "moved",
+        *(pytest.param(how, marks=pytest.mark.slow) for how in ("removed", "replaced by a file")),
+    ],
+)
 def test_a_results_folder_that_goes_away_in_the_middle(nursery, undisturbed, tmp_path, how):
     results, methods = tmp_path / "results", ["Near", "Dawdles"]
     pid = nursery.start(results, methods)

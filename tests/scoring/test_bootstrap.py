@@ -150,3 +150,13 @@ def test_no_interval_reaches_further_than_draws_can_say():
     interval = two_level_bootstrap(values, np.repeat(np.arange(6), 6), level=0.999)
     assert np.isnan([interval.low, interval.high]).all()
     assert str(interval.note) == "too few values differ for an interval"
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3)])
+def test_no_image_at_all_is_no_defined_value(shape):
+    interval = two_level_bootstrap(np.zeros(shape), [], draws=100)
+    assert interval.mean.shape == shape[1:]
+    assert np.isnan([interval.mean, interval.low, interval.high]).all()
+    assert (np.asarray(interval.note) == "no defined value").all()
+    with pytest.raises(ValueError, match=r"values must be \(image,\) or \(image, column\)"):
+        two_level_bootstrap(3.0, [])

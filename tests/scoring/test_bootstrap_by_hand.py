@@ -123,3 +123,13 @@ def test_columns_beyond_one_block_are_what_they_are_alone():
         alone = two_level_bootstrap(values[:, column], names, draws=100)
         assert together.low[column] == pytest.approx(float(alone.low), rel=1e-12)
         assert together.high[column] == pytest.approx(float(alone.high), rel=1e-12)
+
+
+def test_draws_in_blocks_are_the_draws_at_once(monkeypatch):
+    values = np.random.default_rng(6).standard_normal((24, 2))
+    names = np.repeat(np.arange(6), 4)
+    whole = two_level_bootstrap(values, names, draws=105)
+    monkeypatch.setattr("msibench.scoring.bootstrap._CELLS", 64)
+    parts = two_level_bootstrap(values, names, draws=105)
+    np.testing.assert_array_equal(parts.low, whole.low)
+    np.testing.assert_array_equal(parts.high, whole.high)

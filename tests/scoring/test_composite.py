@@ -199,3 +199,15 @@ def test_what_is_refused_has_no_weights():
     scored = score_images(cube.ion_images(), load_scheme("cao2025"))
     assert all(scored.refused)
     assert (scored.weights == 0).all()
+
+
+def test_columns_stand_in_the_order_that_is_promised():
+    scored = composite(
+        simulated({"bicubic": 0.0}), scheme_from_mapping(TWO), control_method="bicubic"
+    )
+    assert ", ".join(scored.columns) == (
+        "protocol, dataset, section, mz_set, channel, mz, method, composite, missing, reason, "
+        "score.psnr, score.ssim"
+    )
+    nothing = composite(table([]), scheme_from_mapping(TWO), control_method="bicubic")
+    assert list(nothing.columns) == list(scored.columns)

@@ -80,6 +80,38 @@ def test_an_mz_further_than_a_millidalton_is_another_ion():
     assert result.loc[result["score_a"].notna(), "published_ratio"].isna().all()
 
 
+def test_an_mz_that_differs_by_a_millidalton_as_printed_is_the_same_ion():
+    result = pair_table(
+        two_methods(
+            mz=(258.775, 303.082)
+        ),  # in binary a little more and a little less than 0.001 away
+        load_scheme("anchored"),
+        "fine",
+        "pre",
+        PUBLISHED,
+        control_method="bicubic",
+    )
+    assert list(result.loc[result["score_a"].notna(), "published_id"]) == [1, 2]
+
+
+def test_the_images_of_a_pair_are_those_of_the_side_that_has_fewer():
+    rows = two_methods(sections=3)
+    rows = rows[(rows["method"] != "pre") | (rows["section"] != "s1") | (rows["channel"] != 0)]
+    rows = pd.concat([rows, rows.assign(protocol="bicubic-x4@1")], ignore_index=True)
+    result = pair_table(rows, load_scheme("anchored"), "fine", "pre", control_method="bicubic")
+    assert list(result["images"]) == [2, 3, 3] * 2
+    assert list(result["protocol"]) == ["area-x4@1"] * 3 + ["bicubic-x4@1"] * 3
+
+
+def test_a_reason_of_one_side_names_its_method():
+    rows = two_methods()
+    hole = (rows["method"] == "pre") & (rows["metric"] == "nqm") & (rows["channel"] == 1)
+    rows.loc[hole, "value"] = np.nan
+    result = pair_table(rows, load_scheme("anchored"), "fine", "pre", control_method="bicubic")
+    assert list(result["reason"]) == ["", "pre: undefined: nqm", ""]
+    assert np.isnan(result["ratio"].iloc[1])
+
+
 def test_the_nearest_of_two_measured_ions_takes_the_published_line():
     rows = two_methods(mz=(303.0835, 303.0831))
     result = pair_table(
@@ -109,7 +141,7 @@ def test_a_ratio_of_scores_that_are_not_above_zero_is_left_out():
 
 
 def test_an_unknown_method_or_table_is_refused():
-    with pytest.raises(DataError, match="no row of method 'fone'"):
+    with pytest.raises(DataError, match=r"method 'fone'; there are rows of bicubic, fine, pre$"):
         pair_table(two_methods(), load_scheme("anchored"), "fone", "pre", control_method="bicubic")
     with pytest.raises(DataError, match="missing: tissue"):
         pair_table(

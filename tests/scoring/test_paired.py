@@ -158,3 +158,29 @@ def test_the_t_distribution_is_that_of_scipy_stats():
     np.testing.assert_array_equal(stdtr(freedom, -value), stats.t.sf(value, freedom))
     np.testing.assert_array_equal(stdtrit(freedom, share), stats.t.ppf(share, freedom))
     np.testing.assert_array_equal(-ndtri(share), stats.norm.isf(share))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "scope"), [((5,), "images"), ((4,), ""), ((2,) * 4, "images"), ((2, 2, 2, 1), "")]
+)
+def test_an_interval_inside_fixed_sections_needs_four_spare_images(sizes, scope):
+    values = np.random.default_rng(0).standard_normal(sum(sizes))
+    found = paired_difference(
+        values, np.zeros(len(values)), np.repeat(np.arange(len(sizes)), sizes)
+    )
+    assert found.scope == scope
+    assert np.isfinite(found.low) == bool(scope)
+
+
+@pytest.mark.parametrize(("change", "p"), [(-1.0, 0.0), (1.0, 1.0), (0.0, 0.5)])
+def test_a_change_without_any_spread_is_certain(change, p):
+    found = paired_difference(np.full(6, 2.0 + change), np.full(6, 2.0), np.arange(6))
+    assert found.p_below() == p
+    assert found.p == (1.0 if change == 0 else 0.0)
+    assert found.low == found.high == change
+
+
+def test_a_level_outside_0_to_1_is_refused():
+    for level in (0.0, 1.0):
+        with pytest.raises(ValueError, match="0 < level < 1"):
+            paired_difference(np.ones(6), np.zeros(6), np.arange(6), level=level)

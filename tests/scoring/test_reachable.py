@@ -80,3 +80,9 @@ def test_one_image_without_measure_does_not_decide():
     rows.loc[worst, "value"] = -1e6
     line = reachable_gain(rows, "bicubic").set_index("method").loc["net"]
     assert -0.3 < line["score"] < -0.2
+
+
+@pytest.mark.parametrize("unknown", [-1, 99])
+def test_a_source_that_nobody_knows_has_no_name(unknown):
+    assert net(small(source=(unknown, unknown)))["source"] == ""
+    assert net(small(source=(EXACT, unknown)))["source"].startswith("exact")

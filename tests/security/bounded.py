@@ -122,7 +122,9 @@ def ion_images(path, mz=(500.0,), **options):
     """Open an imzML pair and read ion images: what an image of a section needs."""
     from msibench.io import open_imzml
 
-    return open_imzml(path, cache=False, threads=1, **options).ion_images(list(mz)).values.shape
+    section = open_imzml(path, cache=False, **options)
+    section.threads = 1
+    return section.ion_images(list(mz)).values.shape
 
 
 def read_transform(path):

@@ -57,7 +57,7 @@ def test_too_few_pixels_and_no_error_at_all_give_no_interval():
 
 def test_a_level_that_so_few_pixels_cannot_tell_is_refused():
     calibrated = calibrate(made(count=300))
-    with pytest.raises(ConfigurationError, match=r"too few .* at most 0\.9967"):
+    with pytest.raises(ConfigurationError, match=r"too few .* at most 0\.9966"):
         calibrated.quantile(0.999)
     with pytest.raises(ConfigurationError, match=r"0\.9 means 90 %"):
         calibrated.quantile(90)

@@ -1,4 +1,4 @@
-"""What part of an image is asked for, and whether it may be decoded."""
+"""Which part of an image is requested, and whether it may be decoded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Region = tuple[slice, slice]
 
 
 def check_size(path: Path, shape: tuple[int, int], max_pixels: int) -> None:
-    """Refuse a grid with more pixels than may be decoded, or with none."""
+    """Reject a grid with more pixels than may be decoded, or with none."""
     if min(shape) < 1:
         raise DataError(f"{path} holds no pixel: (row, column) = {shape}")
     if shape[0] * shape[1] > max_pixels:
@@ -26,7 +26,7 @@ def check_size(path: Path, shape: tuple[int, int], max_pixels: int) -> None:
 
 
 def resolve_region(path: Path, region: Region | None, shape: tuple[int, int]) -> Region:
-    """Turn a region into slices that lie on the grid, or say that it does not."""
+    """Turn a region into slices of the grid; reject one outside it."""
     if region is None:
         return slice(0, shape[0]), slice(0, shape[1])
     found = []

@@ -2,7 +2,7 @@
 
 Whatever the file holds (grey, palette, RGB, RGBA, CMYK, 8, 16 or 32 bits) becomes ``(channel, row,
 column)`` in [0, 1]; transparency becomes the guide's mask. The size is read from the header and
-judged before a pixel is decoded. The orientation that a camera noted in a PNG or JPEG is applied, as
+checked before a pixel is decoded. The orientation that a camera noted in a PNG or JPEG is applied, as
 every viewer does; that of a TIFF is not, with a warning: landmarks and transforms are counted on the
 stored grid, as Fiji does.
 """
@@ -35,7 +35,7 @@ def read_guide(
     Parameters
     ----------
     path
-        PNG, JPEG, TIFF or OME-TIFF file, told apart by content and not by name.
+        PNG, JPEG, TIFF or OME-TIFF file, recognised by content, not by name.
     region
         ``(slice(top, bottom), slice(left, right))`` in pixels of the finest level. A tiled TIFF
         decodes only the tiles that it touches.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from msibench.io.samples import tiff_samples
 from msibench.io.sub_images import grid, main_series, name_unread, warn_of_orientation
 from msibench.io.tiff_guard import check_page, check_tiff
 from msibench.io.tiff_tags import channel_names, guide_pixel_size
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 MAX_CHANNELS = 512
 
@@ -48,7 +51,7 @@ def read_tiff_guide(
 
 def _read(
     path: Path,
-    tiff: Any,
+    tiff: TiffFile,
     region: Region | None,
     level: int | None,
     target_um: float | None,
@@ -94,7 +97,7 @@ def _read(
 
 def _choose_level(
     path: Path,
-    levels: Any,
+    levels: list[TiffPageSeries],
     finest: tuple[int, int],
     size_um: float,
     level: int | None,
@@ -122,7 +125,7 @@ def _choose_level(
     return max(fine_enough, default=0)
 
 
-def _grid(path: Path, series: Any) -> tuple[int, int]:
+def _grid(path: Path, series: TiffPageSeries) -> tuple[int, int]:
     """Rows and columns of a series of one plane, whatever the order of its axes."""
     for axis, side in zip(series.get_axes(True), series.get_shape(True), strict=True):
         if axis not in "YXSC" and axis not in "QI" and side > 1:
@@ -133,13 +136,12 @@ def _grid(path: Path, series: Any) -> tuple[int, int]:
     return grid(path, series)
 
 
-def _planes(path: Path, series: Any) -> list[Any]:
+def _planes(path: Path, series: TiffPageSeries) -> list[TiffPage]:
     """Return the pages of a series, each one plane with all its samples."""
     pages = [
-        page if page is None else getattr(page, "aspage", lambda p=page: p)()
-        for page in series.pages
+        getattr(page, "aspage", lambda p=page: p)() for page in series.pages if page is not None
     ]
-    if any(page is None for page in pages):
+    if len(pages) < len(series.pages):
         raise DataError(f"{path}: a plane of the series is missing")
     if len(pages) > MAX_CHANNELS:
         raise DataError(f"{path} holds {len(pages)} planes; a guide has at most {MAX_CHANNELS}")
@@ -165,7 +167,7 @@ def _on_level(part: slice, finest: int, side: int) -> slice:
 
 
 def _page_region(
-    path: Path, page: Any, rows: slice, columns: slice, max_pixels: int
+    path: Path, page: TiffPage, rows: slice, columns: slice, max_pixels: int
 ) -> NDArray[np.generic]:
     """Decode the tiles or strips of one page that touch the region: ``(row, column, sample)``."""
     tall = int(page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength))

@@ -6,7 +6,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ BLOCK = 64 << 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
-    """Spectra that share their number types, in an order in which no pixel comes back."""
+    """Spectra that share their number types, ordered so that each pixel is visited once."""
 
     mz: ArrayEncoding
     intensity: ArrayEncoding
@@ -65,17 +65,17 @@ class ArrayStore:
         self._file: MappedFile | None = file
         self._lock = threading.Lock()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         state = self.__dict__.copy()
         del state["_file"], state["_lock"]
         return state
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._file, self._lock = None, threading.Lock()
 
     def close(self) -> None:
-        """Let go of the mapped file."""
+        """Close the mapped file."""
         with self._lock:
             self._file = None
 
@@ -98,7 +98,7 @@ class ArrayStore:
             self._file.check_unchanged()
             return self._file
 
-    def array(self, kind: Literal["mz", "intensity"], row: int) -> NDArray[Any]:
+    def array(self, kind: Literal["mz", "intensity"], row: int) -> NDArray[np.number]:
         """Return a copy of one array, in the type in which it is stored."""
         column = self.layout.mz if kind == "mz" else self.layout.intensity
         encoding = column.encodings[int(column.encoding[row])]

@@ -2,7 +2,7 @@
 
 An entry is keyed by the files' paths, sizes and times of change and by the first bytes of both,
 which hold the UUID. It is only a copy of what the XML says: every check is made again when it is
-read. A cache that cannot be read or written is the same as none.
+read. A cache that cannot be read or written is ignored.
 """
 
 from __future__ import annotations

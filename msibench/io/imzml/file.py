@@ -74,7 +74,7 @@ def _refuse_pointer(path: Path) -> None:
 
 
 def uuid_problem(header: Header, ibd: Path) -> str | None:
-    """Return what is wrong about the pair's UUID, or None."""
+    """Return what is wrong with the pair's UUID, or None."""
     with ibd.open("rb") as file:
         first = file.read(16)
     if header.uuid is None:
@@ -114,7 +114,7 @@ def verify_checksum(header: Header, ibd: Path) -> str:
 
 @dataclass(slots=True)
 class MappedFile:
-    """A binary file mapped into memory, which notices when it is replaced or cut."""
+    """A binary file mapped into memory, which notices when it is replaced or truncated."""
 
     path: Path
     size: int
@@ -134,7 +134,7 @@ class MappedFile:
         return cls(path, size, stat.st_mtime_ns, pages, np.frombuffer(pages, dtype=np.uint8))
 
     def check_unchanged(self) -> None:
-        """Refuse to touch pages of a file that has been cut since it was mapped."""
+        """Raise if a file has been truncated since it was mapped."""
         try:
             size = self.path.stat().st_size
         except FileNotFoundError:
@@ -146,6 +146,6 @@ class MappedFile:
             )
 
     def release(self) -> None:
-        """Give the pages that were read back, so that a large file does not fill the memory."""
+        """Release the pages that were read, so that a large file does not fill the memory."""
         if self.pages is not None and self.size > KEEP_MAPPED and hasattr(mmap, "MADV_DONTNEED"):
             self.pages.madvise(mmap.MADV_DONTNEED)

@@ -49,8 +49,8 @@ def make_grid(
 ) -> PixelGrid:
     """Lay the spectra out on a grid.
 
-    The grid is the smallest rectangle that holds all coordinates, whatever they are counted from
-    (as METASPACE does); maximum pixel counts in the header are a claim that many files get wrong.
+    The grid is the smallest rectangle that holds all coordinates, whatever the origin (as METASPACE
+    does); maximum pixel counts in the header are a claim that many files get wrong.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def _refuse_repeats(
     origin: tuple[int, int],
     repeated: int,
 ) -> NoReturn:
-    """Name the first pixel that occurs twice."""
+    """Raise for the first pixel that occurs twice."""
     values, counts = np.unique(pixel, return_counts=True)
     again = int(values[np.argmax(counts > 1)])
     first, second = np.flatnonzero(pixel == again)[:2]

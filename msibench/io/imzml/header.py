@@ -1,4 +1,4 @@
-"""What the XML half of an imzML file says before its list of spectra, and how to understand it."""
+"""What the XML half of an imzML file says before its list of spectra, and how to interpret it."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class Header:
         ]
 
     def pixel_size_notes(self) -> tuple[str, ...]:
-        """Return what the file says of its pixel size and is not taken, in words."""
+        """Return what the file says about its pixel size that is not used, in words."""
         notes = []
         for axis, accession in (("x", "IMS:1000046"), ("y", "IMS:1000047")):
             for param in self._lengths(accession)[:1]:
@@ -198,7 +198,7 @@ class Header:
 
 
 def _with_point(number: str) -> str:
-    """Return a number with a decimal point where its writer has a comma."""
+    """Return a number with a decimal point in place of a comma."""
     text = number.strip()
     return text.replace(",", ".") if text.count(",") == 1 and "." not in text else text
 
@@ -213,7 +213,7 @@ def micrometres(param: CvParam) -> float:
 
 
 def encoding_of(params: Iterable[CvParam]) -> ArrayEncoding:
-    """Understand the terms of a binary array.
+    """Interpret the terms of a binary array.
 
     Where the accession and the name of the number type contradict each other, the name is taken:
     exporters are known to write the right name with a wrong accession (pyimzML pull request 21).

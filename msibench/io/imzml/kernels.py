@@ -216,7 +216,7 @@ def sum_all(
     end: int,
     image: Doubles,
 ) -> int:
-    """Add every finite intensity of spectra `begin` to `end` to its pixel; return the others' number."""
+    """Add every finite intensity of spectra `begin` to `end` to its pixel; return how many are not finite."""
     left_out = 0
     for spectrum in range(begin, end):
         intensity = _intensity(spectra, spectrum)
@@ -289,7 +289,7 @@ def add_to_bins(
 
     `places` are those of equally spaced values of ``log(mz)`` from `first` to `last`. Returns how many
     peaks were left out because they are not finite; those outside, and those that are not above 0,
-    count for nothing.
+    are ignored.
     """
     steps = places.size - 1
     scale = steps / (last - first)

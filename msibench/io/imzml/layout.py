@@ -1,6 +1,6 @@
 """Check a table of spectra against the .ibd file before a single array is read.
 
-Nothing that the XML claims is believed: every array must lie inside the .ibd file, m/z and
+Nothing that the XML claims is trusted: every array must lie inside the .ibd file, m/z and
 intensities must have one length, and lengths, encoded lengths and number types must agree. Only
 then does the reader allocate, so that no claim can make it allocate more than the file holds.
 """
@@ -19,7 +19,7 @@ from msibench.io.imzml.header import DTYPE_OF_NAME, ArrayEncoding
 from msibench.io.imzml.spectra import ABSENT, SpectrumTable
 
 CHUNK = 1 << 16
-"""Spectra that are looked at together."""
+"""Spectra that are checked together."""
 ZLIB_RATIO = 1032
 """The most that a byte of zlib-compressed data can stand for (zlib technical details)."""
 MOST_PEAKS = 1 << 26
@@ -58,7 +58,7 @@ class Layout:
     warnings: tuple[str, ...]
     """What may make an image differ from what was measured."""
     notes: tuple[str, ...]
-    """Oddities that were read right."""
+    """Oddities that were read correctly."""
 
     def take(self, rows: NDArray[np.int64]) -> Layout:
         """Return these spectra only."""
@@ -145,7 +145,7 @@ class _Check:
         return Layout(length, columns[0], columns[1], tuple(self.warnings), tuple(self.notes))
 
     def require(self, good: NDArray[np.bool_], problem: Callable[[int], str], remedy: str) -> None:
-        """Refuse the file when `good` does not hold for every spectrum, naming the first."""
+        """Reject the file unless `good` holds for every spectrum, naming the first."""
         if good.all():
             return
         row = int(np.argmin(good))
@@ -154,7 +154,7 @@ class _Check:
         raise DataError(f"{self.path.name}, spectrum {row}: {problem(row)}{more}; {remedy}.")
 
     def resolve_encodings(self) -> tuple[ArrayEncoding, ...]:
-        """Settle number types, where accession and name differ by the encoded lengths."""
+        """Settle number types; where accession and name differ, by the encoded lengths."""
         resolved = []
         for number, encoding in enumerate(self.table.encodings):
             used = np.zeros(len(self.table), dtype=np.bool_)
@@ -298,7 +298,7 @@ class _Check:
         length: NDArray[np.int64],
         encodings: tuple[ArrayEncoding, ...],
     ) -> None:
-        """Refuse intensity arrays that share their bytes so often that reading them takes for ever."""
+        """Reject intensity arrays that share their bytes so often that reading them would not end."""
         stored = int(intensity.stored.sum(dtype=np.int64))
         item, _ = self.sizes_of_values("intensity", encodings)
         values = int((length * item).sum(dtype=np.int64))

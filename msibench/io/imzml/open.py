@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -32,7 +33,6 @@ def open_imzml(
     grid: GridPolicy = "auto",
     verify: bool = False,
     cache: bool = True,
-    threads: int | None = None,
 ) -> ImzMLSection:
     """Open an imzML pair for reading.
 
@@ -62,9 +62,6 @@ def open_imzml(
         Compare the .ibd file with the checksum in the header: reads it once.
     cache
         Keep the table of spectra of a large file in the user's cache folder (``MSIBENCH_CACHE``).
-    threads
-        Threads of a pass over the file; None: one per processor, at most 8. The result does not
-        depend on it.
 
     Raises
     ------
@@ -111,7 +108,6 @@ def open_imzml(
         duplicates=duplicates if duplicates == "first" or duplicates == "last" else "sum",
         survey=whole.load_survey(len(table)) if whole is not None else None,
         remember=whole.save_survey if whole is not None else None,
-        threads=threads,
     )
     section = ImzMLSection(xml, header, sums, terms=table.terms | _file_terms(header))
     if header.declared_mode not in (None, section.mode):
@@ -122,10 +118,33 @@ def open_imzml(
     return section
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImzMLOptions:
+    """How `msibench.io.read_section` opens an imzML pair; the fields are those of `open_imzml`."""
+
+    reader: ReaderName = "auto"
+    z: int | None = None
+    duplicates: Duplicates | None = None
+    verify: bool = False
+    cache: bool = True
+    """Keep the ion images of a large file, too, in the user's cache folder."""
+
+    def open(self, path: Path) -> ImzMLSection:
+        """Open a pair with these options."""
+        return open_imzml(
+            path,
+            reader=self.reader,
+            z=self.z,
+            duplicates=self.duplicates,
+            verify=self.verify,
+            cache=self.cache,
+        )
+
+
 def _read_or_recall(
     xml: Path, reader: ReaderName, index: IndexCache | None
 ) -> tuple[Header, SpectrumTable]:
-    """Read the XML half, or take what was kept of it when it was read before."""
+    """Read the XML half, or its cached table if it was read before."""
     stored = index.load() if index is not None else None
     if stored is not None:
         return stored
@@ -136,7 +155,7 @@ def _read_or_recall(
 
 
 def _doubts(header: Header, table: SpectrumTable, binary: Path, summed: int) -> list[str]:
-    """Say what may make an image wrong, `summed` spectra that repeat a pixel among it."""
+    """Warn of what may make an image wrong, including `summed` spectra that repeat a pixel."""
     found = []
     problem = uuid_problem(header, binary)
     if problem:

@@ -19,10 +19,10 @@ ALONE = 4 << 20
 """Blocks of fewer bytes than this are read in the calling thread."""
 
 PARTS = 4
-"""Parts of a block per thread, so that a thread that is held up does not hold up the others."""
+"""Parts of a block per thread, so that one slow thread does not delay the others."""
 
 Kernel = Callable[[Work, Block, int, int], int]
-"""Treats spectra ``begin`` to ``end`` of a block and returns how many peaks it left out."""
+"""Processes spectra ``begin`` to ``end`` of a block and returns how many peaks it left out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,7 +128,7 @@ def _processors() -> int:
 
 
 def _cuts(pixel: NDArray[np.int64], parts: int) -> list[int]:
-    """Split spectra into parts of about one size without parting those of one pixel."""
+    """Split spectra into parts of about one size without separating those of one pixel."""
     cuts = [0]
     for part in range(1, parts):
         cut = max(cuts[-1], pixel.size * part // parts)

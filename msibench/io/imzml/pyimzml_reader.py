@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,11 @@ from msibench.errors import DataError
 from msibench.io.imzml.header import ArrayEncoding, CvParam, Header, encoding_of, meaning
 from msibench.io.imzml.spectra import ABSENT, COLUMNS, TERM_BITS, SpectrumTable
 from msibench.io.imzml.xml import refuse_entities
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+    from pyimzml.ImzMLParser import ImzMLParser
 
 
 def read_with_pyimzml(path: Path) -> tuple[Header, SpectrumTable]:
@@ -68,7 +73,7 @@ def read_with_pyimzml(path: Path) -> tuple[Header, SpectrumTable]:
     return header, SpectrumTable(numbers, tuple(encodings))
 
 
-def _header(parser: Any) -> Header:
+def _header(parser: ImzMLParser) -> Header:
     header = Header()
     referred = []
     for element in parser.root.iter():
@@ -91,7 +96,7 @@ def _header(parser: Any) -> Header:
     return header
 
 
-def _params(element: Iterable[Any]) -> Iterable[CvParam]:
+def _params(element: Iterable[Element]) -> Iterable[CvParam]:
     for child in element:
         if child.tag.rpartition("}")[2] in ("cvParam", "userParam"):
             names = ("accession", "name", "value", "unitAccession", "unitName")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,6 +56,15 @@ class ImzMLSection:
         self.shape, self.origin, self.z = grid.shape, grid.origin, grid.z
         self._sums, self._grid, self._terms = sums, grid, terms
 
+    @property
+    def threads(self) -> int | None:
+        """Threads of a pass over the file; None: one per processor, at most 8. Results do not depend on it."""
+        return self._sums.threads
+
+    @threads.setter
+    def threads(self, count: int | None) -> None:
+        self._sums.threads = count
+
     def __len__(self) -> int:
         return len(self._sums)
 
@@ -66,7 +75,7 @@ class ImzMLSection:
         self.close()
 
     def close(self) -> None:
-        """Let go of the .ibd file; it is mapped again when it is needed again."""
+        """Close the .ibd file; it is mapped again when needed."""
         self._sums.store.close()
 
     def __repr__(self) -> str:
@@ -115,7 +124,7 @@ class ImzMLSection:
 
     @property
     def axis_length(self) -> int:
-        """How many values the m/z axis has that all spectra share; 0 when they share none."""
+        """Length of the m/z axis that all spectra share; 0 if they share none."""
         return int(self._sums.layout.length.max(initial=0)) if self._sums.shared else 0
 
     @property
@@ -162,7 +171,7 @@ class ImzMLSection:
         low, high = float(survey.lowest.min()), float(survey.highest.max())
         return (low, high) if low <= high else (float("nan"), float("nan"))
 
-    def spectrum(self, i: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    def spectrum(self, i: int) -> tuple[NDArray[np.number], NDArray[np.number]]:
         """Return m/z and intensities of spectrum `i`, in the types in which they are stored.
 
         Raises
@@ -246,12 +255,12 @@ class ImzMLSection:
     def strongest_peaks(self, count: int, ppm: float = 5.0) -> StrongestPeaks:
         """Return the `count` most intense peaks of the mean spectrum, from one pass over the file.
 
-        How peaks are told from flanks and noise: `msibench.io.imzml.strongest_peaks`.
+        How peaks are distinguished from flanks and noise: `msibench.io.imzml.strongest_peaks`.
 
         Parameters
         ----------
         count
-            How many; fewer come where the spectrum has no more.
+            How many; fewer if the spectrum has fewer.
         ppm
             Half-width of the windows of the ion images that they are for; positive.
 

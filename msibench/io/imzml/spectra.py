@@ -42,7 +42,7 @@ class SpectrumTable:
     """One row per ``<spectrum>``, as written, before anything is checked."""
 
     numbers: NDArray[np.int64]
-    """``(spectrum, len(COLUMNS))``; `ABSENT` where the file is silent."""
+    """``(spectrum, len(COLUMNS))``; `ABSENT` where the file gives no value."""
     encodings: tuple[ArrayEncoding, ...]
     """What the columns ``mz_encoding`` and ``intensity_encoding`` point at."""
     scientific: bool = False

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_BINS = 1 << 22
-"""The axis takes 32 MiB, and some four times as much is at work."""
+"""The axis takes 32 MiB, and the search about four times as much."""
 BINS_PER_WINDOW = 5
 """Bins in half a window."""
 REACH = 50
@@ -156,7 +156,7 @@ def strongest_of_axis(
     ----------
     mz, total
         The axis in Da, in any order, and the sum over all spectra; values that are not finite or not
-        above 0 count for nothing.
+        above 0 are ignored.
     """
     usable = np.isfinite(mz) & (mz > 0) & np.isfinite(total) & (total > 0)
     if not usable.any():

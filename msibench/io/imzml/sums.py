@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,6 @@ class SpectrumSums:
         What holds where several spectra have one pixel.
     survey, remember
         What is known of all m/z from before, and what keeps it once it is.
-    threads
-        Of a pass; None: one per processor, at most 8.
     """
 
     def __init__(
@@ -45,25 +43,24 @@ class SpectrumSums:
         duplicates: Literal["sum", "first", "last"] = "sum",
         survey: Survey | None = None,
         remember: Callable[[Survey], None] | None = None,
-        threads: int | None = None,
     ) -> None:
         self.store = ArrayStore(ibd, layout, grid.kept)
         self.layout, self.grid, self.duplicates = layout, grid, duplicates
         self.shared = layout.shared_axis()
         """Whether all spectra share one m/z axis."""
         self._known, self._remember = survey, remember
-        self._threads = threads
+        self.threads: int | None = None
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return int(self.layout.length.size)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         state = self.__dict__.copy()
         del state["_lock"], state["_remember"]
         return state
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._remember, self._lock = None, threading.Lock()
 
@@ -82,7 +79,7 @@ class SpectrumSums:
                 low, high = axis.min(initial=np.inf), axis.max(initial=-np.inf)
                 self._known = Survey(np.zeros(1, np.bool_), np.array([low]), np.array([high]))
             elif self._known is None:
-                self._known = survey_mz(self.store, len(self), self._threads)
+                self._known = survey_mz(self.store, len(self), self.threads)
                 if self._remember is not None:
                     self._remember(self._known)
             return self._known
@@ -164,7 +161,7 @@ class SpectrumSums:
 
     def _run(self, kernel: Kernel, *, mz: bool = True, threads: int | None = None) -> int:
         pieces = works(self.store, self.grid, self.duplicates)
-        return run_pass(self.store, pieces, kernel, mz=mz, threads=threads or self._threads)
+        return run_pass(self.store, pieces, kernel, mz=mz, threads=threads or self.threads)
 
     def _per_spectrum(self, windows: MzWindows, images: NDArray[np.float32]) -> int:
         from msibench.io.imzml.kernels import sum_windows

@@ -1,4 +1,4 @@
-"""Write imzML pairs: centroids, continuous or processed, with everything readers miss elsewhere.
+"""Write imzML pairs: centroids, continuous or processed, with everything that readers need.
 
 pyimzML's writer leaves out the pixel size; this one writes it with its unit, the maximum pixel
 counts, polarity, UUID and SHA-1, coordinates from 1, and, for images that a method predicted, says
@@ -15,23 +15,20 @@ import uuid
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self
+from typing import BinaryIO, Literal, Self
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from msibench.errors import ConfigurationError, StoreError
-from msibench.image import MSImage
-from msibench.io.data_warning import warn_about_data
 from msibench.io.partial import SUFFIX, sweep
 from msibench.owners import owned_name
 
 Mode = Literal["continuous", "processed"]
-BAND = 64
-"""Rows that are read at a time from a stack that stays in its file."""
 
 TYPE_TERMS = {
     "<f4": ("MS", "MS:1000521", "32-bit float"),
@@ -43,6 +40,28 @@ POLARITY_TERMS = {
     "positive": ("MS:1000130", "positive scan"),
     "negative": ("MS:1000129", "negative scan"),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayFormat:
+    """How the arrays of an imzML pair are stored."""
+
+    mz: DTypeLike = np.float64
+    """float32, float64, int32 or int64."""
+    intensity: DTypeLike = np.float32
+    """Likewise."""
+    compress: bool = False
+    """With zlib."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where the intensities of an imzML pair come from."""
+
+    predicted: str = ""
+    """Name of the method that made them; empty: they were measured."""
+    provenance: Mapping[str, object] | None = None
+    """Stored as JSON in a ``userParam`` of the data processing."""
 
 
 class ImzMLWriter:
@@ -61,16 +80,12 @@ class ImzMLWriter:
         ``(row, column)`` for the maximum pixel counts.
     pixel_size_um
         Edge length of a pixel in µm; left out when NaN.
-    mz_dtype, intensity_dtype
-        float32, float64, int32 or int64.
-    compress
-        Store the arrays with zlib.
+    arrays
+        Number types and compression.
     identifier
         UUID; None: a random one. Give one for files that must be the same byte for byte.
-    predicted
-        Name of the method that made the intensities; empty: they were measured.
-    provenance
-        Stored as JSON in a ``userParam`` of the data processing.
+    origin
+        Where the intensities come from.
     """
 
     def __init__(
@@ -81,12 +96,9 @@ class ImzMLWriter:
         mode: Mode = "processed",
         pixel_size_um: float = math.nan,
         polarity: Literal["positive", "negative"] | None = None,
-        mz_dtype: Any = np.float64,
-        intensity_dtype: Any = np.float32,
-        compress: bool = False,
+        arrays: ArrayFormat | None = None,
         identifier: uuid.UUID | None = None,
-        predicted: str = "",
-        provenance: Mapping[str, object] | None = None,
+        origin: Origin | None = None,
     ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() != ".imzml":
@@ -96,9 +108,10 @@ class ImzMLWriter:
         if mode not in ("continuous", "processed"):
             raise ConfigurationError(f"mode must be continuous or processed, got {mode!r}")
         self.mode, self.shape, self.pixel_size_um = mode, shape, float(pixel_size_um)
-        self.polarity, self.compress = polarity, compress
+        arrays = arrays or ArrayFormat()
+        self.polarity, self.compress = polarity, arrays.compress
         self.mz_dtype, self.intensity_dtype = (
-            np.dtype(dtype).newbyteorder("<") for dtype in (mz_dtype, intensity_dtype)
+            np.dtype(dtype).newbyteorder("<") for dtype in (arrays.mz, arrays.intensity)
         )
         for dtype in (self.mz_dtype, self.intensity_dtype):
             if dtype.str not in TYPE_TERMS:
@@ -106,10 +119,10 @@ class ImzMLWriter:
                     f"imzML arrays are float32, float64, int32 or int64, got {dtype.name}"
                 )
         self.identifier = identifier or uuid.uuid4()
-        self.predicted, self.provenance = predicted, provenance
+        self.origin = origin or Origin()
         self.ibd_path = self.path.with_suffix(".ibd")
         self._places: list[tuple[int, int, int, int, int, int, int]] = []
-        self._axis: tuple[NDArray[Any], int, int] | None = None
+        self._axis: tuple[NDArray[np.floating], int, int] | None = None
         self._digest = hashlib.sha1(usedforsecurity=False)
         self._position = 0
         self._partials: dict[Path, Path] = {}
@@ -190,14 +203,14 @@ class ImzMLWriter:
             raise StoreError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def _let_go(self) -> None:
-        """Leave no unfinished file behind."""
+        """Remove unfinished files."""
         with suppress(OSError):  # what is still to be written has no room
             self._ibd.close()
         for partial in self._partials.values():
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
 
-    def _store(self, values: NDArray[Any]) -> tuple[int, int]:
+    def _store(self, values: NDArray[np.floating]) -> tuple[int, int]:
         raw = values.tobytes()
         return self._append(zlib.compress(raw) if self.compress and raw else raw)
 
@@ -230,10 +243,10 @@ class ImzMLWriter:
                 )  # a whole number, says the vocabulary
                 sizes += _term("IMS", f"IMS:10000{code}", f"max dimension {axis}", length, unit)
         processing = _term("MS", "MS:1000544", "Conversion to mzML")
-        if self.predicted:
-            processing += f'        <userParam name="predicted intensities" value={quoteattr(self.predicted)}/>\n'
-        if self.provenance is not None:
-            text = json.dumps(self.provenance, sort_keys=True, default=str)
+        if self.origin.predicted:
+            processing += f'        <userParam name="predicted intensities" value={quoteattr(self.origin.predicted)}/>\n'
+        if self.origin.provenance is not None:
+            text = json.dumps(self.origin.provenance, sort_keys=True, default=str)
             processing += (
                 f'        <userParam name="msibench:provenance" value={quoteattr(text)}/>\n'
             )
@@ -254,92 +267,6 @@ class ImzMLWriter:
             processing=processing,
             count=len(self._places),
         )
-
-
-def write_imzml(
-    path: str | os.PathLike[str],
-    image: MSImage,
-    *,
-    mode: Mode = "continuous",
-    polarity: Literal["positive", "negative"] | None = None,
-    predicted: str = "",
-    provenance: Mapping[str, object] | None = None,
-    identifier: uuid.UUID | None = None,
-) -> Path:
-    """Write ion images as a centroid imzML pair: every pixel of the mask becomes a spectrum.
-
-    A pixel of which no channel was measured (all NaN) has none.
-
-    Parameters
-    ----------
-    path
-        The .imzML file.
-    image
-        Its m/z must be known; channels are written in ascending m/z, without rounding (float64 m/z,
-        float32 intensities).
-    mode
-        ``"continuous"`` stores every value; ``"processed"`` only those that are not zero.
-    predicted
-        Name of the method that predicted the intensities, for ``dataProcessing``.
-
-    Returns
-    -------
-    The .imzML file.
-
-    Raises
-    ------
-    ConfigurationError
-        A channel has no m/z, or the mask is empty.
-
-    Warns
-    -----
-    DataWarning
-        Some channels of a pixel are NaN: read back, they are 0.
-    """
-    if not np.isfinite(image.mz).all() or image.channels == 0:
-        raise ConfigurationError(
-            "imzML needs the m/z of every channel; this stack has channels without one. Give them "
-            "with --mz, or write HDF5 or OME-TIFF, which do not need them."
-        )
-    order = np.argsort(image.mz, kind="stable")
-    axis = image.mz[order]
-    mask = np.ones(image.shape, dtype=np.bool_) if image.mask is None else image.mask
-    if not mask.any():
-        raise ConfigurationError("no pixel lies in the mask, so there is no spectrum to write")
-    if identifier is None:
-        identifier = uuid.uuid4()
-    writer = ImzMLWriter(
-        path,
-        shape=image.shape,
-        mode=mode,
-        pixel_size_um=image.pixel_size_um,
-        polarity=polarity,
-        identifier=identifier,
-        predicted=predicted,
-        provenance=provenance,
-    )
-    lost = 0
-    with writer:
-        height = image.shape[0] if isinstance(image.values, np.ndarray) else BAND
-        for row in range(image.shape[0]):
-            if row % height == 0:  # a stack that stays in its file is read by bands of rows
-                band = image.values[:, row : row + height]
-            spectra = np.ascontiguousarray(band[order, row % height, :].T)  # (column, channel)
-            unknown = np.isnan(spectra)
-            for column in np.flatnonzero(mask[row] & ~unknown.all(axis=1)):
-                spectrum = spectra[column]
-                lost += int(np.count_nonzero(unknown[column]))
-                if mode == "continuous":
-                    writer.add(row, int(column), axis, spectrum)
-                else:
-                    present = np.flatnonzero((spectrum != 0) & ~unknown[column])
-                    writer.add(row, int(column), axis[present], spectrum[present])
-    if lost:
-        warn_about_data(
-            f"{writer.path.name}: {lost} intensities are not measured (NaN) in pixels that have others; "
-            "imzML knows no such thing, and they are read as 0. HDF5, npz and OME-TIFF keep them"
-        )
-    return writer.path
 
 
 def _term(reference: str, accession: str, name: str, value: str = "", more: str = "") -> str:

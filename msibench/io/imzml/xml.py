@@ -67,7 +67,7 @@ def parse_imzml(path: Path, pieces: Iterable[bytes] | None = None) -> tuple[Head
 
 
 class _BegunError(Exception):
-    """The first element has come: nothing can be declared any more."""
+    """The first element was reached: nothing can be declared any more."""
 
 
 def refuse_entities(path: Path) -> None:
@@ -265,12 +265,12 @@ class _Document:
                 self.once(numbers, columns[param.accession], param.value)
 
     def follow_references(self) -> None:
-        """Give file description and scan settings what their groups say."""
+        """Add the terms of their groups to file description and scan settings."""
         for part, name in self.referred[:MOST_PARAMS]:
             part.extend(self.header.groups.get(name, ()))
 
     def once(self, numbers: dict[str, int], column: str, text: str) -> None:
-        """Note a number; a second, different one for the same thing cannot be understood."""
+        """Note a number; a second, different number for the same thing is an error."""
         number = self.whole_number(column, text)
         if numbers.setdefault(column, number) != number:
             raise DataError(

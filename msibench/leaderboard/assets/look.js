@@ -142,7 +142,7 @@ async function gather(problem, channel) {
     if (!picture) continue;
     const off = truth && difference(picture, truth);
     const map = await decode((images.maps || {})[method]);
-    found.push({ kind: "method", map: map && painted(map, DETAIL), picture, sure: await decode((images.sure || {})[method]), name: `method ${method}`, method, label: named(method), image: painted(picture, table), difference: off && painted(off, colours("difference")) });
+    found.push({ kind: "method", map: map && painted(map, DETAIL), picture, sure: await decode((images.sure || {})[method]), whose: (images.whose || {})[method], name: `method ${method}`, method, label: named(method), image: painted(picture, table), difference: off && painted(off, colours("difference")) });
   }
   const guide = await decode(problem.guide);
   if (guide) found.push({ kind: "guide", name: "guide", label: `guide${problem.guide_kind ? ` (${problem.guide_kind})` : ""}`, image: guide.canvas });

@@ -1,4 +1,4 @@
-// How sure a method is, where it tells: detail that its own interval does not support is grey and hatched.
+// How sure a prediction is, where that is known: detail that an interval does not support is grey and hatched.
 /** The prediction without the colour of its veiled pixels, and where these are. */
 function veiled(picture, sure, level) {
   const image = painted(picture, colours(state.colours)), context = image.getContext("2d");
@@ -44,7 +44,8 @@ function drawVeil() {
   blit(cut, mask, width, height);
   context.drawImage(lines, 0, 0);
   scaleBar(context, width, height, problem);
-  const text = `${source.label}, ${problem.channels[state.channel].label}: grey and hatched where it shows detail that its own interval of ${level} % does not support, ${show(100 * share, 2)} % of the pixels`;
+  const whose = source.whose ? "the harness's interval" : "its own interval", rests = source.whose ? `. The interval is calibrated ${source.whose}` : "";
+  const text = `${source.label}, ${problem.channels[state.channel].label}: grey and hatched where it shows detail that ${whose} of ${level} % does not support, ${show(100 * share, 2)} % of the pixels${rests}`;
   $("level-state").textContent = `${level} %`;
   canvas.setAttribute("aria-label", text);
   $("veil-text").textContent = text;

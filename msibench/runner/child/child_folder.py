@@ -1,4 +1,4 @@
-"""What a child leaves in its folder is looked at before anything is read or written there."""
+"""The folder that a child leaves is checked before anything is read or written there."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from msibench.runner.child.sandbox.namespaces import MNT_DETACH
 
 FIT = "fit.h5"
 """What a method has learned, for the next cell of the same training set."""
+CALIBRATION = "calibration.h5"
+"""Training sections that the harness's intervals are calibrated on, where a track asks for that."""
 FROM_CHILD = ("result.json", "prediction.h5", FIT)
 """What a child may leave for its supervisor."""
 FROM_SUPERVISOR = ("log.txt", "metrics.parquet", "record.json")
@@ -49,7 +51,7 @@ def restore_folder(folder: Path) -> str:
 
 
 def clear_impostors(folder: Path) -> None:
-    """Remove what a child left under a name of its supervisor's, or under its own as no plain file.
+    """Remove what a child left under a name of its supervisor's, or under its own name if it is not a plain file.
 
     A link called ``log.txt`` would make the supervisor write elsewhere, outside of any sandbox, and a
     pipe called ``result.json`` would hold it for ever.

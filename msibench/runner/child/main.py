@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +41,7 @@ from msibench.runner.child.in_groups import (
     upscale_in_groups,
 )
 from msibench.runner.child.outcome import reason_of, status_of
-from msibench.runner.child.prediction_file import prediction_file
+from msibench.runner.child.prediction_file import PredictionFile, prediction_file
 from msibench.runner.child.progress_file import progress_writer
 from msibench.runner.child.sandbox.forbidden_calls import INSIDE, forbid_calls
 
@@ -106,7 +106,7 @@ def _work(folder: Path, task: dict[str, Any], timings: dict[str, float]) -> dict
         with _clock(timings, "warm_up"):
             warm_up(first)
     path = folder / "prediction.h5"
-    done = _predict(method, problem, every, present, cuts, path, timings)
+    done = _predict(method, problem, every, present, cuts, path, timings, task)
     timings["upscale"] = done.seconds
     if done.skip is not None:
         if len(cuts) > 1:
@@ -123,6 +123,7 @@ def _predict(
     cuts: list[slice],
     path: Path,
     timings: dict[str, float],
+    task: Mapping[str, Any],
 ) -> Upscaled:
     """Write a prediction group by group, each ion in its place among all; absent ones are 0.
 
@@ -153,7 +154,44 @@ def _predict(
                 about["interval_level"] = INTERVAL_LEVEL
                 for name, ends in (("lower", told.lower), ("upper", told.upper)):
                     file.keep(name, np.asarray(ends, dtype=np.float32), absent=np.nan)
+        if whole and done.skip is None and task.get("intervals"):
+            with _clock(timings, "calibration"):
+                done.report |= _calibrate(method, every, file, about, path.parent, task)
     return done
+
+
+def _calibrate(
+    method: Method,
+    problem: Problem,
+    file: PredictionFile,
+    about: dict[str, Any],
+    folder: Path,
+    task: Mapping[str, Any],
+) -> dict[str, str]:
+    """Keep the harness's interval beside the prediction, or say in the report why there is none."""
+    from msibench.runner.child.calibration import calibrated_beside
+
+    fine = file.kept("prediction")
+    shape = (problem.low.channels, *problem.fine_shape)
+    if task.get("no_intervals") or fine is None or fine.shape != shape:
+        return {"intervals": task.get("no_intervals") or "the prediction is not one"}
+    try:
+        found = calibrated_beside(
+            method,
+            problem,
+            fine,
+            folder,
+            each_ion_alone=task.get("each_ion_alone", False),
+            never_negative=task.get("never_negative", False),
+        )
+    except Exception as error:  # the prediction stands without it
+        return {"intervals": f"not calibrated: {reason_of(error)}"}
+    about["calibrated"] = json.dumps(
+        {"words": found.calibrated, "never_negative": found.floor == 0}, sort_keys=True
+    )
+    for name in ("reach", "signal", "quantiles", "levels", "up"):
+        file.keep(f"calibrated_{name}", getattr(found, name), absent=np.nan)
+    return {"intervals": f"calibrated {found.calibrated}"}
 
 
 def _some(present: list[int], problem: Problem) -> bool:
@@ -215,7 +253,7 @@ def _die_with_parent() -> None:
 
 
 def _say_that_it_began() -> None:
-    """Tell the supervisor that whatever comes now is the method's own doing."""
+    """Tell the supervisor that from now on the method is responsible."""
     with suppress(KeyError, ValueError, OSError):
         descriptor = int(os.environ.pop("MSIBENCH_BEGAN"))
         os.write(descriptor, b"1")

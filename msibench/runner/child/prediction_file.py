@@ -46,6 +46,10 @@ class PredictionFile:
             values = among
         self._arrays[name] = values
 
+    def kept(self, name: str) -> NDArray[Any] | None:
+        """Return what was kept under a name."""
+        return self._arrays.get(name)
+
     def finish(self, path: Path, arrays: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Write what was kept."""
         if self._arrays:

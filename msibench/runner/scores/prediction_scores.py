@@ -14,7 +14,7 @@ from msibench.results.files import sha256_of
 from msibench.results.metric_rows import rows_as_parquet
 from msibench.results.problems import Staged, load_staged
 from msibench.results.rows_digest import rows_digest
-from msibench.results.told_intervals import told_interval
+from msibench.results.told_intervals import intervals_of
 from msibench.runner.problems.staged_files import REMEDY
 from msibench.runner.scores.check_prediction import check_prediction
 from msibench.runner.scores.score import score, score_keys
@@ -58,8 +58,8 @@ def answer(asked: Asked) -> Answer:
     prediction, fault = check_prediction(asked.prediction, staged, asked.spec)
     if prediction is None or asked.metrics is None:
         return Answer(fault)
-    told = told_interval(asked.prediction)
-    rows = score(prediction, staged, asked.metrics, seed=asked.seed, interval=told)
+    intervals = intervals_of(asked.prediction)
+    rows = score(prediction, staged, asked.metrics, seed=asked.seed, intervals=intervals)
     scores = score_keys(asked.metrics, staged, sha256_of(asked.prediction))
     return Answer("", rows_as_parquet(rows), rows_digest(rows), scores)
 

@@ -1,4 +1,4 @@
-"""Compute new or mended metrics from stored predictions; nothing is predicted again."""
+"""Compute new or corrected metrics from stored predictions; nothing is predicted again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import REMEDY, CellRecord, Status
 from msibench.results.seen_cells import SeenCells, metrics_digest
 from msibench.results.store import METRICS, PREDICTION, Store
-from msibench.results.told_intervals import told_interval
+from msibench.results.told_intervals import intervals_of
 from msibench.runner.problems.staged_files import REMEDY as STAGE_REMEDY
 from msibench.runner.scores.prediction_scores import load_staged_once
 from msibench.runner.scores.score import score, score_key, score_keys
@@ -117,9 +117,9 @@ def _rescore_one(
         return
     names = {name.partition("@")[0] for name in stale}
     arrays, _ = read_arrays(path, ("prediction",), lazily=("prediction",))
-    told = told_interval(path)
+    intervals = intervals_of(path)
     again = [spec for spec in metrics if spec.name in names]
-    rows = score(arrays["prediction"], staged, again, seed=record.seed, interval=told)
+    rows = score(arrays["prediction"], staged, again, seed=record.seed, intervals=intervals)
     kept = old[~old["metric"].isin(names)]
     merged = pd.concat([kept, rows], ignore_index=True) if len(kept) else rows
     other = {} if damaged else {n: k for n, k in record.scores.items() if n not in wanted}
@@ -137,7 +137,7 @@ def _rows_sound(store: Store, record: CellRecord) -> bool:
 
 
 def _up_to_date(record: CellRecord, metrics: list[MetricSpec]) -> bool:
-    """Whether a record holds every metric under its present key, told without reading arrays."""
+    """Whether a record holds every metric under its present key, without reading arrays."""
     prediction = record.files.get(PREDICTION, "")
     held = {name.partition("@")[0] for name in record.scores}
     if not {spec.name for spec in metrics} <= held:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.contracts.metric import Evaluation, MetricSpec, Scored, SectionParts, ToldInterval
+from msibench.contracts.metric import Evaluation, Intervals, MetricSpec, Scored, SectionParts
 from msibench.errors import MissingWeightsError, PluginError
 from msibench.io.stored_stack import bands, groups
 from msibench.plugin_manager import resolve_target
@@ -37,9 +37,9 @@ def score(
     metrics: Iterable[MetricSpec],
     *,
     seed: int = 0,
-    interval: ToldInterval | None = None,
+    intervals: Intervals | None = None,
 ) -> pd.DataFrame:
-    """Compute every metric of one prediction, and of the interval that the method tells.
+    """Compute every metric of one prediction, and of its intervals.
 
     Metrics of one ion image get groups of images, each group read once for all of them; a small section is
     one group, and the values are those of the whole section to the last bit. Metrics that look at all ion
@@ -61,8 +61,8 @@ def score(
     for group in cut:
         values, part = np.asarray(prediction[group]), staged.some_ions(group)
         nothing.append(nothing_present(part))
-        told = None if interval is None else interval.some_ions(group)
-        evaluation = evaluation_of(values, part, seed=seed, interval=told)
+        known = None if intervals is None else intervals.some_ions(group)
+        evaluation = evaluation_of(values, part, seed=seed, intervals=known)
         for spec in grouped:
             for region, mask in regions_of(spec, staged, border):
                 found.setdefault((spec.name, region), []).append(
@@ -83,7 +83,7 @@ def score(
 
 
 def nothing_present(staged: Staged) -> NDArray[np.bool_]:
-    """Say of each ion image whether its truth is zero everywhere; ``(0,)`` where no truth is known."""
+    """Return for each ion image whether its truth is zero everywhere; ``(0,)`` where no truth is known."""
     if staged.truth is None:
         return np.zeros(0, dtype=np.bool_)
     return np.asarray(~np.asarray(staged.truth.values).any(axis=(1, 2)))
@@ -92,7 +92,7 @@ def nothing_present(staged: Staged) -> NDArray[np.bool_]:
 def without_nothing(
     values: Values, reasons: list[str], nothing: NDArray[np.bool_]
 ) -> tuple[Values, list[str]]:
-    """Take the value of each ion image on which nothing is present, whatever a metric says of it."""
+    """Remove the values of ion images on which nothing is present."""
     if len(values) != len(nothing) or not nothing.any():
         return values, reasons
     said = [NOTHING_PRESENT if no else why for no, why in zip(nothing, reasons, strict=True)]
@@ -158,7 +158,7 @@ def section_parts(prediction: NDArray[np.float32], staged: Staged, seed: int) ->
 
 
 def score_key(spec: MetricSpec, region: str, prediction_digest: str, truth_digest: str) -> str:
-    """Return the key of one metric of one prediction: mended metrics have another."""
+    """Return the key of one metric of one prediction: corrected metrics have another."""
     return digest_of(
         {
             "metric": spec.name,
@@ -188,7 +188,7 @@ def evaluation_of(
     staged: Staged,
     *,
     seed: int = 0,
-    interval: ToldInterval | None = None,
+    intervals: Intervals | None = None,
 ) -> Evaluation:
     """Return all that a contextual metric may look at."""
     return Evaluation(
@@ -206,13 +206,14 @@ def evaluation_of(
         repeat_shares=tuple(
             staged.repeats.get(channel, (channel, ""))[1] for channel in range(len(prediction))
         ),
-        interval=interval,
+        interval=None if intervals is None else intervals.told,
+        calibrated=None if intervals is None else intervals.calibrated,
         seed=seed,
     )
 
 
 def applies(spec: MetricSpec, staged: Staged) -> bool:
-    """Whether everything is there that a metric needs."""
+    """Whether everything that a metric needs is available."""
     there: Mapping[str, object] = {
         "truth": staged.truth,
         "low": staged.low,
@@ -242,7 +243,7 @@ def regions_of(
 def compute(
     spec: MetricSpec, evaluation: Evaluation, mask: NDArray[np.bool_] | None, border: int
 ) -> tuple[Values, list[str]]:
-    """Compute one metric in one region: a value and a reason (empty where it stands) per ion image."""
+    """Compute one metric in one region: a value and a reason (empty where it is defined) per ion image."""
     prediction = evaluation.prediction
     channels = prediction.shape[0]
     pixels = prediction.shape[1] * prediction.shape[2]

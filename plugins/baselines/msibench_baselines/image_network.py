@@ -1,6 +1,6 @@
 """A network per ion, fitted from the guide with plain mean squared error.
 
-As published it is told the bilinearly magnified ion image, which has nothing finer than the coarse pixels:
+As published it is fitted to the bilinearly magnified ion image, which has nothing finer than the coarse pixels:
 with every epoch the network comes nearer to bilinear interpolation. Told the coarse pixels themselves, through
 their footprint, it is free to take what is finer from the guide.
 """
@@ -23,6 +23,7 @@ from msibench import Problem, Skip
 from msibench.errors import ConfigurationError
 from msibench.training.fitting import FitSettings, IonFits, Network, fit_ions
 from msibench.training.ions import magnify
+from msibench.training.kept_curves import six_digits
 from msibench.training.threads import one_thread_each, ordered_map
 from msibench_baselines.network import ThreeLayerCNN, UNet
 from msibench_baselines.section import Section
@@ -116,10 +117,9 @@ class ImageNetworkFusion:
         self._report = {
             "channels": list(which),
             "epochs": fits.epochs.tolist(),
-            "final_mse": [
-                float(f"{fits.curves[ion, epochs - 1, 0]:.6g}")
-                for ion, epochs in enumerate(fits.epochs)
-            ],
+            "final_mse": six_digits(
+                fits.curves[ion, epochs - 1, 0] for ion, epochs in enumerate(fits.epochs)
+            ),
             "parts": objective.parts,
         }
         painted = np.zeros((problem.low.channels, *problem.fine_shape), dtype=np.float32)
@@ -138,7 +138,7 @@ class ImageNetworkFusion:
 
 
 class GuideObjective:
-    """What a network is told, tile by tile: it sees the guide around a tile and is judged on the tile."""
+    """What a network is fitted to, tile by tile: it sees the guide around a tile and its loss is that of the tile."""
 
     terms = ("mse",)
 
@@ -178,14 +178,14 @@ class GuideObjective:
         raise NotImplementedError
 
     def _compared(self, output: Tensor) -> Tensor:
-        """Return what of the output stands beside the target."""
+        """Return the part of the output that lies on the target."""
         raise NotImplementedError
 
 
 class MagnifiedMSE(GuideObjective):
     """Mean squared error to the bilinearly magnified ion image, over pixels that may be learned from.
 
-    Its minimum is that image: whatever is finer than the coarse pixels is an error to it.
+    Its minimum is that image: whatever is finer than the coarse pixels counts as an error.
     """
 
     def __init__(self, section: Section, tile: int, radius: int, device: torch.device) -> None:

@@ -1,7 +1,7 @@
 """Linear maps from guide features to ion intensities: learned at the coarse grid, applied at the fine.
 
 All m/z are fitted at once. Van de Plas et al. (2015) use partial least squares; least squares and ridge
-regression stand beside it.
+regression are offered, too.
 """
 
 from __future__ import annotations

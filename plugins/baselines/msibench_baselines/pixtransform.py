@@ -16,6 +16,8 @@ from torch import Tensor
 
 from msibench import Problem, Skip, tell_progress
 from msibench.errors import ConfigurationError
+from msibench.training.adam import Adam
+from msibench.training.kept_curves import six_digits
 from msibench.training.threads import one_thread_each
 from msibench_baselines.section import Section
 
@@ -96,7 +98,10 @@ class PixTransform:
         footprint = torch.arange(section.factor, device=device)
         generator = np.random.default_rng(problem.seed)
         network = _StackedNetwork(len(which), colour.shape[0], self.hidden, problem.seed, device)
-        optimiser = torch.optim.Adam(network.groups(self.weight_decay), lr=self.learning_rate)
+        optimisers = [
+            Adam(parameters, learning_rate=self.learning_rate, weight_decay=decay)
+            for parameters, decay in zip(network.branches(), self.weight_decay, strict=True)
+        ]
         recent: list[NDArray[np.float32]] = []
         for step in range(self.iterations):
             tell_progress(step, self.iterations, "steps")
@@ -110,14 +115,16 @@ class PixTransform:
             coarse = fine.reshape(len(which), len(chosen), -1).mean(2)
             weight = weights[:, row, column]
             error = (weight * (coarse - targets[:, row, column]).square()).mean(1)
-            optimiser.zero_grad(set_to_none=True)
+            for optimiser in optimisers:
+                optimiser.zero_grad()
             error.sum().backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            for optimiser in optimisers:
+                optimiser.step()
             if self.iterations - step <= 100:
                 recent.append(error.detach().cpu().numpy())
         self._report = {
             "channels": which,
-            "final_mse": [float(f"{value:.6g}") for value in np.mean(recent, axis=0)],
+            "final_mse": six_digits(np.mean(recent, axis=0)),
         }
         flat = [x.flatten(1).T for x in (place, colour)]
         with torch.no_grad():
@@ -153,14 +160,9 @@ class _StackedNetwork:
         self.colour = (layer(colours, narrow), layer(narrow, wide))
         self.head = (layer(wide, last), layer(last, 1))
 
-    def groups(self, weight_decay: tuple[float, ...]) -> list[dict[str, object]]:
-        """Return the parameters as Adam takes them."""
-        return [
-            {"params": [x for pair in branch for x in pair], "weight_decay": decay}
-            for branch, decay in zip(
-                (self.place, self.colour, self.head), weight_decay, strict=True
-            )
-        ]
+    def branches(self) -> list[list[Tensor]]:
+        """Return the parameters of the place branch, the colour branch and the head."""
+        return [[x for pair in b for x in pair] for b in (self.place, self.colour, self.head)]
 
     def __call__(self, place: Tensor, colour: Tensor) -> Tensor:
         """``(pixel, 2)`` and ``(pixel, colour)`` -> ``(ion, pixel)``."""

@@ -30,7 +30,7 @@ class Section:
 
     @classmethod
     def of(cls, problem: Problem) -> Section | Skip:
-        """Prepare a problem, or say why it cannot be done."""
+        """Prepare a problem, or return why that is not possible."""
         if (reason := reason_to_skip(problem)) is not None:
             return reason
         assert problem.guide is not None
@@ -77,7 +77,7 @@ class Section:
     def patterns(self) -> Iterator[tuple[NDArray[np.intp], Bools]]:
         """Yield groups of ions that were measured at the same usable pixels, with those pixels.
 
-        An ion is fitted to all of its own pixels, whatever other ions miss.
+        An ion is fitted to all of its own pixels, whichever pixels other ions lack.
         """
         known = (self.ions.known & self.usable).reshape(len(self.ions.values), -1)
         packed = np.packbits(known, axis=1)

@@ -16,7 +16,7 @@ Mode = Literal["as-published", "regression"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CCAConfig:
-    """Everything that CCA fusion can be told; `SOURCES` says why each default is what it is."""
+    """Every setting of CCA fusion; `SOURCES` says where each default comes from."""
 
     mode: Mode = "regression"
     components: int = 40

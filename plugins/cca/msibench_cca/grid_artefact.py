@@ -1,4 +1,4 @@
-"""Step 3: the pattern that a scanning instrument repeats in every tile is taken out.
+"""Step 3: the pattern that a scanning instrument repeats in every tile is removed.
 
 For each m/z the image is cut into square tiles, their mean is tiled over the image and subtracted.
 Negative results become 0, so that the factorisation can take them (the paper does not say).
@@ -23,7 +23,7 @@ def remove_grid(
     keep_level: bool,
     known: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Take the repeated pattern out of ion images.
+    """Remove the repeated pattern from ion images.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ def sections_of(mask: Bools, known: Bools) -> list[Piece]:
 
 
 def same_section(slides: Sequence[Sequence[Piece]], wanted: str | int = "largest") -> list[Piece]:
-    """Return the one section that is meant on every slide.
+    """Return the chosen section of every slide.
 
     Parameters
     ----------

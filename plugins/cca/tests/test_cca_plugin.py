@@ -12,7 +12,7 @@ from sklearn import cross_decomposition
 from msibench import MSImage, Problem, Skip
 from msibench.degradation.binning import area_mean
 from msibench.errors import ConfigurationError, DataError
-from msibench.io.imzml.writer import write_imzml
+from msibench.io.imzml.image_writer import write_imzml
 from msibench.testing import MethodContract
 from msibench_cca import msibench_methods
 from msibench_cca.back_to_mz import check_spectra

@@ -13,43 +13,30 @@ from msibench_deepfere.config import (
     SOURCES,
 )
 
-CITATION = "https://doi.org/10.1021/acs.analchem.3c02002"
-TARGET = "msibench_deepfere.method:DeepFERE"
-
-AS_PUBLISHED_SPEC = MethodSpec(
-    name="deepfere-as-published",
-    target=TARGET,
-    task=Task.GUIDED,
-    config=AS_PUBLISHED,
-    citation=CITATION,
-    licence="Apache-2.0",
-    title="with the quirks of the published program",
-    resources=Resources(cpus=2, memory_gb=12.0, vram_gb=12.0, minutes=1440.0),
-    sources=SOURCES,
-    budget="paper",
-)
 SPEC = MethodSpec(
     name="deepfere",
-    target=TARGET,
+    target="msibench_deepfere.method:DeepFERE",
     task=Task.GUIDED,
     config=PAPER_BUDGET,
-    citation=CITATION,
+    citation="https://doi.org/10.1021/acs.analchem.3c02002",
     licence="Apache-2.0",
     title="published widths and iterations, mended",
     resources=Resources(cpus=2, memory_gb=12.0, vram_gb=12.0, minutes=1440.0),
     sources=SOURCES,
     budget="paper",
 )
-QUICK = MethodSpec(
+AS_PUBLISHED_SPEC = replace(
+    SPEC,
+    name="deepfere-as-published",
+    config=AS_PUBLISHED,
+    title="with the quirks of the published program",
+)
+QUICK = replace(
+    SPEC,
     name="deepfere-quick",
-    target=TARGET,
-    task=Task.GUIDED,
     config=QUICK_BUDGET,
-    citation=CITATION,
-    licence="Apache-2.0",
     title="small networks, 150 iterations an ion",
     resources=Resources(cpus=1, memory_gb=6.0, vram_gb=4.0, minutes=60.0),
-    sources=SOURCES,
     budget="150 iterations",
 )
 ZOU = "Zou Y., Sun S., Tang W., Li B., Image Fusion for Super-Resolution MSI of Plant Tissue (2025)"

@@ -11,7 +11,7 @@ CODE = "the authors' program, as the method card describes it"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeepfereConfig:
-    """Everything that DeepFERE can be told; `SOURCES` says why each default is what it is."""
+    """Every setting of DeepFERE; `SOURCES` says where each default comes from."""
 
     as_published: bool = False
     register: bool = True
@@ -47,7 +47,7 @@ class DeepfereConfig:
 
 
 PAPER_BUDGET: Mapping[str, object] = asdict(DeepfereConfig())
-"""Published widths and iterations, mended where the program does what the text does not say."""
+"""Published widths and iterations, corrected where the program departs from the text."""
 
 AS_PUBLISHED: Mapping[str, object] = asdict(DeepfereConfig(as_published=True))
 """What the authors' program does, its quirks included."""

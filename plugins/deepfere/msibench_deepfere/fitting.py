@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from msibench.training.adam import Adam
 from msibench_deepfere.losses import (
     correlation_loss,
     mapping_loss,
@@ -84,7 +85,7 @@ class Fit:
         self.refer_to_mapped, self.gradients_add_up = refer_to_mapped, gradients_add_up
         self.precision, self.curves = precision, Curves()
         self._adam = [
-            torch.optim.Adam(network.parameters(), lr=learning_rate, betas=betas)
+            Adam(network.parameters(), learning_rate=learning_rate, betas=betas)
             for network in (registration, fusion)
         ]
 
@@ -126,8 +127,12 @@ class Fit:
         # The images of before the step: the networks are not asked again.
         reference = (mapped if self.refer_to_mapped else registered).detach().float()
         with self._arithmetic(views):
-            output = self.fusion(views.magnified, mapped.detach())
-        correlation = self._pull_towards(reference, output[:, : self.fusion.channels])
+            fused = self.fusion.fuse(views.magnified, mapped.detach())
+        correlation = self._pull_towards(reference, fused)
+        # It says nothing of the head that revises: a gradient of zero, on which Adam moves on.
+        for weight in self.fusion.revise.parameters():
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
         second.step()
         self.curves.mapping.append(mapping.item())
         self.curves.reconstruction.append(reconstruction.item())

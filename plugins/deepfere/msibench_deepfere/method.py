@@ -26,6 +26,7 @@ from msibench.training.ions import (
     reason_to_skip,
     scale_ions,
 )
+from msibench.training.kept_curves import kept_points, six_digits
 from msibench.training.threads import one_thread_each, ordered_map
 from msibench_deepfere.config import DeepfereConfig
 from msibench_deepfere.fitting import Curves, Fit, Views
@@ -33,8 +34,6 @@ from msibench_deepfere.network import FusionNetwork, RegistrationMapping, smalle
 
 log = logging.getLogger(__name__)
 
-CURVE_POINTS = 200
-"""Points of a loss curve that the report keeps, the first and the last iteration among them."""
 EMBEDDING_IDENTITY = 1
 """Takes the place of an ion's identity where the seed of the embedding's networks is drawn."""
 
@@ -73,7 +72,7 @@ class DeepFERE:
         self._report = {
             "mode": mode,
             "padded_to": list(stain.shape[-2:]),
-            "curves": [_thinned(curve) for curve in curves],
+            "curves": [_kept(curve) for curve in curves],
         }
         return ions.restore(fine)
 
@@ -221,15 +220,10 @@ def _cut(image: Tensor, problem: Problem) -> NDArray[np.float32]:
     return cut
 
 
-def _thinned(curves: Curves) -> dict[str, object]:
-    """Return the curves with at most `CURVE_POINTS` points each, JSON-able."""
-    told: dict[str, object] = {}
+def _kept(curves: Curves) -> dict[str, object]:
+    """Return the curves as the record keeps them."""
+    kept: dict[str, object] = {}
     for name, values in asdict(curves).items():
-        points = np.unique(
-            np.linspace(0, len(values) - 1, min(len(values), CURVE_POINTS)).astype(int)
-        )
-        told[name] = {
-            "iteration": points.tolist(),
-            "loss": [float(f"{values[point]:.6g}") for point in points],
-        }
-    return told
+        points = kept_points(len(values))
+        kept[name] = {"iteration": points, "loss": six_digits(values[point] for point in points)}
+    return kept

@@ -168,8 +168,13 @@ class FusionNetwork(nn.Module):
 
     def forward(self, magnified: Tensor, mapped: Tensor) -> Tensor:
         """Two ``(B, channels, row, column)`` -> ``(B, 2 * channels, row, column)``."""
-        fused = torch.sigmoid(self.to_image(self.hourglass(torch.cat([magnified, mapped], 1))))
+        fused = self.fuse(magnified, mapped)
         return torch.cat([fused, self.revise(fused)], 1)
+
+    def fuse(self, magnified: Tensor, mapped: Tensor) -> Tensor:
+        """Return the first half of the output alone, ``(B, channels, row, column)``."""
+        joined = torch.cat([magnified, mapped], 1)
+        return torch.sigmoid(self.to_image(self.hourglass(joined)))
 
 
 def smallest_side(scales: int) -> int:

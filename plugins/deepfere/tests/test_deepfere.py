@@ -368,7 +368,7 @@ def fetal_brain(ion):
     return Problem(low=low, factor=16, guide=GuideImage(guide))
 
 
-@pytest.mark.parametrize("ion", [True, False])
+@pytest.mark.parametrize("ion", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_authors_own_example_runs_at_x16(ion):
     settings = {**QUICK_BUDGET, "as_published": True, "width": 4, "mapping_width": 4, "windows": 4}
     settings |= {"embedding_iterations": 2, "embedding_warm_up": 1, "ion_iterations": 1}

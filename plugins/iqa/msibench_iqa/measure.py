@@ -89,7 +89,7 @@ def why_undefined(
     dtype: Precision | None = None,
     **_: Any,
 ) -> list[str]:
-    """Say for each image why `measure` is NaN, in the package's own words; empty where it stands."""
+    """Return for each image why `measure` is NaN, in the package's own words; empty where it is not."""
     pair, values, refusals = _measured(test, reference, package, metric, data_range, mask, dtype)
     own = pair.reasons()
     missing = np.where(np.isfinite(values), "", f"{package} returns {metric} = NaN or infinity")
@@ -105,7 +105,7 @@ def _measured(
     mask: Any,
     dtype: Precision | None,
 ) -> tuple[ImagePair, Any, list[str]]:
-    """Return the pair, its values (numpy) and what the package said where it refused."""
+    """Return the pair, its values (numpy) and the package's message where it refused."""
     scale = 1 / check_data_range(data_range)
     precision: Precision = dtype or ("float64" if package == "piq" else "float32")
     pair = pair_images(test, reference, mask=mask, dtype=precision)

@@ -29,16 +29,12 @@ SPEC = MethodSpec(
     sources=SOURCES,
     budget="paper",
 )
-QUICK = MethodSpec(
+QUICK = replace(
+    SPEC,
     name="lcrn-quick",
-    target="msibench_lcrn.method:LCRN",
-    task=Task.GUIDED,
     config=QUICK_BUDGET,
-    citation=CITATION,
-    licence="Apache-2.0",
     title="small network, 60 epochs",
     resources=Resources(cpus=1, memory_gb=4.0, vram_gb=2.0, minutes=30.0),
-    sources=SOURCES,
     budget="quick",
 )
 FOOTPRINT = replace(

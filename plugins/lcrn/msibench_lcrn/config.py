@@ -11,7 +11,7 @@ PAPER = "Zou et al. 2025"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LcrnConfig:
-    """Everything that LCRN can be told; `SOURCES` says why each default is what it is."""
+    """Every setting of LCRN; `SOURCES` says where each default comes from."""
 
     channels: tuple[int, int] = (64, 32)
     kernel_size: int = 3
@@ -59,7 +59,7 @@ QUICK_BUDGET: Mapping[str, object] = asdict(
 without early stop (at that rate the edge loss rises five times before anything is learnt)."""
 
 FOOTPRINT_BUDGET: Mapping[str, object] = asdict(LcrnConfig(fidelity="footprint", edge_weight=0.001))
-"""The published network and budget, told the coarse pixels themselves."""
+"""The published network and budget, fitted to the coarse pixels themselves."""
 
 QUICK_FOOTPRINT_BUDGET: Mapping[str, object] = asdict(
     LcrnConfig(

@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from msibench import Problem, Skip
 from msibench.training.fitting import FitProgress, FitSettings, IonFits, fit_ions
 from msibench.training.ions import ion_identities, network_guide, reason_to_skip, scale_ions
+from msibench.training.kept_curves import kept_points, six_digits
 from msibench.training.threads import one_thread_each, ordered_map
 from msibench_lcrn.config import LcrnConfig
 from msibench_lcrn.network import LcrnNetwork
 from msibench_lcrn.objective import LcrnObjective
 
 log = logging.getLogger(__name__)
-
-CURVE_POINTS = 200
-"""Points of a loss curve that the report keeps, the first and the last epoch always among them."""
 
 
 class LCRN:
@@ -128,15 +126,15 @@ def _log_progress(progress: FitProgress) -> None:
 
 
 def _fit_report(which: tuple[int, ...], fits: IonFits, parts: int) -> dict[str, object]:
-    """Return what a reader wants to know of the fits, JSON-able and of bounded size."""
+    """Return a summary of the fits, JSON-able and of bounded size."""
     curves = []
     for ion, epochs in enumerate(fits.epochs):
-        points = np.unique(np.linspace(0, epochs - 1, min(int(epochs), CURVE_POINTS)).astype(int))
+        points = kept_points(int(epochs))
         curves.append(
             {
-                "epoch": points.tolist(),
+                "epoch": points,
                 **{
-                    term: [float(f"{value:.6g}") for value in fits.curves[ion, points, column]]
+                    term: six_digits(fits.curves[ion, points, column])
                     for column, term in enumerate(fits.terms)
                 },
             }

@@ -40,3 +40,4 @@ TITLES: Mapping[str, str] = {
     "real": "20.6 M parameters, photographs with mixed degradations",
 }
 """Variant → what the leaderboard adds to the name."""
+MEMORY_GB: Mapping[str, float] = {"light": 4.0, "sr": 10.0, "real": 10.0}

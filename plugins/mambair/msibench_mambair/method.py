@@ -17,7 +17,7 @@ class MambaIR(PretrainedMethod):
     """Super-resolution with a MambaIR; see `msibench_mambair.network`.
 
     Its scans run over the whole image, so a tile gives another result than the whole. Images are
-    therefore not tiled unless ``tile`` says so; the record then tells it.
+    therefore not tiled unless ``tile`` asks for it; the record then says so.
     """
 
     files = FILES

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msibench.errors import ConfigurationError
-from msibench.weights import bare_state_dict
+from msibench.weights import bare_state_dict, blocks_per_group
 from msibench_mambair.kernels import fastest_scan
 
 Mixer = Literal["depthwise", "bottleneck", "dilated"]
@@ -378,7 +378,7 @@ def infer_config(tensors: Mapping[str, Tensor]) -> MambaIRConfig:
             upscale=upscale,
             in_chans=in_chans,
             embed_dim=embed_dim,
-            depths=infer_depths(tensors),
+            depths=blocks_per_group(tensors),
             d_state=tensors[f"{scan}.A_logs"].shape[1],
             d_inner=tensors[f"{scan}.in_proj.weight"].shape[0] // 2,
             dt_rank=tensors[f"{scan}.dt_projs_weight"].shape[2],
@@ -394,16 +394,6 @@ def infer_config(tensors: Mapping[str, Tensor]) -> MambaIRConfig:
             f"this is not a MambaIR super-resolution checkpoint: it has no {error.args[0]!r}. "
             f"Its keys begin with {', '.join(list(tensors)[:3]) or 'nothing'}."
         ) from error
-
-
-def infer_depths(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
-    """Count the blocks of each group."""
-    blocks: dict[int, set[int]] = {}
-    for name in tensors:
-        parts = name.split(".")
-        if parts[0] == "layers" and len(parts) > 4 and parts[2:4] == ["residual_group", "blocks"]:
-            blocks.setdefault(int(parts[1]), set()).add(int(parts[4]))
-    return tuple(len(blocks[group]) for group in sorted(blocks))
 
 
 def infer_upsampler(tensors: Mapping[str, Tensor], channels: int) -> tuple[Upsampler, int, int]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
+from msibench.training.networks import start_at_zero
 from msibench_mambair.network import MambaIR, MambaIRConfig, build_network
 
 
@@ -50,10 +50,5 @@ def network_for_training(
         )
     )
     if config.get("skip", "none") != "none":
-        last = network.upsample[0]
-        assert isinstance(last, nn.Conv2d)
-        with torch.no_grad():
-            last.weight.zero_()
-            if last.bias is not None:
-                last.bias.zero_()
+        start_at_zero(network.get_submodule("upsample"))
     return network

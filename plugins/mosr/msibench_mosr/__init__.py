@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from msibench import MethodSpec, Resources, Task, hookimpl
+from msibench.training.pretrained_specs import TILED
 from msibench_mosr.config import FILES
 from msibench_mosr.tiny import TINY
 
@@ -12,15 +13,7 @@ SPEC = MethodSpec(
     name="mosr",
     target="msibench_mosr.method:MOSR",
     task=Task.SINGLE_IMAGE,
-    config={
-        "variant": "mosr",
-        "tile": 256,
-        "overlap": 32,
-        "batch": 16,
-        "scaling": "minmax",
-        "quantise8": False,
-        "skip": "none",
-    },
+    config={"variant": "mosr", **TILED},
     factors=frozenset(FILES["mosr"]),
     each_ion_alone=True,
     weights=tuple(FILES["mosr"].values()),
@@ -40,6 +33,6 @@ SPEC = MethodSpec(
 
 @hookimpl
 def msibench_methods() -> Iterator[MethodSpec]:
-    """Offer one method."""
+    """Offer the published network, and the small one that ships."""
     yield SPEC
     yield TINY

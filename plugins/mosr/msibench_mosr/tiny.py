@@ -1,55 +1,19 @@
-"""A small checkpoint of our own, so that the family competes before anything is downloaded.
-
-Trained on ion images alone; ``weights/mosr-msi-tiny-x4.json`` is the record of the training, with the command
-that repeats it, the digests of all sections and the loss curve.
-"""
+"""A small checkpoint of our own, so that the family competes before anything is downloaded."""
 
 from __future__ import annotations
 
-from msibench import MethodSpec, Resources, Task, WeightFile
+from msibench.training.pretrained_specs import ShippedFile, shipped_method
 
-_SLICES = (1, 2, 4, 6, 7, 8, 10, 11, 13, 15, 16, 18, 19, 21, 23, 24, 25, 28, 29, 32)
-_PHANTOMS = (11, 12, 13, 14)
-
-TINY = MethodSpec(
-    name="mosr-msi-tiny",
-    target="msibench_mosr.method:MOSR",
-    task=Task.SINGLE_IMAGE,
-    config={
-        "variant": "msi-tiny",
-        "tile": 256,
-        "overlap": 32,
-        "batch": 16,
-        "scaling": "minmax",
-        "quantise8": False,
-        "skip": "bicubic",
-    },
-    factors=frozenset({4}),
-    each_ion_alone=True,
-    weights=(
-        WeightFile(
-            name="mosr-msi-tiny-x4.safetensors",
-            sha256="f31078b2827e3aee66c54cef94bd9cf016148a193bd57f6454b400ec16a56663",
-            size=1213404,
-            licence="Apache-2.0",
-            trained_on="20 training sections of lbae-mouse-brain (BSD-3-Clause), 4 of phantom",
-            path="msibench_mosr:weights/mosr-msi-tiny-x4.safetensors",
-        ),
-    ),
-    training_data=(
-        *(f"lbae-mouse-brain/slice_{number}" for number in _SLICES),
-        *(f"phantom/synthetic-{number}" for number in _PHANTOMS),
+TINY = shipped_method(
+    "mosr-msi-tiny",
+    "msibench_mosr.method:MOSR",
+    ShippedFile(
+        package="msibench_mosr",
+        name="mosr-msi-tiny-x4.safetensors",
+        sha256="f31078b2827e3aee66c54cef94bd9cf016148a193bd57f6454b400ec16a56663",
+        size=1213404,
     ),
     citation="https://doi.org/10.1038/s42256-023-00677-7",
-    licence="Apache-2.0; weights: Apache-2.0",
-    title="our own, 302 k parameters, trained on ion images",
-    resources=Resources(cpus=1, memory_gb=2.0, vram_gb=1.0),
-    sources={
-        "architecture": "our choice, small enough to ship: RRDBNet, 2 blocks of 24 features",
-        "skip": "our choice: the network adds to the bicubic image, so it starts at interpolation",
-        "tile": "as the published variants",
-        "overlap": "as the published variants",
-        "scaling": "our choice: each ion image on its own range",
-        "quantise8": "our choice: floating point",
-    },
+    size="302 k parameters",
+    architecture="RRDBNet, 2 blocks of 24 features",
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from msibench.training.networks import start_at_zero
 from msibench.weights import read_state_dict
 from msibench_mosr.network import RRDBConfig, RRDBNet, build_network
 
@@ -42,6 +43,5 @@ def network_for_training(
         )
     )
     if config.get("skip", "none") != "none":
-        for parameter in network.conv_last.parameters():
-            nn.init.zeros_(parameter)
+        start_at_zero(network.conv_last)
     return network

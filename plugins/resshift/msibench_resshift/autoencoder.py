@@ -305,7 +305,7 @@ class Autoencoder(nn.Module):
         return latent
 
     def decode(self, latent: Tensor, *, force_not_quantize: bool = False) -> Tensor:
-        """Return the image of a latent, snapped to the codes unless told otherwise."""
+        """Return the image of a latent, snapped to the codes unless `force_not_quantize` is set."""
         latent = latent if force_not_quantize else self.quantize(latent)
         image: Tensor = self.decoder(self.post_quant_conv(latent))
         return image

@@ -24,7 +24,7 @@ from msibench_resshift.unet import UNet
 class ResShift:
     """Sample a fine image by residual-shifting diffusion.
 
-    The noise of a tile follows from the seed, the ion's m/z (its place where there is none) and the
+    The noise of a tile follows from the seed, the ion's m/z (its position where there is none) and the
     tile's number, so that neither batch size nor the order of ions changes a result. Tiles are sampled apart from one another: tiling changes
     results, and the report says so.
 

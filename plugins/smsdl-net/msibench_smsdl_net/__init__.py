@@ -1,35 +1,29 @@
 """SMSDL-Net (Lin et al. 2025): reimplementation from the abstract."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from msibench import MethodSpec, Resources, Task, hookimpl
 from msibench_smsdl_net.config import FULL_BUDGET, QUICK_BUDGET, SOURCES
 
-CITATION = "https://doi.org/10.19745/j.1003-8868.2025059"
-TARGET = "msibench_smsdl_net.method:SMSDLNet"
-
 SPEC = MethodSpec(
     name="smsdl-net",
-    target=TARGET,
+    target="msibench_smsdl_net.method:SMSDLNet",
     task=Task.GUIDED,
     config=FULL_BUDGET,
-    citation=CITATION,
+    citation="https://doi.org/10.19745/j.1003-8868.2025059",
     licence="Apache-2.0",
     title="reimplementation from the abstract",
     resources=Resources(cpus=1, memory_gb=8.0, vram_gb=8.0, minutes=600.0),
     sources=SOURCES,
     budget="paper",
 )
-QUICK = MethodSpec(
+QUICK = replace(
+    SPEC,
     name="smsdl-net-quick",
-    target=TARGET,
-    task=Task.GUIDED,
     config=QUICK_BUDGET,
-    citation=CITATION,
-    licence="Apache-2.0",
     title="reimplementation from the abstract, small",
     resources=Resources(cpus=1, memory_gb=4.0, vram_gb=2.0, minutes=30.0),
-    sources=SOURCES,
     budget="quick",
 )
 

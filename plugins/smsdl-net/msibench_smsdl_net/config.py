@@ -11,7 +11,7 @@ ABSTRACT = "Lin, Yang, Ge 2025, abstract"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmsdlConfig:
-    """Everything that SMSDL-Net can be told; `SOURCES` says why each default is what it is."""
+    """Every setting of SMSDL-Net; `SOURCES` says where each default comes from."""
 
     registration: Literal["none", "bspline"] = "none"
     patch_sizes: tuple[int, ...] = (4, 8, 16)

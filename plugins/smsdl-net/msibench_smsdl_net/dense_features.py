@@ -11,6 +11,8 @@ from torch import Tensor
 from msibench_smsdl_net.network import Branch, MultiBranchViT
 
 TILES_AT_A_TIME = 32
+TABLE_BYTES = 1 << 28
+"""Features of all fine pixels are worked out once where they take no more than this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +22,7 @@ class TokenMap:
     values: Tensor
     """``(dim, row, column)``."""
     first: float
-    """Fine pixel, along both axes, on which the first token stands."""
+    """Fine pixel, along both axes, of the first token."""
     spacing: float
     """Fine pixels between tokens."""
 
@@ -34,13 +36,25 @@ class TokenMap:
         return sampled[0, :, 0].T
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class DenseFeatures:
-    """Features of every fine pixel: all branches joined, and the colours."""
+    """Features of every fine pixel: all branches joined, and the colours.
 
-    maps: tuple[TokenMap, ...]
-    colours: Tensor
-    """``(3, row, column)``."""
+    Parameters
+    ----------
+    maps
+        Of the branches.
+    colours
+        ``(3, row, column)``.
+    """
+
+    def __init__(self, maps: tuple[TokenMap, ...], colours: Tensor) -> None:
+        self.maps, self.colours = maps, colours
+        rows, columns = colours.shape[-2:]
+        self._table: Tensor | None = None
+        # Every ion reads the same pixels hundreds of times: looked up, not interpolated again.
+        if rows * columns * self.count * colours.element_size() <= TABLE_BYTES:
+            every = torch.arange(rows * columns, device=colours.device)
+            self._table = self._interpolated(every // columns, every % columns)
 
     @property
     def count(self) -> int:
@@ -49,6 +63,11 @@ class DenseFeatures:
 
     def at(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Return ``(pixel, count)`` at fine pixels given by int64 rows and columns."""
+        if self._table is None:
+            return self._interpolated(rows, columns)
+        return self._table.index_select(0, rows * self.colours.shape[-1] + columns)
+
+    def _interpolated(self, rows: Tensor, columns: Tensor) -> Tensor:
         colours = self.colours[:, rows, columns].T
         return torch.cat([*(tokens.at(rows, columns) for tokens in self.maps), colours], 1)
 
@@ -56,7 +75,7 @@ class DenseFeatures:
 def token_maps(vit: MultiBranchViT, image: Tensor, shifts: int) -> tuple[TokenMap, ...]:
     """Run every branch over the image, tile by tile, in ``shifts x shifts`` shifted passes.
 
-    Every map is standardised feature by feature, so that no branch drowns another.
+    Every map is standardised feature by feature, so that no branch dominates.
 
     Parameters
     ----------

@@ -16,6 +16,7 @@ from msibench.errors import RegistrationError
 from msibench.registration import Affine, Composite, register, resample
 from msibench.training.fitting import ion_seed
 from msibench.training.ions import ion_identities, network_guide, reason_to_skip, scale_ions
+from msibench.training.kept_curves import kept_points, six_digits
 from msibench.training.threads import one_thread_each, ordered_map
 from msibench_smsdl_net.config import SmsdlConfig
 from msibench_smsdl_net.dense_features import DenseFeatures, token_maps
@@ -24,9 +25,6 @@ from msibench_smsdl_net.regression import fit_regression, predict
 from msibench_smsdl_net.self_distillation import DistillationCurves, learn_features
 
 log = logging.getLogger(__name__)
-
-CURVE_POINTS = 200
-"""Points of a loss curve that the report keeps, the first and the last step among them."""
 
 
 class SMSDLNet:
@@ -87,9 +85,9 @@ class SMSDLNet:
             "channels": which,
             "features": features.count,
             "registration": self.config.registration,
-            "distillation": _thinned(distillation.loss),
-            "teacher_entropy": _thinned(distillation.teacher_entropy),
-            "curves": [_thinned(curve) for curve in curves],
+            "distillation": _kept(distillation.loss),
+            "teacher_entropy": _kept(distillation.teacher_entropy),
+            "curves": [_kept(curve) for curve in curves],
         }
         return ions.restore(fine)
 
@@ -100,7 +98,7 @@ class SMSDLNet:
     def _features(
         self, guide: GuideImage, problem: Problem
     ) -> tuple[DenseFeatures, DistillationCurves]:
-        """Learn the features of the guide; they know nothing of the ions."""
+        """Learn the features of the guide; the ions play no part."""
         seed = ion_seed(problem.seed, 0)
         colours = _standardised(network_guide(guide)).to(problem.device)
         with torch.random.fork_rng(devices=[]):
@@ -154,6 +152,6 @@ def _continued(image: torch.Tensor, least: int) -> torch.Tensor:
     return F.pad(image[None], (0, columns, 0, rows), mode="replicate")[0]
 
 
-def _thinned(values: list[float]) -> dict[str, object]:
-    points = np.unique(np.linspace(0, len(values) - 1, min(len(values), CURVE_POINTS)).astype(int))
-    return {"step": points.tolist(), "value": [float(f"{values[point]:.6g}") for point in points]}
+def _kept(values: list[float]) -> dict[str, object]:
+    points = kept_points(len(values))
+    return {"step": points, "value": six_digits(values[point] for point in points)}

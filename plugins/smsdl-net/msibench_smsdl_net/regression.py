@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from msibench import tell_progress
+from msibench.training.adam import Adam
 from msibench_smsdl_net.config import SmsdlConfig
 from msibench_smsdl_net.dense_features import DenseFeatures
 from msibench_smsdl_net.network import Regression
@@ -90,10 +93,7 @@ def fit_regression(
     assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():  # start at the ion's mean: softplus(x) = mean
         last.bias.fill_(values[usable].mean().clamp(min=1e-3).expm1().log())
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.regression_learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimiser, max(config.regression_steps, 1)
-    )
+    optimiser = Adam(model.parameters(), learning_rate=config.regression_learning_rate)
     # A footprint of many fine pixels is read fewer at a time.
     batch = max(1, min(config.regression_batch, PIXELS_AT_A_TIME // factor**2, len(usable)))
     curve: list[float] = []
@@ -103,13 +103,20 @@ def fit_regression(
         if len(order) < batch:
             order = torch.randperm(len(usable), generator=generator)
         pixels, order = usable[order[:batch].to(device)], order[batch:]
+        optimiser.learning_rate = config.regression_learning_rate * _cosine(
+            step / config.regression_steps
+        )
         loss = footprint_loss(model, features, values, pixels, image.shape[1], factor)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
-        schedule.step()
         curve.append(loss.item())
     return curve
+
+
+def _cosine(progress: float) -> float:
+    """Fall from 1 to 0 (Loshchilov and Hutter 2017, without restarts)."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def predict(model: Regression, features: DenseFeatures) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msibench import tell_progress
+from msibench.training.adam import Adam
 from msibench_smsdl_net.config import SmsdlConfig
 from msibench_smsdl_net.network import MultiBranchViT, PrototypeHead
 
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class DistillationCurves:
-    """What tells whether the self-distillation went well."""
+    """Curves that show whether the self-distillation went well."""
 
     loss: list[float] = field(default_factory=list)
     teacher_entropy: list[float] = field(default_factory=list)
@@ -58,6 +59,14 @@ class Crops:
         gain, shift = self._uniform(0.8, 1.2), self._uniform(-0.1, 0.1)
         tint = torch.tensor([self._uniform(0.9, 1.1) for _ in range(3)], device=view.device)
         return view * gain * tint[:, None, None] + shift
+
+    def views(
+        self, count: int, size: int, least: float, places: list[tuple[float, float]]
+    ) -> list[Tensor]:
+        """Return `count` batches of views, one view of each place in a batch."""
+        return [
+            torch.stack([self.draw(place, size, least) for place in places]) for _ in range(count)
+        ]
 
     def place(self) -> tuple[float, float]:
         """Return a random place of the image."""
@@ -111,33 +120,25 @@ def learn_features(
     head = PrototypeHead(config.dim * len(config.patch_sizes), config.prototypes)
     student = nn.Sequential(vit, head).to(image.device)
     teacher = copy.deepcopy(student).requires_grad_(False)
-    optimiser = torch.optim.AdamW(
+    optimiser = Adam(
         student.parameters(),
-        lr=config.features_learning_rate,
+        learning_rate=config.features_learning_rate,
         weight_decay=config.features_weight_decay,
+        decoupled=True,
     )
     centre = torch.zeros(config.prototypes, device=image.device)
     crops, curves = Crops(image, generator), DistillationCurves()
     for step in range(config.features_steps):
         tell_progress(step, config.features_steps, "steps of the features")
         places = [crops.place() for _ in range(config.features_batch)]
-
-        def views(
-            count: int, size: int, least: float, at: list[tuple[float, float]]
-        ) -> list[Tensor]:
-            return [
-                torch.stack([crops.draw(place, size, least) for place in at]) for _ in range(count)
-            ]
-
-        large = views(2, config.global_crop, 0.6, places)
-        small = views(config.local_crops, config.local_crop, 0.6, places)
+        large = crops.views(2, config.global_crop, 0.6, places)
+        small = crops.views(config.local_crops, config.local_crop, 0.6, places)
         with torch.no_grad():
-            theirs = [teacher(view) for view in large]
-        ours = [student(view) for view in (*large, *small)]
+            theirs = _side_by_side(teacher, large)
+        ours = _side_by_side(student, large) + _side_by_side(student, small)
         loss = distillation_loss(ours, theirs, centre, config)
         progress = step / config.features_steps
-        for group in optimiser.param_groups:
-            group["lr"] = config.features_learning_rate * _warmed_cosine(progress)
+        optimiser.learning_rate = config.features_learning_rate * _warmed_cosine(progress)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(student.parameters(), 3.0)
@@ -157,6 +158,11 @@ def learn_features(
     learnt = teacher[0]
     assert isinstance(learnt, MultiBranchViT)
     return learnt.eval(), curves
+
+
+def _side_by_side(network: nn.Module, views: list[Tensor]) -> list[Tensor]:
+    """Run batches of views of one size as one; return the outputs of each."""
+    return list(network(torch.cat(views)).split(len(views[0]))) if views else []
 
 
 def _warmed_cosine(progress: float, warm_up: float = 0.1) -> float:

@@ -2,8 +2,8 @@
 
 There is no fixed method to offer: the user names a file, ``--method spandrel:PATH``, and
 `spec_from_checkpoint` makes the spec. Two checkpoints below are small, public and permissively
-licensed, so they are methods of their own, and `MSI` is ours; Real-ESRGAN stands beside them as the example of what an
-adversarial network does to ion images.
+licensed, so they are methods of their own, and `MSI` is ours. Real-ESRGAN is offered as an example of what an adversarial
+network does to ion images.
 """
 
 from __future__ import annotations
@@ -13,16 +13,9 @@ from pathlib import Path
 
 from msibench import MethodSpec, Resources, Task, WeightFile, hookimpl
 from msibench.errors import MissingWeightsError
+from msibench.training.pretrained_specs import TILED
 from msibench_spandrel.msi import MSI
 
-_CONFIG: dict[str, object] = {
-    "tile": 256,
-    "overlap": 32,
-    "batch": 16,
-    "scaling": "minmax",
-    "quantise8": False,
-    "skip": "none",
-}
 _TARGET = "msibench_spandrel.method:Spandrel"
 
 _PUBLISHED = {
@@ -82,7 +75,7 @@ def msibench_methods() -> Iterator[MethodSpec]:
             name=name,
             target=_TARGET,
             task=Task.SINGLE_IMAGE,
-            config=_CONFIG,
+            config=TILED,
             factors=frozenset({4}),
             each_ion_alone=True,
             weights=(file,),
@@ -98,7 +91,7 @@ def spec_from_checkpoint(path: str | Path) -> MethodSpec:
     """Make the spec of ``--method spandrel:PATH``.
 
     The file is not opened as a network here, only digested: what it is, which factor it has and
-    whether it is safe show when the method runs, and are kept in its record.
+    whether it is safe is found when the method runs, and kept in its record.
 
     Parameters
     ----------
@@ -133,7 +126,7 @@ def spec_from_checkpoint(path: str | Path) -> MethodSpec:
         name=f"spandrel:{path.stem}",
         target=_TARGET,
         task=Task.SINGLE_IMAGE,
-        config=_CONFIG,
+        config=TILED,
         each_ion_alone=True,
         weights=(file,),
         citation="not stated",

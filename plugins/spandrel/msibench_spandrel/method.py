@@ -40,7 +40,7 @@ class Spandrel(PretrainedMethod):
     def load(self, path: Path, problem: Problem) -> Loaded:
         """Recognise and read a checkpoint, and refuse what is not super-resolution.
 
-        Another factor than the problem's makes `upscale` answer with a `Skip` that says so.
+        For a factor other than the problem's, `upscale` returns a `Skip` that says so.
 
         Raises
         ------
@@ -110,7 +110,7 @@ def read_checkpoint(path: Path) -> ImageModelDescriptor[Any]:
             descriptor = _recognised(_state_dict(read_state_dict(path)))
     except UnsupportedModelError as error:
         raise ConfigurationError(
-            f"spandrel knows no architecture with the parameters of {path.name}"
+            f"spandrel does not recognise the architecture of {path.name}"
         ) from error
     except (
         KeyError,
@@ -181,7 +181,7 @@ class _Square(nn.Module):
 
 
 def _mirrored(length: int, side: int, device: torch.device) -> Tensor:
-    """Return which pixel stands at each place when ``length`` pixels are mirrored up to ``side``."""
+    """Return which pixel comes at each position when ``length`` pixels are mirrored up to ``side``."""
     period = max(1, 2 * (length - 1))
     place = torch.arange(side, device=device) % period
     return torch.minimum(place, period - place).clamp(max=length - 1)

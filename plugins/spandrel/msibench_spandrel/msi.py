@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from msibench import MethodSpec, Resources, Task, WeightFile
+from msibench.training.pretrained_specs import (
+    SHIPPED_PHANTOMS,
+    TILED,
+    ShippedFile,
+    training_sections,
+)
 
 _SLICES = (1, 2, 6, 7, 8, 10, 11, 15, 16, 18, 19, 21, 23, 24, 28, 29, 32)
-_PHANTOMS = (11, 12, 13, 14)
 _TRAINED_ON = "photographs by its authors, then 17 training sections of lbae-mouse-brain (BSD-3-Clause) and 4 of phantom"
 
 
 def _file(factor: int, sha256: str, size: int) -> WeightFile:
     name = f"dctlsa-msi-x{factor}.safetensors"
-    return WeightFile(
-        name=name,
-        sha256=sha256,
-        size=size,
-        licence="Apache-2.0",
-        trained_on=_TRAINED_ON,
-        path=f"msibench_spandrel:weights/{name}",
-    )
+    shipped = ShippedFile(package="msibench_spandrel", name=name, sha256=sha256, size=size)
+    return shipped.weight_file(_TRAINED_ON)
 
 
 MSI_FILES: Mapping[str, Mapping[int, WeightFile]] = {
@@ -39,24 +38,11 @@ MSI = MethodSpec(
     name="dctlsa-msi",
     target="msibench_spandrel.method:Spandrel",
     task=Task.SINGLE_IMAGE,
-    config={
-        "variant": "dctlsa-msi",
-        "tile": 256,
-        "overlap": 32,
-        "batch": 16,
-        "scaling": "minmax",
-        "quantise8": False,
-        "skip": "none",
-        "back_project": True,
-        "bin": True,
-    },
+    config={"variant": "dctlsa-msi", **TILED, "back_project": True, "bin": True},
     factors=frozenset(MSI_FILES["dctlsa-msi"]),
     each_ion_alone=True,
     weights=tuple(MSI_FILES["dctlsa-msi"].values()),
-    training_data=(
-        *(f"lbae-mouse-brain/slice_{number}" for number in _SLICES),
-        *(f"phantom/synthetic-{number}" for number in _PHANTOMS),
-    ),
+    training_data=training_sections(_SLICES, SHIPPED_PHANTOMS),
     citation="https://github.com/zengkun301/DCTLSA",
     licence="network: spandrel, MIT; weights: Apache-2.0",
     title="DCTLSA trained further on ion images, 0.89 M parameters, back-projected",

@@ -221,7 +221,7 @@ def test_an_unknown_architecture_is_named(tmp_path):
     path = tmp_path / "net.pth"
     torch.save({"nothing.weight": torch.zeros(3)}, path)
 
-    with pytest.raises(ConfigurationError, match="knows no architecture"):
+    with pytest.raises(ConfigurationError, match="does not recognise the architecture"):
         method_of(path).upscale(problem())
 
 

@@ -20,7 +20,7 @@ from spandrel.architectures.SwinIR import SwinIR
 from torch import Tensor, nn
 
 from msibench.errors import ConfigurationError
-from msibench.weights import bare_state_dict
+from msibench.weights import bare_state_dict, blocks_per_group
 from msibench_swinir.attention import fuse_attention
 
 Upsampler = Literal["pixelshuffle", "pixelshuffledirect", "nearest+conv", ""]
@@ -104,7 +104,7 @@ def infer_config(tensors: Mapping[str, Tensor]) -> SwinIRConfig:
         embed_dim, in_chans = tensors["conv_first.weight"].shape[:2]
         table = tensors[f"{block}.0.attn.relative_position_bias_table"]
         window = (math.isqrt(table.shape[0]) + 1) // 2  # (2w - 1)^2 relative positions
-        depths = infer_depths(tensors)
+        depths = blocks_per_group(tensors)
         heads = tuple(
             tensors[f"layers.{i}.residual_group.blocks.0.attn.relative_position_bias_table"].shape[
                 1
@@ -138,16 +138,6 @@ def ratio_for(hidden: int, dim: int) -> float:
     """Return a ratio with ``int(dim * ratio) == hidden``, whatever floating point makes of it."""
     ratio = hidden / dim
     return ratio if int(dim * ratio) == hidden else (hidden + 0.5) / dim
-
-
-def infer_depths(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
-    """Count the blocks of each group."""
-    blocks: dict[int, set[int]] = {}
-    for name in tensors:
-        parts = name.split(".")
-        if parts[0] == "layers" and len(parts) > 4 and parts[2:4] == ["residual_group", "blocks"]:
-            blocks.setdefault(int(parts[1]), set()).add(int(parts[4]))
-    return tuple(len(blocks[group]) for group in sorted(blocks))
 
 
 def infer_upsampler(tensors: Mapping[str, Tensor], channels: int) -> tuple[Upsampler, int]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
+from msibench.training.networks import start_at_zero
 from msibench_swinir.network import SwinIRConfig, build_network, make_network
 
 
@@ -44,13 +44,5 @@ def network_for_training(
         )
     )
     if config.get("skip", "none") != "none":
-        start_at_zero(network.upsample[0])  # type: ignore[index, arg-type]
+        start_at_zero(network.get_submodule("upsample"))
     return network
-
-
-@torch.no_grad()
-def start_at_zero(layer: nn.Conv2d) -> None:
-    """Make a convolution's output zero."""
-    layer.weight.zero_()
-    if layer.bias is not None:
-        layer.bias.zero_()

@@ -193,22 +193,29 @@ def test_spectra_outside_the_file_are_an_index_error(tmp_path):
     np.testing.assert_array_equal(section.spectrum(-1)[0], section.spectrum(11)[0])
 
 
-@pytest.fixture
-def larger(tmp_path):
-    """A file large enough that passes are cut into blocks and parts."""
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory):
+    """A file large enough that passes are cut into blocks and parts; to be read only."""
+    path = tmp_path_factory.mktemp("larger") / "larger.imzML"
     rng = np.random.default_rng(5)
-    with ImzMLWriter(tmp_path / "larger.imzML", shape=(9, 13)) as writer:
+    with ImzMLWriter(path, shape=(9, 13)) as writer:
         for pixel in rng.permutation(9 * 13):
             mz = np.sort(rng.uniform(100, 1000, rng.integers(0, 9000)))
             writer.add(pixel // 13, pixel % 13, mz, rng.random(mz.size))
-    return tmp_path / "larger.imzML"
+    return path
+
+
+def on_threads(count, path, **options):
+    section = open_imzml(path, **options)
+    section.threads = count
+    return section
 
 
 def test_eight_threads_sharing_a_section_get_identical_bytes(larger):
     section = open_imzml(larger)
     mz = np.linspace(120, 980, 30)
-    expected = open_imzml(larger, threads=1).ion_images(mz, ppm=300).values.tobytes()
-    first = open_imzml(larger, threads=1).spectrum(7)[0].tobytes()
+    expected = on_threads(1, larger).ion_images(mz, ppm=300).values.tobytes()
+    first = on_threads(1, larger).spectrum(7)[0].tobytes()
     results = []
 
     def read():
@@ -226,15 +233,16 @@ def test_eight_threads_sharing_a_section_get_identical_bytes(larger):
     assert all(results)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("block", [1, 500_000, 64 << 20])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_blocks_and_threads_do_not_change_a_bit(larger, monkeypatch, block, threads):
     mz = np.linspace(120, 980, 12)
-    expected = open_imzml(larger, threads=1).ion_images(mz, ppm=500).values
+    expected = on_threads(1, larger).ion_images(mz, ppm=500).values
     monkeypatch.setattr("msibench.io.imzml.arrays.BLOCK", block)
     monkeypatch.setattr("msibench.io.imzml.passes.ALONE", 0)
     monkeypatch.setattr("msibench.io.imzml.file.KEEP_MAPPED", 0)
-    section = open_imzml(larger, threads=threads)
+    section = on_threads(threads, larger)
     np.testing.assert_array_equal(section.ion_images(mz, ppm=500).values, expected)
     np.testing.assert_allclose(section.tic().sum(), open_imzml(larger).tic().sum())
 
@@ -243,10 +251,10 @@ def test_blocks_keep_repeated_pixels_together(tmp_path, monkeypatch):
     spectra = example_spectra(count=9)
     coordinates = [(1, 1), (2, 1), (1, 1)] * 3
     path = write_odd_imzml(tmp_path / "a.imzML", spectra=spectra, coordinates=coordinates)
-    expected = open_imzml(path, duplicates="sum", threads=1).ion_images([300.25]).values
+    expected = on_threads(1, path, duplicates="sum").ion_images([300.25]).values
     monkeypatch.setattr("msibench.io.imzml.arrays.BLOCK", 1)
     monkeypatch.setattr("msibench.io.imzml.passes.ALONE", 0)
-    section = open_imzml(path, duplicates="sum", threads=3)
+    section = on_threads(3, path, duplicates="sum")
     np.testing.assert_array_equal(section.ion_images([300.25]).values, expected)
 
 

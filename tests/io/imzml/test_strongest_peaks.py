@@ -92,7 +92,11 @@ def test_every_window_of_a_peak_that_was_found_holds_signal(tmp_path_factory, ma
 
 def test_the_same_peaks_on_one_thread_and_on_two(tmp_path):
     path = write_odd_imzml(tmp_path / "a.imzML", spectra=centroids(3))
-    one, two = (open_imzml(path, threads=threads).strongest_peaks(5) for threads in (1, 2))
+    section = open_imzml(path)
+    found = []
+    for section.threads in (1, 2):
+        found.append(section.strongest_peaks(5))
+    one, two = found
     assert one.mz.tobytes() == two.mz.tobytes()
     assert one.intensity.tobytes() == two.intensity.tobytes()
 

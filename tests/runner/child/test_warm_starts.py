@@ -93,6 +93,7 @@ def benches(tmp_path, make_bench):
     return make_bench(tmp_path / "warm"), make_bench(tmp_path / "cold")
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("inside", ["auto", "none"])
 @pytest.mark.parametrize("imports", ["", "import scipy.ndimage", "import torch"])
 def test_a_fork_sees_what_a_process_sees(benches, tmp_path, inside, imports):

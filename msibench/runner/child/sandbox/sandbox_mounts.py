@@ -37,7 +37,7 @@ GPU_DEVICES = ("nvidia*", "dri", "kfd", "dxg")
 TMP_BYTES = 1 << 30
 """Size of the sandbox's own ``/tmp``, and of its ``/dev/shm``, which are memory; large files belong into
 ``$TMPDIR``."""
-TRUTHS = frozenset({"section.h5", "prediction.h5", "training.h5"})
+TRUTHS = frozenset({"section.h5", "prediction.h5", "training.h5", "calibration.h5"})
 """Names of files that only a results folder holds."""
 DATA_SUFFIXES = (".imzml", ".ibd")
 HISTORIES = frozenset({".git", ".hg", ".svn"})

@@ -1,0 +1,74 @@
+"""Tickets of cells that a batch system has."""
+
+import json
+import os
+import time
+
+import pytest
+
+from msibench.results.queue import (
+    KEPT_S,
+    TICKET,
+    batch_folder,
+    queue_folder,
+    read_ticket,
+    sweep_queue,
+    tickets,
+)
+from msibench.results.store import Store
+from tests.results.test_store import KEY, put
+
+SOUND = {"batch": "7", "task": "7_3", "place": 3, "tries": 1, "key": "k"}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(tmp_path / "results")
+
+
+def queued(store, name, **changes):
+    folder = queue_folder(store, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TICKET).write_text(json.dumps(SOUND | {"key": name} | changes))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "odd", [{"batch": 7}, {"task": None}, {"place": "3"}, {"tries": 1.5}, {"key": "other"}]
+)
+def test_a_ticket_is_read_only_where_every_field_is_sound(store, odd):
+    assert read_ticket(queued(store, "k")) == SOUND
+    assert read_ticket(queued(store, "k", **odd)) is None
+    for text in ("", "[]", "{}"):
+        (queue_folder(store, "k") / TICKET).write_text(text)
+        assert read_ticket(queue_folder(store, "k")) is None
+
+
+def test_tickets_are_told_in_the_order_of_their_keys(store):
+    assert list(tickets(store)) == []
+    for key in ("b", "a", "c"):
+        queued(store, key)
+    queued(store, "d", place="x")
+    assert [ticket["key"] for ticket in tickets(store)] == ["a", "b", "c"]
+
+
+def test_recorded_cells_and_old_arrays_that_nobody_refers_to_are_swept(store):
+    sweep_queue(store)
+    done, waiting = queued(store, KEY), queued(store, "other", batch="8")
+    put(store)
+    now = time.time()
+    ages = {"7": 2 * KEPT_S, "8": 2 * KEPT_S, "9": KEPT_S - 600}
+    for batch, age in ages.items():
+        folder = batch_folder(store, batch)
+        folder.mkdir(parents=True)
+        os.utime(folder, (now - age, now - age))
+    lease = store.lease(KEY)
+    sweep_queue(store)
+    assert done.is_dir()  # a run is at work on it
+    assert waiting.is_dir()
+    assert [batch_folder(store, batch).is_dir() for batch in ages] == [True, True, True]
+    lease.release()
+    sweep_queue(store)
+    assert not done.exists()
+    assert waiting.is_dir()
+    assert [batch_folder(store, batch).is_dir() for batch in ages] == [False, True, True]
