@@ -132,8 +132,8 @@ class _Channel:
 
     def ask(self, asked: Asked) -> Answer | Exception:
         """Have one prediction scored; EOFError or OSError where the process is gone."""
-        places = {"prediction": asked.prediction.absolute(), "staged": asked.staged.absolute()}
-        self._connection.send(replace(asked, **places))
+        prediction, staged = asked.prediction.absolute(), asked.staged.absolute()
+        self._connection.send(replace(asked, prediction=prediction, staged=staged))
         return cast("Answer | Exception", self._connection.recv())
 
     def close(self) -> None:
