@@ -14,9 +14,8 @@ MOST_LINES = 60
 """Of a function, its docstring not counted."""
 MOST_PARAMETERS = 8
 """What goes together beyond that is one frozen value."""
-KEYWORDS = "called from scripts: nearly all are keywords with a default, each documented"
 WIDER = {
-    "msibench/decomposition/nmf.py: nmf": KEYWORDS,
+    "msibench/decomposition/nmf.py: nmf": "the keywords of scikit-learn's, each with a default",
     "plugins/baselines/msibench_baselines/image_network.py: __init__": "a method's configuration",
     "plugins/deepfere/msibench_deepfere/fitting.py: __init__": "the published choices of a fit",
     "plugins/mambair/msibench_mambair/triton_scan.py: _walk": "a kernel takes pointers and sizes",

@@ -12,8 +12,8 @@ from msibench.errors import DataError
 from msibench.leaderboard.figure_source import Source, require_known
 from msibench.leaderboard.figure_style import scale_bar
 from msibench.leaderboard.images import structure
-from msibench.leaderboard.page_data import label_of
 from msibench.leaderboard.page_images import stored_sections
+from msibench.leaderboard.page_json import label_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

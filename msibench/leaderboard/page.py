@@ -22,23 +22,21 @@ from msibench.leaderboard.board import (
 )
 from msibench.leaderboard.images import SectionImages
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
-from msibench.leaderboard.page_data import (
-    cell_data,
-    citations,
-    embedded_json,
-    loss_curves,
-    number,
-    protocol_data,
-    rows_csv,
-    trust_data,
-    without_path,
-)
+from msibench.leaderboard.page_data import protocol_data, trust_data
 from msibench.leaderboard.page_images import (
     choose_images,
     encode_images,
     problem_data,
     stored_sections,
     write_beside,
+)
+from msibench.leaderboard.page_json import embedded_json, number
+from msibench.leaderboard.page_origins import (
+    cell_data,
+    citations,
+    loss_curves,
+    rows_csv,
+    without_path,
 )
 from msibench.leaderboard.page_parts import (
     FOLDER,
@@ -172,7 +170,7 @@ def make_page(
     board
         Rows, table and index of the track.
     cells
-        What `msibench.leaderboard.page_data.cell_data` gave.
+        What `msibench.leaderboard.page_origins.cell_data` gave.
     sections
         Staged problems whose images are shown.
     max_images, split

@@ -22,7 +22,7 @@ from msibench.leaderboard.images import (
     spread_order,
     structure,
 )
-from msibench.leaderboard.page_data import embedded_json, label_of, number, numbers
+from msibench.leaderboard.page_json import embedded_json, label_of, number, numbers
 from msibench.leaderboard.veil import NEVER, calibrated_levels, supported_levels
 from msibench.results.files import write_atomically
 from msibench.results.schema import CellRecord, Status
