@@ -38,7 +38,7 @@ from msibench.tracks import load_shipped, shipped_boards
 from msibench_datasets.phantom.generator import make_phantom
 
 LEVELS = (0.5, 0.7, 0.9, 0.95, 0.99)
-SLOW = ("dctlsa-msi", "spandrel-craft")
+SLOW = ("spandrel-craft",)
 """Networks that need nothing to download, and too long for advice that is not asked for them."""
 PROSTATE = tuple(f"C{n}S{s}1" for s in "AB" for n in (1, 2, 3, 4))
 

@@ -27,6 +27,10 @@ TOP_QUANTILE = 0.999
 _PNG_LEVEL = 6
 
 
+GAP = 4
+"""Zeros in a row between pixels off the tissue that hold something, up to which they count as measured."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class IonScale:
     """The colour scale of one ion."""
@@ -151,13 +155,22 @@ class SectionImages:
 
 
 def _absent(stack: Any, mask: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """Return the pixels that were not measured: NaN, or outside the mask and zero in every ion image."""
+    """Return the pixels that were not measured: NaN, or outside the mask and zero in every ion image.
+
+    A zero between pixels off the tissue that hold something was measured: gaps of up to `GAP` pixels are.
+    """
+    from scipy.ndimage import binary_closing
+
     missing = np.zeros(stack.shape[1:], dtype=np.bool_)
     empty = np.zeros_like(missing) if mask is None else ~mask
     for channel in range(len(stack)):
         values = np.asarray(stack[channel])
         missing |= np.isnan(values)
         empty &= (values == 0) | np.isnan(values)
+    if mask is not None and (~empty & ~mask).any():
+        held = np.pad(~empty, GAP, mode="symmetric")
+        closed = binary_closing(held, np.ones((GAP + 1, GAP + 1)))
+        empty &= ~closed[GAP:-GAP, GAP:-GAP]
     return missing | empty
 
 

@@ -28,22 +28,22 @@ KEEP = "keep"
 """The recommendation to leave an ion image, or a section, as it was measured."""
 SINGLE = (
     "bilinear", "bicubic", "bicubic-075", "lanczos3", "bicubic-backprojected", "lanczos3-backprojected",
-    "wiener", "swinir-msi-tiny", "mosr-msi-tiny", "mambair-msi-tiny",
+    "wiener", "swinir-msi-tiny", "mosr-msi-tiny", "mambair-msi-tiny", "dctlsa-msi",
 )  # fmt: skip
 """Methods that advice tries where none are named: quick, and nothing to download."""
 GUIDED = ("guided-filter", "joint-bilateral", "ridge", "pls")
 """And where there is a guide."""
-MARGIN = 0.08
+MARGIN = 0.09
 """Expected skill of an ion from which on it may be sharpened, our choice (docs/confidence.md says how often it
 misleads)."""
-ERROR = {2: 0.39, 4: 0.44}
+ERROR = {2: 0.39, 4: 0.46}
 """Half-width of the interval of an ion's expected skill over `doubt`, by factor: 90 % of all ions and methods of 25
 sections were off by no more (docs/confidence.md). That of the largest factor counts beyond it."""
 WORTH = 0.02
 """Expected skill of a section from which on sharpening is worth its name."""
 FEW_COUNTS = 0.1
 """Share of signal in the finer detail below which an ion is too noisy to be sharpened."""
-LARGEST = 96
+LARGEST = 48
 """Edge in coarse pixels of the piece that a network is tried on: its skill does not need more."""
 
 
