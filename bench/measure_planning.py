@@ -14,7 +14,6 @@ from msibench.cli.status import _state
 from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager import discover
 from msibench.results.store import Store
-from msibench.runner.track_facts import index_cells
 
 
 def main():
@@ -29,8 +28,7 @@ def main():
 
         def states():
             for cell in found[0].cells:
-                next(iter(index_cells([cell])))
-                _state(store, cell, "", False)
+                _state(store, cell, str(cell.identity) and "", False)
 
         timed("how each cell stands", states)
 
