@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+ALL = os.environ.get("MSIBENCH_SLOW_TESTS") == "1"
 # No test asserts a time: by default hypothesis fails an example that takes longer than 200 ms.
-settings.register_profile("msibench", deadline=None)
+settings.register_profile("msibench", deadline=None, max_examples=100 if ALL else 25)
 settings.load_profile("msibench")
 
 LONGEST = ("tests/runner/executors/test_slurm.py",)
@@ -22,7 +23,7 @@ TOGETHER = ("tests/browser/", "tests/runner/child/")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what takes longest first; skip the minutes-long tests unless they are asked for."""
     items.sort(key=lambda item: item.nodeid.partition("::")[0] not in LONGEST)
-    if os.environ.get("MSIBENCH_SLOW_TESTS") == "1":
+    if ALL:
         return
     skip = pytest.mark.skip(reason="minutes long; set MSIBENCH_SLOW_TESTS=1 to run it")
     sweeps = defaultdict(list)

@@ -2,7 +2,8 @@
 
     MSIBENCH_MIRROR=... python bench/measure_confidence.py coverage [words of titles or rows]
     MSIBENCH_MIRROR=... python bench/measure_confidence.py ions
-    MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4] [networks] [FOLDER/]
+    MSIBENCH_MIRROR=... python bench/measure_confidence.py sections    (likeness of the sections of boards)
+    MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4] [networks | all] [FOLDER/]
 
 Every section is made coarse; the fine one is looked at only to judge. Prints tables in Markdown. A
 FOLDER keeps what methods made, so that tables are made again at once.
@@ -23,18 +24,21 @@ from tabulate import tabulate
 
 import msibench as mb
 from msibench.advice import energies
+from msibench.advice.likeness import likeness
 from msibench.datasets import load_card, read_section
 from msibench.degradation import protocol
 from msibench.io.data_warning import DataWarning
 from msibench.library import advising
 from msibench.library.advising import ERROR, KEEP, SINGLE, doubt, mean_skill
 from msibench.library.installed import catalogue
+from msibench.library.similar_boards import SECTIONS, mean_of
 from msibench.metrics import skill
 from msibench.metrics.interval import coverage, interval_score, interval_width, structures
+from msibench.tracks import load_shipped, shipped_boards
 from msibench_datasets.phantom.generator import make_phantom
 
 LEVELS = (0.5, 0.7, 0.9, 0.95, 0.99)
-SLOW = ("dctlsa-msi", "spandrel-craft")
+SLOW = ("spandrel-craft",)
 """Networks that need nothing to download, and too long for advice that is not asked for them."""
 PROSTATE = tuple(f"C{n}S{s}1" for s in "AB" for n in (1, 2, 3, 4))
 
@@ -241,6 +245,7 @@ class Kept:
 
     def __init__(self, folder):
         self.folder, self.section = folder, ""
+        self.truth, self.factor = None, 1
 
     def once(self, name, make):
         if self.folder is None:
@@ -253,14 +258,28 @@ class Kept:
         return pickle.loads(place.read_bytes())
 
     def keep_what_is_tried(self):
-        """Let advice take from the folder what a method made of a section."""
+        """Let advice take from the folder what a method made of a section, and score that while it is there."""
         tried, expected = energies.added, advising._expected
 
         def named(spec, problem, detail, found):
-            energies.added = lambda *a, **k: self.once(f"tried {spec.name}", lambda: tried(*a, **k))
+            def watched(upscale, given, *rest, **more):
+                def scored(part):
+                    fine = upscale(part)
+                    if part is given and fine.shape == self.truth.shape:
+                        self.true_skill(spec.name, lambda: fine)
+                    return fine
+
+                return self.once(f"tried {spec.name}", lambda: tried(scored, given, *rest, **more))
+
+            energies.added = watched
             return expected(spec, problem, detail, found)
 
         advising._expected = named
+
+    def true_skill(self, method, make):
+        """The skill of a method's prediction, which is made where it is not kept."""
+        chain = f"area-x{self.factor}@1"
+        return self.once(f"true {method}", lambda: skill(make(), self.truth, protocol=chain))
 
 
 def sections_of_advice():
@@ -275,15 +294,12 @@ def sections_of_advice():
 def held_against_truth(section, factor, names, kept):
     """Advice from the coarse image, and the skill that each method has in truth."""
     problem = mb.degrade(section, f"area-x{factor}@1")
-    truth = protocol(problem.protocol).prepare(section).truth.values
+    kept.truth, kept.factor = protocol(problem.protocol).prepare(section).truth.values, factor
     advice = mb.advise(problem.low, factor, methods=names)
-
-    def true_skill(method):
-        fine = mb.upscale(mb.Problem(low=problem.low, factor=factor), method).values
-        return skill(fine, truth, protocol=f"area-x{factor}@1")
-
+    given = mb.Problem(low=problem.low, factor=factor)
     true = {
-        one: kept.once(f"true {one}", lambda one=one: true_skill(one)) for one in advice.methods
+        one: kept.true_skill(one, lambda one=one: mb.upscale(given, one).values)
+        for one in advice.methods
     }
     return advice, true
 
@@ -338,10 +354,14 @@ def constant_choices(held):
     return rows
 
 
-def advice_tables(factors=(2, 4), networks=False, folder=None):
+def advice_tables(factors=(2, 4), networks="", folder=None):
     kept = Kept(folder)
     kept.keep_what_is_tried()
-    names = [one for one in (*SINGLE, *SLOW) if networks or not is_network(one)]
+    names = [
+        one
+        for one in (*SINGLE, *(SLOW if networks == "all" else ()))
+        if networks or not is_network(one)
+    ]
     for factor in factors:
         held = {}
         for name, sections in sections_of_advice().items():
@@ -395,6 +415,32 @@ def say_in_all(held, constants, factor):
     )
 
 
+def write_sections():
+    """Write what the public sections of committed boards look like beside the code of advice."""
+    boards = {
+        (one.dataset, name)
+        for track in map(load_shipped, shipped_boards("cpu"))
+        for one in track.problems
+        for name in one.protocols
+        if re.fullmatch(r"area-x\d+@\d+", name)
+    }
+    lines = ["dataset,protocol,pixel_size_um,signal,texture,fall"]
+    for dataset, name in sorted(boards):
+        factor = protocol(name).factor
+        card = load_card(catalogue().datasets[dataset])
+        found = []
+        for section in card.test:
+            low = mb.degrade(read_section(card, section).image, name).low
+            if min(low.shape) >= 4:
+                found.append(likeness(low, factor))
+        like = mean_of(found)
+        figures = (like.pixel_size_um, like.signal, like.texture, like.fall)
+        lines.append(",".join([dataset, name, *(f"{one:.3g}" for one in figures)]))
+        print(lines[-1], file=sys.stderr, flush=True)
+    place = Path(mb.__file__).parent / "advice" / SECTIONS
+    place.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore", DataWarning)
     began = time.perf_counter()
@@ -402,8 +448,11 @@ if __name__ == "__main__":
         coverage_tables()
     elif sys.argv[1] == "ions":
         ion_tables()
+    elif sys.argv[1] == "sections":
+        write_sections()
     else:
         given = [int(word) for word in sys.argv[2:] if word.isdigit()]
         folders = [Path(word) for word in sys.argv[2:] if "/" in word]
-        advice_tables(given or (2, 4), "networks" in sys.argv, folders[0] if folders else None)
+        networks = "all" if "all" in sys.argv else "networks" * ("networks" in sys.argv)
+        advice_tables(given or (2, 4), networks, folders[0] if folders else None)
     print(f"\n{time.perf_counter() - began:.0f} s", file=sys.stderr)

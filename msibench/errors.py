@@ -1,4 +1,4 @@
-"""Errors that msibench raises on purpose; every message says what was expected, what came, what to do."""
+"""Errors that msibench raises on purpose; every message says what was expected, what was given and what to do."""
 
 
 class MSIBenchError(Exception):
@@ -13,7 +13,7 @@ class ConfigurationError(MSIBenchError, ValueError):
 
 
 class UnknownNameError(MSIBenchError, LookupError):
-    """A method, data set, metric or track that does not exist was asked for."""
+    """A method, data set, metric or track does not exist."""
 
 
 class PluginError(MSIBenchError):
@@ -57,7 +57,7 @@ class SchemaError(StoreError):
 
 
 class NewerSchemaError(SchemaError):
-    """A stored file was written by a newer msibench: it is sound, and left alone."""
+    """A stored file was written by a newer msibench: it is intact, and not changed."""
 
 
 class RegistrationError(MSIBenchError, ValueError):

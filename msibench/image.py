@@ -31,7 +31,7 @@ class MSImage:
     pixel_size_um: float = float("nan")
     """Edge length of one square pixel in micrometres; NaN when the file does not say."""
     mask: NDArray[np.bool_] | None = None
-    """Tissue, ``(row, column)``; None when nothing is known and every pixel counts."""
+    """Tissue, ``(row, column)``; None when unknown: every pixel counts."""
     ppm: float | None = None
     """Half-width of the m/z window, parts per million; None when it is not on record."""
     unit: str = "arbitrary"
@@ -154,7 +154,7 @@ class Problem:
     low: MSImage
     """The ion images to bring onto the finer grid."""
     factor: int
-    """How many fine pixels stand along each edge of a coarse one."""
+    """Fine pixels along each edge of a coarse one."""
     guide: GuideImage | None = None
     """Co-registered optical image on the fine grid (task ``guided``)."""
     second: MSImage | None = None
@@ -209,7 +209,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Interval:
-    """What a method that knows its own uncertainty gives: an image and the range that it believes in."""
+    """The result of a method with an uncertainty of its own: an image and a range of plausible values."""
 
     prediction: NDArray[np.float32]
     """``(channel, row, column)``: what its `upscale` gives for the same problem."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def mirror_roots() -> tuple[Path, ...]:
-    """Return the folders in which mirrored files may lie, best first; empty without a mirror."""
+    """Return the folders in which mirrored files may be, best first; empty without a mirror."""
     named = os.environ.get("MSIBENCH_MIRROR")
     if named is not None:
         roots = [Path(part).expanduser() for part in named.split(os.pathsep) if part.strip()]
@@ -29,7 +29,7 @@ def mirror_roots() -> tuple[Path, ...]:
 
 
 def find_in_mirror(relative: str | Path) -> Path | None:
-    """Return where `relative` (``"bladder/bladder.npz"``) lies in the mirror, or None.
+    """Return the path of `relative` (``"bladder/bladder.npz"``) in the mirror, or None.
 
     A path that would leave the mirror is never followed.
     """

@@ -1,4 +1,4 @@
-"""Who made a temporary file: a process of a place, and whether it is gone.
+"""Who made a temporary file: a process of a place, and whether that process has ended.
 
 Names of work folders and of files that are being written hold the place (a digest of this boot of this
 kernel and this process namespace), the process and its start, so that a later run can tell what a dead
@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 FORGOTTEN_S = 86_400.0
-"""Silence after which what another place left behind counts as left for good."""
+"""Time without changes after which files of another place count as abandoned."""
 _OWNED = re.compile(r"-(?P<place>at[0-9a-f]{12})-(?P<process>\d+)-(?P<start>\d+)-[0-9a-f]{8}(\.|$)")
 
 
@@ -31,7 +31,7 @@ def owned_name(stem: str) -> str:
 def is_orphaned(name: str) -> bool:
     """Whether a name that `owned_name` gave belongs to a process of this place that has ended.
 
-    What another place made is never called so: nobody here can tell. See `is_forgotten`.
+    Never true for another place, whose processes cannot be seen. See `is_forgotten`.
     """
     found = _OWNED.search(name)
     if found is None or found["place"] != _place_tag():
@@ -91,9 +91,9 @@ def place() -> str:
 
 
 def process_start(pid: int) -> float | None:
-    """Return when a process of this place began; None when that cannot be told.
+    """Return when a process of this place began; None when that is unknown.
 
-    In clock ticks since the machine started, where the system tells: a clock that is set, or a second
+    In clock ticks since the machine started, where the system reports it: a clock that is set, or a second
     that is stepped, leaves it alone, and a number that is used again has another start.
     """
     seen = _state_and_start(pid)

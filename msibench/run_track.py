@@ -1,7 +1,7 @@
 """Run a track: plan it, run the cells that are missing, score them, and write the board.
 
-The command line, the grid of ``msibench finetune`` and a user's own script go this way; nothing else
-puts a run together.
+The command line, the grid of ``msibench finetune`` and a user's own script go this way; there is
+no other way.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from msibench.errors import ConfigurationError
 from msibench.leaderboard.board import Board, board_folder, for_others, is_published, read_board
 from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import write_leaderboard
+from msibench.leaderboard.unchanged import Placed
 from msibench.results.experiment import held_by
 from msibench.results.files import explained, write_atomically
 from msibench.results.index import read_index, set_index_aside, update_index
 from msibench.results.leases import STALE_S
+from msibench.results.seen_cells import SeenCells, metrics_digest
 from msibench.results.store import PREDICTION
 from msibench.runner.events import Event, RunSummary
 from msibench.runner.options import RunOptions
@@ -37,12 +39,12 @@ if TYPE_CHECKING:
     from msibench.results.store import Store
 
 AGAIN_S = 20.0
-"""Between two looks at cells that another run has."""
+"""Between two checks of cells that another run has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class BoardOptions:
-    """Where the board of a run goes, and what it says."""
+    """Where the board of a run is written, and its texts."""
 
     folder: Path | None = None
     """None: beside the track's file, or into the results folder."""
@@ -52,7 +54,7 @@ class BoardOptions:
     rebuild: str = ""
     """How to make it again, where that is not ``msibench run``."""
     results_name: str = ""
-    """What the user calls the results folder, for the commands that the board prints; empty: the
+    """The results folder as the user named it, for the commands that the board prints; empty: the
     default one, which needs no naming."""
     page: bool = True
     """Write ``index.html`` too."""
@@ -117,14 +119,15 @@ def run_track(
     _update_index(plan, catalogue, store, board)
     chosen = plan if part is None else replace(plan, cells=tuple(part))
     wait = part is not None or options.executor == "slurm"
+    seen = SeenCells.read(store, track.name)
     summary = _carry_out(
-        lambda: Supervisor(store, catalogue, options, listen, stop), chosen, stop, wait=wait
+        lambda: Supervisor(store, catalogue, options, listen, stop, seen), chosen, stop, wait=wait
     )
     store.check_here()
     summary.stopped = stop.is_set()
     if part is not None or summary.stopped:
         return summary
-    _tabulate(summary, plan, catalogue, store, board)
+    _tabulate(summary, plan, catalogue, seen, board)
     summary.stopped = stop.is_set()
     return summary
 
@@ -155,32 +158,39 @@ def _update_index(plan: Plan, catalogue: Catalogue, store: Store, board: BoardOp
 
 
 def _tabulate(
-    summary: RunSummary, plan: Plan, catalogue: Catalogue, store: Store, options: BoardOptions
+    summary: RunSummary, plan: Plan, catalogue: Catalogue, seen: SeenCells, options: BoardOptions
 ) -> None:
-    """Score what is stored without scores, collect the rows once, and write the board."""
-    track = plan.track
+    """Score what is stored without scores, collect the rows once, and write the board.
+
+    Nothing of that where the board that lies there is still the one of its cells.
+    """
+    track, store = plan.track, seen.store
     metrics = [catalogue.metric(name) for name in track.metrics]
+    summary.folder = options.folder or board_folder(track, store)
+    own = any(cell.problem.card.local_files for cell in plan.cells)
+    elsewhere = track.folder is not None and summary.folder != track.folder
+    leave_track = own or bool(options.rebuild) or elsewhere
+    placed = Placed(store, track, summary.folder, options.page, leave_track)
+    index, wanted = read_index(store, track.name), metrics_digest(metrics)
+    if options.choose_scheme is None and placed.stands(seen, index, wanted):
+        summary.page = summary.folder / "index.html" if options.page else None
+        summary.read_rows = placed.read_rows
+        return
     keys = [cell.key for cell in plan.cells]
-    others = sorted(set(read_index(store, track.name).cells.values()) - set(keys))
+    others = sorted(set(index.cells.values()) - set(keys))
     keys += [key for key in others if (store.cell_folder(key) / PREDICTION).is_file()]
-    summary.damaged = rescore(store, keys, metrics).damaged
-    board = read_board(store, track)
+    summary.damaged = rescore(store, keys, metrics, seen=seen).damaged
+    board = read_board(store, track, kept=placed.rows(seen))
     if options.choose_scheme is not None:
         track = replace(track, scheme=options.choose_scheme(board.rows))
         track_facts = {"track": collect_track_facts(replace(plan, track=track), catalogue)["track"]}
         index = update_index(store, track.name, {}, track_facts)
         board = Board(board.collected, track, index)
-    summary.folder = options.folder or board_folder(track, store)
-    own = any(cell.problem.card.local_files for cell in plan.cells)
-    elsewhere = track.folder is not None and summary.folder != track.folder
     summary.page = write_board(
-        board,
-        store,
-        summary.folder,
-        page=options.page,
-        leave_track=own or bool(options.rebuild) or elsewhere,
+        board, store, summary.folder, page=options.page, leave_track=leave_track
     )
-    summary.rows = board.rows
+    summary.read_rows = lambda: board.rows
+    replace(placed, track=track).keep(seen, board, summary.damaged, wanted)
 
 
 def write_board(

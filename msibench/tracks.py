@@ -109,7 +109,7 @@ class Track:
     scheme: str = "skill"
     """Scoring scheme; where `skill` is the default and no row holds it, `anchored` takes its place."""
     control_method: str = "bicubic"
-    """The method that stands at 0 of the anchored scheme."""
+    """The method that has 0 in the anchored scheme."""
     missing_metric: str = "mark"
     """``mark`` or ``refuse`` a composite of which a metric is missing."""
     guide_controls: tuple[str, ...] = ()
@@ -127,15 +127,14 @@ class Track:
     """Where ``track.toml`` lies and the board is published; None for a track without such a folder."""
 
 
-def load_track(name: str, *, places: tuple[Path, ...] = (), results: Path | None = None) -> Track:
+def load_track(name: str, *, results: Path | None = None) -> Track:
     """Read a track by name, by folder or by the path of its file.
 
     Parameters
     ----------
     name
-        ``"bladder-x4"``, looked for as ``leaderboards/<name>/track.toml`` below each of `places`
-        (default: the working folder), among the tracks that ship, and among the boards of `results`;
-        or a path.
+        ``"bladder-x4"``, looked for as ``leaderboards/<name>/track.toml`` below the working folder,
+        among the tracks that ship, and among the boards of `results`; or a path.
     results
         A results folder, whose boards of one's own sections have names, too.
 
@@ -154,7 +153,7 @@ def load_track(name: str, *, places: tuple[Path, ...] = (), results: Path | None
         if not kept.is_file():
             kept = path / "track.toml"
         return track_from_text(read_text(kept), path, str(kept))
-    found = available_tracks(places=places, results=results)
+    found = available_tracks(results=results)
     if name not in found and (offered := installed().tracks.get(name)):
         return track_from_text(read_text(offered.path), None, f"track {name} of a plugin")
     if name not in found:
@@ -225,9 +224,7 @@ def _shipped() -> dict[str, Traversable]:
     return found
 
 
-def available_tracks(
-    *, places: tuple[Path, ...] = (), results: Path | None = None
-) -> dict[str, Path | None]:
+def available_tracks(*, results: Path | None = None) -> dict[str, Path | None]:
     """Return every track's name with its file; None for one that ships inside the package.
 
     Boards of `results` come last: none of them takes the name of a track.
@@ -236,9 +233,8 @@ def available_tracks(
     if results is not None:
         found |= {file.stem: file for file in sorted(results.glob("tracks/*.toml"))}
     found |= dict.fromkeys(shipped_tracks())
-    for place in places or (Path.cwd(),):
-        for file in sorted(place.glob("leaderboards/*/track.toml")):
-            found[file.parent.name] = file
+    for file in sorted(Path.cwd().glob("leaderboards/*/track.toml")):
+        found[file.parent.name] = file
     return found
 
 

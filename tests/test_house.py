@@ -1,7 +1,11 @@
 """How long a function may be, and how much it may be given."""
 
 import ast
+import re
+import tomllib
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,9 +14,8 @@ MOST_LINES = 60
 """Of a function, its docstring not counted."""
 MOST_PARAMETERS = 8
 """What goes together beyond that is one frozen value."""
-KEYWORDS = "called from scripts: nearly all are keywords with a default, each documented"
 WIDER = {
-    "msibench/decomposition/nmf.py: nmf": KEYWORDS,
+    "msibench/decomposition/nmf.py: nmf": "the keywords of scikit-learn's, each with a default",
     "plugins/baselines/msibench_baselines/image_network.py: __init__": "a method's configuration",
     "plugins/deepfere/msibench_deepfere/fitting.py: __init__": "the published choices of a fit",
     "plugins/mambair/msibench_mambair/triton_scan.py: _walk": "a kernel takes pointers and sizes",
@@ -64,3 +67,53 @@ def test_what_goes_together_is_one_value():
 def test_docstrings_and_self_do_not_count(text, lines, parameters):
     (node,) = (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef))
     assert (lines_of(node), parameters_of(node)) == (lines, parameters)
+
+
+def test_faults_are_planted_in_files_that_exist_each_night():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "mutants"
+    ]
+    for name, part in settings["parts"].items():
+        for file in part["files"]:
+            assert list((ROOT / "msibench" / part["package"]).glob(f"{file}.py")), (name, file)
+        for argument in part["tests"]:
+            path = argument.removeprefix("--ignore=").removeprefix("--deselect=").partition("::")[0]
+            assert (ROOT / path).exists(), (name, argument)
+    for path, equivalent in settings["equivalent"].items():
+        text = " ".join((ROOT / path).read_text(encoding="utf-8").split())
+        for before, _, why in equivalent:
+            assert before in text, (path, before)
+            assert why
+    nightly = (ROOT / ".github/workflows/nightly.yml").read_text(encoding="utf-8")
+    matrix = re.search(r"part: \[([^]]*)\]", nightly)
+    assert matrix is not None
+    assert matrix[1].split(", ") == list(settings["parts"])
+
+
+def test_a_share_of_a_sweep_has_every_value_of_every_parameter(request):
+    ours = request.config.pluginmanager.get_plugin(str(ROOT / "conftest.py"))
+    tests = [
+        Swept(cls, SimpleNamespace(params={"a": a, "b": b}))
+        for cls in ("X", "Y") for a in range(4) for b in "abcdef"
+    ]  # fmt: skip
+    share = ours.each_value_once(tests)
+    assert 6 <= len(share) <= 8
+    assert {each.cls for each in share} == {each.cls for each in tests}
+    for name in "ab":
+        assert {each.callspec.params[name] for each in share} == {
+            each.callspec.params[name] for each in tests
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Swept:
+    """What a share looks at of a test."""
+
+    cls: str
+    callspec: SimpleNamespace
+
+
+def test_files_that_are_begun_first_or_kept_together_are_there(request):
+    ours = request.config.pluginmanager.get_plugin(str(ROOT / "conftest.py"))
+    assert all((ROOT / path).is_file() for path in ours.LONGEST)
+    assert all((ROOT / path).is_dir() for path in ours.TOGETHER)

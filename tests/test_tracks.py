@@ -40,17 +40,19 @@ def test_a_track_beside_the_working_folder_is_found(tmp_path, monkeypatch):
     assert load_track(str(folder / "track.toml")).folder == folder
 
 
-def test_an_unknown_track_names_the_nearest(tmp_path):
+def test_an_unknown_track_names_the_nearest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UnknownNameError, match="Did you mean 'quickstart'"):
-        load_track("quickstat", places=(tmp_path,))
-    assert set(available_tracks(places=(tmp_path,)).values()) == {None}
+        load_track("quickstat")
+    assert set(available_tracks().values()) == {None}
 
 
-def test_every_committed_track_ships_with_the_package(tmp_path):
+def test_every_committed_track_ships_with_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     committed = {path.parent.name: path for path in ROOT.glob("leaderboards/*/track.toml")}
-    assert set(available_tracks(places=(tmp_path,))) == {"quickstart", *committed}
+    assert set(available_tracks()) == {"quickstart", *committed}
     for name, path in committed.items():
-        assert load_track(name, places=(tmp_path,)) == replace(load_track(str(path)), folder=None)
+        assert load_track(name) == replace(load_track(str(path)), folder=None)
 
 
 @pytest.mark.parametrize(

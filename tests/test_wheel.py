@@ -49,6 +49,7 @@ def wheel(tmp_path_factory):
     return copy, built
 
 
+@pytest.mark.slow
 def test_the_source_distribution_holds_every_file_of_the_project(tmp_path):
     source, out = tmp_path / "source", tmp_path / "out"
     source.mkdir()

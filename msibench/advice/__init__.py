@@ -1,1 +1,1 @@
-"""What sharpening would gain, and what measuring finer would, told from the coarse image alone."""
+"""What sharpening would gain, and what measuring finer would, judged from the coarse image alone."""

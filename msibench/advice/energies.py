@@ -24,15 +24,15 @@ PIECE = 64
 
 
 LEAST_COUNTED = 0.1
-"""Share of the variance between neighbours that is taken for counting noise at least."""
+"""Share of the variance between neighbours that is taken as counting noise, at least."""
 
 
 def counting_variance(section: MSImage) -> Floats:
     """Return the variance of the counting noise in a pixel of each ion image, mean over the image.
 
     What neighbours do not share (`noise_variance`) is counting noise, which falls fourfold where 2 x 2 pixels are
-    averaged, and structure of the size of a pixel, which stays about as large. Both are told apart by
-    measuring twice: in the image and in the image made twice coarser. The share that is counting noise is
+    averaged, and structure of the size of a pixel, which stays about as large. Both are separated by measuring
+    twice: in the image and in the image made twice coarser. The share that is counting noise is
     the mean of an ion's own and the median of all ions.
     """
     whole = noise_variance(section)
@@ -146,14 +146,14 @@ def _noisier(problem: Problem, variance: Floats, seed: int) -> tuple[Problem, Pr
 
 
 def fullest(problem: Problem, edge: int) -> Problem:
-    """Return at most ``edge x edge`` coarse pixels where the ions have most, with the guide that belongs to them."""
+    """Return at most ``edge x edge`` coarse pixels where the ions are strongest, with their part of the guide."""
     if max(problem.low.shape) <= edge:
         return problem
     return piece_of(problem, *window(problem.low, edge))
 
 
 def window(low: MSImage, edge: int) -> tuple[slice, slice]:
-    """Return rows and columns of at most ``edge x edge`` pixels where the ions have most, each counting alike."""
+    """Return rows and columns of at most ``edge x edge`` pixels where the ions are strongest, each weighted equally."""
     from scipy.ndimage import uniform_filter
 
     rows, columns = low.shape
@@ -177,7 +177,7 @@ def window_about(low: MSImage, edge: int, centre: tuple[int, int]) -> tuple[slic
 
 
 def piece_of(problem: Problem, rows: slice, columns: slice) -> Problem:
-    """Return some coarse pixels of a problem, with the guide that belongs to them."""
+    """Return some coarse pixels of a problem, with their part of the guide."""
     fine = on_fine_grid(rows, columns, problem.factor)
     guide, second = problem.guide, problem.second
     if guide is not None:

@@ -31,12 +31,12 @@ Floats = NDArray[np.float64]
 OWN_WEIGHT = 0.3
 """Weight of an ion's own share of right detail; the rest is that of all ions together."""
 LEAST_SIGNAL = 0.05
-"""Share of what a method adds that is taken for signal at least."""
+"""Share of what a method adds that is taken as signal, at least."""
 FALL = (0.5, 1.0)
 """Range of the signal's detail in an octave over that in the one above: smooth structure, and that of
 natural images."""
 MOST_RIGHT = 1.5
-"""Largest share of right detail: a method may be too timid, not without limit."""
+"""Largest share of right detail: a method may be too timid, but only so far."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -57,7 +57,7 @@ class Detail:
 
     @property
     def ceiling(self) -> Floats:
-        """Skill that nobody can exceed: the signal's share; NaN where there is no detail."""
+        """Skill that no method can exceed: the signal's share; NaN where there is no detail."""
         return _over(self.signal, self.whole)
 
 
@@ -86,11 +86,11 @@ class Expected:
     signal_gain: Floats
     """Share of the signal's detail that it would have right: the skill without the truth's noise."""
     one_scale_up: Floats
-    """The skill that is found one scale up, as it is."""
+    """The skill that is found one scale up, unchanged."""
 
 
 def expected_detail(octaves: Floats, variance: Floats, factor: int) -> Detail:
-    """Foretell the detail of the fine image.
+    """Predict the detail of the fine image.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def expected_detail(octaves: Floats, variance: Floats, factor: int) -> Detail:
 
 
 def expected_skill(added: Added, detail: Detail, factor: int) -> Expected:
-    """Foretell what a method would reach at the wanted scale (see the module).
+    """Predict what a method would reach at the wanted scale (see the module).
 
     Ions count alike in the share of right detail that they have in common, whatever their intensity.
     """

@@ -1,4 +1,4 @@
-"""What follows the trainings of a grid: every model on the test sections, and their leaderboard."""
+"""The evaluation after the trainings of a grid: every model on the test sections, and their leaderboard."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class GridResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridEvaluation:
-    """On what the trainings of a grid are judged, and how that is carried out."""
+    """What the trainings of a grid are evaluated on, and how."""
 
     datasets: tuple[str, ...] = ()
     """Data sets whose test sections are used, besides those that the trainings learned from or were
@@ -92,7 +92,7 @@ def evaluate_grid(
 ) -> GridResult:
     """Run all finished trainings in `out` on held-out sections and write their leaderboard.
 
-    They meet the method that was trained, if its weights are here, and `CONTROL`, under the protocol
+    They are compared with the method that was trained, if its weights are here, and with `CONTROL`, under the protocol
     on which each training was validated. Cells that are stored are not run again.
 
     Parameters
@@ -216,7 +216,7 @@ def _track(
     *,
     start: bool,
 ) -> Track:
-    """Return what is compared on what: test sections only, under the validations' protocols."""
+    """Return the track of the evaluation: test sections only, under the validations' protocols."""
     from msibench.leaderboard.overview import METRICS
     from msibench.tracks import Entry, ProblemSet, Track
 
@@ -254,7 +254,7 @@ def _starting_weights(
 ) -> Iterator[tuple[bool, tuple[Path, ...]]]:
     """Yield whether the method can run untrained, and a folder with its files under their names.
 
-    A file that the user names may be called anything; a cell looks for it under its declared name.
+    A file that the user gives may have any name; a cell looks for it under its declared name.
     """
     from msibench.weights import resolve
 

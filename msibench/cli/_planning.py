@@ -1,4 +1,4 @@
-"""What ``run`` and ``plan`` share: the options that say which cells there are, and the plan of them."""
+"""What ``run`` and ``plan`` share: the options that choose the cells, and the plan of them."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def planned(options: dict[str, Any], found: Catalogue, store: Store | None = Non
     Raises
     ------
     UsageError
-        If they leave nothing.
+        If no cell is left.
     ConfigurationError
         If the board that was named holds another experiment.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Listener(Protocol):
-    """Something that is told about a run."""
+    """Something that receives the events of a run."""
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
@@ -47,7 +47,7 @@ def listener(*, events: bool, quiet: bool) -> Iterator[Listener]:
 def stopped_by_signals(within_s: float = WITHIN_S) -> Iterator[threading.Event]:
     """Yield an event that Ctrl-C, or a request to terminate, sets: children are ended politely.
 
-    Whoever has not come to an end in `within_s` seconds is ended.
+    A child that has not ended after `within_s` seconds is killed.
     """
     stop = threading.Event()
     with told(stop.set, within_s):
@@ -82,7 +82,7 @@ def bar_of_progress(what: str) -> Iterator[None]:
 
 
 class JsonLines:
-    """One JSON object an event, on standard output."""
+    """One JSON object per event, on standard output."""
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
@@ -90,7 +90,7 @@ class JsonLines:
 
 
 class Lines:
-    """One plain line a cell, on standard error."""
+    """One plain line per cell, on standard error."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -58,7 +58,7 @@ def base_option(function: Function) -> Function:
 def grown_board(
     base: Path, track: Track, results: Path | None
 ) -> tuple[Store | None, Board, list[str]]:
-    """Return a committed board with what the results folder adds, and what there is to say of that."""
+    """Return a committed board with what the results folder adds, and remarks on that."""
     from msibench.gate.grow import grown_board as grow
     from msibench.gate.submit import change_lines
 
@@ -71,7 +71,7 @@ def grown_board(
 def folder_of_grown(
     track: Track, results: Path | None, output: Path | None, *, publish: bool
 ) -> Path:
-    """Return where a board that grew goes: not where the next run writes the board of its store."""
+    """Return where a grown board is written: not where the next run writes the board of its store."""
     from msibench.leaderboard.board import published_folder
 
     if output is not None and publish:
@@ -84,7 +84,7 @@ def folder_of_grown(
 def folder_of_board(
     track: Track, store: Store, output: Path | None = None, *, publish: bool = False
 ) -> Path:
-    """Return where a board goes: the folder that was named, the track's own, or the results folder."""
+    """Return where a board is written: the folder that was named, the track's own, or the results folder."""
     from msibench.leaderboard.board import board_folder, published_folder
 
     if output is not None and publish:
@@ -106,7 +106,7 @@ def named_track(name: str, results: Path | None) -> Track:
 
 
 def results_root(results: Path | None) -> Path:
-    """Return the results folder that was named, or the default one; an empty variable names none."""
+    """Return the results folder that was named, or the default one; an empty variable counts as unset."""
     return results or Path(os.environ.get("MSIBENCH_RESULTS") or "results")
 
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 STOPPED = 130
 """Exit status of a command that was told to end."""
 WITHIN_S = 1.8
-"""Seconds in which a command ends after the first signal."""
+"""Seconds within which a command ends after the first signal."""
 BATCH_S = 60.0
 """The same, where cells have to be taken back from a batch system."""
 _SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
@@ -29,7 +29,7 @@ _told: list[tuple[Callable[[], None], float]] = []
 def orderly() -> Iterator[None]:
     """End what runs within by `KeyboardInterrupt` when the first signal comes; restore the handlers after.
 
-    Elsewhere than in the main thread nothing is changed: signals are none of its business. Nor on
+    Outside the main thread nothing is changed, as signals are not delivered there. Nor on
     Windows, where Ctrl-C is `KeyboardInterrupt` anyway and nothing can wait for a pipe.
     """
     if threading.current_thread() is not threading.main_thread() or sys.platform == "win32":
@@ -64,7 +64,7 @@ def orderly() -> Iterator[None]:
 
 @contextmanager
 def told(stop: Callable[[], None], within_s: float = WITHIN_S) -> Iterator[None]:
-    """Call `stop` on the first signal, in place of an interruption, and allow it so many seconds."""
+    """Call `stop` on the first signal instead of interrupting, and allow it so many seconds."""
     _told.append((stop, within_s))
     try:
         yield

@@ -20,9 +20,9 @@ MZ_HELP = (
 )
 PEAKS_HELP = "In place of --mz: the N most intense peaks of the mean spectrum."
 SMALLEST_MZ = 100.0
-"""Whole numbers below this, after a comma, are taken for decimals: hardly anything is measured there."""
+"""Whole numbers below this, after a comma, are taken for decimals: hardly any m/z is that small."""
 CELL_GIB = 4
-"""Memory that a cell is given room for where nobody says how many run side by side."""
+"""Memory assumed for a cell where the number of parallel cells is not given."""
 GIB_OF = {
     "": 1.0, "k": 2.0**-20, "m": 2.0**-10, "g": 1.0, "t": 2.0**10,
     "kib": 2.0**-20, "mib": 2.0**-10, "gib": 1.0, "tib": 2.0**10,
@@ -77,7 +77,7 @@ def chosen_mz(
     Parameters
     ----------
     section
-        The file whose mean spectrum `peaks` speaks of; None where there is none.
+        The file whose mean spectrum `peaks` refers to; None where there is none.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def chosen_mz(
 
 
 def _refuse_decimal_commas(text: str) -> None:
-    """Raise if commas stand inside numbers, as in ``798,54 741,53`` or ``798,54``."""
+    """Raise if commas are inside numbers, as in ``798,54 741,53`` or ``798,54``."""
     words = re.split(r"[\s;]+", text)
     wrong = [word for word in words if re.fullmatch(r"[0-9]+,[0-9]+", word)]
     if len(words) == 1:
@@ -158,7 +158,7 @@ def method_settings(changes: Iterable[str]) -> dict[str, dict[str, object]]:
 
 
 def cells_side_by_side(device: str) -> int:
-    """Return how many cells run side by side where nobody says: what cores, memory and GPUs allow."""
+    """Return how many cells run in parallel by default: what cores, memory and GPUs allow."""
     from msibench.runner.executors.gpus import visible_gpus
     from msibench.runner.executors.local import fair_share, usable_cores
 

@@ -28,6 +28,7 @@ class Options:
     pixel_size: float | None
     methods: str
     seed: int
+    results: Path | None
     json_file: Path | None
     page: Path | None
 
@@ -54,6 +55,11 @@ class Options:
     help="Names to try, with commas; default: quick ones that need nothing.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--results",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="A results folder whose boards are looked at for similar sections, beside those that ship.",
+)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="One HTML file.")
 def command(**given: Any) -> int:
@@ -78,8 +84,19 @@ def command(**given: Any) -> int:
     for factor in wanted:
         image = guide_on(low, options.guide, options.transform, factor, options.level)
         try:
-            told.append(advise(low, factor, guide=image, methods=names, seed=options.seed))
+            told.append(
+                advise(
+                    low,
+                    factor,
+                    guide=image,
+                    methods=names,
+                    seed=options.seed,
+                    results=options.results,
+                )
+            )
         except DataError as error:  # too small for one factor, not for the others
+            if len(wanted) == 1:
+                raise
             refused.append(error)
             click.echo(f"x{factor}: {error}\n", err=True)
             continue

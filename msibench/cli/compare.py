@@ -1,4 +1,4 @@
-"""``msibench compare``: what got better, worse or cannot be told, and an exit code for CI."""
+"""``msibench compare``: what got better or worse or is undecided, and an exit code for CI."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _download(
     public: bool = False,
     allow_local: bool = False,
 ) -> bool:
-    """Fetch one file and say how it went."""
+    """Fetch one file and print the outcome."""
     from msibench.downloads import download
     from msibench.errors import MSIBenchError
 
@@ -119,7 +119,7 @@ def _download(
 
 @contextmanager
 def _progress(name: str, size: int | None) -> Iterator[Callable[[int, int | None], None]]:
-    """Yield what a download tells its progress: a bar on a terminal, nothing elsewhere."""
+    """Yield what a download reports its progress to: a bar on a terminal, nothing elsewhere."""
     from rich.console import Console
     from rich.progress import Progress
 

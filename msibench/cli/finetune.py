@@ -195,7 +195,7 @@ class _Reader:
     def names(
         self, wanted: tuple[str, ...], datasets: tuple[str, ...], *, given: bool = False
     ) -> list[str]:
-        """Return ``DATASET/SECTION`` for what was typed; without anything, all training sections."""
+        """Return ``DATASET/SECTION`` for each given name; without names, all training sections."""
         from msibench.errors import ConfigurationError
 
         typed = [part.strip() for text in wanted for part in text.split(",") if part.strip()]
@@ -233,7 +233,7 @@ class _Reader:
 
 
 def _weights(spec: Any, given: tuple[Path, ...]) -> Mapping[str, Path]:
-    """Return the method's files; a file given by the user stands for the only one that it needs."""
+    """Return the method's files; a file given by the user is taken as the only one that it needs."""
     from msibench.errors import MissingWeightsError
     from msibench.weights import resolve
 
@@ -293,4 +293,4 @@ def _typed() -> str:
 
 
 def _quiet(text: str) -> None:
-    """Say nothing: another process speaks."""
+    """Print nothing: another process reports."""

@@ -1,4 +1,4 @@
-"""``msibench import``: check somebody else's bundle and add it as self-reported."""
+"""``msibench import``: check another laboratory's bundle and add it as self-reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``msibench list``: what there is."""
+"""``msibench list``: what is installed and available."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from msibench.plugin_manager import Catalogue
 
 FOR_MACHINES = {("methods", "task"), ("methods", "weights"), ("methods", "plugin")}
-"""Columns that ``--json`` has and the table has not, which says the same in fewer words."""
+"""Columns of ``--json`` that the table leaves out."""
 KINDS = ("methods", "datasets", "metrics", "plugins", "tracks", "protocols", "schemes")
 
 
@@ -52,7 +52,7 @@ def command(kind: str, as_json: bool, strict_plugins: bool) -> None:
 
 
 def _dataset(spec: DatasetSpec) -> dict[str, object]:
-    """Return the line of one data set; a broken card costs its own line alone."""
+    """Return the line of one data set; a broken card affects its own line only."""
     from msibench.datasets import load_card
 
     try:
@@ -73,7 +73,7 @@ NEEDS = {"single-image": "nothing", "guided": "a guide", "cross-modality": "a se
 
 
 def _method(spec: MethodSpec, found: Catalogue) -> dict[str, object]:
-    """Say what a method is, and whether it runs here as it is."""
+    """Return what a method is, and whether it runs here without further files."""
     from msibench.weights import find
 
     missing = [weight.name for weight in spec.weights if find(weight) is None]

@@ -50,18 +50,18 @@ PLACE = {
     errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT,
     errno.EISDIR, errno.ENOTDIR, errno.ELOOP,
 }  # fmt: skip
-"""Errors of the system that say something about a place that was named, and nothing about msibench."""
+"""Errors of the system that concern a path that was given, not msibench."""
 
 
 PLAINER = {
     "µ": "u", "μ": "u", "±": "+-", "×": "x", "–": "-", "—": "-", "…": "...", "↓": "v", "↑": "^",
     "→": "->", "≤": "<=", "≥": ">=", "²": "2", "σ": "s", "“": '"', "”": '"', "’": "'",
 }  # fmt: skip
-"""What is written where a console has no such sign; a question mark for any other."""
+"""Replacements where a console lacks a character; a question mark for any other."""
 
 
 class Commands(click.Group):
-    """Commands by file name; plugins may add further ones."""
+    """Commands by file name; plugins may add others."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands that are there, in the order of `HELP`."""
@@ -138,7 +138,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Show a warning about data as a line for people, any other as Python does."""
+    """Show a warning about data as a plain line, any other as Python does."""
     from msibench.io.data_warning import DataWarning
 
     if issubclass(category, DataWarning):
@@ -149,7 +149,7 @@ def _show_warning(
 
 
 def _refuse_unwritable(arguments: list[str]) -> None:
-    """Refuse words that no file system and no file can hold."""
+    """Reject arguments that no file system and no file can hold."""
     for word in arguments:
         try:
             raw = os.fsencode(word)
@@ -160,7 +160,7 @@ def _refuse_unwritable(arguments: list[str]) -> None:
 
 
 def plainer(error: UnicodeError) -> tuple[str, int]:
-    """Put signs that a console's encoding has not into plainer ones; an error handler of codecs."""
+    """Replace characters that a console's encoding lacks by plainer ones; an error handler of codecs."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     unknown = error.object[error.start : error.end]
@@ -168,7 +168,7 @@ def plainer(error: UnicodeError) -> tuple[str, int]:
 
 
 def _never_fail_to_print() -> None:
-    """Let output lose signs rather than a run its result where the console is not Unicode."""
+    """Let output lose characters rather than fail where the console is not Unicode."""
     codecs.register_error("msibench.plainer", plainer)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -221,7 +221,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _system_error(error: OSError, show: bool) -> NoReturn:
-    """End with what the system said of a file, or of the output."""
+    """Exit with the system's message about a file, or about the output."""
     if error.filename is None and error.errno in {errno.EPIPE, errno.ENOSPC, errno.EIO}:
         _output_is_gone(error)
     if error.errno not in PLACE or error.filename is None:
@@ -234,7 +234,7 @@ def _system_error(error: OSError, show: bool) -> NoReturn:
 
 
 def _output_is_gone(error: OSError) -> NoReturn:
-    """End where nobody reads what is printed any more, or its disk is full."""
+    """Exit where the output is closed, or its disk is full."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer has no place to go
     if error.errno == errno.EPIPE:
         sys.exit(1)  # quietly, as click does
@@ -243,7 +243,7 @@ def _output_is_gone(error: OSError) -> NoReturn:
 
 
 def _internal(error: Exception, show: bool) -> NoReturn:
-    """Say that msibench is at fault, and end."""
+    """Report an error of msibench itself, and exit."""
     if show:
         click.echo(visible(traceback.format_exc()), err=True)
     click.echo(

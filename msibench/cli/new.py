@@ -1,4 +1,4 @@
-"""``msibench new``: start a plugin from a template that installs and passes at once."""
+"""``msibench new``: start a plugin from a template that installs and passes its checks as it is."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Options:
               help="Level of a pyramid, 0 the finest (default: the finest; of more than 100 megapixels, "
               "one with four pixels along a pixel of the section). Landmarks are pixels of level 0.")  # fmt: skip
 @click.option("--overlay", type=click.Path(dir_okay=False, path_type=Path), default=None,
-              help="PNG: the registered guide in red, what the ions say of it in cyan.")  # fmt: skip
+              help="PNG: the registered guide in red, its prediction from the ion images in cyan.")  # fmt: skip
 @click.option("--max-error", type=float, default=None,
               help="Largest accepted median landmark error in pixels of the ion images.")  # fmt: skip
 @click.option("--accept-registration", is_flag=True,
@@ -237,7 +237,7 @@ def _by_intensity(
 
 
 def _draw(moving: GuideImage, fixed: MSImage, transform: Transform, error: str, path: Path) -> None:
-    """Draw the guide in red over what the ion images say of it in cyan; below, how far it is off."""
+    """Draw the guide in red over its prediction from the ion images in cyan; below, the landmark error."""
     import numpy as np
     from PIL import Image
 

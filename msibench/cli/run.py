@@ -147,14 +147,14 @@ def command(**options: Any) -> int:
 
 
 def _stopped(options: dict[str, Any]) -> AbstractContextManager[threading.Event]:
-    """Return what hears of signals; a batch system takes longer to give cells back."""
+    """Return what is called on a signal; a batch system takes longer to give cells back."""
     return stopped_by_signals(WITHIN_S if options["executor"] == "local" else BATCH_S)
 
 
 def _stage_own_sections(plan: Plan, store: Store) -> None:
-    """Make the problems of one's own sections first: what is wrong with a file is an error, and no board.
+    """Make the problems of one's own sections first: a faulty file is an error before anything runs.
 
-    Says once which sections do not tell how large their pixels are.
+    Reports once which sections do not state their pixel size.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def _stage_own_sections(plan: Plan, store: Store) -> None:
 
     from msibench.errors import DataError
     from msibench.runner.problems.stage import stage
-    from msibench.runner.scores.record import load_staged_once
+    from msibench.runner.scores.prediction_scores import load_staged_once
 
     silent: dict[str, None] = {}
     found: dict[str, bool] = {}
@@ -209,7 +209,7 @@ def _part_of(plan: Plan, options: dict[str, Any]) -> list[Cell] | None:
 
 
 def _jobs(options: dict[str, Any], plan: Plan) -> int:
-    """Return how many cells run side by side; each has more threads where there are few cells."""
+    """Return how many cells run in parallel; each has more threads where there are few cells."""
     from msibench.cli._values import cells_side_by_side
 
     if options["jobs"] is not None:

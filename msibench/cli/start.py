@@ -1,4 +1,4 @@
-"""Where the command begins: before anything is imported, Ctrl-C ends it with a word, not a traceback."""
+"""Where the command begins: before anything is imported, Ctrl-C ends it with a message, not a traceback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def _open_what_is_closed() -> None:
-    """Give a closed standard stream (``2>&-``) a place, or the next file that is opened would be it."""
+    """Open a closed standard stream (``2>&-``) on the null device, or the next opened file would take its place."""
     for descriptor, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
         try:
             os.fstat(descriptor)

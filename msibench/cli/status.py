@@ -1,4 +1,4 @@
-"""``msibench status``: how the cells of a track stand, and why one is stale."""
+"""``msibench status``: the state of the cells of a track, and why one is stale."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def command(
 
 
 def _state(store: Store, cell: Cell, old_key: str, why: bool) -> dict[str, str | list[str]]:
-    """Tell how one cell stands."""
+    """Return the state of one cell."""
     from msibench.errors import IntegrityError, SchemaError
     from msibench.results.keys import difference
     from msibench.results.leases import is_stale

@@ -1,4 +1,4 @@
-"""``msibench upscale``: the better picture, for whoever only wants that."""
+"""``msibench upscale``: a sharpened section, without a benchmark."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _intervals(
     changed: Mapping[str, object],
     done: Upscaled,
 ) -> Confidence | None:
-    """Return the intervals of what was made; None where none were asked for."""
+    """Return the intervals of the result; None where none were requested."""
     from msibench.library.intervals import confident
 
     if level is None:
@@ -169,7 +169,7 @@ def _intervals(
 
 
 def _options_of_a_run(options: Options, method: str) -> dict[str, object]:
-    """Return the options under which a run measures what the method is worth here."""
+    """Return the options of a run that measures how good the method is here."""
     return {
         "--data": options.section, "--mz": options.mz_text, "--peaks": options.peaks,
         "--ppm": options.ppm, "--guide": options.guide, "--transform": options.transform,
@@ -185,7 +185,7 @@ def _write(
     spec: MethodSpec,
     trust: Confidence | None,
 ) -> None:
-    """Write the result under every name that was asked for, and beside it what its interval is."""
+    """Write the result under every requested name, and its interval beside it."""
     from msibench.io.export import beside_name, format_of, write_image
     from msibench.io.figure import write_png
 
@@ -255,7 +255,7 @@ def _tell_agreement(
 ) -> None:
     """Print how well the result, averaged back, agrees with its input, and what a contradiction means.
 
-    `chosen` are the options under which a run measures what the method is worth here.
+    `chosen` are the options of a run that measures how good the method is here.
     """
     import shlex
 
@@ -288,8 +288,8 @@ def _tell_agreement(
     again = [str(word) for item in chosen.items() if item[1] is not None for word in item]
     click.echo(
         f"WARNING: {len(against)} of {len(found)} ions contradict the input: they lose more than half as much "
-        f"again as its noise, and more than twice what interpolation does: {some_of(against)}. Read no intensities off "
-        f"these images. Use {method + '+consistent' if '+' not in method else 'bicubic'}, which keeps the input, or measure "
+        f"again as its noise, and more than twice what interpolation does: {some_of(against)}. Do not read intensities "
+        f"off these images. Use {method + '+consistent' if '+' not in method else 'bicubic'}, which keeps the input, or measure "
         f"what {method} gets right here: msibench run {shlex.join(again)}",
         err=True,
     )

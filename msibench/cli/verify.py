@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     "--fresh-salt",
     "fresh",
     is_flag=True,
-    help="With --rerun: judge their methods on synthetic sections that nobody has seen, too.",
+    help="With --rerun: judge their methods on new synthetic sections, too.",
 )
 @click.option(
     "--method", "files", multiple=True, help="A method that was run as file.py:Class, for --rerun."
@@ -78,7 +78,7 @@ def command(
 
 
 def _track_named(target: str, results: Path | None) -> Track | None:
-    """Return the track that is meant; None for a record, given by its file, folder or key."""
+    """Return the chosen track; None for a record, given by its file, folder or key."""
     from msibench.errors import UnknownNameError
 
     place = Path(target)
@@ -187,7 +187,7 @@ def _single(files: tuple[str, ...]) -> dict[str, str]:
 
 
 def _folders(track: Track, store: Store | None) -> list[Path]:
-    """Return where boards of a track lie: published beside its file, and in the results folder."""
+    """Return where boards of a track are: published beside its file, and in the results folder."""
     from msibench.leaderboard.board import board_folder
 
     places = [] if track.folder is None else [track.folder]

@@ -1,4 +1,4 @@
-"""``msibench weights``: what pretrained files there are, and how to have them."""
+"""``msibench weights``: list, fetch, add and verify pretrained files."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _ask(terms: str) -> bool:
 
 
 class _Bar:
-    """A progress bar on a terminal, silence elsewhere; opened at the first byte."""
+    """A progress bar on a terminal, nothing elsewhere; opened at the first byte."""
 
     def __init__(self, label: str) -> None:
         from rich.progress import (

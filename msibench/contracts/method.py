@@ -28,7 +28,7 @@ class Task(StrEnum):
 
 
 class Method(Protocol):
-    """Anything that can put ion images on a finer grid.
+    """A method that puts ion images on a finer grid.
 
     The runner makes it with ``target(**config)``; a method whose spec lists weights also gets
     ``weights``, a mapping from each file's name to its verified path.
@@ -66,7 +66,7 @@ class Restorable(Protocol):
 
 @runtime_checkable
 class Reporting(Protocol):
-    """A method that has something to tell about its last run: loss curves, tiles, a fall-back."""
+    """A method that reports on its last run: loss curves, tiles, a fall-back."""
 
     def report(self) -> Mapping[str, object]:
         """Return JSON-able values that describe the last call of `upscale`; kept in ``record.json``."""
@@ -75,7 +75,7 @@ class Reporting(Protocol):
 
 @runtime_checkable
 class Uncertain(Protocol):
-    """A method that knows how uncertain it is; the harness calibrates what it says.
+    """A method that estimates its own uncertainty; the harness calibrates it.
 
     `msibench.confidence` takes the width of its interval as one measure of local difficulty, so that what
     it claims is scaled to what is found where the truth is known.
@@ -84,7 +84,7 @@ class Uncertain(Protocol):
     def interval(self, problem: Problem, *, level: float) -> Interval | Skip:
         """Return the prediction and a range that should hold a share `level` of the true pixels.
 
-        Nowhere of no width where the ion is present; ``Interval.from_deviation`` makes one of a standard
+        Never of zero width where the ion is present; ``Interval.from_deviation`` makes one of a standard
         deviation.
         """
         ...
@@ -99,7 +99,7 @@ class WeightFile:
     url: str = ""
     """Public address; empty when the file has to be asked for (then `how` says where)."""
     sha256: str = ""
-    """Hex digest; empty when not known beforehand: recorded at first sight, checked ever after."""
+    """Hex digest; empty when not known beforehand: recorded at the first use, checked from then on."""
     size: int | None = None
     """Bytes, where known."""
     licence: str = ""
@@ -134,7 +134,7 @@ class MethodSpec:
     """``"msibench_swinir.method:SwinIR"``: imported only in the child process."""
     task: Task
     config: Mapping[str, object] = field(default_factory=dict)
-    """Every hyper-parameter with its default; a run may override, and the result is part of the key."""
+    """Every hyper-parameter with its default; a run may override them, and the result is part of the key."""
     factors: frozenset[int] | None = None
     """Factors that the method can do; None: any."""
     weights: tuple[WeightFile, ...] = ()
@@ -161,7 +161,7 @@ class MethodSpec:
     trainable: bool = False
     """It has a `fit` that wants pairs of training sections before it is scored."""
     control: bool = False
-    """A control (``guide-only``), ranked apart: nobody should use it."""
+    """A control (``guide-only``), ranked apart and not meant for use."""
     resources: Resources = field(default_factory=Resources)
     sources: Mapping[str, str] = field(default_factory=dict)
     """Where each hyper-parameter comes from: a paper's page, or "not stated, our choice: why"."""

@@ -17,8 +17,8 @@ Direction = Literal["higher", "lower", "one"]
 
 Question = Literal["quality", "trust", "cost", "ceiling"]
 """What a metric is asked: is the image near the truth (``"quality"``); is its detail real
-(``"trust"``); what does it take (``"cost"``); how much can anybody reach on this truth, whatever the
-method (``"ceiling"``)."""
+(``"trust"``); what does it take (``"cost"``); what is the most that any method can reach on
+this truth (``"ceiling"``)."""
 
 
 SHOWN_FIELDS = (
@@ -40,7 +40,7 @@ class ToldInterval:
     """The range in which a method believes the fine pixels to lie (`msibench.Uncertain`)."""
 
     lower: NDArray[np.float32]
-    """``(channel, row, column)``; NaN where nothing is told."""
+    """``(channel, row, column)``; NaN where no interval is given."""
     upper: NDArray[np.float32]
     level: float
     """Share of the true pixels that it should hold."""
@@ -141,12 +141,12 @@ class Evaluation:
     repeat_shares: tuple[str, ...] = ()
     """Which noise the second measurement shares with the first, one per channel; empty: none."""
     interval: ToldInterval | None = None
-    """What the method says of its own uncertainty; None where it says nothing."""
+    """The method's own interval; None where it gives none."""
     calibrated: CalibratedInterval | None = None
     """What the harness calibrated; None where the track asks for no such intervals."""
     seed: int = 0
     shared: dict[str, Any] = field(default_factory=dict, repr=False)
-    """What one metric has worked out and another can use; see `once`."""
+    """Results of one metric that another can use; see `once`."""
 
     def once(self, name: str, make: Callable[[], Shared]) -> Shared:
         """Return what `make` gives, worked out once for all metrics that ask for `name`."""
@@ -184,7 +184,7 @@ class Scored:
     values: NDArray[np.float64]
     """``(channel,)``; NaN where the metric is undefined."""
     reasons: tuple[str, ...]
-    """One per channel; empty where the value stands."""
+    """One per channel; empty where the value is defined."""
     curves: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     """What a page may draw beside the number (a Fourier ring curve), one array per name."""
 
@@ -204,7 +204,7 @@ class MetricSpec:
     """``full-reference``: ``f(test, reference, *, data_range=1.0, mask=None, **params)`` on arrays
     ``(..., row, column)``, one value per image, and beside it in the same module
     ``why_undefined(test, reference, *, mask=None, **params) -> list[str]``, one reason per image,
-    empty where the value stands. ``contextual``: ``f(evaluation, **params) -> Scored``."""
+    empty where the value is defined. ``contextual``: ``f(evaluation, **params) -> Scored``."""
     each_ion_alone: bool = False
     """A contextual metric whose value for an ion image does not depend on the others (as that of a
     full-reference metric never does): a large section is then scored a few ion images at a time, with
@@ -229,7 +229,7 @@ class MetricSpec:
     digits: int = 3
     """Decimals that tables print."""
     question: Question = "quality"
-    """Which table of a board it belongs into: every metric but one of quality stands apart from the
+    """Which table of a board it belongs in: only metrics of quality are next to the
     scores."""
     explanation: str = ""
     """One sentence for readers of a page: what it asks, and how its value is read."""

@@ -1,4 +1,4 @@
-"""Text from strangers: read as it was meant, and made safe to show on a terminal, in Markdown, in JSON."""
+"""Text from untrusted files: decoded, and made safe to show on a terminal, in Markdown, in JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def visible(text: str) -> str:
 
 
 def in_markdown(text: str) -> str:
-    """Return text that stays text in a Markdown table or line: no markup, link or image comes of it."""
+    """Return text that stays text in a Markdown table or line: without markup, links or images."""
     table = {"|": "\\|", "<": "&lt;", ">": "&gt;", "`": "'", "[": "\\[", "\n": " ", "\r": " "}
     return "".join(table.get(letter, letter) for letter in visible(text))
 
@@ -34,7 +34,7 @@ def without_advice(text: str) -> str:
 
 
 def written(raw: bytes) -> str:
-    """Return the text of a file that a person wrote: UTF-8 or, with its mark, UTF-16; any line ending.
+    """Return the text of a file written by hand: UTF-8 or, with its mark, UTF-16; any line ending.
 
     Raises
     ------

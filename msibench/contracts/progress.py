@@ -1,7 +1,7 @@
-"""How far a long computation has come, for whoever watches it.
+"""Progress of a long computation.
 
-A method tells, the harness hears: `msibench run` shows it beside the cell, `msibench upscale` in a bar.
-Where nobody listens, telling costs nothing, and nothing that is told changes a result.
+A method reports it, the harness shows it: `msibench run` beside the cell, `msibench upscale` in a bar.
+Without a listener, reporting costs nothing; it never changes a result.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """How far a computation has come."""
+    """Progress of a computation."""
 
     done: int
     total: int
     unit: str
     """What is counted: ``"epochs"``, ``"ions"``, ``"tiles"``."""
     seconds: float
-    """Since the first stage of this unit was told."""
+    """Since the first report of this unit."""
 
     @property
     def words(self) -> str:
@@ -43,7 +43,7 @@ _WATCHED = _Watched()
 
 
 def tell_progress(done: int, total: int, unit: str = "steps") -> None:
-    """Say that `done` of `total` are done; may be called often and from any thread.
+    """Report that `done` of `total` are done; may be called often and from any thread.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def tell_progress(done: int, total: int, unit: str = "steps") -> None:
 
 @contextmanager
 def heard(listener: Callable[[Stage], None]) -> Iterator[None]:
-    """Let `listener` hear what is told in this process, from any thread."""
+    """Let `listener` receive the reports of this process, from any thread."""
     before = _WATCHED.listener, _WATCHED.began
     _WATCHED.listener, _WATCHED.began = listener, {}
     try:
@@ -71,7 +71,7 @@ def heard(listener: Callable[[Stage], None]) -> Iterator[None]:
 
 
 def is_heard() -> bool:
-    """Say whether anybody in this process listens."""
+    """Return whether this process has a listener."""
     return _WATCHED.listener is not None
 
 

@@ -1,4 +1,4 @@
-"""Hold a parsed TOML or JSON table against the dataclass that it is to become."""
+"""Check a parsed TOML or JSON table against the dataclass that it is to become."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_table(path: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigurationError
-        If it cannot be read, is larger than 16 MiB, nested too deep, or no TOML.
+        If it cannot be read, is larger than 16 MiB, nested too deep, or not TOML.
     """
     return parse_table(read_text(path), str(path))
 
@@ -70,7 +70,7 @@ def parse_table(text: str, where: str, *, fault: str = "is not TOML") -> dict[st
 
 
 def check_table(table: object, where: str) -> Mapping[str, Any]:
-    """Return a table, or say that something else stands in its place."""
+    """Return a table, or raise if there is something else in its place."""
     if not isinstance(table, Mapping):
         raise ConfigurationError(f"{where} must be a table, got {_shown(table)}")
     return table

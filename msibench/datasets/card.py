@@ -1,4 +1,4 @@
-"""What is known of a data set before any pixel is read."""
+"""What is known about a data set before any pixel is read."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Card:
-    """What is known of a data set before any pixel is read."""
+    """What is known about a data set before any pixel is read."""
 
     name: str
     title: str
@@ -69,7 +69,7 @@ class Card:
     """Intensities are ion counts, so that Poisson statistics hold."""
     synthetic: bool = False
     ground_truth: bool = True
-    """Whether the sections are fine-grid measurements that can judge a prediction."""
+    """Whether the sections are fine-grid measurements that a prediction can be scored against."""
     bring_your_own: bool = False
     """The files are the user's own: ``--data FILE`` names them."""
     licence: str = ""
@@ -95,7 +95,7 @@ class Card:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Options of the reader."""
     local_files: Mapping[str, Path] = field(default_factory=dict)
-    """A user's own files by name; their place never enters a key."""
+    """A user's own files by name; their location never enters a key."""
 
     @property
     def sections(self) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ class Card:
         return (*self.train, *(name for name in self.test if name not in self.train))
 
     def mz_set(self, name: str) -> MZSet:
-        """Return the m/z set called `name`, or say which there are."""
+        """Return the m/z set called `name`, or raise and list those that exist."""
         if name not in self.mz_sets:
             raise UnknownNameError(
                 f"Data set {self.name!r} has no m/z set {name!r}; it has "

@@ -1,4 +1,4 @@
-"""What stands for the data of a section in the keys of its cells."""
+"""The digest that represents the data of a section in the keys of its cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msibench.datasets.files import file_digest
 
 
 def dataset_digest(card: Card, section: str) -> str:
-    """Return the sha256 that stands for the data of one section, without reading pixels.
+    """Return the sha256 that represents the data of one section, without reading pixels.
 
     Made of the sha256 of every file that the section is read from, and what the card says that changes
     pixels, and the reader's code.

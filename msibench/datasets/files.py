@@ -1,4 +1,4 @@
-"""The files of a data set: where they lie, and whether they are the ones that its card names."""
+"""The files of a data set: where they are, and whether they are the ones that its card names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from msibench.mirror import find_in_mirror
 
 
 def find_file(card: Card, file: CardFile, *, verify: bool = True) -> Path:
-    """Return where a file of a data set lies, its sha256 verified.
+    """Return the path of a file of a data set, its sha256 verified.
 
     Looked for beside the card, in ``MSIBENCH_MIRROR``, then among the downloaded files, and after that as
     ``<name>.gz`` in the same places: of a gzipped copy the sha256 of its contents counts. `open_unpacked`
@@ -49,14 +49,14 @@ def find_file(card: Card, file: CardFile, *, verify: bool = True) -> Path:
 
 
 def open_unpacked(path: Path) -> TextIO:
-    """Open a text file (UTF-8), gzipped if its name ends in ``.gz``; line ends stay as they are."""
+    """Open a text file (UTF-8), gzipped if its name ends in ``.gz``; line endings are not changed."""
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8", newline="")
     return path.open(encoding="utf-8", newline="")
 
 
 def _place_of(card: Card, name: str) -> Path | None:
-    """Return where a file of this name lies; no link is followed out of the card's own folder."""
+    """Return the path of a file of this name; no link is followed out of the card's own folder."""
     beside = card.folder / name
     candidates = (
         beside if beside.resolve().is_relative_to(card.folder.resolve()) else None,

@@ -34,8 +34,8 @@ class Section:
     uncharted: NDArray[np.float32] | None = None
     """Structures of the guide without chemical counterpart, ``(row, column)``; synthetic only."""
     tic: NDArray[np.float64] | None = None
-    """Total ion count of each pixel's whole spectrum, ``(row, column)``, where it was asked for and the
-    data have whole spectra."""
+    """Total ion count of each pixel's whole spectrum, ``(row, column)``, where requested and the data have whole
+    spectra."""
     notes: tuple[str, ...] = ()
 
 

@@ -25,7 +25,7 @@ Progress = Callable[[int, int | None], None]
 
 _CHUNK = 1 << 18
 LARGEST = 1 << 40
-"""Bytes after which a server that never ends is given up."""
+"""Bytes after which a server that never ends its answer is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Fetch:
-    """One file on its way."""
+    """One download in progress."""
 
     opener: urllib.request.OpenerDirector
     url: str
@@ -133,7 +133,7 @@ def download(
 
 
 def _checked_host(url: str, *, public: bool) -> str | None:
-    """Return the host of an address, or raise where nothing is fetched from such a one."""
+    """Return the host of an address, or raise if nothing is fetched from such an address."""
     try:
         parts = urllib.parse.urlsplit(url)
         scheme, host, _ = parts.scheme, parts.hostname, parts.port

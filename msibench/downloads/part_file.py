@@ -1,4 +1,4 @@
-"""The bytes of a file that have come so far: ``<name>.part``, and notes of what it is a part of."""
+"""The bytes of a file received so far: ``<name>.part``, and notes of what it is a part of."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from msibench.downloads.public_addresses import DownloadError
 
 SILENCE_S = 60.0
-"""For how long another process may bring nothing before waiting for it is given up."""
+"""How long another process may receive nothing before waiting for it ends."""
 
 
 def notes_path(part: Path) -> Path:
@@ -22,7 +22,7 @@ def notes_path(part: Path) -> Path:
 
 
 def read_notes(part: Path) -> dict[str, Any]:
-    """Return what is noted of a part; empty where nothing is, or nothing that can be read."""
+    """Return the notes on a part; empty where there are none, or none that can be read."""
     try:
         notes = json.loads(notes_path(part).read_text())
     except (OSError, ValueError):
@@ -88,7 +88,7 @@ def _is_mine(lock: Callable[[], None]) -> bool:
 
 
 def _is_still_there(path: Path, descriptor: int) -> bool:
-    """Whether a name still stands for the file that is open."""
+    """Whether a name still refers to the open file."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:

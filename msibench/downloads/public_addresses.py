@@ -1,8 +1,7 @@
 """Connect to public addresses only, decided when the connection is made.
 
-Names are looked up once, every address found is judged, and the connection goes to one of those: a name
-that means something else a moment later, a number that reads as a host, or a name of one's own network
-leads nowhere.
+Names are looked up once, every address found is checked, and the connection goes to one of those: a name
+that resolves differently a moment later, a number that reads as a host, or a name of the local network is rejected.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _EMBEDDED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("::/96")
 """IPv6 networks whose last 32 bits are an IPv4 address."""
 
 Allowed = Callable[[str], bool]
-"""Tells of a host's name whether it may be local."""
+"""Returns whether a host of this name may be local."""
 
 
 class DownloadError(MSIBenchError, OSError):
@@ -30,7 +29,7 @@ class DownloadError(MSIBenchError, OSError):
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet, whatever it is wrapped in."""
+    """Whether an IP address is one of the public internet, in whatever notation."""
     found = ipaddress.ip_address(address.split("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
         inner = found.ipv4_mapped or found.sixtofour
@@ -54,7 +53,7 @@ def handlers(allowed: Allowed) -> list[urllib.request.BaseHandler]:
     """Return handlers for http and https that connect to public addresses and allowed hosts only.
 
     Through a proxy (``http_proxy``) the connection goes to the proxy, which the user has named; the host
-    behind it is judged by its name here and looked up there.
+    behind it is checked by its name here and resolved there.
     """
 
     class Http(urllib.request.HTTPHandler):

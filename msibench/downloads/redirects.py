@@ -1,4 +1,4 @@
-"""Redirects that a download follows, and those that it refuses."""
+"""Redirects that a download follows, and those that it rejects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CarefulRedirects(urllib.request.HTTPRedirectHandler):
         headers: Any,
         newurl: str,
     ) -> urllib.request.Request | None:
-        """Return the next request, or refuse it."""
+        """Return the next request, or reject it."""
         new = urllib.parse.urlsplit(newurl)
         if new.scheme not in {"http", "https"}:
             raise DownloadError(f"{req.full_url} redirects to {newurl!r}: only http(s) is followed")

@@ -1,4 +1,4 @@
-"""Gates: did quality, speed or memory get worse, are the numbers what they claim, whose are they."""
+"""Gates: did quality, speed or memory get worse, are the numbers what they claim to be, and whose are they."""
 
 from msibench.gate.margins import Margins, load_margins
 from msibench.gate.report import Finding, GateReport, compare

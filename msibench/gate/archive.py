@@ -1,4 +1,4 @@
-"""Open a bundle from a stranger: everything is checked before, and while, anything is unpacked."""
+"""Open an untrusted bundle: everything is checked before, and while, anything is unpacked."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MEMBER = re.compile(
 TRACK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 LARGEST_TEXT = 64 << 20
 RATIO = 300
-"""A member that grows by more than this on unpacking is taken for a bomb."""
+"""A member that grows by more than this on unpacking is treated as a zip bomb."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleLimits:
-    """What a bundle may cost before it is refused."""
+    """What a bundle may take before it is rejected."""
 
     members: int = 400_000
     total_bytes: int = 64 << 30
@@ -91,7 +91,7 @@ def unpack(path: Path, folder: Path, limits: BundleLimits | None = None) -> Mani
 
 
 def _check_members(infos: list[zipfile.ZipInfo], bounds: BundleLimits) -> None:
-    """Refuse members by what the archive's directory says of them, before any is opened."""
+    """Reject members by what the archive's directory says about them, before any is opened."""
     if len(infos) > bounds.members:
         raise IntegrityError(f"the bundle has {len(infos)} members, more than {bounds.members}")
     total, seen = 0, set()

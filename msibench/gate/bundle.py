@@ -20,7 +20,7 @@ BUNDLE_SCHEMA = 1
 MANIFEST, ROWS = "bundle.json", "rows.parquet"
 SHARED_PARTS = ("datasets", "protocols", "methods", "metrics")
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
-"""Time of every member: when a bundle was packed is not a part of it."""
+"""Time of every member: bundles do not depend on when they were packed."""
 
 
 def write_bundle(

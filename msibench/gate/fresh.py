@@ -1,4 +1,4 @@
-"""Judge a method on synthetic sections that nobody has seen, and compare with those of the board.
+"""Evaluate a method on newly drawn synthetic sections, and compare with those of the board.
 
 Boards and gates keep the seeds of their phantoms, so that numbers stay comparable: they are for practice. A
 method that was fitted to them, or that makes them again by their generator, does well there and nowhere
@@ -31,13 +31,13 @@ from msibench.runner.plan import make_plan
 from msibench.tracks import Entry
 
 SECTIONS = 3
-"""Fresh sections that a method is judged on."""
+"""Fresh sections that a method is evaluated on."""
 ERRORS = 3.0
 """Standard errors by which its gain over the control must drop to be flagged,"""
 SHARE = 0.3
 """and the share of the practised gain that must be lost."""
 PERFECT_DB = 100.0
-"""PSNR that stands for an identical image, which has none."""
+"""PSNR assigned to an identical image, which has none."""
 
 
 def fresh_sections(card: Card, count: int = SECTIONS) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ def judge_afresh(
     Parameters
     ----------
     control_method
-        The method that stands at 0.
+        The method whose gain is 0.
     single
         Name → ``file.py:Class`` of methods that no plugin provides.
     """

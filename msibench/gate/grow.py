@@ -1,4 +1,4 @@
-"""A committed board with methods of one's own store beside those that it holds already.
+"""A committed board extended by methods of another results folder.
 
 Nothing of the committed rows is run or scored again. What is added must be of the same experiment: where
 both sides hold the same cell, its key says so (it is a digest of data, guide, m/z values, protocol, method
@@ -39,14 +39,14 @@ ABOUT_THE_GUIDE = ("guide_leakage", "guide_leakage_low")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grown:
-    """A board that grew, and what there is to say of it."""
+    """A grown board, and remarks on it."""
 
     board: Board
     added: tuple[str, ...] = ()
     """Methods that the committed board did not have."""
     notes: tuple[str, ...] = ()
     moved: Mapping[str, float] = field(default_factory=dict)
-    """Scheme that scales across methods → the largest change of a score that was there before."""
+    """Scheme that scales across methods → the largest change of an existing score."""
 
 
 def committed_board(folder: Path, track: Track, catalogue: Catalogue) -> Board:
@@ -57,7 +57,7 @@ def committed_board(folder: Path, track: Track, catalogue: Catalogue) -> Board:
     MissingDataError
         The folder holds no rows.
     IntegrityError
-        They are damaged, or no rows of a board.
+        They are damaged, or not rows of a board.
     """
     path = folder / ROWS
     if not path.is_file():
@@ -73,7 +73,7 @@ def committed_board(folder: Path, track: Track, catalogue: Catalogue) -> Board:
 def with_stored_images(board: Board, store: Store | None) -> Board:
     """Return a committed board with those of its cells that a store holds, whose images can be shown.
 
-    Its rows stay as they are; nothing else of the store joins them.
+    Its rows are not changed, and nothing else of the store is added.
     """
     if store is None:
         return board
@@ -165,7 +165,7 @@ def _with(
 def _differences(
     base: pd.DataFrame, own: pd.DataFrame, new: pd.DataFrame, control_method: str
 ) -> Iterator[str]:
-    """Say why rows of one's own may not stand among committed ones; nothing where they may."""
+    """Return why new rows may not be added to committed ones; empty where they may."""
     devices = sorted({str(name).partition(":")[0] for name in base["device"]})
     other = sorted({str(name).partition(":")[0] for name in new["device"]} - set(devices))
     if other:
@@ -196,7 +196,7 @@ def _differences(
 
 
 def _holes(base: pd.DataFrame, new: pd.DataFrame) -> Iterator[str]:
-    """Name what a method was not run on."""
+    """Return what a method was not run on."""
     for method, part in cells(new).groupby("method", sort=True):
         wanted = base if (part["task"] != "single-image").any() else base[base["control"] == ""]
         places = [*PLACE, "seed"]
@@ -211,7 +211,7 @@ def _holes(base: pd.DataFrame, new: pd.DataFrame) -> Iterator[str]:
 def _other_problems(
     base: pd.DataFrame, own: pd.DataFrame, new: pd.DataFrame, control_method: str
 ) -> Iterator[str]:
-    """Name the sections whose data, guide, m/z values or protocol are others than the board's."""
+    """Return the sections whose data, guide, m/z values or protocol differ from the board's."""
     shared = set(base["cell"]) & set(own["cell"])
     proven = own[own["cell"].isin(shared)]
     for place, part in new.groupby(PLACE, sort=True):
@@ -245,7 +245,7 @@ def _other_problems(
 
 
 def _controls(rows: pd.DataFrame, control_method: str) -> pd.DataFrame:
-    """Return the values of methods that give the same everywhere: nothing in them is fitted or drawn."""
+    """Return the values of methods that give the same on every machine: nothing in them is fitted or random."""
     return rows[rows["is_control"] | (rows["method"] == control_method)]
 
 
@@ -263,7 +263,7 @@ def _close(first: pd.Series[float], second: pd.Series[float]) -> Any:
 def _fitted(
     base: pd.DataFrame, own: pd.DataFrame, new: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return the new rows as the board can hold them, and what they lost."""
+    """Return the new rows in the board's columns, and what was left out."""
     notes = []
     extra = sorted(set(measured(new, controls=True)["metric"]) - set(base["metric"]))
     if extra:
@@ -283,12 +283,12 @@ def _same_machine(base: pd.DataFrame, own: pd.DataFrame) -> bool:
 
 
 def _moved(base: Board, grown: Board) -> dict[str, float]:
-    """Return how far scores moved that were there before, scheme by scheme.
+    """Return how far existing scores moved, scheme by scheme.
 
     Raises
     ------
     IntegrityError
-        If one did that must not: of a scheme that is anchored at the control.
+        If a score of a scheme that is anchored at the control did, which must not.
     """
     scheme = scheme_of(base.track, base.rows["metric"].unique())
     columns = {"composite": scheme}

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import psutil
 
 LOOK_S = 0.01
-"""Between two looks at the memory of a command; growth in its very last moment is missed."""
+"""Between two readings of the memory of a command; growth in its last moment is missed."""
 NAME = "command"
-"""What the timing of both commands is called: they are two versions of one thing."""
+"""Name of the timing of both commands, which are two versions of one program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +154,7 @@ class _PeakWatch(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Look every few milliseconds."""
+        """Read every few milliseconds."""
         import psutil
 
         while True:
@@ -167,7 +167,7 @@ class _PeakWatch(threading.Thread):
                 return
 
     def finish(self) -> None:
-        """Stop looking."""
+        """Stop reading."""
         self._over.set()
         self.join()
 

@@ -1,4 +1,4 @@
-"""What a record says of itself, held against the description that its key is the digest of.
+"""The labels of a record, checked against the description that its key is the digest of.
 
 A digest shows that bytes are the same, not that a label is true: whoever exchanges two names can make
 every digest of the record anew. The key follows from the description alone, and the description names
@@ -29,12 +29,12 @@ SHOWN = {"dataset": "data set", "mz_set": "m/z set", "control": "wrong guide"}
 
 
 def contradictions(record: CellRecord, *, protocols: bool = True) -> list[str]:
-    """Name every label of a record that its own description gainsays; empty when they agree.
+    """Return every label of a record that contradicts its own description; empty when they agree.
 
     Parameters
     ----------
     protocols
-        Hold the definition of its protocol against the one that is known here by that name.
+        To check the definition of its protocol against the one known here by that name.
     """
     document: Mapping[str, Any] = record.key_document
     try:
@@ -79,7 +79,7 @@ def place_of(record: CellRecord) -> str:
 
 
 def differs_from_problem(record: CellRecord, staged: Staged) -> list[str]:
-    """Name what a record says of its ion images otherwise than its problem does."""
+    """Return where a record contradicts its problem about its ion images."""
     low = staged.low
     found = []
     mz = tuple(math.nan if value is None else float(value) for value in record.mz)
@@ -100,7 +100,7 @@ def lacking_metrics(
     staged: Staged,
     wanted: Mapping[str, MetricSpec],
 ) -> list[str]:
-    """Name the scores that a cell must have and has not: of its own record, and of its track.
+    """Return the scores that a cell must have and lacks: of its own record, and of its track.
 
     Parameters
     ----------

@@ -18,10 +18,10 @@ MARGINS_SCHEMA = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Margins:
-    """Everything that a comparison is judged by."""
+    """All thresholds of a comparison."""
 
     metrics: Mapping[str, float]
-    """Loss that does not matter, in the metric's unit; other metrics are not judged."""
+    """Loss that does not matter, in the metric's unit; other metrics are not tested."""
     level: float = 0.95
     family: str = "holm"
     """``holm``: `level` holds for all comparisons together that are not identical; ``none``: for
@@ -33,7 +33,7 @@ class Margins:
     noise_rerun: float = 1.0
     """The same of what all images of a run share, where seeds do not show it."""
     removed: tuple[str, ...] = ()
-    """Metrics that are declared to be gone: their loss is not a fault."""
+    """Metrics declared as removed: their absence is not a fault."""
     speed_factor: float = 1.1
     speed_p: float = 0.002
     memory_factor: float = 1.1
@@ -63,7 +63,7 @@ class Margins:
 
 
 def noise_of(margins: Margins) -> Noise:
-    """Return what a rerun differs by, in margins."""
+    """Return by how much a rerun differs, in margins."""
     return Noise(
         image=margins.noise_image, section=margins.noise_section, rerun=margins.noise_rerun
     )

@@ -1,7 +1,7 @@
 """The bundle of a committed board, with its predictions: named by address and digest beside the rows.
 
-Rows alone hold no images. A board's folder may hold ``bundle.toml``, which says where the bundle lies;
-nothing is fetched until somebody asks for it.
+Rows alone hold no images. A board's folder may hold ``bundle.toml``, which says where the bundle is;
+nothing is fetched until it is requested.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from msibench.results.files import sha256_of, write_atomically
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedBundle:
-    """Where the bundle of a board lies."""
+    """Where the bundle of a board is."""
 
     url: str
     """``https`` address of one file."""
@@ -29,7 +29,7 @@ class PublishedBundle:
 
 
 def published_bundle(folder: Path) -> PublishedBundle:
-    """Return what a board's folder says of its bundle.
+    """Return what a board's folder says about its bundle.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def publish_bundle(folder: Path, bundle: Path, url: str) -> Path:
 
 
 def fetch_bundle(folder: Path, *, allow_local: bool = False) -> Path:
-    """Download the bundle of a board into the cache, unless it lies there already.
+    """Download the bundle of a board into the cache, unless it is there already.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ def one_seed(base: pd.DataFrame, new: pd.DataFrame) -> list[str]:
 
 
 def coverage_faults(base: Side, new: Side, margins: Margins, required: float) -> list[str]:
-    """Say what the new side lacks: of the base's values, and of what the track requires."""
+    """Return what the new side lacks: of the base's values, and of what the track requires."""
     assert base.rows is not None
     assert new.rows is not None
     first, second = measured(base.rows), measured(new.rows)
@@ -75,7 +75,7 @@ def not_judged(base: pd.DataFrame, new: pd.DataFrame, margins: Margins) -> list[
 
 
 def _failed(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
-    """Name the cells that end badly and did not in the base."""
+    """Return the cells that end badly and did not in the base."""
     place = ["method", "protocol", "dataset", "section", "mz_set", "seed", "control"]
     bad = {str(status) for status in FAILURES}
     before, after = (cells(side) for side in (first, second))
@@ -94,7 +94,7 @@ def _failed(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
 
 
 def _vanished(first: pd.DataFrame, second: pd.DataFrame, margins: Margins) -> list[str]:
-    """Name metrics of the base that the new side does not hold at all."""
+    """Return metrics of the base that the new side lacks altogether."""
     if not len(second):
         return []
     gone = set(first["metric"]) - set(second["metric"]) - set(margins.removed) - {""}
@@ -106,7 +106,7 @@ def _vanished(first: pd.DataFrame, second: pd.DataFrame, margins: Margins) -> li
 
 
 def _costs_lost(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
-    """Name the methods whose times or memory were recorded and are not any more."""
+    """Return the methods whose times or memory are no longer recorded."""
     faults = []
     for column, name in (("seconds_per_image", "time"), ("rss_mib", "memory")):
         counts = []
@@ -127,7 +127,7 @@ def _costs_lost(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
 def _lost(
     first: pd.DataFrame, second: pd.DataFrame, margins: Margins, changed: Collection[str]
 ) -> list[str]:
-    """Name every comparison in which the new side has fewer values, seeds counted.
+    """Return every comparison in which the new side has fewer values, seeds counted.
 
     Metrics that were `changed` by declaration may be undefined elsewhere than they were.
     """
@@ -154,7 +154,7 @@ def _lost(
 
 
 def without_nothing(first: pd.DataFrame, second: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return both sides without the ion images on which, as either says, nothing is present."""
+    """Return both sides without the ion images on which either reports that nothing is present."""
     keys = ["protocol", *IMAGE]
     both = pd.concat(
         [side.loc[side["reason"] == NOTHING_PRESENT, keys] for side in (first, second)]
@@ -164,7 +164,7 @@ def without_nothing(first: pd.DataFrame, second: pd.DataFrame) -> list[pd.DataFr
 
 
 def _below(first: pd.DataFrame, second: pd.DataFrame, required: float) -> list[str]:
-    """Name the methods that have too small a share of a protocol's images."""
+    """Return the methods that have too small a share of a protocol's images."""
     if required <= 0:
         return []
     keys = ["protocol", *IMAGE]
@@ -188,7 +188,7 @@ def _below(first: pd.DataFrame, second: pd.DataFrame, required: float) -> list[s
 def _other_measurements(
     first: pd.DataFrame, second: pd.DataFrame, changed: Collection[str]
 ) -> list[str]:
-    """Name metrics of an older version or another direction, and m/z sets of one name and other m/z."""
+    """Return metrics of an older version or another direction, and m/z sets of one name with other m/z."""
     faults = []
     for column in ("metric_version", "direction"):
         sides = [side.groupby("metric")[column].unique() for side in (first, second)]
@@ -210,7 +210,7 @@ def _other_measurements(
 
 
 def _other_truths(base: Side, new: Side) -> list[str]:
-    """Name sections whose truth is another, where the records of both sides are at hand."""
+    """Return sections whose truth differs, where the records of both sides are available."""
     return [
         f"{place[0]}/{place[1]} ({place[2]}, {place[3]}): the truth is another in the new results"
         for place in sorted(base.truths.keys() & new.truths.keys())

@@ -1,4 +1,4 @@
-"""Add somebody else's bundle to a store, as what it is: self-reported."""
+"""Add another laboratory's bundle to a store, marked as self-reported."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A cell that has a place in the track."""
+    """A cell of the track."""
 
     key: str
     device: str
@@ -167,7 +167,7 @@ def _add(
 
 
 def _taken(store: Store, track: str) -> dict[tuple[str, ...], Held]:
-    """Return the places of a track that hold a cell; one's own count before a stranger's."""
+    """Return the places of a track that hold a cell; own cells before imported ones."""
     taken: dict[tuple[str, ...], Held] = {}
     for key in read_index(store, track).cells.values():
         if not store.has(key):
@@ -185,7 +185,7 @@ def _taken(store: Store, track: str) -> dict[tuple[str, ...], Held]:
 
 
 def _check_problems(records: list[CellRecord], taken: Mapping[tuple[str, ...], Held]) -> None:
-    """Refuse cells of other data under the name of ours: they would be compared image by image."""
+    """Reject cells of other data under the name of ours: they would be compared image by image."""
     known = {place[1:]: held.problem_key for place, held in taken.items()}
     for record in records:
         place = record.identity.in_table[1:]
@@ -199,7 +199,7 @@ def _check_problems(records: list[CellRecord], taken: Mapping[tuple[str, ...], H
 def _checked_facts(
     manifest: Manifest, records: list[CellRecord], index: TrackIndex
 ) -> dict[str, Any]:
-    """Return what pages show: our own where we have them, else those of the bundle, checked."""
+    """Return the descriptions that pages show: our own where they exist, else those of the bundle, checked."""
     used = {
         "datasets": {record.dataset for record in records},
         "protocols": {record.protocol for record in records},
@@ -227,12 +227,12 @@ TEXTS = {
     "methods": ("title", "task", "citation", "licence", "plugin"),
     "metrics": ("direction", "unit", "title", "citation"),
 }  # fmt: skip
-"""Texts of each kind of fact; nothing else is taken over, but the flags below."""
+"""Texts of each kind of description; nothing else is taken over except the flags below."""
 FLAGS = {"datasets": ("synthetic", "ground_truth"), "methods": ("control",)}
 
 
 def _checked_fact(part: str, name: str, given: object) -> dict[str, Any]:
-    """Return the known fields of a stranger's fact, each of its type; what is absent is empty."""
+    """Return the known fields of an untrusted description, each of its type; absent ones are empty."""
     if not isinstance(given, dict):
         raise IntegrityError(f"bundle.json: the description of {part} {name!r} must be an object")
     fact: dict[str, Any] = {}

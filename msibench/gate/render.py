@@ -233,7 +233,7 @@ def _quality_table(part: pd.DataFrame) -> str:
 
 
 def _reason(row: Mapping[str, Any], why: str) -> str:
-    """Say in a few words what a table does not show yet."""
+    """Return in a few words what the table does not show."""
     if row["outcome"] != "worse":
         return escaped(why)
     if row["reason"] == "mean":

@@ -184,12 +184,12 @@ def judge_nothing() -> pd.DataFrame:
 
 
 def name_of(row: Mapping[str, Any]) -> str:
-    """Return what a comparison is called in messages."""
+    """Return the name of a comparison in messages."""
     return f"{row['method']}: {row['metric']} ({row['region']}, {row['protocol']})"
 
 
 def why_worse(row: Mapping[str, Any]) -> str:
-    """Say what makes a comparison worse."""
+    """Return what makes a comparison worse."""
     where = f"over {row['images']} ion images of {sections_of(row)}"
     loss = f"{-row['difference']:.3g}"
     if row["reason"] in {"section", "image"}:
@@ -212,7 +212,7 @@ def sections_of(row: Mapping[str, Any]) -> str:
 
 
 def why_undecided(row: Mapping[str, Any]) -> str:
-    """Say why a comparison is not decided."""
+    """Return why a comparison is undecided."""
     if row["note"]:
         return str(row["note"])
     if not np.isfinite(row["low"]):
@@ -263,7 +263,7 @@ def _cost_findings(
 def _notes(
     first: pd.DataFrame, second: pd.DataFrame, margins: Margins, quality: pd.DataFrame
 ) -> list[str]:
-    """Say what a reader must know beside the verdicts."""
+    """Return what a reader must know besides the verdicts."""
     notes = []
     levels = {spec.name for spec in builtin_metrics() if spec.question == "ceiling"}
     unjudged = [name for name in not_judged(first, second, margins) if name not in levels]
@@ -282,7 +282,7 @@ def _notes(
 
 
 def _nothing(first: pd.DataFrame, second: pd.DataFrame, quality: pd.DataFrame) -> str:
-    """Say why nothing could be judged."""
+    """Return why nothing could be tested."""
     for side, name in ((first, "base"), (second, "new rows")):
         if not len(side):
             return f"nothing measured: the {name} hold no score"

@@ -1,4 +1,4 @@
-"""Make a stored prediction again, from the data on, and compare."""
+"""Repeat a stored prediction, starting from the data, and compare."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TOLERANCE = 1e-4
 
 
 RUN_AGAIN = frozenset({Status.OK, Status.FAILED, Status.INVALID_OUTPUT})
-"""Statuses that a cell comes to again, whatever the machine."""
+"""Statuses that a rerun reproduces on any machine."""
 
 
 def choose(keys: Sequence[str], count: int, *, seed: int = 0) -> list[str]:
@@ -126,7 +126,7 @@ def cards_of_own(track: Track, catalogue: Catalogue) -> dict[str, Card]:
 
 
 def _beside(track: Track, name: str) -> Path:
-    """Return where a file of a track lies: as it is named, else beside the track's file."""
+    """Return the path of a file of a track: as it is named, else beside the track's file."""
     path = Path(name)
     return path if path.exists() or track.folder is None else track.folder / path
 

@@ -16,7 +16,7 @@ from msibench.leaderboard.rows import cells
 METHOD = ["protocol", "method", "device"]
 PROBLEM = [*METHOD, "dataset", "section", "mz_set"]
 REPEATED = 2
-"""Times of one problem from which on they are tested by themselves."""
+"""Number of times of one problem from which they are tested by themselves."""
 
 
 def times_of(base: pd.DataFrame, new: pd.DataFrame, margins: Margins) -> list[SpeedVerdict]:

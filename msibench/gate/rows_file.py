@@ -1,4 +1,4 @@
-"""A ``rows.parquet`` from anywhere: judged by what it says of itself, read column by column, and bounded."""
+"""A ``rows.parquet`` from anywhere: checked by its footer, read column by column, and bounded."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def unpack_rows(
 
 
 def _checked_schema(file: Any, size: int, columns: Sequence[str], where: str) -> Any:
-    """Refuse a table by its footer; return its schema."""
+    """Reject a table by its footer; return its schema."""
     import pyarrow as pa
 
     schema, metadata = file.schema_arrow, file.metadata
@@ -97,7 +97,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def _check_texts(table: Any, names: Sequence[str], most: int, where: str) -> None:
-    """Refuse texts that are short together while each stands there once, and fill the memory as rows."""
+    """Reject texts that are short while each is stored once, and fill the memory as rows."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

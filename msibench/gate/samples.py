@@ -14,7 +14,7 @@ from msibench.errors import DataError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Times of one thing."""
+    """Times of one benchmark."""
 
     seconds: tuple[float, ...]
     """Every measured round; the median alone when the file kept no rounds."""

@@ -33,7 +33,7 @@ class Side:
     benchmarks: Timings | None = None
     """Timings of benchmarks; None for rows."""
     damaged: Mapping[str, str] = field(default_factory=dict)
-    """What of it was changed or broken, and how."""
+    """What was changed or damaged, and how."""
     truths: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     """(data set, section, protocol, m/z set) → digest of the truth, where the records are at hand."""
 

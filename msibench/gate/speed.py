@@ -19,7 +19,7 @@ SpeedOutcome = Literal["faster", "same", "slower", "undecided"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedVerdict:
-    """What two lists of times say."""
+    """Comparison of two lists of times."""
 
     name: str
     outcome: SpeedOutcome
@@ -38,7 +38,7 @@ class SpeedVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryVerdict:
-    """What two peaks say."""
+    """Comparison of two peaks."""
 
     name: str
     outcome: Literal["less", "same", "more", "undecided"]

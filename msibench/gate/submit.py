@@ -1,4 +1,4 @@
-"""A submission: the bundle of one's own methods, held against a board, and the text of its pull request."""
+"""A submission: the bundle of one's own methods, checked against a board, and the text of its pull request."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write_submission(
     """Write ``bundle.zip`` and ``submission.md``: the files of a pull request.
 
     Before anything is written the cells are verified, the board is grown by them, and the bundle is
-    received as a maintainer would: what would be refused there is refused here.
+    received as a maintainer would: what would be rejected there is rejected here.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def submission_text(
 
 
 def change_lines(grown: Grown) -> list[str]:
-    """Say where the added methods stand, what is suspicious of them, and what else of the board moved."""
+    """Return the ranks of the added methods, what is suspicious about them, and what else on the board moved."""
     if not grown.added:
         return ["Nothing was added: the committed rows alone."]
     table, track = grown.board.table, grown.board.track

@@ -1,4 +1,4 @@
-"""Is a stranger's cell what it claims to be? Its record, its rows, its prediction."""
+"""Is an imported cell what it claims to be? Its record, its rows, its prediction."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ TEXT_COLUMNS = ["metric", "region", "direction", "reason"]
 def _check_table(
     metadata: Any, record: CellRecord, metrics: Mapping[str, MetricSpec], stream: Any, where: str
 ) -> None:
-    """Refuse a table by what it says of itself, before a row is read."""
+    """Reject a table by its footer, before a row is read."""
     most = (len(record.mz) + 1) * max(1, sum(len(spec.regions) for spec in metrics.values()))
     if metadata.num_rows > most:
         raise IntegrityError(
@@ -117,7 +117,7 @@ def _check_table(
 
 
 def _check_words(table: Any, where: str) -> None:
-    """Refuse texts that are too long while each stands there once: as entries of a dictionary."""
+    """Reject texts that are too long while each is stored once: as entries of a dictionary."""
     import pyarrow as pa
 
     for name in TEXT_COLUMNS:
@@ -199,7 +199,7 @@ def _sound_document(part: Mapping[str, Any]) -> bool:
 
 
 def _check_types(record: CellRecord, where: str) -> None:
-    """Refuse values of other types than a record has: nothing checked them on reading."""
+    """Reject values of other types than a record has: nothing checked them on reading."""
     names = all(sound_text(getattr(record, name), 300) and getattr(record, name) for name in NAMES)
     seconds = _numbers(record.timings) and _numbers(record.peaks)
     mz = all(value is None or (_number(value) and value > 0) for value in record.mz)

@@ -34,7 +34,7 @@ from msibench.results.verification import (
 )
 from msibench.runner.problems.staged_files import REMEDY as STAGE_REMEDY
 from msibench.runner.problems.staged_files import staged_fault
-from msibench.runner.scores.record import load_staged_once
+from msibench.runner.scores.prediction_scores import load_staged_once
 from msibench.runner.scores.score import score, score_keys
 
 SHORTEST_KEY = 6
@@ -51,7 +51,7 @@ class Checked:
     faults: list[str] = field(default_factory=list)
     """What was changed, each naming its file."""
     missing: list[str] = field(default_factory=list)
-    """What a track asks for and its published board does not have."""
+    """What a track requires and its published board lacks."""
     notes: list[str] = field(default_factory=list)
     """What could not be checked, and why."""
     level: str = ""
@@ -61,7 +61,7 @@ class Checked:
     drawn: bool = False
     """One cell that was to be run again."""
     claims: list[str] = field(default_factory=list)
-    """What the record says and nothing here can show: times, memory, device, and who ran it where."""
+    """What the record says and nothing here can prove: times, memory, device, and who ran it where."""
 
 
 def verify_cell(
@@ -81,7 +81,7 @@ def verify_cell(
     wanted
         Metrics that it must have: those of its track.
     methods
-        Installed methods by name; what a record says of one of them is held against it.
+        Installed methods by name; what a record says about one of them is checked against it.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def verify_cell(
 
 
 def misplaced(store: Store, index: TrackIndex) -> list[Checked]:
-    """Name the cells that a track lists under what they are not."""
+    """Return the cells that a track lists under wrong names."""
     found = []
     for place, key in sorted(index.cells.items()):
         with suppress(IntegrityError, SchemaError, FileNotFoundError):
@@ -129,7 +129,7 @@ def misplaced(store: Store, index: TrackIndex) -> list[Checked]:
 
 
 def _borrowed_name(record: CellRecord, methods: Mapping[str, MethodSpec]) -> list[str]:
-    """Name what a record says of its method otherwise than the installed one says of itself."""
+    """Return where a record contradicts the installed method that it names."""
     document = record.key_document.get("method")
     if not isinstance(document, dict):
         return []  # said already
@@ -146,7 +146,7 @@ def _borrowed_name(record: CellRecord, methods: Mapping[str, MethodSpec]) -> lis
 
 
 def _claims(record: CellRecord) -> list[str]:
-    """Return what of a record is its maker's word."""
+    """Return the parts of a record that rest on its author's word."""
     times = ", ".join(f"{name} {value:.3g} s" for name, value in sorted(record.timings.items()))
     peaks = ", ".join(f"{name} {value:.0f} MiB" for name, value in sorted(record.peaks.items()))
     host = str(record.provenance.get("processor", "") or record.provenance.get("host", ""))
@@ -155,7 +155,7 @@ def _claims(record: CellRecord) -> list[str]:
 
 
 def _file_faults(record: CellRecord, store: Store) -> list[str]:
-    """Compute the digest of every file of the cell and of its truth again; name all that differ."""
+    """Compute the digest of every file of the cell and of its truth again; return all that differ."""
     folder = store.cell_folder(record.key)
     faults = []
     for name, digest in sorted(record.files.items()):
@@ -252,7 +252,7 @@ def _mended(
 
 
 def differences(stored: pd.DataFrame, again: pd.DataFrame) -> list[str]:
-    """Name the scores that differ between stored rows and rows that were computed again."""
+    """Return the scores that differ between stored rows and rows that were computed again."""
     keys = ["metric", "region", "channel"]
     sides = [side.set_index(keys)["value"].sort_index() for side in (stored, again)]
     if not all(side.index.is_unique for side in sides):
@@ -274,7 +274,7 @@ def differences(stored: pd.DataFrame, again: pd.DataFrame) -> list[str]:
 
 
 def _other_labels(stored: pd.DataFrame, again: pd.DataFrame) -> list[str]:
-    """Name the columns beside the values in which rows differ from rows computed again."""
+    """Return the columns besides the values in which rows differ from rows computed again."""
     keys = ["metric", "region", "channel"]
     sides = [side.set_index(keys).sort_index() for side in (stored, again)]
     if not (sides[0].index.is_unique and sides[0].index.equals(sides[1].index)):

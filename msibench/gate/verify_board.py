@@ -105,7 +105,7 @@ def _compare_with_rows(
     track_facts: Mapping[str, Any] | None,
     checked: Checked,
 ) -> None:
-    """Make the tables again from the rows beside them, which themselves stand unchecked."""
+    """Make the tables again from the rows beside them, which are themselves unchecked."""
     checked.notes.append("its cells are not here: rows stand as they are, the tables are checked")
     _same_rows(folder / ROWS, raw, rows, checked)
     if track_facts is None:
@@ -193,7 +193,7 @@ def _same_grown(
 
 
 def missing_of_track(rows: pd.DataFrame, track: Track) -> tuple[list[str], list[str]]:
-    """Name what a track asks for and a published board has no row of.
+    """Return what a track requires and a published board has no row for.
 
     Every method that ``track.toml`` names, and every other one that the board has, must have a cell of
     each section, protocol, wrong guide and seed; what cannot be run has a row, too, and says so. Which
@@ -233,7 +233,7 @@ def missing_of_track(rows: pd.DataFrame, track: Track) -> tuple[list[str], list[
 
 
 def _same_rows(path: Path, raw: bytes, rows: pd.DataFrame, checked: Checked) -> None:
-    """Say of a file whose values are right and whose bytes are not whether another library wrote it."""
+    """Return, for a file with right values and other bytes, whether another library wrote it."""
     if rows_as_parquet(rows) == raw:
         return
     writer = writer_of(raw)
@@ -246,7 +246,7 @@ def _same_rows(path: Path, raw: bytes, rows: pd.DataFrame, checked: Checked) -> 
 
 
 def writer_of(raw: bytes) -> str:
-    """Return what a Parquet file says of the library that wrote it."""
+    """Return the library that wrote a Parquet file, as the file states it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -272,7 +272,7 @@ def _same_page(path: Path, board: Board, store: Store, checked: Checked) -> None
 
 
 def row_differences(stored: pd.DataFrame, made: pd.DataFrame) -> list[str]:
-    """Name the first values in which stored rows differ from rows made again."""
+    """Return the first values in which stored rows differ from rows made again."""
     if len(stored) != len(made):
         return [f"{len(stored)} rows; the cells of the store give {len(made)}"]
     found = []
@@ -294,9 +294,9 @@ def row_differences(stored: pd.DataFrame, made: pd.DataFrame) -> list[str]:
 
 
 def _with_columns_of(made: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
-    """Take away columns that there were not when the rows were written, and twins that came since.
+    """Remove columns that did not exist when the rows were written, and twins added since.
 
-    The value of a twin that is not in this store stands as it was written.
+    The value of a twin that is not in this store is kept as written.
     """
     made = made.drop(columns=[name for name in ALSO if name not in stored], errors="ignore")
     if TWIN not in stored or len(made) != len(stored):
@@ -309,7 +309,7 @@ def _with_columns_of(made: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_origin_of(made: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
-    """Take the stored word for an origin where it claims no more than is known now.
+    """Accept the stored origin where it claims no more than is known now.
 
     Verifying a cell changes what its rows will say when the leaderboard is next made; until then the
     older, weaker word is not a fault.
@@ -346,7 +346,7 @@ def _same_bytes(path: Path, content: bytes, checked: Checked) -> None:
 
 
 def facts_of_track(track: Track, catalogue: Catalogue) -> Mapping[str, Any] | None:
-    """Return what a board of a track says besides numbers; None where its cards are not here."""
+    """Return the texts of a track's board; None where its cards are not here."""
     try:
         return collect_track_facts(make_plan(track, catalogue), catalogue)
     except MSIBenchError:

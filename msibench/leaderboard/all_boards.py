@@ -48,12 +48,12 @@ class Listed:
 
     @property
     def family(self) -> str:
-        """Data sets that the board is of, as they stand in its track."""
+        """Data sets of the board, as named in its track."""
         return ", ".join(dict.fromkeys(problem.dataset for problem in self.track.problems))
 
     @property
     def name(self) -> str:
-        """What a column is called: the board, with its protocol where the board has several."""
+        """The name of a column: the board, with its protocol where the board has several."""
         several = len({p for problem in self.track.problems for p in problem.protocols}) > 1
         return f"{self.track.name} ({self.protocol})" if several else self.track.name
 
@@ -129,9 +129,9 @@ def index_page(boards: list[Listed], prepared: Sequence[str] = ()) -> str:
     Parameters
     ----------
     boards
-        What was measured.
+        The measured boards.
     prepared
-        Tracks that were not.
+        Tracks without a measured board.
     """
     parts = [
         "# All boards",
@@ -210,7 +210,7 @@ def _heading(boards: list[Listed]) -> str:
 
 
 def advice_for(boards: list[Listed]) -> str:
-    """Say in one sentence what somebody with such sections should do, and then what to keep away from.
+    """Return one sentence on which method to use for such sections, and one on which to avoid.
 
     Empty without a board in percent.
     """
@@ -227,7 +227,7 @@ def advice_for(boards: list[Listed]) -> str:
 
 
 def _what_to_take(scored: list[tuple[Listed, pd.Series[Any]]]) -> str:
-    """Name the method with the highest score, beside the boards' control method and the signal's own."""
+    """Return the method with the highest score, beside the boards' control method and the signal's own score."""
     boards = [board for board, _ in scored]
     leading = dict.fromkeys(str(best["method"]) for _, best in scored)
     kept = [name for name in leading if not any(_beats(other, name, boards) for other in leading)]
@@ -271,7 +271,7 @@ def _synthetic(boards: list[Listed]) -> bool:
 
 
 def _signal(boards: list[Listed]) -> list[str]:
-    """Say how much of the detail is signal, where that is known."""
+    """Return how much of the detail is signal, where that is known."""
     ceiling = [
         100 * float(board.table[f"detail_ceiling_{end}.image.mean"].mean())
         for board in boards
@@ -300,7 +300,7 @@ def best_with_and_without_a_guide(
 
 
 def guide_gains(board: Listed) -> bool | None:
-    """Whether the best method with a guide is better than the best without; None where that is open.
+    """Whether the best method with a guide is better than the best without; None where that is undecided.
 
     It is where the lower end of the first one's interval is above the other's score, and is not where its
     score is not above it.
@@ -315,7 +315,7 @@ def guide_gains(board: Listed) -> bool | None:
 
 
 def _guides(boards: list[Listed]) -> str:
-    """Say on which boards a guide is worth it; empty where no board has methods with and without one."""
+    """Return on which boards a guide helps; empty where no board has methods with and without one."""
     said = {True: "gains", False: "gains nothing", None: "may gain"}
     asked = [board for board in boards if best_with_and_without_a_guide(board) is not None]
     groups = {
@@ -330,7 +330,7 @@ def _guides(boards: list[Listed]) -> str:
 
 
 def _harmful(boards: list[Listed]) -> str:
-    """Name the methods that are worse than repeating each pixel on every board that has them."""
+    """Return the methods that are worse than repeating each pixel on every board that has them."""
     scores: dict[str, list[float]] = {}
     for board in boards:
         for name, value in zip(board.table["method"], board.table["composite"], strict=True):
@@ -343,7 +343,7 @@ def _harmful(boards: list[Listed]) -> str:
 
 
 def _sentences(boards: list[Listed]) -> str:
-    """Say in one line a board what somebody who has such sections can take from it."""
+    """Return one line per board on what it means for such sections."""
     lines = []
     for board in boards:
         best, control = best_row(board), board.track.control_method
@@ -364,7 +364,7 @@ def _sentences(boards: list[Listed]) -> str:
 
 
 def _guided_beside_alone(board: Listed) -> str:
-    """Set the best method with a guide beside the best without, where the board has both."""
+    """Compare the best method with a guide with the best without, where the board has both."""
     pair = best_with_and_without_a_guide(board)
     if pair is None:
         return ""
@@ -424,7 +424,7 @@ def range_text(values: list[Any], scale: float = 1.0, unit: str = "") -> str:
 
 
 def flags_of(name: str, rows: list[tuple[Listed, pd.Series[Any]]]) -> str:
-    """Return what is to be known of a method's results: flags, controls, and whose numbers they are."""
+    """Return remarks on a method's results: flags, controls, and whose numbers they are."""
     said = []
     for board, row in rows:
         flag = row.get("flag")

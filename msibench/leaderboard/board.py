@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from msibench.errors import ConfigurationError, StoreError
-from msibench.leaderboard.rows import Collected, collect
+from msibench.leaderboard.rows import Collected, KeptRows, collect
 from msibench.leaderboard.table import leaderboard_table
 from msibench.results.identity import TABLE_FIELDS
 from msibench.results.index import TrackIndex, read_index
@@ -18,9 +18,9 @@ from msibench.results.store import Store
 from msibench.tracks import READY, Track
 
 ADDED_METRICS = "added_metrics"
-"""Name, among what an index says, of the metrics that ``msibench score`` added."""
+"""Name in an index of the metrics that ``msibench score`` added."""
 BUNDLE = "bundle.toml"
-"""In a board's folder: where the bundle with its predictions lies (`msibench.gate.published_bundle`)."""
+"""In a board's folder: where the bundle with its predictions is (`msibench.gate.published_bundle`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Board:
     track: Track
     index: TrackIndex
     published: bool = False
-    """It goes to others: it names no folder of this machine."""
+    """It is for others: it names no folder of this machine."""
 
     @property
     def rows(self) -> pd.DataFrame:
@@ -44,8 +44,10 @@ class Board:
         return leaderboard_table(self.rows, self.track)
 
 
-def read_board(store: Store, track: Track) -> Board:
+def read_board(store: Store, track: Track, *, kept: KeptRows | None = None) -> Board:
     """Collect the rows of a track from the store alone.
+
+    `kept`: rows of cells that have not changed since the last board (`msibench.leaderboard.rows.collect`).
 
     Raises
     ------
@@ -58,7 +60,7 @@ def read_board(store: Store, track: Track) -> Board:
             f"nothing of track {track.name!r} is in {store.root}; "
             f"run it first: msibench run {track.name}{results_flag(store.root)}"
         )
-    return Board(collect(store, index), with_added_metrics(track, index), index)
+    return Board(collect(store, index, kept=kept), with_added_metrics(track, index), index)
 
 
 def for_others(board: Board) -> Board:
@@ -78,7 +80,7 @@ def with_added_metrics(track: Track, index: TrackIndex) -> Track:
 
 
 def board_folder(track: Track, store: Store) -> Path:
-    """Return where a track's board goes in the results folder."""
+    """Return the folder of a track's board in the results folder."""
     return store.root / "leaderboards" / track.name
 
 
@@ -99,7 +101,7 @@ def published_folder(track: Track) -> Path:
 
 
 def is_published(folder: Path, store: Store) -> bool:
-    """Whether a board in this folder lies outside the results folder that it is made from."""
+    """Whether a board in this folder is outside the results folder that it is made from."""
     return not folder.resolve().is_relative_to(store.root.resolve())
 
 
@@ -112,12 +114,12 @@ def results_flag(root: object) -> str:
 def refuse_to_shrink(rows: pd.DataFrame, track: Track, folder: Path) -> None:
     """Raise if a board that is published already holds cells that the new rows lack.
 
-    Methods that the track does not name any more may go.
+    Methods that the track no longer names may go.
 
     Raises
     ------
     ConfigurationError
-        Names what would be lost.
+        The message names what would be lost.
     """
     place = folder / "rows.parquet"
     if not place.is_file():

@@ -81,7 +81,7 @@ def paired(source: Source) -> Figure:
     scored = measured(source.rows)
     scored = scored[scored["protocol"] == source.protocol]
     order = source.table["method"].tolist()
-    require_known((reference,), sorted(set(scored["method"])), "method")
+    require_known((reference,), sorted(set(scored["method"].unique())), "method")
     found = comparisons(
         scored,
         scheme_of(source.track, source.rows["metric"].unique()),
@@ -89,9 +89,9 @@ def paired(source: Source) -> Figure:
         control_method=source.track.control_method,
     )
     metric = source.choice.metric or "composite"
-    require_known((metric,), sorted(set(found["metric"])), "metric")
+    require_known((metric,), sorted(set(found["metric"].unique())), "metric")
     found = found[found["metric"] == metric]
-    if "image" in set(found["region"]):
+    if "image" in set(found["region"].unique()):
         found = found[found["region"] == "image"]
     found = found[found["method"].isin(order)].set_index("method")
     order = [method for method in order if method in found.index]
@@ -119,7 +119,7 @@ def paired(source: Source) -> Figure:
 
 
 def pareto(source: Source) -> Figure:
-    """Draw mean quality against time; the line joins methods that nobody beats in both."""
+    """Draw mean quality against time; the line joins methods that no other beats in both."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     name, direction, values = source.values()
@@ -154,7 +154,7 @@ def pareto(source: Source) -> Figure:
 
 
 def _name_points(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Write a name beside every point, where no other name and no point is; with a line to it if far."""
+    """Write a name beside every point, clear of other names and points; with a line to it if far."""
     from matplotlib.patheffects import withStroke
 
     figure.draw_without_rendering()  # the layout decides where points lie

@@ -12,8 +12,8 @@ from msibench.errors import DataError
 from msibench.leaderboard.figure_source import Source, require_known
 from msibench.leaderboard.figure_style import scale_bar
 from msibench.leaderboard.images import structure
-from msibench.leaderboard.page_data import label_of
 from msibench.leaderboard.page_images import stored_sections
+from msibench.leaderboard.page_json import label_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 MOST_ACROSS = 6
-"""Panels in a line; more go on in the next one."""
+"""Panels per line; more go on the next one."""
 
 
 def images(source: Source) -> Figure:
@@ -82,7 +82,7 @@ def _chosen_section(source: Source) -> tuple[CellRecord, SectionImages]:
 
 
 def _panels(source: Source, section: SectionImages) -> list[tuple[str, NDArray[Any]]]:
-    """Return what stands side by side: the low images, the truth, and every method's."""
+    """Return the images to show side by side: the low images, the truth, and every method's."""
     truth = section.truth
     panels: list[tuple[str, NDArray[Any]]] = [("low", section.low)]
     panels += [] if truth is None else [("truth", truth)]
@@ -138,7 +138,7 @@ def _colour_bar(figure: Figure, drawn: AxesImage, line: Sequence[Axes], unit: st
 
 
 def _hatched(columns: int, rows: int) -> Rectangle:
-    """Return what stands where nothing was measured, whatever a method puts there."""
+    """Return the colour of unmeasured pixels, whatever a method predicts there."""
     from matplotlib.patches import Rectangle
 
     return Rectangle(

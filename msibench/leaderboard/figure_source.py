@@ -53,12 +53,12 @@ class Source:
 
     @property
     def score_name(self) -> str:
-        """What the score is called on an axis: with its unit, where it has one."""
+        """The score's label on an axis: with its unit, where it has one."""
         percent = scheme_of(self.track, self.rows["metric"].unique()).percent
         return "score (%)" if percent else "score"
 
     def label(self, name: str) -> str:
-        """Return what a measure is called on an axis."""
+        """Return a measure's label on an axis."""
         return name if name == self.score_name else self.metrics[name].label
 
     def values(self) -> tuple[str, str, dict[str, NDArray[np.float64]]]:
@@ -96,7 +96,7 @@ def require_some(found: Any, name: str) -> None:
 
 
 def require_known(asked: Sequence[str], known: Sequence[str], what: str) -> None:
-    """Raise unless every name asked for is known, with the nearest that is."""
+    """Raise unless every requested name is known, with the nearest that is."""
     from difflib import get_close_matches
 
     for name in asked:

@@ -62,7 +62,7 @@ def saved(figure: Figure, ending: str, *, background: str = "auto") -> bytes:
 
 
 def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """Return a figure of so many inches, and its axes; no window and no global state."""
+    """Return a figure of this size in inches, and its axes; no window and no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -32,7 +32,7 @@ board has such cells."""
 ENDS = {"guide_leakage": "value", "guide_leakage_low": "low"}
 """The metrics that have it, and which number of a leakage each is."""
 FOLDER = "differences"
-"""Of a results folder: what was worked out once."""
+"""In a results folder: results that are computed once."""
 
 Values = Mapping[str, NDArray[np.float64]]
 
@@ -42,7 +42,7 @@ def differences(
 ) -> dict[str, Values]:
     """Return key of each cell with a wrong guide → metric → one value per channel.
 
-    A pair that cannot be read is left out: its damage is told where its cells are.
+    A pair that cannot be read is left out: its damage is reported where its cells are.
 
     Parameters
     ----------
@@ -50,6 +50,8 @@ def differences(
         Work all out anew, whatever the folder holds.
     """
     good = [record for record in records if record.status is Status.OK]
+    if not any(record.control for record in good):
+        return {}
     right = {_pair(record): record for record in good if not record.control}
     found: dict[str, Values] = {}
     for record in good:
@@ -134,17 +136,17 @@ def _share_of_noise(store: Store, record: CellRecord, count: int) -> NDArray[np.
 def _leakages(
     brought: NDArray[np.float64], staged: Staged, noise: NDArray[np.float64]
 ) -> list[Leakage]:
-    """Judge what the guide brought, against the signal where it is known."""
+    """Measure what the guide brought, against the signal where it is known."""
     assert staged.truth is not None
     assert staged.guide is not None
-    known = staged.noise_free is not None
+    signal = staged.noise_free
     masks = [mask for mask in (staged.mask, staged.guide.mask) if mask is not None]
     return leakages(
         brought,
-        staged.noise_free if known else staged.truth.values,
+        staged.truth.values if signal is None else signal,
         staged.low.values,
         staged.guide.values,
         protocol=staged.protocol.split,
         mask=np.logical_and.reduce(masks) if masks else None,
-        noise=np.zeros(len(noise)) if known else noise,
+        noise=noise if signal is None else np.zeros(len(noise)),
     )

@@ -27,9 +27,13 @@ TOP_QUANTILE = 0.999
 _PNG_LEVEL = 6
 
 
+GAP = 4
+"""Zeros in a row between pixels off the tissue that hold something, up to which they count as measured."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class IonScale:
-    """What one ion's colours mean."""
+    """The colour scale of one ion."""
 
     top: float
     """Scaled intensity at the bright end; the dark end is 0."""
@@ -73,12 +77,12 @@ class SectionImages:
 
     @property
     def truth(self) -> NDArray[np.float32] | None:
-        """Fine images, ``(channel, row, column)``; None where nobody measured them."""
+        """Fine images, ``(channel, row, column)``; None where they were not measured."""
         return None if self.staged.truth is None else self.staged.truth.values
 
     @property
     def pixel_size_um(self) -> float:
-        """Of the fine images; NaN where there are none or nobody knows."""
+        """Of the fine images; NaN where there are none or it is unknown."""
         return float("nan") if self.staged.truth is None else self.staged.truth.pixel_size_um
 
     def prediction(self, method: str) -> NDArray[np.float32] | None:
@@ -151,13 +155,22 @@ class SectionImages:
 
 
 def _absent(stack: Any, mask: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """Return the pixels that were not measured: NaN, or outside the mask and zero in every ion image."""
+    """Return the pixels that were not measured: NaN, or outside the mask and zero in every ion image.
+
+    A zero between pixels off the tissue that hold something was measured: gaps of up to `GAP` pixels are.
+    """
+    from scipy.ndimage import binary_closing
+
     missing = np.zeros(stack.shape[1:], dtype=np.bool_)
     empty = np.zeros_like(missing) if mask is None else ~mask
     for channel in range(len(stack)):
         values = np.asarray(stack[channel])
         missing |= np.isnan(values)
         empty &= (values == 0) | np.isnan(values)
+    if mask is not None and (~empty & ~mask).any():
+        held = np.pad(~empty, GAP, mode="symmetric")
+        closed = binary_closing(held, np.ones((GAP + 1, GAP + 1)))
+        empty &= ~closed[GAP:-GAP, GAP:-GAP]
     return missing | empty
 
 
@@ -187,7 +200,7 @@ def neighbour_correlation(image: NDArray[Any], mask: NDArray[np.bool_] | None = 
 
 
 def guide_name(guide: GuideImage) -> str:
-    """Return what a guide is, as far as it says so itself: it need not be an optical image.
+    """Return what a guide is, as far as it states that: it need not be an optical image.
 
     Examples
     --------
@@ -234,7 +247,7 @@ def png(levels: NDArray[np.uint8]) -> bytes:
 
 
 def data_url(content: bytes) -> str:
-    """Return a PNG as an address that needs no file."""
+    """Return a PNG as a data address."""
     return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
 
 

@@ -1,4 +1,4 @@
-"""What a board says of its metrics: as their specs stood in the run, without asking a plugin again."""
+"""A board's metrics, with their specs as of the run, without asking a plugin again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BETTER: Mapping[str, str] = {
 
 
 class BoardMetrics(dict[str, MetricSpec]):
-    """Every metric that a board may show by name, the core's first; one that is unknown is bare."""
+    """Every metric that a board may show by name, the core's first; an unknown one has its name only."""
 
     def __missing__(self, name: str) -> MetricSpec:
         return MetricSpec(name=name, version=0, target="", direction="higher", label=name)
@@ -30,7 +30,7 @@ class BoardMetrics(dict[str, MetricSpec]):
 
 
 def board_metrics(index: TrackIndex) -> BoardMetrics:
-    """Return what is known of metrics: what the run wrote down, and of the core's what it left out."""
+    """Return the specs of metrics: as the run recorded them, completed by those of the core."""
     found = BoardMetrics(_core())
     stored = index.track_facts.get("metrics", {})
     for name, described in sorted(stored.items()) if isinstance(stored, Mapping) else ():

@@ -1,4 +1,4 @@
-"""The page of a track: one HTML file that needs nothing else, made from the store alone."""
+"""The page of a track: one self-contained HTML file, made from the store alone."""
 
 from __future__ import annotations
 
@@ -22,23 +22,21 @@ from msibench.leaderboard.board import (
 )
 from msibench.leaderboard.images import SectionImages
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
-from msibench.leaderboard.page_data import (
-    cell_data,
-    citations,
-    embedded_json,
-    loss_curves,
-    number,
-    protocol_data,
-    rows_csv,
-    trust_data,
-    without_path,
-)
+from msibench.leaderboard.page_data import protocol_data, trust_data
 from msibench.leaderboard.page_images import (
     choose_images,
     encode_images,
     problem_data,
     stored_sections,
     write_beside,
+)
+from msibench.leaderboard.page_json import embedded_json, number
+from msibench.leaderboard.page_origins import (
+    cell_data,
+    citations,
+    loss_curves,
+    rows_csv,
+    without_path,
 )
 from msibench.leaderboard.page_parts import (
     FOLDER,
@@ -90,7 +88,7 @@ def write_page(
     Parameters
     ----------
     store, track
-        Where the cells lie, and which of them are meant. No store: `board` is of committed rows, and
+        Where the cells are, and which of them to show. No store: `board` is of committed rows, and
         the page says that their images are not here.
     folder
         Where the page goes; made when it is not there.
@@ -148,7 +146,7 @@ def write_page(
 
 
 def renew_page(store: Store, track: Track, folder: Path) -> None:
-    """Write the page again where one lies, so that it shows the numbers of the tables beside it."""
+    """Write the page again where there is one, so that it shows the numbers of the tables beside it."""
     if (folder / "index.html").is_file():
         everything_beside = b'id="pictures">{}</script>' in (folder / "index.html").read_bytes()
         split = everything_beside and (folder / IMAGES).is_dir()
@@ -172,7 +170,7 @@ def make_page(
     board
         Rows, table and index of the track.
     cells
-        What `msibench.leaderboard.page_data.cell_data` gave.
+        What `msibench.leaderboard.page_origins.cell_data` gave.
     sections
         Staged problems whose images are shown.
     max_images, split

@@ -1,11 +1,8 @@
-"""Everything that a page shows besides images, as plain JSON."""
+"""The numbers of a page, protocol by protocol, as plain JSON."""
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,13 +11,10 @@ from numpy.typing import NDArray
 
 from msibench.errors import DataError
 from msibench.leaderboard.metrics import BoardMetrics
-from msibench.leaderboard.render import table_csv
-from msibench.leaderboard.rows import Collected, measured
+from msibench.leaderboard.page_json import number, numbers
+from msibench.leaderboard.rows import measured
 from msibench.leaderboard.table import scheme_of
 from msibench.leaderboard.trust import percent_range
-from msibench.results.identity import IDENTITY_FIELDS
-from msibench.results.index import TrackIndex
-from msibench.results.schema import CellRecord
 from msibench.scoring import reachable_gain
 from msibench.scoring.composite import score_images
 from msibench.scoring.cube import Cube, cubes
@@ -29,40 +23,6 @@ from msibench.tracks import Track
 
 MOST_PAIR_COLUMNS = 6000
 """Method pairs times measures above which a page gives paired differences without intervals."""
-DIGITS = 6
-LOSS = re.compile(r"(?:^|_)loss(?:es)?$", re.IGNORECASE)
-"""Names in a method's report under which a loss curve stands; others speak of losses and hold none."""
-
-
-def embedded_json(content: object) -> str:
-    """Return JSON that may stand inside a script element: no text of it can end the element."""
-    text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def number(value: Any) -> float | int | None:
-    """Return a number as JSON can hold it: few digits, and None where it is not finite."""
-    if value is None:
-        return None
-    value = float(value)
-    if not math.isfinite(value):
-        return None
-    short = float(f"{value:.{DIGITS}g}")
-    return int(short) if short.is_integer() and abs(short) < 1e15 else short
-
-
-def numbers(values: NDArray[np.float64]) -> list[Any]:
-    """Return an array as nested lists of `number`."""
-    if values.ndim == 1:
-        return [number(value) for value in values]
-    return [numbers(part) for part in values]
-
-
-def label_of(mz: float | None, name: str, ppm: float | None) -> str:
-    """Return what an ion image is called: ``m/z 798.5410 ± 5 ppm``."""
-    if mz is None or not math.isfinite(mz):
-        return name or "unnamed channel"
-    return f"m/z {mz:.4f}" + ("" if ppm is None else f" ± {ppm:g} ppm")
 
 
 def protocol_data(rows: pd.DataFrame, track: Track) -> list[dict[str, Any]]:
@@ -87,7 +47,7 @@ def _one_protocol(cube: Cube, track: Track) -> dict[str, Any]:
 
 
 def arrays_of(cube: Cube, track: Track) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """Return what a page says of one protocol as a whole, and the numbers of its ion images.
+    """Return a page's entry for one protocol as a whole, and the numbers of its ion images.
 
     Returns
     -------
@@ -139,7 +99,7 @@ def arrays_of(cube: Cube, track: Track) -> tuple[dict[str, Any], dict[str, Any],
 
 
 def images_of(cube: Cube) -> list[dict[str, Any]]:
-    """Return what names each ion image."""
+    """Return the names of each ion image."""
     return [
         {
             "dataset": str(image["dataset"]),
@@ -183,12 +143,12 @@ def trust_data(rows: pd.DataFrame, track: Track, metrics: BoardMetrics) -> dict[
     With wrong-guide controls among the rows PSNR is among the measures: it must drop with them.
     """
     scored = measured(rows, controls=True)
-    present = set(scored["metric"])
+    present = set(scored["metric"].unique())
     lines = []
     guided = scored[scored["control"] != ""]
     asked = metrics.of("trust", "ceiling", "cost")
     questions = {name: metrics[name].explanation or metrics[name].title or name for name in asked}
-    if "psnr" in set(guided["metric"]):
+    if "psnr" in set(guided["metric"].unique()):
         questions = {"psnr": "Does the score drop with a wrong guide?", **questions}
     for name in questions:
         part = scored[scored["metric"] == name]
@@ -225,9 +185,9 @@ def _reach(real: pd.DataFrame, track: Track) -> list[dict[str, Any]]:
     """Return every method's gain over the control, as a share of what noise leaves to gain."""
     lines = []
     for protocol, part in real.groupby("protocol", sort=True):
-        if track.control_method not in set(part["method"]):
+        if track.control_method not in set(part["method"].unique()):
             continue
-        if not {"skill", "detail_ceiling_low"} <= set(part["metric"]):
+        if not {"skill", "detail_ceiling_low"} <= set(part["metric"].unique()):
             continue
         gain = reachable_gain(part, track.control_method)
         for row in gain.sort_values("score", ascending=False, kind="stable").to_dict("records"):
@@ -239,129 +199,3 @@ def _reach(real: pd.DataFrame, track: Track) -> list[dict[str, Any]]:
             }
             lines.append({"protocol": protocol, **line})
     return lines
-
-
-def loss_curves(records: Iterable[CellRecord]) -> list[dict[str, Any]]:
-    """Return the loss curves that methods reported, wherever in the report they stand."""
-    curves = []
-    for record in records:
-        for place, points in _curves(record.report, ()):
-            name = " · ".join(
-                part for part in (record.method, record.section, record.control) if part
-            )
-            curves.append({"method": record.method, "cell": name, "curve": place, **points})
-    return curves  # fmt: skip
-
-
-def _curves(node: Any, place: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:
-    """Find lists of numbers under keys that speak of a loss; a neighbour gives their abscissa."""
-    found: list[tuple[str, dict[str, Any]]] = []
-    if isinstance(node, Mapping):
-        for key, value in sorted(node.items(), key=lambda item: str(item[0])):
-            here = (*place, str(key))
-            if LOSS.search(str(key)) and _numeric(value):
-                x = next(
-                    (node[k] for k in ("iteration", "step", "epoch") if _same(node.get(k), value)),
-                    list(range(1, len(value) + 1)),
-                )
-                points = {"x": [number(v) for v in x], "y": [number(v) for v in value]}
-                found.append((" / ".join(here), points))
-            else:
-                found += _curves(value, here)
-    elif isinstance(node, list) and not _numeric(node):
-        for index, value in enumerate(node):
-            found += _curves(value, (*place, str(index)))
-    return found
-
-
-def _numeric(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) > 1
-        and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
-    )
-
-
-def _same(value: Any, other: list[Any]) -> bool:
-    return _numeric(value) and len(value) == len(other)
-
-
-def cell_data(collected: Collected, index: TrackIndex, root: str = "") -> list[dict[str, Any]]:
-    """Return where every number comes from, cell by cell; no time of day and no machine's name.
-
-    Parameters
-    ----------
-    root
-        Path of the store, which no message may show: a page goes to other people.
-    """
-    lines: list[dict[str, Any]] = []
-    records = {record.key: record for record in collected.records}
-    for _, key in sorted(index.cells.items()):
-        if key not in records:
-            if key in collected.damaged:
-                reason = without_path(collected.damaged[key], root)
-                lines.append({"cell": key, "status": "damaged", "reason": reason})
-            continue
-        record = records[key]
-        provenance = record.provenance
-        libraries = provenance.get("libraries", {})
-        lines.append(
-            {
-                "cell": key,
-                **record.identity.as_dict(),
-                "status": str(record.status),
-                "reason": record.reason,
-                "origin": record.origin
-                + (", not isolated" if provenance.get("sandbox") == "none" else ""),
-                "precision": record.precision,
-                "problem": record.problem_key,
-                "truth": record.truth_digest,
-                "prediction": record.files.get("prediction.h5", ""),
-                "rows": record.files.get("metrics.parquet", ""),
-                "python": str(provenance.get("python", "")),
-                "system": str(provenance.get("system", "")),
-                "processor": str(provenance.get("processor", "")),
-                "threads": str(provenance.get("threads", "")),
-                "versions": ", ".join(f"{k} {v}" for k, v in sorted(dict(libraries).items())),
-                "timings": {k: number(v) for k, v in sorted(record.timings.items())},
-                "peaks": {k: number(v) for k, v in sorted(record.peaks.items())},
-                "notes": list(record.notes),
-            }
-        )
-    return lines
-
-
-def without_path(message: str, root: str) -> str:
-    """Return a message without the place of the store."""
-    return message.replace(root, "the store") if root else message
-
-
-def citations(index: TrackIndex) -> list[dict[str, str]]:
-    """Return what to cite for data, methods and metrics, as text and as BibTeX."""
-    found = []
-    for kind in ("datasets", "methods", "metrics"):
-        for name, described in sorted(index.track_facts.get(kind, {}).items()):
-            text = str(described.get("citation") or "")
-            if not text:
-                continue
-            bibtex = str(described.get("bibtex") or "") or _misc(kind, name, described, text)
-            found.append({"kind": kind[:-1], "name": name, "text": text, "bibtex": bibtex})
-    return found
-
-
-def _misc(kind: str, name: str, described: Mapping[str, Any], text: str) -> str:
-    """Return an entry that keeps the citation as one note: its parts are not known apart."""
-    key = "".join(letter for letter in f"{kind[:-1]}-{name}" if letter.isalnum() or letter == "-")
-    title = str(described.get("title") or name)
-    safe = {"{": "(", "}": ")", "\\": "/", "&": "\\&", "%": "\\%", "#": "\\#", "_": "\\_"}
-    title, text = ("".join(safe.get(c, c) for c in part) for part in (title, text))
-    return f"@misc{{{key},\n  title = {{{title}}},\n  note = {{{text}}}\n}}"
-
-
-def rows_csv(collected: Collected) -> str:
-    """Return every value as CSV, without costs (they are in the leaderboard)."""
-    columns = [
-        *IDENTITY_FIELDS, "channel", "mz", "metric", "metric_version", "region", "value", "reason", "cell",
-        "origin",
-    ]  # fmt: skip
-    return table_csv(measured(collected.rows, controls=True)[columns])

@@ -22,14 +22,14 @@ from msibench.leaderboard.images import (
     spread_order,
     structure,
 )
-from msibench.leaderboard.page_data import embedded_json, label_of, number, numbers
+from msibench.leaderboard.page_json import embedded_json, label_of, number, numbers
 from msibench.leaderboard.veil import NEVER, calibrated_levels, supported_levels
 from msibench.results.files import write_atomically
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import Store
 
 IMAGE_BUDGET = 9_000_000
-"""Bytes of embedded images when nobody says how many; keeps the page below 15 MB."""
+"""Bytes of embedded images by default; keeps the page below 15 MB."""
 BESIDE_BUDGET = 27_000_000
 """Bytes of images beyond those that go into files beside the page, so that every ion can be looked at."""
 MAP_STEP = 80
@@ -47,7 +47,7 @@ class Chosen:
     problem: int
     channel: int
     beside: bool = False
-    """Its images lie in a file beside the page, which loads it when it is asked for."""
+    """Its images are in a file beside the page, which loads it on request."""
 
     @property
     def name(self) -> str:
@@ -92,7 +92,7 @@ def _readable(section: SectionImages) -> bool:
 
 
 def problem_data(place: int, section: SectionImages) -> dict[str, Any]:
-    """Return what the page says of one section under one protocol."""
+    """Return the page's entry for one section under one protocol."""
     record = next(iter(section.records.values()))
     staged = section.staged
     ppm, guide = staged.low.ppm, staged.guide
@@ -247,7 +247,7 @@ def encode_images(
 
 
 def _veil_of(found: Intervals, shape: tuple[int, ...]) -> tuple[LevelsOf | None, str]:
-    """Return what tells how far detail is supported, and whose interval that is; empty: the method's own.
+    """Return the interval that shows how far detail is supported, and whose it is; empty: the method's own.
 
     Where the harness calibrated intervals, its own go before those of methods, so that methods compare.
     """

@@ -17,13 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from msibench.leaderboard.page_data import (
-    arrays_of,
-    embedded_json,
-    images_of,
-    numbers,
-    paired_intervals,
-)
+from msibench.leaderboard.page_data import arrays_of, images_of, paired_intervals
+from msibench.leaderboard.page_json import embedded_json, numbers
 from msibench.leaderboard.rows import measured
 from msibench.results.files import write_atomically
 from msibench.scoring.cube import Cube, cubes
@@ -47,7 +42,7 @@ def is_large_board(rows: pd.DataFrame) -> bool:
 def split_protocols(
     rows: pd.DataFrame, track: Track
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Return what `protocol_data` does with one mean per section, and the parts beside the page.
+    """Return `protocol_data` with one mean per section, and the parts beside the page.
 
     Returns
     -------

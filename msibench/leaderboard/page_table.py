@@ -1,4 +1,4 @@
-"""The leaderboard as cells of a table: what is printed, and by what a column is sorted."""
+"""The leaderboard as cells of a table: their text, and the value that a column is sorted by."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Column:
     name: str
     numeric: bool
     best: str = ""
-    """What is better in it, in words."""
+    """Which way is better, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class TableView:
     """The perfect signal, and the control: lines that are not sorted among the methods."""
     methods: list[str]
     meaning: str
-    """Over what means, standard errors and intervals run."""
+    """What means, standard errors and intervals are over."""
 
 
 def table_view(board: Board) -> list[TableView]:
@@ -200,7 +200,7 @@ def _kept(row: Mapping[Any, Any]) -> TableCell:
 
 
 def _remark(row: Mapping[Any, Any], reason: str) -> str:
-    """Say why there is no rank, or which metrics the score is made without."""
+    """Return why there is no rank, or which metrics the score is made without."""
     missing = row.get("missing")
     if not reason and isinstance(missing, str) and missing:
         return f"scored without {missing}"

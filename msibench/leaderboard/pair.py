@@ -28,7 +28,7 @@ def pair_page(
 ) -> str:
     """Return the per-m/z table of two methods as Markdown, published scores beside it.
 
-    Below it stands the mean paired difference with its interval, as in the board's groups.
+    Below it comes the mean paired difference with its interval, as in the board's groups.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def _differences(
     """Return one sentence a protocol on the mean paired difference."""
     lines = []
     for protocol, part in scored.groupby("protocol", sort=True):
-        if not {first, second} <= set(part["method"]):
+        if not {first, second} <= set(part["method"].unique()):
             continue
         found = comparisons(part, scheme, second, control_method=control)
         line = found[(found["metric"] == "composite") & (found["method"] == first)].iloc[0]

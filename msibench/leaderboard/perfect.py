@@ -25,7 +25,7 @@ REFERENCE = "reference"
 
 
 def perfect_signal(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """Return per metric between what and what the perfect signal stands, means over ion images.
+    """Return per metric the range of the perfect signal, as means over ion images.
 
     PSNR, SSIM, VIF and NQM are measured or estimated (``noise_ceiling_*``); skill, and gain, match and
     recall of detail, have a range (``detail_ceiling_*``); `BY_DEFINITION` holds what needs no estimate. RMSE is that of the PSNR; R² and SD follow from it and the truth's variance,
@@ -37,12 +37,13 @@ def perfect_signal(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
         Measured rows of one protocol, without wrong guides.
     """
     image = rows[rows["region"] == "image"]
+    there = set(image["metric"].unique())
+    names = [name for name in there if name.startswith(("noise_ceiling_", "detail_ceiling_"))]
+    ceilings = image[image["metric"].isin(names) & np.isfinite(image["value"])]
     levels = {
         str(metric): part.groupby(list(IMAGE_KEY))["value"].first()
-        for metric, part in image[np.isfinite(image["value"])].groupby("metric")
-        if str(metric).startswith(("noise_ceiling_", "detail_ceiling_"))
+        for metric, part in ceilings.groupby("metric")
     }
-    there = set(image["metric"])
     found = {name: (best, best) for name, best in BY_DEFINITION.items() if name in there}
     for metric, level in MEASURED.items():
         if level in levels:
@@ -62,9 +63,9 @@ def perfect_signal(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
 
 
 def with_references(table: pd.DataFrame, rows: pd.DataFrame, control_method: str) -> pd.DataFrame:
-    """Return a table with two lines more per protocol: the perfect signal, and the control once more.
+    """Return a table with two further lines per protocol: the perfect signal, and the control once more.
 
-    Their ``task`` is `REFERENCE`. What has a range has it in ``.low`` and ``.high``, and no ``.mean``.
+    Their ``task`` is `REFERENCE`. A range is in ``.low`` and ``.high``, without a ``.mean``.
 
     Parameters
     ----------

@@ -299,7 +299,7 @@ def _score(score: float | None, scheme: Scheme | None = None) -> str:
 
 
 def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
-    """Say what is not in the table, and why."""
+    """Return what is not in the table, and why."""
     lines = [
         f"- **`{in_markdown(method)}` ({in_markdown(protocol)}) is {in_markdown(why)}**"
         for (protocol, method), why in unstable(collected.rows).items()
@@ -369,7 +369,7 @@ def _published(index: TrackIndex) -> list[str]:
 
 def _provenance(collected: Collected) -> str:
     found = cells(collected.rows)
-    devices = ", ".join(sorted(set(found["device"])))
+    devices = ", ".join(sorted(set(found["device"].unique())))
     origin = ", ".join(origins(found))
     where = in_markdown(f"{devices}, {origin}")
     return f"{len(found)} cells on {where}; every number's record is in the store."

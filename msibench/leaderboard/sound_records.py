@@ -1,4 +1,4 @@
-"""Whether a record holds what a leaderboard shows of it: a results folder may come from elsewhere, too."""
+"""Whether a record is valid where a leaderboard shows it: a results folder may come from elsewhere, too."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ TEXTS = (
 
 
 def check_shown(record: CellRecord) -> None:
-    """Refuse a record whose values are of other types than those of a record.
+    """Reject a record whose values are of wrong types.
 
     Raises
     ------
     IntegrityError
-        If a value that a leaderboard shows is none.
+        If a value that a leaderboard shows is not valid.
     """
     described = record.method_facts
     sound = {name: _text(getattr(record, name)) for name in TEXTS}

@@ -19,7 +19,7 @@ from msibench.scoring.schemes import DEFAULT_SCHEME, OLDER_SCHEME
 from msibench.tracks import Track
 
 BESIDE = ("cao2025",)
-"""Schemes whose score stands in every board, made of the metrics at hand, whatever ranks it."""
+"""Schemes whose score is on every board, made of the metrics at hand, whatever ranks it."""
 DRAWS = 2_000
 FEWER_DRAWS = 1_000
 """Bootstrap draws of a board with more than `MANY_ROWS` rows: 25 lie beyond each end of an interval."""
@@ -103,7 +103,7 @@ def has_ranks(part: pd.DataFrame) -> bool:
 
 
 def what_numbers_mean(part: pd.DataFrame) -> str:
-    """Say over what means, standard errors and intervals of one protocol's table run."""
+    """Return what means, standard errors and intervals of one protocol's table are over."""
     sections = sections_behind(part)
     if not sections:
         return "Nobody has a score."

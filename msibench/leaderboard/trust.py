@@ -1,4 +1,4 @@
-"""What a leaderboard says of trust: is the detail real, and how much is there to gain at all."""
+"""The trust section of a leaderboard: is the detail real, and how much is there to gain at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from msibench.scoring.reachable import reachable_gain
 from msibench.tracks import Track
 
 TOLD = ("detail_energy", "detail_ceiling_low", "detail_ceiling_high", "detail_ceiling_source")
-"""What the text on the reachable gain tells, and what only serves to pool."""
+"""Values in the text on the reachable gain, and those that only serve to pool."""
 
 
 def trust_sections(
@@ -85,7 +85,7 @@ def _means(
 
 
 def _ceilings(real: pd.DataFrame, metrics: BoardMetrics) -> str:
-    """Name what the truth itself allows, the same for every method."""
+    """Return the limits set by the truth itself, the same for every method."""
     found = real[real["metric"].isin(metrics.of("ceiling"))].groupby("metric")["value"].mean()
     said = [
         f"{in_markdown(metrics[name].label)} {_short(found[name])}"

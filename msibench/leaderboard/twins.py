@@ -23,7 +23,7 @@ from msibench.results.store import Store
 from msibench.tracks import shipped_rows
 
 TWIN = "value_elsewhere"
-"""A column of rows: the value that the twin of a cell got, NaN where it has none. There only when some
+"""A column of rows: the value that the twin of a cell got, NaN where it has none. Present only when some
 cell of a board has a twin."""
 COMPARED = ("psnr", "ssim", "rmse", "skill")
 """The first of these that a board has decides whether a method is unstable."""
@@ -35,7 +35,7 @@ _VALUE = ["metric", "metric_version", "region", "channel"]
 def twin_key(record: CellRecord) -> str:
     """Return the key of the same cell on the other kind of device.
 
-    Empty where that cannot be told: a cell of an older msibench, or of a device of another kind.
+    Empty where that is unknown: a cell of an older msibench, or of a device of another kind.
     """
     document = record.key_document
     other = OTHER.get(kind_of(record.device), "")
@@ -49,12 +49,21 @@ def twin_key(record: CellRecord) -> str:
         return ""
 
 
-def twin_values(store: Store, records: Sequence[CellRecord]) -> dict[str, pd.Series[float]]:
+def twin_values(
+    store: Store, records: Sequence[CellRecord], twins: Mapping[str, str] | None = None
+) -> dict[str, pd.Series[float]]:
     """Return what the twins of cells got: key → value by metric, version, region and channel.
 
     A twin of the results folder goes before one of a committed board; a damaged one counts as none.
+
+    Parameters
+    ----------
+    twins
+        `twin_key` of every record, by its key, where that is known already.
     """
-    wanted = {record.key: twin for record in records if (twin := twin_key(record))}
+    if twins is None:
+        twins = {record.key: twin_key(record) for record in records}
+    wanted = {record.key: twin for record in records if (twin := twins[record.key])}
     found: dict[str, pd.Series[float]] = {}
     for key, twin in wanted.items():
         if store.has(twin) and (rows := _rows_in(store, twin)) is not None:

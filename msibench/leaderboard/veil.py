@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from msibench.contracts.metric import CalibratedInterval, ToldInterval
 
 SEEN = 0.03
-"""Of the colour range: a difference to the measured pixel that can be seen, and is veiled or vouched for."""
+"""Of the colour range: a difference to the measured pixel that can be seen, and is veiled or supported."""
 NEVER = 255
 """Level of a pixel that shows no detail: there is nothing to veil."""
 

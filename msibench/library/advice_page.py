@@ -1,4 +1,4 @@
-"""The page of ``msibench advise``: one HTML file that needs nothing else."""
+"""The page of ``msibench advise``: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from html import escape
 from importlib.resources import files
 
 from msibench.library.advising import KEEP, Advice, counts_in_words
+from msibench.library.similar_boards import in_words
 
 STYLE = """
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -60,6 +61,7 @@ def _part(advice: Advice) -> str:
         f"the guide mirrored {_percent(one.wrong)})</li>"
         for one in advice.guide
     )
+    boards = "".join(f"<li>{escape(line)}</li>" for line in in_words(advice.boards, advice.methods))
     return (
         f'<section><h2>{advice.factor} times finer</h2><p class="lead">{escape(advice.sentence())}</p>'
         f"{f'<h3>The guide</h3><ul>{guide}</ul>' if guide else ''}"
@@ -68,7 +70,9 @@ def _part(advice: Advice) -> str:
         '<th class="words">method</th><th>expected skill</th><th>90 % interval</th><th>at most</th>'
         f'<th>counts a pixel</th><th class="words">why not</th></tr></thead><tbody>{ions}</tbody></table></div>'
         '<h3>Methods, mean over ions</h3><div class="wide"><table><tbody>'
-        f"{methods}</tbody></table></div></section>"
+        f"{methods}</tbody></table></div>"
+        '<h3>Boards of similar sections</h3><p class="quiet">Measured elsewhere: they do not change the advice '
+        f"above.</p><ul>{boards}</ul></section>"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from msibench.advice.energies import Upscaler
     from msibench.advice.expected import Detail, Expected
     from msibench.library.sections import FilePath
+    from msibench.library.similar_boards import SimilarBoard
     from msibench.plugin_manager import Catalogue
     from msibench.uncertainty.difficulty import Floats
 
@@ -26,22 +28,22 @@ KEEP = "keep"
 """The recommendation to leave an ion image, or a section, as it was measured."""
 SINGLE = (
     "bilinear", "bicubic", "bicubic-075", "lanczos3", "bicubic-backprojected", "lanczos3-backprojected",
-    "wiener", "swinir-msi-tiny", "mosr-msi-tiny", "mambair-msi-tiny",
+    "wiener", "swinir-msi-tiny", "mosr-msi-tiny", "mambair-msi-tiny", "dctlsa-msi",
 )  # fmt: skip
 """Methods that advice tries where none are named: quick, and nothing to download."""
 GUIDED = ("guided-filter", "joint-bilateral", "ridge", "pls")
 """And where there is a guide."""
-MARGIN = 0.08
+MARGIN = 0.09
 """Expected skill of an ion from which on it may be sharpened, our choice (docs/confidence.md says how often it
 misleads)."""
-ERROR = {2: 0.39, 4: 0.44}
+ERROR = {2: 0.39, 4: 0.46}
 """Half-width of the interval of an ion's expected skill over `doubt`, by factor: 90 % of all ions and methods of 25
 sections were off by no more (docs/confidence.md). That of the largest factor counts beyond it."""
 WORTH = 0.02
 """Expected skill of a section from which on sharpening is worth its name."""
 FEW_COUNTS = 0.1
 """Share of signal in the finer detail below which an ion is too noisy to be sharpened."""
-LARGEST = 96
+LARGEST = 48
 """Edge in coarse pixels of the piece that a network is tried on: its skill does not need more."""
 
 
@@ -122,6 +124,8 @@ class Advice:
     finer: tuple[Finer, ...]
     averaged: tuple[str, ...]
     """Random methods: what is told of them is told of the mean of `msibench.library.intervals.SEEDS` runs."""
+    boards: tuple[SimilarBoard, ...]
+    """Boards of the most similar sections, nearest first: beside what is told of this one, and never part of it."""
     assumptions: tuple[str, ...]
     per_ion: Mapping[str, Floats]
     """Expected skill of every method for every ion, ``(channel,)``."""
@@ -149,6 +153,8 @@ class Advice:
 
     def __str__(self) -> str:
         """Return the whole advice as text."""
+        from msibench.library.similar_boards import in_words
+
         lines = [self.sentence(), ""]
         lines += [
             f"  {name:<26}{_share(skill, '+.1%'):>7}" + self._averaged(name)
@@ -176,6 +182,8 @@ class Advice:
             f"pixel {_um(one.effective_um)}"
             for one in self.finer
         ]
+        lines += ["", "  Boards of similar sections (they do not change the advice above)"]
+        lines += [f"  {line}" for line in in_words(self.boards, self.methods)]
         return "\n".join([*lines, "", *(f"  Assumed: {each}" for each in self.assumptions)])
 
     def _averaged(self, method: str) -> str:
@@ -193,7 +201,7 @@ class Advice:
         from dataclasses import asdict
 
         table = {name: getattr(self, name) for name in self.__slots__ if name != "per_ion"}
-        for name in ("ions", "guide", "finer"):
+        for name in ("ions", "guide", "finer", "boards"):
             table[name] = [asdict(one) for one in table[name]]
         table["sentence"] = self.sentence()
         table["per_ion"] = {name: list(map(float, told)) for name, told in self.per_ion.items()}
@@ -210,6 +218,7 @@ def advise(
     methods: Sequence[str] = (),
     device: str = "cpu",
     seed: int = 0,
+    results: FilePath | None = None,
 ) -> Advice:
     """Say which ion images of a section may be sharpened, with what, and what measuring finer would give.
 
@@ -230,6 +239,8 @@ def advise(
         the quick ones that look at it.
     device, seed
         As in `upscale`.
+    results
+        A results folder whose boards are looked at for similar sections, beside the boards that ship.
 
     Raises
     ------
@@ -246,6 +257,7 @@ def advise(
     from msibench.library.intervals import check_section
     from msibench.library.notebook import bar_in_notebook
     from msibench.library.sections import guide_on
+    from msibench.library.similar_boards import similar_boards
     from msibench.plugin_manager import resolve_method
     from msibench.uncertainty.sections import one_scale_up
 
@@ -284,9 +296,20 @@ def advise(
             if image is not None
             else ()
         )
-    painted = {one.method for one in about if one.verdict == "paints"}
-    advice = _advice(low, factor, variance, detail, told, about, painted)
-    return replace(advice, left_out=left_out, averaged=tuple(averaged))
+    advice = _advice(low, factor, variance, detail, told, about)
+    usable = _usable(found, guided=image is not None)
+    boards = similar_boards(low, factor, usable, None if results is None else Path(results))
+    return replace(advice, left_out=left_out, averaged=tuple(averaged), boards=boards)
+
+
+def _usable(found: Catalogue, *, guided: bool) -> set[str]:
+    """Return the methods that can sharpen a section of one's own: nothing to train, no other modality."""
+    tasks = {Task.SINGLE_IMAGE, Task.GUIDED} if guided else {Task.SINGLE_IMAGE}
+    return {
+        name
+        for name, spec in found.methods.items()
+        if spec.task in tasks and not spec.trainable and not spec.control
+    }
 
 
 def _expected(
@@ -368,12 +391,12 @@ def _advice(
     detail: Detail,
     told: Mapping[str, Expected],
     about: tuple[GuideAdvice, ...],
-    painted: set[str],
 ) -> Advice:
     from msibench.library.intervals import tissue_of
 
     means = {name: mean_skill(one.skill) for name, one in told.items()}
     ranked = dict(sorted(means.items(), key=lambda item: -item[1]))
+    painted = {one.method for one in about if one.verdict == "paints"}
     usable = [name for name in ranked if name not in painted]
     best = usable[0] if usable and ranked[usable[0]] >= WORTH else KEEP
     present = set(low.present())
@@ -400,6 +423,7 @@ def _advice(
         methods=ranked,
         left_out={},
         averaged=(),
+        boards=(),
         ions=tuple(ions),
         guide=about,
         finer=_finer(low, shown, variance, counts, gain),

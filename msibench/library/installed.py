@@ -1,4 +1,4 @@
-"""What is installed here: methods, data sets, metrics."""
+"""The installed methods, data sets and metrics."""
 
 from __future__ import annotations
 

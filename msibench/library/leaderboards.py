@@ -1,4 +1,4 @@
-"""Leaderboards from Python: run a track, or open a board that somebody else measured."""
+"""Leaderboards from Python: run a track, or open a published board."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Leaderboard:
         return list(dict.fromkeys(_name(c, m) for c, m in ordered.to_numpy(dtype=np.float64)))
 
     def compare(self, test: str, base: str, *, protocol: str = "") -> pd.DataFrame:
-        """Set one method against another on the ion images that both have.
+        """Compare one method with another on the ion images that both have.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Progress in a notebook: one bar under the cell, which goes when the work is done."""
+"""Progress in a notebook: one bar under the cell, which disappears when the work is done."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 EVERY_S = 0.2
 """Least time between two updates: a saved notebook keeps the last one alone."""
 FROM_S = 0.5
-"""What takes less shows no bar."""
+"""Shorter computations show no bar."""
 
 
 def in_notebook() -> bool:
-    """Say whether this process is the kernel of a notebook, which can show HTML and replace it."""
+    """Return whether this process is the kernel of a notebook, which can show HTML and replace it."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return getattr(shell, "kernel", None) is not None
 
 
 @contextmanager
 def bar_in_notebook(what: str) -> Iterator[None]:
-    """Show how far a computation of this process has come; nothing outside of notebooks.
+    """Show the progress of a computation in this process; nothing outside of notebooks.
 
-    Inside another such bar, or where somebody else listens already, nothing is shown twice.
+    Inside another such bar, or where there is a listener already, nothing is shown twice.
     """
     if is_heard() or not in_notebook():
         yield
@@ -69,7 +69,7 @@ class NotebookBar:
         self._draw(f"<small>{html.escape(end)}</small>")
 
     def show(self, words: str, done: int, total: int) -> None:
-        """Draw how far it has come; most calls within `EVERY_S` draw nothing."""
+        """Draw the progress; most calls within `EVERY_S` draw nothing."""
         with self._lock:
             now = time.monotonic()
             if now - max(self._last, self._began + FROM_S - EVERY_S) < EVERY_S:

@@ -1,4 +1,4 @@
-"""What images, problems and boards look like in a notebook."""
+"""How images, problems and boards are shown in a notebook."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def plot(
     from matplotlib.figure import Figure
 
     class NotebookFigure(Figure):
-        """Shows itself where no backend of pyplot does."""
+        """A figure that shows itself without a backend of pyplot."""
 
         def _repr_png_(self) -> bytes:
             return _png(self)

@@ -1,4 +1,4 @@
-"""One section through one method: what it must be before, and what the result is completed with."""
+"""One section through one method: its checks before, and the completion of the result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHOWN = 5
 """Ions of a kind that are named in one message; all of them with up to `FEW`."""
 FEW = 12
 NOT_ISOLATED = "not isolated"
-"""What is said of images that a method made in this process, where it could have read anything."""
+"""Remark on images that a method made in this process, where it could have read anything."""
 
 
 def upscale(
@@ -141,7 +141,7 @@ def upscaled(
     problem
         What it is given.
     name
-        What messages call the section.
+        Name of the section in messages.
     folder
         Where a large result may lie in a file; None: it is held in memory.
     """
@@ -194,7 +194,7 @@ def some_of(names: Sequence[str]) -> str:
 
 
 class _Fine:
-    """Takes what a method makes of the ions that are present, and completes it.
+    """Completes a method's result for the ions that are present.
 
     An ion that is not present is 0, and what was not measured is NaN.
     """

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msibench.metrics.pairs import ImagesT
+
 Floats = NDArray[np.float64]
 
 NOT_FINITE = "a pixel is NaN or infinite"
 
 
-def to_host(images: Any, name: str = "images") -> tuple[Floats, Callable[[Floats], Any]]:
+def to_host(images: ImagesT, name: str = "images") -> tuple[Floats, Callable[[Floats], ImagesT]]:
     """Return images as a float64 array and a function that gives values back in the caller's kind.
 
     Pixels that a masked array of numpy hides become NaN: they are not known.

@@ -1,4 +1,4 @@
-"""The ImageNet networks that perceptual metrics look through."""
+"""The ImageNet networks that perceptual metrics use."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def features_for(name: Backbone, device: str, dtype: str) -> nn.Sequential:
     return copy.deepcopy(load_features(name)).to(torch.device(device), getattr(torch, dtype))
 
 
-def select_features(name: Backbone, given: Any, like: Tensor) -> Any:
+def select_features(name: Backbone, given: nn.Sequential | None, like: Tensor) -> nn.Sequential:
     """Return the pretrained features, or a copy of `given`, where and in the precision of `like`."""
     import copy
 

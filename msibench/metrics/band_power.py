@@ -16,6 +16,7 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
+from msibench.metrics.pairs import Images, ImagesT
 from msibench.metrics.spectra import frequencies, ring_sums, spectrum
 
 NO_DETAIL = "the truth has no power above the low image's Nyquist frequency"
@@ -23,7 +24,7 @@ NO_BAND = "the grid is not finer than the low image's"
 BANDS = 8
 
 
-def band_power(test: Any, reference: Any, *, above: float, below: float = 0.5) -> Any:
+def band_power(test: ImagesT, reference: ImagesT, *, above: float, below: float = 0.5) -> ImagesT:
     """Power of the test over that of the reference between two frequencies; 1 at best.
 
     Below 1 detail is missing (interpolation: near 0), above 1 it is invented. It says nothing about
@@ -50,7 +51,9 @@ def band_power(test: Any, reference: Any, *, above: float, below: float = 0.5) -
     return back(_ratio(test, reference, np.array([above, below]))[..., 0])
 
 
-def radial_power_ratio(test: Any, reference: Any, *, bands: int = BANDS) -> tuple[Floats, Floats]:
+def radial_power_ratio(
+    test: Images, reference: Images, *, bands: int = BANDS
+) -> tuple[Floats, Floats]:
     """Return the power ratio in bands of equal width up to the Nyquist frequency.
 
     Returns

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,13 +14,14 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
+from msibench.metrics.pairs import ImagesT
 from msibench.metrics.products import product
 
 ONE_ION = "colocalisation needs at least two ion images"
 EMPTY = "the truth keeps no pixel above its median after the median filter"
 
 
-def colocalisation_matrix(images: Any) -> Floats:
+def colocalisation_matrix(images: ImagesT) -> Floats:
     """Cosine between ion images as METASPACE scores colocalisation.
 
     Pixels below the image's own median become 0, a 3 x 3 median filter takes single pixels away,
@@ -45,7 +44,7 @@ def colocalisation_matrix(images: Any) -> Floats:
     return np.asarray(product(unit, unit.T))
 
 
-def colocalisation(test: Any, reference: Any) -> Any:
+def colocalisation(test: ImagesT, reference: ImagesT) -> ImagesT:
     """Mean change of each ion's colocalisation with the others; 0 at best.
 
     Parameters

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.arrays import NOT_FINITE, factor_between, finite_images, first_reason, to_host
+from msibench.metrics.pairs import ImagesT
 
 EMPTY = "the low image holds no intensity"
 
 
-def conservation(test: Any, low: Any) -> Any:
+def conservation(test: ImagesT, low: ImagesT) -> ImagesT:
     """Total predicted intensity over that of the low image; 1 at best.
 
     A coarse pixel is the mean of its fine ones, so the ratio is ``mean(test) / mean(low)``.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,17 +16,18 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
+from msibench.metrics.pairs import ImagesT
 
 EMPTY = "the low image is zero: there is nothing to be consistent with"
 
 
 def consistency(
-    test: Any,
-    low: Any,
+    test: ImagesT,
+    low: ImagesT,
     *,
     degrade: Callable[[NDArray[np.float32]], NDArray[np.float32]],
     counts: ArrayLike | None = None,
-) -> Any:
+) -> ImagesT:
     """Distance between the degraded prediction and the low image; 0 at best.
 
     Without `counts` the relative error ``|degrade(test) - low| / |low|`` (Euclidean norms over the

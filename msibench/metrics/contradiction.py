@@ -1,4 +1,4 @@
-"""Whether a picture contradicts the measurement that it was made from, more than its kind must.
+"""Whether a picture contradicts the measurement that it was made from, more than any such picture must.
 
 Averaged back, a fine picture should give the coarse pixels again. Smooth pictures never do so exactly:
 plain bicubic interpolation, which adds nothing, misses a part of every image, the more of it the more

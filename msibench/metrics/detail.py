@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,12 +30,15 @@ from numpy.typing import ArrayLike, NDArray
 from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.arrays import NOT_FINITE, Floats, check_pair, first_reason, to_host
 from msibench.metrics.detail_specs import ADDS_NOTHING, NO_DETAIL, NO_SPLIT
+from msibench.metrics.pairs import ImagesT
 
 if TYPE_CHECKING:
-    from msibench.degradation import DegradationProtocol
+    from msibench.degradation.protocol import DegradationProtocol
 
 Splitter = Callable[[NDArray[np.floating]], tuple[Floats, Floats]]
 """``DegradationProtocol.split``."""
+Degradation: TypeAlias = "str | DegradationProtocol | Splitter"
+"""A degradation protocol, by its name (``"area-x4@1"``), itself, or its `split`."""
 
 LEAST_ADDED = 0.01
 """Share of the truth's detail ``|t|`` that a prediction must add to be precise or not."""
@@ -135,10 +138,10 @@ class ErrorSplit:
 
 
 def split_error(
-    test: Any,
-    reference: Any,
+    test: ImagesT,
+    reference: ImagesT,
     *,
-    protocol: str | DegradationProtocol | Splitter,
+    protocol: Degradation,
     mask: ArrayLike | None = None,
 ) -> ErrorSplit:
     """Split a prediction's error into that in its input and that in its detail.
@@ -179,7 +182,9 @@ def split_error(
     )
 
 
-def detail_gain(test: Any, reference: Any, *, protocol: Any, mask: ArrayLike | None = None) -> Any:
+def detail_gain(
+    test: ImagesT, reference: ImagesT, *, protocol: Degradation, mask: ArrayLike | None = None
+) -> ImagesT:
     """Share of the truth's unseen detail that the prediction has right: ``1 - |n - t|² / |t|²``.
 
     0 for an image that adds nothing to what the low image fixes, 1 for the truth, negative without
@@ -200,7 +205,9 @@ def detail_gain(test: Any, reference: Any, *, protocol: Any, mask: ArrayLike | N
     return _measure("detail_gain", test, reference, protocol, mask)
 
 
-def detail_match(test: Any, reference: Any, *, protocol: Any, mask: ArrayLike | None = None) -> Any:
+def detail_match(
+    test: ImagesT, reference: ImagesT, *, protocol: Degradation, mask: ArrayLike | None = None
+) -> ImagesT:
     """Detail gain at the best single amplitude: ``sign(⟨n,t⟩) ⟨n,t⟩² / (|n|² |t|²)``.
 
     No stretch of the prediction changes it; noise and paint lower it. 0 for an image that adds nothing.
@@ -210,8 +217,8 @@ def detail_match(test: Any, reference: Any, *, protocol: Any, mask: ArrayLike | 
 
 
 def detail_precision(
-    test: Any, reference: Any, *, protocol: Any, mask: ArrayLike | None = None
-) -> Any:
+    test: ImagesT, reference: ImagesT, *, protocol: Degradation, mask: ArrayLike | None = None
+) -> ImagesT:
     """How much of the added detail is true: ``⟨n,t⟩ / |n|²``.
 
     1 where the added detail is right on the whole, above 1 where it is right but too weak, 0 for noise
@@ -225,8 +232,8 @@ def detail_precision(
 
 
 def detail_recall(
-    test: Any, reference: Any, *, protocol: Any, mask: ArrayLike | None = None
-) -> Any:
+    test: ImagesT, reference: ImagesT, *, protocol: Degradation, mask: ArrayLike | None = None
+) -> ImagesT:
     """How much of the truth's unseen detail was found: ``⟨n,t⟩ / |t|²``; 1 at best.
 
     Arguments and undefined values as `detail_gain`.
@@ -234,7 +241,9 @@ def detail_recall(
     return _measure("detail_recall", test, reference, protocol, mask)
 
 
-def input_error(test: Any, reference: Any, *, protocol: Any, mask: ArrayLike | None = None) -> Any:
+def input_error(
+    test: ImagesT, reference: ImagesT, *, protocol: Degradation, mask: ArrayLike | None = None
+) -> ImagesT:
     """Error in what the low image fixes, on the scale of the gain: ``|A⁺A(p - x)|² / |t|²``.
 
     0 for a prediction that keeps its input. Arguments and undefined values as `detail_gain`.
@@ -242,7 +251,9 @@ def input_error(test: Any, reference: Any, *, protocol: Any, mask: ArrayLike | N
     return _measure("input_error", test, reference, protocol, mask)
 
 
-def skill(test: Any, reference: Any, *, protocol: Any, mask: ArrayLike | None = None) -> Any:
+def skill(
+    test: ImagesT, reference: ImagesT, *, protocol: Degradation, mask: ArrayLike | None = None
+) -> ImagesT:
     """Squared error against that of the least-norm reconstruction: ``1 - |p - x|² / |x - A⁺Ax|²``.
 
     ``detail_gain - input_error``: 0 for ``A⁺A x`` (each pixel repeated where A is the area mean), 1 for
@@ -321,9 +332,14 @@ def evaluate(evaluation: Evaluation, *, measure: str = "skill") -> Scored:
     return Scored(values, reasons)
 
 
-def _measure(name: str, test: Any, reference: Any, protocol: Any, mask: ArrayLike | None) -> Any:
+def _measure(
+    name: str, test: ImagesT, reference: ImagesT, protocol: Degradation, mask: ArrayLike | None
+) -> ImagesT:
     _, back = to_host(test, "test")
-    return back(getattr(split_error(test, reference, protocol=protocol, mask=mask), name))
+    values: ImagesT = back(
+        getattr(split_error(test, reference, protocol=protocol, mask=mask), name)
+    )
+    return values
 
 
 def splitter_of(chosen: Any) -> Splitter:

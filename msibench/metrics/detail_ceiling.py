@@ -1,6 +1,6 @@
-"""How much of a noisy truth's unseen detail anybody can have right: a range, and where it comes from.
+"""How much of a noisy truth's unseen detail any method can have right: a range, and its source.
 
-A truth's detail is that of its signal and that of its noise, and nobody can predict the noise: the
+A truth's detail is that of its signal and that of its noise, and the noise cannot be predicted: the
 ceiling of `detail_gain` (and of `skill`) is the signal's share, ``|N(signal)|² / |N(truth)|²``.
 """
 
@@ -118,7 +118,7 @@ def ceiling_of_counts(
 def ceilings_by_estimate(
     truth: Floats, *, split: Splitter, mask: NDArray[np.bool_] | None = None
 ) -> tuple[float, float]:
-    """Return what two estimators of the noise leave: by the spatial nugget, by the wavelet MAD.
+    """Return the signal's share by two estimators of the noise: by the spatial nugget, by the wavelet MAD.
 
     The noise is taken as white from pixel to pixel, so that its unseen energy is its energy times the
     share of directions that are unseen.
@@ -156,7 +156,7 @@ def nugget(image: Floats, mask: NDArray[np.bool_]) -> float:
 
 
 def detail_ceiling(evaluation: Evaluation) -> list[Ceiling]:
-    """Return the ceiling of every ion image, from the best source that there is for it."""
+    """Return the ceiling of every ion image, from the best available source."""
     assert evaluation.truth is not None
     assert evaluation.split is not None
     truth, split = evaluation.truth.values.astype(np.float64), evaluation.split
@@ -186,7 +186,7 @@ def detail_ceiling(evaluation: Evaluation) -> list[Ceiling]:
 
 
 def evaluate(evaluation: Evaluation, *, end: End = "low") -> Scored:
-    """Give one end of the ceiling's range of every ion image, or the number of its source.
+    """Return one end of the ceiling's range of every ion image, or the number of its source.
 
     The same for every method.
     """
@@ -205,7 +205,7 @@ def evaluate(evaluation: Evaluation, *, end: End = "low") -> Scored:
 def _measured(
     evaluation: Evaluation, channel: int, image: Floats, split: Splitter
 ) -> tuple[float, int]:
-    """Return what a repeat or the counts tell, and which; NaN where neither does."""
+    """Return the ceiling by a repeat or by the counts, and which; NaN where neither is known."""
     if evaluation.repeat is not None and np.isfinite(evaluation.repeat[channel]).all():
         value = ceiling_of_repeat(image, evaluation.repeat[channel].astype(np.float64), split=split)
         if np.isfinite(value):

@@ -1,4 +1,4 @@
-"""What the harness needs to know of the measures of unseen detail, without importing any of them."""
+"""What the harness needs to know about the measures of unseen detail, without importing any of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CEILING_SOURCES = (
     "count thinning: binomial halves",
     "estimated: by spatial nugget and by wavelet MAD",
 )
-"""What the numbers of ``detail_ceiling_source`` stand for."""
+"""Meaning of the numbers of ``detail_ceiling_source``."""
 
 
 of_ion_images = partial(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msibench.metrics import backbones
 from msibench.metrics.pairs import (
+    Images,
     ImagesT,
+    Mask,
     Precision,
     check_data_range,
     pair_images,
@@ -15,7 +18,7 @@ from msibench.metrics.pairs import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 STAGE_ENDS = (3, 8, 15, 22, 29)
 """relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3 in torchvision's numbering."""
@@ -31,10 +34,10 @@ def dists(
     reference: ImagesT,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
-    features: Any = None,
-    importance: Any = None,
+    features: nn.Sequential | None = None,
+    importance: Mapping[str, object] | None = None,
 ) -> ImagesT:
     """Deep image structure and texture similarity; 0 for identical images, lower is better.
 
@@ -93,14 +96,16 @@ def dists(
     return distances
 
 
-def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> list[str]:
-    """Say for each image why `dists` is NaN; empty where it stands."""
+def why_undefined(
+    test: Images, reference: Images, *, mask: Mask | None = None, **_: object
+) -> list[str]:
+    """Return for each image why `dists` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     return pair.reasons((too_small(pair.cropped(), SMALLEST), TOO_SMALL))
 
 
 def distance(
-    network: Any, test: Tensor, reference: Tensor, alpha: list[Tensor], beta: list[Tensor]
+    network: nn.Sequential, test: Tensor, reference: Tensor, alpha: list[Tensor], beta: list[Tensor]
 ) -> Tensor:
     """Return DISTS of colour images ``(image, 3, row, column)`` in 0..1, ``(image,)``.
 
@@ -114,7 +119,7 @@ def distance(
     return 1 - similarity
 
 
-def _stages(network: Any, rgb: Tensor) -> Any:
+def _stages(network: nn.Sequential, rgb: Tensor) -> Iterator[Tensor]:
     """Yield the image and the activations at the end of each stage, with L2 in place of max pooling."""
     from torch import nn
 
@@ -128,7 +133,7 @@ def _stages(network: Any, rgb: Tensor) -> Any:
             return
 
 
-def _apply(layer: Any, hidden: Tensor) -> Tensor:
+def _apply(layer: nn.Module, hidden: Tensor) -> Tensor:
     """Apply a layer, rectifiers out of place: the stage before is still needed."""
     from torch import nn
 
@@ -159,7 +164,9 @@ def _similarities(test: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     return texture, structure
 
 
-def shares(importance: Any, like: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+def shares(
+    importance: Mapping[str, object] | None, like: Tensor
+) -> tuple[list[Tensor], list[Tensor]]:
     """Return alpha and beta per stage, ``(channel,)`` each; all of them together sum to 1."""
     import torch
 
@@ -174,7 +181,7 @@ def shares(importance: Any, like: Tensor) -> tuple[list[Tensor], list[Tensor]]:
 
 
 @lru_cache(maxsize=1)
-def _published() -> Any:
+def _published() -> Mapping[str, object]:
     from msibench import weights
 
     return weights.read_state_dict(weights.require("dists"))

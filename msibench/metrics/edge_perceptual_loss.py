@@ -10,7 +10,9 @@ import numpy as np
 from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.pairs import (
     ImagePair,
+    Images,
     ImagesT,
+    Mask,
     Precision,
     check_data_range,
     pair_images,
@@ -31,7 +33,7 @@ def edge_perceptual_loss(
     reference: ImagesT,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
     kernel: Sequence[Sequence[float]] = LAPLACIAN,
 ) -> ImagesT:
@@ -89,8 +91,10 @@ def edge_perceptual_loss(
     return values
 
 
-def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> list[str]:
-    """Say for each image why `edge_perceptual_loss` is NaN; empty where it stands."""
+def why_undefined(
+    test: Images, reference: Images, *, mask: Mask | None = None, **_: object
+) -> list[str]:
+    """Return for each image why `edge_perceptual_loss` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     without = pair.usable if _no_centre(_centres(pair)) else ~pair.usable
     return pair.reasons((too_small(pair, SIDE), TOO_SMALL), (without, NO_CENTRE))

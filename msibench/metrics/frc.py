@@ -1,4 +1,4 @@
-"""Fourier ring correlation with the truth, and the resolution that it leaves.
+"""Fourier ring correlation with the truth, and the resolution that follows from it.
 
 Noise that truth and low image share correlates like signal, so cells are scored on the unseen parts of
 prediction and truth, from the low image's own Nyquist frequency on.
@@ -6,7 +6,7 @@ prediction and truth, from the low image's own Nyquist frequency on.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,9 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
-from msibench.metrics.detail import split_error, splitter_of
+from msibench.metrics.detail import split_error
 from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT
+from msibench.metrics.pairs import ImagesT
 from msibench.metrics.spectra import ring_sums, rings, spectrum
 
 Threshold = Literal["1/7", "half-bit"]
@@ -31,8 +32,8 @@ SMALLEST = 4
 
 
 def frc(
-    test: Any, reference: Any, *, pixel_size_um: float, threshold: Threshold | float = "1/7"
-) -> Any:
+    test: ImagesT, reference: ImagesT, *, pixel_size_um: float, threshold: Threshold | float = "1/7"
+) -> ImagesT:
     """Effective resolution in µm: the period at which the ring correlation falls below the threshold.
 
     The first ring below the threshold decides; between it and the ring before, the frequency is
@@ -98,42 +99,6 @@ def _resolution(
     return np.where(constant | np.isnan(correlation).any(axis=-1), np.nan, values)
 
 
-def detail_resolution(
-    test: Any,
-    reference: Any,
-    *,
-    pixel_size_um: float,
-    protocol: Any,
-    factor: int,
-    threshold: Threshold | float = "1/7",
-) -> Any:
-    """Effective resolution in µm of the detail that the low image does not fix.
-
-    As `frc`, of the unseen parts of both images, from the low image's Nyquist frequency on: what lies
-    below it the low image decides. A prediction that adds nothing right has the low image's two coarse
-    pixels, one that is right throughout two fine ones. The threshold is at least what white noise
-    reaches by chance in a ring (`chance_floor`).
-
-    Parameters
-    ----------
-    test, reference
-        ``(..., row, column)``.
-    protocol
-        Name of the degradation protocol, the protocol, or its `split`.
-    factor
-        Fine pixels along each edge of a coarse one.
-    """
-    _, back = to_host(test, "test")
-    split = splitter_of(protocol)
-    unseen = [split(to_host(images)[0])[1] for images in (test, reference)]
-    correlation, frequency = ring_correlation(*unseen)
-    return back(
-        _resolution(
-            correlation, frequency, unseen[1], pixel_size_um, threshold, 0.5 / max(factor, 1)
-        )
-    )
-
-
 def chance_floor(shape: tuple[int, ...]) -> Floats:
     """Return what two independent white noises stay below in 19 of 20 rings, ``(ring,)``.
 
@@ -144,7 +109,7 @@ def chance_floor(shape: tuple[int, ...]) -> Floats:
     return np.asarray(np.minimum(1.645 / np.sqrt(np.maximum(count, 1)), 1.0))
 
 
-def ring_correlation(test: Any, reference: Any) -> tuple[Floats, Floats]:
+def ring_correlation(test: ImagesT, reference: ImagesT) -> tuple[Floats, Floats]:
     """Correlate two images ring by ring of spatial frequency.
 
     ``Re Σ F conj(G) / sqrt(Σ|F|² Σ|G|²)`` over the Fourier coefficients of a ring, after mean removal

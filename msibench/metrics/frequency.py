@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 
-def forward(images: Any, size: tuple[int, int], xp: Any) -> Any:
+def forward(images: Any, size: tuple[int, int], xp: ModuleType) -> Any:
     """Return the half-plane spectrum of images extended with zeros to `size` (row, column)."""
     if xp is np:
         import scipy.fft
@@ -16,7 +17,7 @@ def forward(images: Any, size: tuple[int, int], xp: Any) -> Any:
     return xp.fft.rfft2(images, size)
 
 
-def inverse(spectrum: Any, size: tuple[int, int], xp: Any) -> Any:
+def inverse(spectrum: Any, size: tuple[int, int], xp: ModuleType) -> Any:
     """Return images ``(..., *size)`` of a half-plane spectrum whose missing columns are zero.
 
     Leaving out the columns that a band-pass filter blanks saves most of the transforms along rows; and

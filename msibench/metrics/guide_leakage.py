@@ -1,4 +1,4 @@
-"""How much of the detail that a method invents is the guide's.
+"""How much of the detail that a method invents comes from the guide.
 
 Invented is what a prediction adds beyond what its input and any local filter of the truth's own unseen
 detail explain. Of that, the share is told that the guide explains in pixels that the explanation was not
@@ -25,9 +25,10 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
-from msibench.metrics.detail import LEAST_ADDED, ROUNDING, Splitter, splitter_of
+from msibench.metrics.detail import LEAST_ADDED, ROUNDING, Degradation, Splitter, splitter_of
 from msibench.metrics.detail_ceiling import ceilings_by_estimate, detail_ceiling
 from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT
+from msibench.metrics.pairs import ImagesT
 from msibench.metrics.products import one_thread
 from msibench.metrics.upsampling import bicubic
 
@@ -36,13 +37,13 @@ REACH = 2
 TILE = 16
 """Fine pixels along a tile in which the guide is fitted anew, at least: paint may change its sign."""
 BAND = 128
-"""Rows that are looked at together, so that a large image needs little memory."""
+"""Rows that are processed together, so that a large image needs little memory."""
 RIDGE = 0.03
 """Of the mean of a Gram matrix' diagonal, added to it."""
 WEAKEST = 0.01
 """Share of the largest eigenvalue below which a direction of the truth's shifts is left out."""
 SECOND = 0.1
-"""Share of the first component's strength that a guide's second colour must have to be looked at."""
+"""Share of the first component's strength that a guide's second colour must have to be used."""
 LEAST_TISSUE = 0.25
 """Share of a tile that must lie inside the mask."""
 DEVIATIONS = 1.96
@@ -66,7 +67,7 @@ MOST_SOUGHT = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Leakage:
-    """What is known of one image."""
+    """Result of one image."""
 
     value: float
     """Share of the added detail, in [0, 1]."""
@@ -80,16 +81,16 @@ class Leakage:
 
 
 def guide_leakage(
-    test: Any,
-    reference: Any,
-    low: Any,
-    guide: Any,
+    test: ImagesT,
+    reference: ImagesT,
+    low: ImagesT,
+    guide: ImagesT,
     *,
-    protocol: Any,
+    protocol: Degradation,
     mask: ArrayLike | None = None,
     noise: ArrayLike | None = None,
     end: End = "value",
-) -> Any:
+) -> ImagesT:
     """Share of the added detail that is invented and follows the guide; 0 at best.
 
     With ``n`` and ``t`` the unseen parts of prediction and truth:
@@ -152,7 +153,7 @@ def leakages(
     low: Any,
     guide: Any,
     *,
-    protocol: Any,
+    protocol: Degradation,
     mask: ArrayLike | None = None,
     noise: ArrayLike | None = None,
 ) -> list[Leakage]:

@@ -21,7 +21,7 @@ from msibench.metrics.detail_specs import NO_SPLIT, NOTHING_ABOVE_NOISE
 from msibench.metrics.noise_ceiling import noise_map
 
 NOTHING, IMPROVED, OMITTED, INVENTED = range(4)
-"""What the numbers of a map stand for."""
+"""Meaning of the numbers of a map."""
 CLEAR = 2.0
 """Standard deviations of the noise above which detail, or an error, is to be seen at all."""
 LEAST = 0.25
@@ -32,7 +32,7 @@ What = Literal["improved", "omitted", "invented"]
 def hallucination_map(
     test: Any, reference: Any, *, protocol: Any, mask: ArrayLike | None = None
 ) -> NDArray[np.int8]:
-    """Say of every pixel whether its unseen detail was improved, omitted or invented.
+    """Return for every pixel whether its unseen detail was improved, omitted or invented.
 
     With ``n`` and ``t`` the unseen parts of prediction and truth and σ the truth's noise in that pixel
     (`msibench.metrics.noise_ceiling.noise_map`: wavelet MAD by brightness, mean of 5 x 5 pixels, at least a
@@ -84,7 +84,7 @@ def shares(found: NDArray[np.int8]) -> Floats:
 
 
 def evaluate(evaluation: Evaluation, *, what: What = "invented") -> Scored:
-    """Give one of the three shares of every ion image, inside the tissue mask."""
+    """Return one of the three shares of every ion image, inside the tissue mask."""
     assert evaluation.truth is not None
     truth = evaluation.truth
     if evaluation.split is None:
@@ -121,7 +121,7 @@ def _map_of(
 
 
 def _noise_of(truth: Floats, mask: NDArray[np.bool_]) -> Floats:
-    """Return the noise of every pixel, of those too in which nothing happened to be counted."""
+    """Return the noise of every pixel, including those in which nothing was counted."""
     from scipy.ndimage import uniform_filter
 
     square = np.nan_to_num(noise_map(truth[None], mask)[0]) ** 2

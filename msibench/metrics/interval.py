@@ -1,4 +1,4 @@
-"""Whether an interval is right as often as it says, and how wide it is.
+"""Whether an interval covers the truth as often as it claims, and how wide it is.
 
 One value per image ``(...)`` of images ``(..., row, column)``; NaN where no pixel has a truth and an
 interval. A pixel whose interval is undefined (NaN) is left out, never counted as held.
@@ -43,7 +43,12 @@ def coverage(lower: Any, upper: Any, truth: Any, *, mask: ArrayLike | None = Non
 
 
 def interval_width(
-    lower: Any, upper: Any, truth: Any, *, scale: ArrayLike = 1.0, mask: ArrayLike | None = None
+    lower: Any,
+    upper: Any,
+    truth: Any,
+    *,
+    scale: ArrayLike = 1.0,
+    mask: ArrayLike | None = None,
 ) -> Any:
     """Mean width of the intervals over `scale`, the intensity of each image; smaller is sharper."""
     low, high, _, known, back = _known(lower, upper, truth, mask)
@@ -81,27 +86,8 @@ def interval_score(
     return back(_mean(score, known) / np.asarray(scale, dtype=np.float64))
 
 
-def calibration_error(
-    interval_at: Callable[[float], tuple[Any, Any]],
-    truth: Any,
-    *,
-    levels: tuple[float, ...] = LEVELS,
-    mask: ArrayLike | None = None,
-) -> float:
-    """Mean distance of coverage and level over `levels`, all images together; 0 at best.
-
-    `interval_at` gives lower and upper images for a level.
-    """
-    off = []
-    for level in levels:
-        low, high, true, known, _ = _known(*interval_at(level), truth, mask)
-        held = ((low <= true) & (true <= high))[known]
-        off.append(abs(float(held.mean()) - level) if held.size else np.nan)
-    return float(np.mean(off))
-
-
 def evaluate(evaluation: Evaluation, *, measure: str) -> Scored:
-    """Measure the interval that a method tells of itself, on tissue where the mask is known.
+    """Measure a method's own interval, on tissue where the mask is known.
 
     Parameters
     ----------
@@ -233,7 +219,7 @@ def _known(
     return low, high, true, known, back
 
 
-def _mean(values: NDArray[Any], known: NDArray[np.bool_]) -> Floats:
+def _mean(values: NDArray[np.generic], known: NDArray[np.bool_]) -> Floats:
     total = np.where(known, values, 0.0).sum(axis=(-2, -1))
     count = known.sum(axis=(-2, -1))
     return np.asarray(

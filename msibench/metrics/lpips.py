@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from msibench.metrics import backbones
 from msibench.metrics.pairs import (
+    Images,
     ImagesT,
+    Mask,
     Precision,
     check_data_range,
     pair_images,
@@ -16,7 +18,7 @@ from msibench.metrics.pairs import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 Net = Literal["alex", "vgg", "squeeze"]
 
@@ -45,11 +47,11 @@ def lpips(
     reference: ImagesT,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
     net: Net = "alex",
-    features: Any = None,
-    heads: Any = None,
+    features: nn.Sequential | None = None,
+    heads: Mapping[str, Tensor] | None = None,
 ) -> ImagesT:
     """Learned perceptual image patch similarity, version 0.1; 0 for identical images, lower is better.
 
@@ -118,9 +120,9 @@ def lpips(
 
 
 def why_undefined(
-    test: Any, reference: Any, *, mask: Any = None, net: Net = "alex", **_: Any
+    test: Images, reference: Images, *, mask: Mask | None = None, net: Net = "alex", **_: object
 ) -> list[str]:
-    """Say for each image why `lpips` is NaN; empty where it stands."""
+    """Return for each image why `lpips` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     smallest = SMALLEST[net]
     reason = f"{TOO_SMALL} ({smallest} pixels for {net!r})"
@@ -128,7 +130,7 @@ def why_undefined(
 
 
 def _activations(
-    network: Any, images: Tensor, scale: float, layers: tuple[int, ...]
+    network: nn.Sequential, images: Tensor, scale: float, layers: tuple[int, ...]
 ) -> Iterator[Tensor]:
     from torch import nn
 
@@ -148,7 +150,7 @@ def _unit(hidden: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=3)
-def _published(net: Net) -> Any:
+def _published(net: Net) -> Mapping[str, Tensor]:
     from msibench import weights
 
     return weights.read_state_dict(weights.require(f"lpips-{net}"))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from msibench.metrics.pairs import ImagesT, Precision, check_data_range, pair_images
+from msibench.metrics.pairs import Images, ImagesT, Mask, Precision, check_data_range, pair_images
 
 
 def mse(
@@ -12,7 +10,7 @@ def mse(
     reference: ImagesT,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
 ) -> ImagesT:
     """Mean squared error on the scale where `data_range` is 1; lower is better.
@@ -45,6 +43,8 @@ def mse(
     return values
 
 
-def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> list[str]:
-    """Say for each image why `mse` is NaN; empty where it stands."""
+def why_undefined(
+    test: Images, reference: Images, *, mask: Mask | None = None, **_: object
+) -> list[str]:
+    """Return for each image why `mse` is NaN; empty where it is defined."""
     return pair_images(test, reference, mask=mask).reasons()

@@ -1,13 +1,12 @@
-"""What a predictor gets that sees the eight true neighbours of each pixel but not the pixel."""
+"""The score of a predictor that sees the eight true neighbours of each pixel but not the pixel."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.arrays import NOT_FINITE, Floats, finite_images, first_reason, to_host
+from msibench.metrics.pairs import ImagesT
 from msibench.metrics.psnr import psnr
 
 SIGMA = 1.5
@@ -15,7 +14,7 @@ SIGMA = 1.5
 FLAT = "every pixel equals its neighbours: the ratio is infinite"
 
 
-def neighbour(reference: Any, *, sigma: float = SIGMA) -> Any:
+def neighbour(reference: ImagesT, *, sigma: float = SIGMA) -> ImagesT:
     """Predict every pixel from its eight true neighbours, without any fit.
 
     Neighbours are weighed by a Gaussian of their distance (1 or √2 pixels), without the centre;

@@ -18,6 +18,7 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
+from msibench.metrics.pairs import ImagesT
 
 EXACT, COUNTED, ESTIMATED = 0.0, 1.0, 2.0
 """What the curve ``source`` of `evaluate` says of a value: from the noise-free signal, from counting
@@ -92,7 +93,7 @@ def noise_ceiling(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Model:
-    """What stands in for the signal of one image, and the noise that is put on it."""
+    """The estimated signal of one image, and the noise to add to it."""
 
     signal: Floats
     ions: float | None
@@ -100,7 +101,7 @@ class _Model:
     sigma: Floats
     """Standard deviation per pixel; empty where ions are known."""
     told: bool
-    """Whether there is any noise to put on."""
+    """Whether there is any noise to add."""
 
     @classmethod
     def of(cls, image: Floats, ions: float | None, mask: ArrayLike | None) -> _Model:
@@ -136,7 +137,7 @@ def _mean_of_draws(
     return np.where(told, total / draws, np.nan)
 
 
-def noise_map(images: Any, mask: ArrayLike | None = None) -> Floats:
+def noise_map(images: ImagesT, mask: ArrayLike | None = None) -> Floats:
     """Estimate the standard deviation of the noise in every pixel, from the image alone.
 
     Haar coefficients ``(a - b - c + d) / 2`` of 2 x 2 blocks hold little but noise. Ion images are
@@ -300,6 +301,6 @@ def _wiener(images: Floats, noise: Floats | None, ions: Floats | float = 1.0) ->
     return np.asarray(mean + kept * (images - mean))
 
 
-def _blocks(images: Any) -> list[Any]:
+def _blocks(images: Floats) -> list[Floats]:
     """Return the four pixels of every 2 x 2 block, each ``(..., row / 2, column / 2)``."""
     return [images[..., row::2, column::2] for row in (0, 1) for column in (0, 1)]

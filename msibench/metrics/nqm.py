@@ -11,13 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msibench.metrics import frequency
-from msibench.metrics.pairs import ImagePair, ImagesT, Precision, check_data_range, pair_images
+from msibench.metrics.pairs import (
+    ImagePair,
+    Images,
+    ImagesT,
+    Mask,
+    Precision,
+    check_data_range,
+    pair_images,
+)
 from msibench.metrics.separable import as_like
 
 VIEWING_ANGLE_DEG = 16.37022271802352
@@ -35,7 +44,7 @@ def nqm(
     reference: ImagesT,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
 ) -> ImagesT:
     """Noise quality measure in dB; higher is better.
@@ -83,8 +92,10 @@ def nqm(
     return values
 
 
-def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> list[str]:
-    """Say for each image why `nqm` is NaN; empty where it stands."""
+def why_undefined(
+    test: Images, reference: Images, *, mask: Mask | None = None, **_: object
+) -> list[str]:
+    """Return for each image why `nqm` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     signal, noise = _energies(pair)
     return pair.reasons(
@@ -119,8 +130,8 @@ def _energies_of(pair: ImagePair) -> tuple[Any, Any]:
     return signal, noise
 
 
-def _visible(bands: list[Any], test_bands: list[Any], xp: Any) -> tuple[Any, Any]:
-    """Return the detail of the reference that the eye sees, and what of it the test gets wrong."""
+def _visible(bands: list[Any], test_bands: list[Any], xp: ModuleType) -> tuple[Any, Any]:
+    """Return the detail of the reference that the eye sees, and the part of it that the test gets wrong."""
     detail, error = xp.zeros_like(bands[0]), xp.zeros_like(bands[0])
     one = xp.ones_like(bands[0][:1, :1, :1])
     below, test_below = bands[0], test_bands[0]
@@ -143,7 +154,7 @@ def _visible(bands: list[Any], test_bands: list[Any], xp: Any) -> tuple[Any, Any
     return detail, error
 
 
-def _bands(images: Any, xp: Any) -> Iterator[Any]:
+def _bands(images: Any, xp: ModuleType) -> Iterator[Any]:
     """Yield the low-pass image and the five bands above it, ``(image, row, column)`` each."""
     rows, columns = (int(side) for side in images.shape[-2:])
     spectrum = frequency.forward(images, (rows, columns), xp)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.arrays import NOT_FINITE, finite_images, first_reason, to_host
+from msibench.metrics.pairs import ImagesT
 
 EMPTY = "the prediction is zero everywhere"
 NO_MASK = "no tissue mask is on record"
 
 
-def off_tissue(test: Any, mask: ArrayLike) -> Any:
+def off_tissue(test: ImagesT, mask: ArrayLike) -> ImagesT:
     """Share of the absolute intensity outside the tissue mask; 0 at best for a tissue ion.
 
     Matrix ions belong off the tissue: read it beside the same share of the truth, which the curve

@@ -10,16 +10,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 ImagesT = TypeVar("ImagesT", NDArray[Any], "Tensor")
 """Images ``(..., row, column)``: a numpy array or a torch tensor, and values of the same kind out."""
+
+Images: TypeAlias = "NDArray[Any] | Tensor"
+"""The same, where no values of their kind are returned."""
+
+Mask: TypeAlias = "ArrayLike | Tensor"
+"""Pixels to evaluate, bool ``(row, column)``."""
 
 Precision = Literal["float64", "float32"]
 """Arithmetic of a metric; values are float64 either way."""
@@ -42,13 +49,13 @@ class ImagePair:
     """Floating point; all zero where the image is unusable."""
     reference: Any
     """Likewise."""
-    mask: Any
+    mask: Any | None
     """Pixels to evaluate, bool ``(row, column)``; None for all of them."""
     usable: Any
     """bool ``(image,)``: finite wherever it is evaluated, and with a pixel to evaluate."""
     batch: tuple[int, ...]
     """Shape of the values to return."""
-    xp: Any
+    xp: ModuleType
     """numpy or torch."""
     as_tensor: bool = False
     """Whether to give back a tensor though numpy did the work."""
@@ -266,7 +273,7 @@ def _shown(images: Any) -> Any:
     return ~each[0]
 
 
-def _as_real(images: Any, name: str, xp: Any, dtype: Precision) -> Any:
+def _as_real(images: Any, name: str, xp: ModuleType, dtype: Precision) -> Any:
     if xp is not np:
         if images.is_complex():
             raise TypeError(f"{name} must hold real numbers, got {images.dtype}")
@@ -279,7 +286,7 @@ def _as_real(images: Any, name: str, xp: Any, dtype: Precision) -> Any:
     return array.astype(dtype, copy=False)
 
 
-def _as_mask(mask: Any, grid: tuple[int, ...], xp: Any, like: Any) -> Any:
+def _as_mask(mask: Any, grid: tuple[int, ...], xp: ModuleType, like: Any) -> Any:
     if mask is None:
         return None
     is_tensor = xp is not np and isinstance(mask, xp.Tensor)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from msibench.metrics import backbones
 from msibench.metrics.pairs import (
+    Images,
     ImagesT,
+    Mask,
     Precision,
     check_data_range,
     pair_images,
@@ -14,7 +16,7 @@ from msibench.metrics.pairs import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 Layer = Literal["relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"]
 
@@ -30,10 +32,10 @@ def perceptual_loss(
     reference: ImagesT,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
     layer: Layer = "relu3_3",
-    features: Any = None,
+    features: nn.Sequential | None = None,
 ) -> ImagesT:
     """Mean squared difference of VGG16 features; 0 for identical images, lower is better.
 
@@ -89,15 +91,20 @@ def perceptual_loss(
 
 
 def why_undefined(
-    test: Any, reference: Any, *, mask: Any = None, layer: Layer = "relu3_3", **_: Any
+    test: Images,
+    reference: Images,
+    *,
+    mask: Mask | None = None,
+    layer: Layer = "relu3_3",
+    **_: object,
 ) -> list[str]:
-    """Say for each image why `perceptual_loss` is NaN; empty where it stands."""
+    """Return for each image why `perceptual_loss` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     reason = f"{TOO_SMALL} ({SMALLEST[layer]} pixels for {layer})"
     return pair.reasons((too_small(pair.cropped(), SMALLEST[layer]), reason))
 
 
-def _activation(network: Any, images: Tensor, scale: float) -> Tensor:
+def _activation(network: nn.Module, images: Tensor, scale: float) -> Tensor:
     rgb = backbones.as_rgb(images, scale)
     hidden = backbones.standardise(rgb, backbones.IMAGENET_MEAN, backbones.IMAGENET_SD)
     activation: Tensor = network(hidden)

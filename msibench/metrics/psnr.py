@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from msibench.metrics.pairs import ImagesT, Precision, check_data_range, pair_images
+from msibench.metrics.pairs import Images, ImagesT, Mask, Precision, check_data_range, pair_images
 
 IDENTICAL = "test and reference are identical: the ratio is infinite"
 
@@ -16,7 +14,7 @@ def psnr(
     reference: ImagesT,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
 ) -> ImagesT:
     """Peak signal-to-noise ratio in dB: ``10 log10(data_range² / MSE)``; higher is better.
@@ -53,7 +51,9 @@ def psnr(
     return values
 
 
-def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> list[str]:
-    """Say for each image why `psnr` is NaN; empty where it stands."""
+def why_undefined(
+    test: Images, reference: Images, *, mask: Mask | None = None, **_: object
+) -> list[str]:
+    """Return for each image why `psnr` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     return pair.reasons((pair.identical(), IDENTICAL))

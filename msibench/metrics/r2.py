@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from msibench.metrics.pairs import ImagesT, Precision, pair_images
+from msibench.metrics.pairs import Images, ImagesT, Mask, Precision, pair_images
 
 REFERENCE_CONSTANT = "the reference is constant: it has no variance to explain"
 
@@ -16,7 +14,7 @@ def r2(
     reference: ImagesT,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
 ) -> ImagesT:
     """Share of the reference's variance that the test explains; higher is better, 1 at best.
@@ -59,7 +57,9 @@ def r2(
     return values
 
 
-def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> list[str]:
-    """Say for each image why `r2` is NaN; empty where it stands."""
+def why_undefined(
+    test: Images, reference: Images, *, mask: Mask | None = None, **_: object
+) -> list[str]:
+    """Return for each image why `r2` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     return pair.reasons((pair.constant(pair.reference), REFERENCE_CONSTANT))

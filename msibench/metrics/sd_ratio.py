@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from msibench.metrics.pairs import ImagesT, Precision, pair_images
+from msibench.metrics.pairs import ImagePair, Images, ImagesT, Mask, Precision, pair_images
 
 REFERENCE_CONSTANT = "the reference is constant: its standard deviation is 0"
 
@@ -16,7 +16,7 @@ def sd_ratio(
     reference: ImagesT,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
 ) -> ImagesT:
     """Ratio of standard deviations, ``std(test) / std(reference)``; the nearer to 1 the better.
@@ -59,13 +59,15 @@ def sd_ratio(
     return values
 
 
-def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> list[str]:
-    """Say for each image why `sd_ratio` is NaN; empty where it stands."""
+def why_undefined(
+    test: Images, reference: Images, *, mask: Mask | None = None, **_: object
+) -> list[str]:
+    """Return for each image why `sd_ratio` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     return pair.reasons((pair.constant(pair.reference), REFERENCE_CONSTANT))
 
 
-def _deviation(pair: Any, images: Any) -> Any:
+def _deviation(pair: ImagePair, images: Any) -> Any:
     """Return the standard deviation per image, exactly 0 for a constant one."""
     spread = pair.xp.sqrt(pair.mean((images - pair.mean(images)[:, None, None]) ** 2))
     return pair.xp.where(pair.constant(images), pair.xp.zeros_like(spread), spread)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def gaussian_weights(size: int, sigma: float) -> tuple[float, ...]:
     return tuple(float(weight) for weight in weights / weights.sum())
 
 
-def correlate_valid(images: Any, weights: tuple[float, ...], xp: Any) -> Any:
+def correlate_valid(images: Any, weights: tuple[float, ...], xp: ModuleType) -> Any:
     """Filter rows and columns with `weights`, keeping only full overlaps.
 
     A banded matrix product, `BLOCK` columns at a time: small blocks waste little on the zeros of the
@@ -45,7 +46,7 @@ BLOCK = 64
 """Columns filtered by one matrix product."""
 
 
-def _along_columns(images: Any, weights: tuple[float, ...], xp: Any) -> Any:
+def _along_columns(images: Any, weights: tuple[float, ...], xp: ModuleType) -> Any:
     width = int(images.shape[-1]) - len(weights) + 1
     parts = []
     for start in range(0, width, BLOCK):
@@ -55,7 +56,7 @@ def _along_columns(images: Any, weights: tuple[float, ...], xp: Any) -> Any:
     return parts[0] if len(parts) == 1 else xp.concatenate(parts, -1)
 
 
-def _along_rows(images: Any, weights: tuple[float, ...], xp: Any) -> Any:
+def _along_rows(images: Any, weights: tuple[float, ...], xp: ModuleType) -> Any:
     height = int(images.shape[-2]) - len(weights) + 1
     parts = []
     for start in range(0, height, BLOCK):
@@ -75,7 +76,7 @@ def _band(outputs: int, weights: tuple[float, ...]) -> NDArray[np.float64]:
     return band
 
 
-def as_like(values: NDArray[np.float64], like: Any, xp: Any) -> Any:
+def as_like(values: NDArray[np.float64], like: Any, xp: ModuleType) -> Any:
     """Return a constant table in the library, precision and place of `like`."""
     if xp is np:
         return values.astype(like.dtype, copy=False)

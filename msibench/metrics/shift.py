@@ -1,8 +1,6 @@
-"""How far a prediction lies beside the low image that it was made from, to a fraction of a pixel."""
+"""How far a prediction is displaced against the low image that it was made from, to a fraction of a pixel."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
@@ -15,15 +13,16 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
+from msibench.metrics.pairs import ImagesT
 from msibench.metrics.spectra import frequencies, spectrum
 from msibench.metrics.upsampling import bicubic
 
 NO_STRUCTURE = "prediction and low image have no structure in common"
 STEPS = 8
-"""Most times that the image is brought back by what was found, and looked at again."""
+"""Largest number of times that the image is moved back by the shift found, and measured again."""
 
 
-def shift(test: Any, low: Any) -> Any:
+def shift(test: ImagesT, low: ImagesT) -> ImagesT:
     """Distance in fine pixels by which a prediction is displaced against its low image; 0 at best.
 
     Phase correlation [1]_ with the bicubically enlarged low image, below the low image's Nyquist
@@ -52,7 +51,7 @@ def shift(test: Any, low: Any) -> Any:
     return back(np.hypot(moved[..., 0], moved[..., 1]))
 
 
-def displacement(test: Any, low: Any) -> Floats:
+def displacement(test: ImagesT, low: ImagesT) -> Floats:
     """Return by how many fine pixels predictions are displaced, ``(..., 2)``: rows down, columns right."""
     images, _ = to_host(test, "test")
     coarse, _ = to_host(low, "low")
@@ -86,7 +85,7 @@ def _displacement(image: Floats, low: Floats, factor: int) -> tuple[float, float
 
 
 def _step(image: Floats, enlarged: Floats, factor: int) -> Floats:
-    """Return how far two images lie apart, from the peak and the slope of their phases."""
+    """Return how far two images are displaced, from the peak and the slope of their phases."""
     shape = (image.shape[0], image.shape[1])
     kept = (frequencies(shape) < 0.5 / factor) & (frequencies(shape) > 0)
     cross = np.where(kept, spectrum(image) * spectrum(enlarged).conj(), 0)
@@ -109,7 +108,7 @@ def _step(image: Floats, enlarged: Floats, factor: int) -> Floats:
 
 
 def _moved(image: Floats, by: Floats) -> Floats:
-    """Move an image by a fraction of a pixel, round its edges."""
+    """Move an image by a fraction of a pixel, cyclically."""
     if not by.any():
         return image
     turn = [np.fft.fftfreq(side) * step for side, step in zip(image.shape, by, strict=True)]

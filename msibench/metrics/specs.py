@@ -1,4 +1,4 @@
-"""What the harness needs to know of every built-in metric, without importing any of them."""
+"""What the harness needs to know about every built-in metric, without importing any of them."""
 
 from __future__ import annotations
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from msibench.contracts.metric import Evaluation, Scored, SectionParts
 from msibench.metrics.arrays import Floats, check_pair, to_host
+from msibench.metrics.pairs import ImagesT
 
 ONE_ION = "an angle needs at least two ion images"
 EMPTY = "no pixel of the truth holds any intensity"
 
 
-def spectral_angle(test: Any, reference: Any) -> Any:
+def spectral_angle(test: ImagesT, reference: ImagesT) -> ImagesT:
     """Angle between two spectra at every pixel, in degrees.
 
     Parameters

@@ -8,7 +8,9 @@ import numpy as np
 
 from msibench.metrics.pairs import (
     ImagePair,
+    Images,
     ImagesT,
+    Mask,
     Precision,
     check_data_range,
     pair_images,
@@ -29,7 +31,7 @@ def ssim(
     reference: ImagesT,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
 ) -> ImagesT:
     """Structural similarity as its authors' code computes it; 1 at best.
@@ -84,15 +86,15 @@ def ssim(
 
 
 def why_undefined(
-    test: Any,
-    reference: Any,
+    test: Images,
+    reference: Images,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
-    **_: Any,
+    **_: object,
 ) -> list[str]:
-    """Say for each image why `ssim` is NaN; empty where it stands."""
+    """Return for each image why `ssim` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask, dtype=dtype)
     without = pair.usable & _without_window(pair, _centres(pair))
     small = too_small(pair, WINDOW)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from msibench.metrics.sp5_filters import (
 LEVELS = 4
 
 
-def oriented_bands(images: Any, xp: Any) -> Iterator[tuple[int, Any]]:
+def oriented_bands(images: Any, xp: ModuleType) -> Iterator[tuple[int, Any]]:
     """Yield ``(level, band)`` from the finest level (0) to the coarsest (3), two bands a level.
 
     Parameters
@@ -46,7 +47,7 @@ def oriented_bands(images: Any, xp: Any) -> Iterator[tuple[int, Any]]:
         yield level, vertical
 
 
-def _correlate(images: Any, xp: Any, *, first: bool, last: bool) -> Any:
+def _correlate(images: Any, xp: ModuleType, *, first: bool, last: bool) -> Any:
     """Apply both band filters and, unless `last`, the low pass with its halving."""
     rows, columns = (int(side) for side in images.shape[-2:])
     margin = _radius(first)

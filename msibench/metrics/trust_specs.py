@@ -1,4 +1,4 @@
-"""What the harness needs to know of the measures of trust, without importing any of them."""
+"""What the harness needs to know about the measures of trust, without importing any of them."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ ceiling = partial(of_ion_images, question="ceiling")
 
 
 def interval_metrics(
-    begins: str, function: str, tells: str, undefined: tuple[str, ...]
+    begins: str, label_begins: str, function: str, tells: str, undefined: tuple[str, ...]
 ) -> Iterator[MetricSpec]:
     """Yield the measures of the intervals of one origin.
 
     Parameters
     ----------
-    begins
-        What their names say of it.
+    begins, label_begins
+        How their names and labels say whose it is.
     function
         Of `msibench.metrics.interval`.
     tells
@@ -86,7 +86,7 @@ def interval_metrics(
             direction=direction,
             params={"measure": name.format("interval")},
             title=title.format(tells),
-            label=label.format(begins),
+            label=label.format(label_begins),
             explanation=explanation.format(tells),
             undefined=undefined,
         )
@@ -118,9 +118,16 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         explanation="The same in units of counting noise: about 1 is as good as the data.",
         undefined=("the low image is zero: there is nothing to be consistent with",),
     ),
-    *interval_metrics("interval", "evaluate", "the method tells", (NO_INTERVAL, NOTHING_TOLD)),
+    *interval_metrics(
+        "interval",
+        "interval",
+        "evaluate",
+        "the method tells",
+        (NO_INTERVAL, NOTHING_TOLD),
+    ),
     *interval_metrics(
         "calibrated",
+        "harness's interval",
         "evaluate_calibrated",
         "the harness calibrated",
         (NOT_CALIBRATED, NOTHING_CALIBRATED),
@@ -133,7 +140,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         params={"measure": "signal_coverage"},
         needs=frozenset({"truth", "noise_free"}),
         title="Share of the noise-free signal inside the interval of 90 % of the signal that the harness calibrated",
-        label="calibrated coverage, signal",
+        label="harness's interval coverage, signal",
         explanation="The same of the signal without counting noise, which is known for synthetic sections.",
         undefined=(NOT_CALIBRATED, NOTHING_CALIBRATED),
     ),

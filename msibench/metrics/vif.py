@@ -8,13 +8,22 @@ the scene that the test still carries, over the information that the reference c
 from __future__ import annotations
 
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msibench.metrics.metrix_padding import pad_like_metrix
-from msibench.metrics.pairs import ImagePair, ImagesT, Precision, check_data_range, pair_images
+from msibench.metrics.pairs import (
+    ImagePair,
+    Images,
+    ImagesT,
+    Mask,
+    Precision,
+    check_data_range,
+    pair_images,
+)
 from msibench.metrics.products import product
 from msibench.metrics.separable import as_like
 from msibench.metrics.steerable_pyramid import oriented_bands
@@ -40,7 +49,7 @@ def vif(
     reference: ImagesT,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
 ) -> ImagesT:
     """Visual information fidelity, wavelet domain; 1 for identical images, higher is better.
@@ -98,8 +107,10 @@ def vif(
     return values
 
 
-def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> list[str]:
-    """Say for each image why `vif` is NaN; empty where it stands."""
+def why_undefined(
+    test: Images, reference: Images, *, mask: Mask | None = None, **_: object
+) -> list[str]:
+    """Return for each image why `vif` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     constant = dependent = ~pair.usable
     whole = pair.cropped()
@@ -111,7 +122,7 @@ def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> l
 
 
 def _information(pair: ImagePair, scale: float) -> tuple[Any, Any, Any]:
-    """Return what the test carries, what the reference offers (nats), and whether that is undefined."""
+    """Return the information in the test and in the reference (nats), and whether that is undefined."""
     xp = pair.xp
     count = len(pair.test)
     both = pad_like_metrix(xp.concatenate([pair.reference, pair.test]) * scale)
@@ -131,7 +142,7 @@ def _information(pair: ImagePair, scale: float) -> tuple[Any, Any, Any]:
     return carried, available, dependent
 
 
-def _distortion_channel(reference: Any, test: Any, window: int, xp: Any) -> tuple[Any, Any]:
+def _distortion_channel(reference: Any, test: Any, window: int, xp: ModuleType) -> tuple[Any, Any]:
     """Return gain and noise variance of ``test = gain * reference + noise`` around each block."""
     area = window * window
     sums = [
@@ -153,7 +164,7 @@ def _distortion_channel(reference: Any, test: Any, window: int, xp: Any) -> tupl
     return xp.maximum(gain, zero), xp.maximum(noise, zero + TOLERANCE)
 
 
-def _scale_mixture(band: Any, xp: Any) -> tuple[Any, Any, Any]:
+def _scale_mixture(band: Any, xp: ModuleType) -> tuple[Any, Any, Any]:
     """Return the local signal strength per block, the eigenvalues, and whether these are singular."""
     count, rows, columns = (int(side) for side in band.shape)
     covariance = _patch_covariance(band, xp)
@@ -169,7 +180,7 @@ def _scale_mixture(band: Any, xp: Any) -> tuple[Any, Any, Any]:
     return signal.reshape(count, rows // BLOCK, columns // BLOCK), eigenvalues, singular
 
 
-def _patch_covariance(band: Any, xp: Any) -> Any:
+def _patch_covariance(band: Any, xp: ModuleType) -> Any:
     """Return the covariance of all overlapping 3 x 3 patches, ``(image, 9, 9)``."""
     rows, columns = (int(side) for side in band.shape[-2:])
     height, width = rows - BLOCK + 1, columns - BLOCK + 1
@@ -184,7 +195,7 @@ def _patch_covariance(band: Any, xp: Any) -> Any:
     return moments[:, :-1, :-1] - means.swapaxes(-1, -2) * means
 
 
-def _patch_moments(band: Any, height: int, xp: Any) -> Any:
+def _patch_moments(band: Any, height: int, xp: ModuleType) -> Any:
     """Return sums of products of patch elements, ``(image, 10, 10)``; the tenth element is 1."""
     count, columns = len(band), int(band.shape[-1])
     width = columns - BLOCK + 1
@@ -198,7 +209,7 @@ def _patch_moments(band: Any, height: int, xp: Any) -> Any:
     return product(flat, flat.swapaxes(-1, -2))
 
 
-def _nats(strength: Any, eigenvalues: Any, xp: Any) -> Any:
+def _nats(strength: Any, eigenvalues: Any, xp: ModuleType) -> Any:
     """Return ``Σ log(1 + strength * eigenvalue)`` over blocks and eigenvalues, ``(image,)``."""
     total = xp.zeros_like(eigenvalues[:, 0])
     for first in range(0, BLOCK**2, BLOCK):
@@ -210,7 +221,7 @@ def _nats(strength: Any, eigenvalues: Any, xp: Any) -> Any:
     return total
 
 
-def _box_sums(images: Any, window: int, xp: Any) -> Any:
+def _box_sums(images: Any, window: int, xp: ModuleType) -> Any:
     """Sum over a window around the centre of each block, with mirrored borders."""
     rows, columns = (as_like(_box(int(side), window), images, xp) for side in images.shape[-2:])
     return product(rows.swapaxes(0, 1), product(images, columns))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from msibench.metrics.pairs import (
     ImagePair,
+    Images,
     ImagesT,
+    Mask,
     Precision,
     check_data_range,
     pair_images,
@@ -32,7 +35,7 @@ def vifp(
     reference: ImagesT,
     *,
     data_range: float = 1.0,
-    mask: Any = None,
+    mask: Mask | None = None,
     dtype: Precision = "float64",
 ) -> ImagesT:
     """Visual information fidelity, pixel domain; 1 for identical images, higher is better.
@@ -91,8 +94,10 @@ def vifp(
     return values
 
 
-def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> list[str]:
-    """Say for each image why `vifp` is NaN; empty where it stands."""
+def why_undefined(
+    test: Images, reference: Images, *, mask: Mask | None = None, **_: object
+) -> list[str]:
+    """Return for each image why `vifp` is NaN; empty where it is defined."""
     pair = pair_images(test, reference, mask=mask)
     whole = pair.cropped()
     constant = ~pair.usable if 0 in whole.shape else whole.constant(whole.reference)
@@ -100,7 +105,7 @@ def why_undefined(test: Any, reference: Any, *, mask: Any = None, **_: Any) -> l
 
 
 def _information(pair: ImagePair, scale: float) -> tuple[Any, Any]:
-    """Return what the test carries and what the reference offers, ``(image,)`` each."""
+    """Return the information in the test and in the reference, ``(image,)`` each."""
     xp = pair.xp
     reference, test = pair.reference * scale, pair.test * scale
     carried = available = xp.zeros_like(reference[:, 0, 0])
@@ -117,7 +122,7 @@ def _information(pair: ImagePair, scale: float) -> tuple[Any, Any]:
 
 
 def _distortion_channel(
-    reference: Any, test: Any, weights: tuple[float, ...], xp: Any
+    reference: Any, test: Any, weights: tuple[float, ...], xp: ModuleType
 ) -> tuple[Any, Any, Any]:
     """Return gain and noise of ``test = gain * reference + noise``, and the reference's variance."""
     zero = xp.zeros_like(reference[:1, :1, :1])

@@ -1,4 +1,4 @@
-"""Guides that do not belong to the section: controls for methods that look at one.
+"""Guides that do not belong to the section: controls for guided methods.
 
 A method whose scores hardly drop with a wrong guide does not use it; one whose detail follows the
 wrong guide invents.
@@ -14,7 +14,7 @@ from msibench.image import GuideImage
 
 
 def shuffled_blocks(guide: GuideImage, *, block: int, seed: int) -> GuideImage:
-    """Exchange square blocks of the guide at random; each keeps its content, none its place.
+    """Exchange square blocks of the guide at random; each keeps its content and changes its position.
 
     Rows and columns beyond the last whole block stay. With two blocks or more no block stays where
     it was.

@@ -1,4 +1,4 @@
-"""What plugins offer, and the code of theirs that a name stands for."""
+"""What plugins offer, and the code behind a name."""
 
 from msibench.plugin_manager.catalogue import Catalogue, PluginInfo
 from msibench.plugin_manager.discovery import GROUP, HOOKS, discover, installed

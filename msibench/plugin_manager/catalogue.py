@@ -19,14 +19,14 @@ Spec = TypeVar("Spec", MethodSpec, DatasetSpec, MetricSpec, ExecutorSpec, Comman
 
 @dataclass(frozen=True, slots=True)
 class PluginInfo:
-    """One entry point and how it fared."""
+    """One entry point and whether it loaded."""
 
     name: str
     module: str
     distribution: str
     version: str
     broken: str = ""
-    """Why it could not be used; empty for a sound plugin."""
+    """Why it could not be used; empty for a working plugin."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Catalogue:
         return {name: info.broken for name, info in self.plugins.items() if info.broken}
 
     def method(self, name: str) -> MethodSpec:
-        """Return the method called `name`, or say what is installed instead.
+        """Return the method called `name`, or raise and list what is installed.
 
         Every method has a twin of the harness, ``NAME+consistent`` (`consistent_twin`).
         """
@@ -60,11 +60,11 @@ class Catalogue:
         return self._look_up("method", name, self.methods)
 
     def dataset(self, name: str) -> DatasetSpec:
-        """Return the data set called `name`, or say what is installed instead."""
+        """Return the data set called `name`, or raise and list what is installed."""
         return self._look_up("data set", name, self.datasets)
 
     def metric(self, name: str) -> MetricSpec:
-        """Return the metric called `name`, or say what is installed instead."""
+        """Return the metric called `name`, or raise and list what is installed."""
         return self._look_up("metric", name, self.metrics)
 
     def _look_up(self, kind: str, name: str, known: Mapping[str, Spec]) -> Spec:

@@ -1,4 +1,4 @@
-"""Find plugins one at a time, and keep a broken one from taking the others down."""
+"""Find plugins one at a time, so that a broken one does not stop the others."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def discover(
 def installed() -> Catalogue:
     """Return what plugins offer, asked once a process.
 
-    For parts of the core that nobody hands a catalogue, where a name is none of the core's own.
+    For parts of the core that are given no catalogue, where a name is not one of the core's.
     """
     return discover()
 
@@ -128,7 +128,7 @@ def _describe(candidate: EntryPoint) -> PluginInfo:
 
 
 def _specs_of(plugin: object, name: str) -> dict[str, list[object]]:
-    """Call each hook of one plugin, in a manager of its own so that nothing else can suffer."""
+    """Call each hook of one plugin, in a manager of its own, so that its errors stay its own."""
     spoken = getattr(plugin, "msibench_api", hookspecs.API_VERSION)
     if spoken != hookspecs.API_VERSION:
         raise PluginError(

@@ -17,7 +17,7 @@ from msibench.errors import PluginError
 
 
 class EndedPythonError(PluginError):
-    """A plugin asked for the end of the whole program."""
+    """A plugin tried to end the whole program."""
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def plugin_code() -> Iterator[None]:
     Raises
     ------
     PluginError
-        In place of ``SystemExit`` and whatever else is no `Exception`; Ctrl-C stays Ctrl-C.
+        In place of ``SystemExit`` and whatever else is not an `Exception`; Ctrl-C is passed on.
     """
     try:
         with redirect_stdout(sys.stderr):
@@ -58,7 +58,7 @@ def load_file_module(path: Path) -> ModuleType:
 def resolve_target(target: str) -> Callable[..., Any]:
     """Import ``"package.module:Name"`` or ``"path/to/file.py:Name"``.
 
-    A target that ends in ``+consistent`` makes what stands before it, and its twin.
+    A target that ends in ``+consistent`` makes the method before the suffix, and its twin.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from msibench.plugin_manager.loading import load_file_module, plugin_code
 
 
 def resolve_method(reference: str, catalogue: Catalogue) -> MethodSpec:
-    """Return the method that a name stands for; every command takes the same names.
+    """Return the method of this name; every command takes the same names.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def method_from_file(reference: str) -> MethodSpec:
     """Make a spec for one method in one file: ``"path/to/file.py:Class"``.
 
     The class may carry ``config`` (else the defaults of its arguments), ``task`` and ``factors``;
-    everything else is taken as unknown and said so in the record.
+    everything else is recorded as unknown.
 
     Raises
     ------

@@ -168,7 +168,7 @@ def _distance(warped: torch.Tensor, target: torch.Tensor, loss: Loss) -> torch.T
 def _tensor(picture: NDArray[np.float64], blur: float, device: str) -> torch.Tensor:
     from scipy import ndimage
 
-    soft = ndimage.gaussian_filter(picture, blur) if blur else picture
+    soft = ndimage.gaussian_filter(picture, blur)
     return torch.from_numpy(np.ascontiguousarray(soft))[None, None].to(device)
 
 

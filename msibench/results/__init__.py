@@ -1,4 +1,4 @@
-"""What a run leaves behind: keys, records, and the folder that holds them."""
+"""What a run keeps: keys, records, and the folder that holds them."""
 
 from msibench.results.keys import canonical_json, digest_of
 from msibench.results.schema import SCHEMA_VERSION, CellRecord, Status

@@ -1,4 +1,4 @@
-"""Arrays in HDF5 files: written the same way every time, read with suspicion."""
+"""Arrays in HDF5 files: written reproducibly, and checked when read."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ArrayFile:
         self._create(name, values.shape, data=values)
 
     def stack(self, name: str, shape: tuple[int, ...]) -> Any:
-        """Make a float32 array; what is assigned to parts of the result is written there and then."""
+        """Make a float32 array; what is assigned to parts of the result is written at once."""
         return self._create(name, shape, dtype=np.float32)
 
     def note(self, key: str, value: Any) -> None:
@@ -85,7 +85,7 @@ def read_arrays(
     max_bytes: int = 64 << 30,
     lazily: tuple[str, ...] = (),
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Read arrays that may have been written by anybody.
+    """Read arrays from an untrusted file.
 
     Only plain data sets inside the file are read: soft and external links, external storage and
     virtual data sets are refused, and so are arrays larger than `max_bytes` before any is allocated.

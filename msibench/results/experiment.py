@@ -21,7 +21,7 @@ from msibench.results.schema import CellRecord
 from msibench.results.store import Store
 
 INDEX_ENTRY = "experiment"
-"""Under which a track's index holds the experiment."""
+"""Name under which a track's index holds the experiment."""
 Documents = Mapping[str, Mapping[str, Any]]
 OTHER_PROBLEM = "of other data, m/z values, protocol, guide or transform than this board"
 
@@ -90,7 +90,7 @@ def stored_experiment(index: TrackIndex) -> Experiment | None:
 
 
 def experiment_of(index: TrackIndex, records: Iterable[CellRecord]) -> Experiment:
-    """Return what a board holds: as its index says, else what most of its cells are of.
+    """Return what a board holds: by its index, else by what most of its cells belong to.
 
     Of two experiments with as many cells the one whose keys come first is taken, so that the same
     store always gives the same board.
@@ -118,8 +118,7 @@ def experiment_of(index: TrackIndex, records: Iterable[CellRecord]) -> Experimen
 
 def held_by(store: Store, index: TrackIndex) -> Experiment:
     """Return what a board holds, asking its cells where the index does not say."""
-    known = stored_experiment(index)
-    return experiment_of(index, _records(store, index)) if known is None else known
+    return experiment_of(index, _records(store, index))
 
 
 def board_name(
@@ -150,7 +149,7 @@ def board_name(
 
 
 def differences(store: Store, name: str, experiment: Experiment, documents: Documents) -> str:
-    """Say in a user's words what the board `name` differs in from an experiment.
+    """Describe in a user's words how the board `name` differs from an experiment.
 
     Parameters
     ----------
@@ -189,7 +188,7 @@ def _most_of(voters: Counter[tuple[str, str]]) -> tuple[str, str]:
 
 
 def what_differs(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Name what two documents of problems differ in, in a user's words.
+    """Describe in a user's words how two documents of problems differ.
 
     Parameters
     ----------

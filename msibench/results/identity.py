@@ -1,8 +1,8 @@
-"""Which cell of a board a result is: the eight names that tell it from every other."""
+"""Which cell of a board a result is: the eight names that identify it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from msibench.results.keys import canonical_json
@@ -11,9 +11,9 @@ IDENTITY_FIELDS = (
     "method", "dataset", "section", "protocol", "mz_set", "seed", "control", "device",
 )  # fmt: skip
 PROBLEM_FIELDS = ("dataset", "section", "protocol", "mz_set", "control")
-"""What tells a problem of a board from every other."""
+"""What identifies a problem of a board."""
 TABLE_FIELDS = ("method", *PROBLEM_FIELDS)
-"""Where the values of a cell stand in a table; seeds share a place."""
+"""Where the values of a cell are in a table; seeds share a place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class CellIdentity:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the eight by name."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in IDENTITY_FIELDS}
 
     @property
     def problem(self) -> tuple[str, ...]:
@@ -52,6 +52,6 @@ class CellIdentity:
 
     @property
     def title(self) -> str:
-        """What messages call it: method, section, protocol, control."""
+        """Its name in messages: method, section, protocol, control."""
         control = f" [{self.control}]" if self.control else ""
         return f"{self.method} · {self.dataset}/{self.section} · {self.protocol}{control}"

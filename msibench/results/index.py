@@ -25,7 +25,7 @@ _KEY = re.compile(r"[\w.-]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class TrackIndex:
-    """The current cells of a track, and what its pages say of them."""
+    """The current cells of a track, and what its pages say about them."""
 
     cells: Mapping[str, str] = field(default_factory=dict)
     """`msibench.results.identity.CellIdentity` as text → key."""
@@ -65,7 +65,7 @@ def update_index(
 ) -> TrackIndex:
     """Add cells to a track's index, replacing those of the same identity.
 
-    Several runs may do so at a time: each waits for the other, and nobody's cells are lost.
+    Several runs may do so at a time: each waits for the other, and no cells are lost.
     """
     path = index_path(store, track)
     store.make_folder(path.parent)
@@ -81,7 +81,7 @@ def update_index(
 
 
 def set_index_aside(store: Store, track: str) -> Path | None:
-    """Move a damaged index out of the way, and return where it lies now; None for a sound one.
+    """Move a damaged index out of the way, and return its new path; None for an intact one.
 
     A run makes it anew from its plan: cells that are stored are not run again.
     """
@@ -96,5 +96,5 @@ def set_index_aside(store: Store, track: str) -> Path | None:
 
 
 def index_path(store: Store, track: str) -> Path:
-    """Return where a track's index lies."""
+    """Return the path of a track's index."""
     return store.root / "tracks" / f"{track}.json"

@@ -76,7 +76,7 @@ def competitor_of(
 ) -> Competitor:
     """Return a method with its configuration, its document and what is missing of it.
 
-    Cells with calibrated intervals have keys of their own; without any, the keys are those of always.
+    Cells with calibrated intervals have keys of their own; without any, the keys are as before.
     """
     config = resolve_config(spec, entry.config)
     document = {

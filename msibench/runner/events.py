@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,12 +49,12 @@ class RunSummary:
     damaged: dict[str, str] = field(default_factory=dict)
     """Key → what is wrong with a stored cell that could not be brought up to the track's metrics."""
     stopped: bool = False
-    """It was told to end before it was over."""
+    """It was stopped before its end."""
     folder: Path | None = None
     """Where the board was written; None where only a part was run."""
     page: Path | None = None
-    rows: pd.DataFrame | None = None
-    """The board's rows (`msibench.leaderboard.rows.COLUMNS`)."""
+    read_rows: Callable[[], pd.DataFrame] | None = field(default=None, repr=False, compare=False)
+    """Gives the board's rows; None where only a part was run."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def count(
@@ -85,6 +86,11 @@ class RunSummary:
         """Remember a damaged cell."""
         with self._lock:
             self.set_aside.append(key)
+
+    @property
+    def rows(self) -> pd.DataFrame | None:
+        """The board's rows (`msibench.leaderboard.rows.COLUMNS`); None where only a part was run."""
+        return None if self.read_rows is None else self.read_rows()
 
     @property
     def exit_code(self) -> int:

@@ -15,7 +15,7 @@ from msibench.tracks import Limits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What the command line says of every cell; None: the track, then the executor, decides."""
+    """What the command line sets for every cell; None: the track, then the executor, decides."""
 
     timeout_s: float | None = None
     memory_gb: float | None = None

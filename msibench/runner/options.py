@@ -28,7 +28,7 @@ class RunOptions:
     """Files or folders in which to look for pretrained files first."""
     sandbox: str = AUTO
     """As in `msibench.runner.child.sandbox.command.settled`: where the system allows none, cells run
-    without, and say so."""
+    without one and record that."""
     stop: threading.Event | None = None
     """When set, children are ended and the run finishes; what is stored stays."""
 
@@ -38,7 +38,7 @@ class RunOptions:
 
     @property
     def asked(self) -> Asked:
-        """What it says of every cell's limits."""
+        """What it sets for every cell's limits."""
         return Asked(
             timeout_s=self.timeout_s,
             memory_gb=self.memory_gb,

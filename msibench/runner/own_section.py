@@ -182,7 +182,7 @@ def files_of_sections(named: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def section_names(data: Sequence[Path]) -> tuple[str, ...]:
-    """Return what sections are called: the file's stem, with its folder's name where two have one.
+    """Return the names of sections: the file's stem, with its folder's name where two have one.
 
     Raises
     ------

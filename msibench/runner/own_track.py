@@ -10,9 +10,9 @@ from msibench.runner.own_section import plain_name
 from msibench.tracks import Own, ProblemSet, Track, load_shipped
 
 MEASURES_OF = "bladder-fusion-x4"
-"""The shipped track whose measures one's own sections are judged by."""
+"""The shipped track whose metrics apply to a user's own sections."""
 GUIDE_CONTROLS = ("guide-shuffled",)
-"""Wrong guides of one's own section, where it has a guide and nothing else is asked for."""
+"""Wrong guides of a user's own section, where it has a guide and none are named."""
 
 
 def own_track(
@@ -62,7 +62,7 @@ def own_track(
 
 
 def _described(own: Own, card: Card) -> str:
-    """Say which experiment it is: a second board of the same section differs in this."""
+    """Describe the experiment: a second board of the same section differs in this."""
     mz = card.mz_set(card.default_mz_set).mz
     some = ", ".join(f"{value:g}" for value in mz[:4]) + (", …" if len(mz) > 4 else "")
     ions = f"m/z {some} (± {own.ppm:g} ppm)" if mz else "All channels of the file"

@@ -35,7 +35,7 @@ class Cell:
     device: str
     key: str
     verdict: Status | None = None
-    """Set when the cell need not be run to know how it ends."""
+    """Set when the outcome is known without running the cell."""
     reason: str = ""
 
     @property
@@ -60,7 +60,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What messages call it: method, section, protocol, control."""
+        """Its name in messages: method, section, protocol, control."""
         return self.identity.title
 
     @property
@@ -99,7 +99,7 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
     """What was left out and why."""
     problems: tuple[ProblemPlan, ...] = field(default=())
-    """Every problem of the track, whatever the filters leave of it."""
+    """Every problem of the track, independent of the filters."""
     experiment: Experiment = field(default_factory=Experiment)
     """What the board of the track holds."""
 
@@ -171,7 +171,7 @@ def _experiment(problems: Iterable[ProblemPlan], device: str) -> Experiment:
 
 
 def with_control(methods: tuple[str, ...], track: Track) -> tuple[str, ...]:
-    """Add the method that the scores are anchored at, without which there would be none.
+    """Add the control method, without which there would be no scores.
 
     Empty stays empty: every method of the track.
     """
@@ -340,7 +340,7 @@ def _cell(competitor: Competitor, problem: ProblemPlan, seed: int, device: str) 
 
 
 def _verdict(competitor: Competitor, problem: ProblemPlan) -> tuple[Status | None, str]:
-    """Tell, without running anything, whether a method can do a problem."""
+    """Return, without running anything, whether a method can do a problem."""
     spec = competitor.spec
     card, factor = problem.card, problem.protocol.factor
     if spec.task.value not in card.tasks:

@@ -1,4 +1,4 @@
-"""What a run would do with every cell, told without doing anything."""
+"""What a run would do with every cell, without doing anything."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _expected(
 def _board_costs() -> dict[str, float]:
     """Return seconds per ion image, fitting included, by method: the median of the shipped boards.
 
-    They were measured on other machines and other sections: an estimate of the order.
+    They were measured on other machines and other sections: only the order of magnitude is meant.
     """
     found: dict[str, list[float]] = {}
     for text in shipped_boards("cpu").values():
@@ -107,7 +107,7 @@ def _decide(
 
 
 def _records(plan: Plan, store: Store) -> Mapping[str, CellRecord]:
-    """Read the records of the plan's cells, and of those that stood in their place before."""
+    """Read the records of the plan's cells, and of their predecessors."""
     keys = {cell.key for cell in plan.cells} | set(
         read_index(store, plan.track.name).cells.values()
     )
@@ -139,7 +139,7 @@ class Summary:
     counts: Mapping[str, int]
     seconds: float
     time_from: str
-    """The least sure of the sources of the times in the sum."""
+    """The least reliable source of the times in the sum."""
 
 
 def by_method(forecasts: Sequence[Forecast]) -> list[Summary]:

@@ -26,7 +26,7 @@ class ProblemPlan:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What tells it from other problems of a board (`msibench.results.identity.PROBLEM_FIELDS`)."""
+        """What identifies it among the problems of a board (`msibench.results.identity.PROBLEM_FIELDS`)."""
         return (
             self.card.name,
             self.section,

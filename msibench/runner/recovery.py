@@ -1,4 +1,4 @@
-"""What a run finds in its results folder is looked at before it is trusted; what is damaged goes aside."""
+"""What a run finds in its results folder is checked before it is used; damaged parts are set aside."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def sound_record(
     Parameters
     ----------
     set_aside
-        Told what was wrong with a cell, and where it lies now.
+        Called with what was wrong with a cell, and its new path.
 
     Raises
     ------

@@ -29,6 +29,7 @@ from msibench.results.problems import PROBLEM, write_pairs
 from msibench.results.provenance import environment
 from msibench.results.removal import remove
 from msibench.results.schema import CellRecord, Status
+from msibench.results.seen_cells import SeenCells
 from msibench.results.store import METRICS, Store
 from msibench.runner.child.child_folder import CALIBRATION, FIT
 from msibench.runner.child.job import Job, Outcome
@@ -43,19 +44,21 @@ from msibench.runner.plan import Cell, Plan, unseen_training_sections
 from msibench.runner.problems.stage import stage, training_pairs
 from msibench.runner.recovery import mend_problems, sound_record
 from msibench.runner.scores.in_threads import Claim, Scorers
-from msibench.runner.scores.record import check_and_score, load_staged_once, record_of
+from msibench.runner.scores.prediction_scores import load_staged_once
+from msibench.runner.scores.record import check_and_score, record_of
+from msibench.runner.scores.scoring_processes import ScoringProcesses
 from msibench.training.seen import refusal
 from msibench.weights import require
 from msibench.weights.digests import sha256_of as sha256_of_weights
 
 ALWAYS_AGAIN = frozenset({Status.CANCELLED, Status.WEIGHTS_MISSING, Status.NOT_APPLICABLE})
-"""Statuses that are worked out anew in every run: they say nothing about the method's code."""
+"""Statuses that are worked out anew in every run: they do not depend on the method's code."""
 PROGRESS_S = 1.0
-"""Between two looks at how far the running cells have come."""
+"""Between two readings of the progress of running cells."""
 FIT_WAIT_S = 0.2
-"""Between two looks at a fit that another cell makes."""
+"""Between two checks of a fit that another cell makes."""
 FIT_BYTES = 256 << 20
-"""The most that is kept of what a method has learned."""
+"""Largest size of a kept fit."""
 _CHANGED = (
     "{} changed since the run was planned: what the method gave belongs to another key; run again"
 )
@@ -71,12 +74,14 @@ class Supervisor:
         options: RunOptions | None = None,
         on_event: Callable[[Event], None] | None = None,
         stop: threading.Event | None = None,
+        seen: SeenCells | None = None,
     ) -> None:
         self.store = store
         self.catalogue = catalogue
         self.options = options or RunOptions()
         self._emit = on_event or (lambda event: None)
         self._stop = stop or threading.Event()
+        self._seen = seen
         self._over = threading.Event()
         self._held: dict[str, Lease] = {}
         self._running: dict[str, tuple[Cell, Path]] = {}
@@ -141,7 +146,8 @@ class Supervisor:
             summary.put_aside(cell.key)
             self._emit(Event(kind="note", key=cell.key, reason=f"{fault}; set aside in {place}"))
 
-        record = sound_record(self.store, cell.key, aside)
+        seen = self._seen.sound(cell.key) if self._seen is not None else None
+        record = seen or sound_record(self.store, cell.key, aside)
         if cell.verdict is None:
             if record is None or record.status in self.options.retry | ALWAYS_AGAIN:
                 return False
@@ -173,13 +179,14 @@ class Supervisor:
         executor = self._executor()
         started = time.monotonic()
         scorers = Scorers(self._scorers(), self._stop)
+        processes = ScoringProcesses(self._scorers(), len(waiting))
 
         def finish(cell: Cell, job: Job, outcome: Outcome, claim: Claim) -> None:
             if changed := changed_code(cell.spec.target, cell.competitor.document["code"]):
                 if claim():
                     self._drop(cell, job.folder, _CHANGED.format(changed[0]), summary, changed=True)
                 return
-            record = self._finish(cell, job.folder, outcome, metrics, claim)
+            record = self._finish(cell, job.folder, outcome, metrics, claim, processes)
             if record is None:
                 return
             done = summary.count(record.status, ran=True)
@@ -201,7 +208,10 @@ class Supervisor:
                 scorers.raise_failures()
         finally:
             scorers.wait()
-        scorers.raise_failures()
+            failures = scorers.failures
+            processes.close()
+        if failures:
+            raise failures[0]
 
     def _executor(self) -> Executor:
         name = self.options.executor
@@ -292,7 +302,7 @@ class Supervisor:
         return True
 
     def _has_learned_from(self, cell: Cell) -> str:
-        """Return why a method must not be check_and_score on a section whose copy it was trained on."""
+        """Return why a method must not be scored on a section whose copy it was trained on."""
         if not cell.spec.weights:
             return ""
         staged = load_staged_once(stage(cell.problem, self.store))
@@ -377,6 +387,7 @@ class Supervisor:
         outcome: Outcome,
         metrics: list[MetricSpec],
         claim: Claim,
+        processes: ScoringProcesses,
     ) -> CellRecord | None:
         """Check and score what a child left, and store the cell; None where another call did so.
 
@@ -386,7 +397,7 @@ class Supervisor:
         staged_folder = self.store.problem_folder(cell.problem.key)
         wanted = None if self._stop.is_set() else metrics
         begun = self._record(cell, outcome)
-        record, scored = check_and_score(begun, cell, folder, outcome, staged_folder, wanted)
+        record, scored = check_and_score(begun, cell, folder, staged_folder, wanted, processes)
         if not claim():
             return None
         if scored:
@@ -429,18 +440,18 @@ class Supervisor:
                 self._fit_ended.notify_all()
 
     def _record(self, cell: Cell, outcome: Outcome) -> CellRecord:
-        """Return the record of a cell; what a node says of itself goes before what is known here."""
+        """Return the record of a cell; a node's own facts take precedence over those known here."""
         here = {**self._environment, "executor": self.options.executor}
         return record_of(cell, outcome, here)
 
     def _beat(self) -> None:
-        """Say that the cells in hand are still being worked on."""
+        """Renew the leases of the cells in progress."""
         while not self._over.wait(BEAT_S):
             for lease in list(self._held.values()):
                 lease.beat()
 
     def _tell_progress(self) -> None:
-        """Pass on how far the running cells have come."""
+        """Report the progress of the running cells."""
         told: dict[str, tuple[int, int]] = {}
         while not self._over.wait(PROGRESS_S):
             for cell, folder in list(self._running.values()):
@@ -462,7 +473,7 @@ def fit_key(cell: Cell) -> str:
 
 
 def check_weights(paths: Mapping[str, Path], planned: Mapping[str, str]) -> None:
-    """Raise if a pretrained file is not the one that its cell's key stands for."""
+    """Raise if a pretrained file is not the one in its cell's key."""
     for name, path in paths.items():
         if not sha256_of_weights(path).startswith(planned[name].lower()):
             raise IntegrityError(

@@ -1,4 +1,4 @@
-"""What a leaderboard and its page say besides numbers, gathered while the plugins are at hand."""
+"""The texts of a leaderboard and its page, gathered while the plugins are available."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def index_cells(cells: Iterable[Cell]) -> dict[str, str]:
 
 
 def collect_track_facts(plan: Plan, catalogue: Catalogue) -> dict[str, Any]:
-    """Return what is said of a plan's data sets, protocols, methods and metrics."""
+    """Return the descriptions of a plan's data sets, protocols, methods and metrics."""
     cards = {cell.problem.card.name: cell.problem.card for cell in plan.cells}
     protocols = {cell.problem.protocol.name: cell.problem.protocol for cell in plan.cells}
     return {
@@ -65,7 +65,7 @@ def collect_track_facts(plan: Plan, catalogue: Catalogue) -> dict[str, Any]:
 
 
 def collect_metric_facts(catalogue: Catalogue, names: Iterable[str]) -> dict[str, Any]:
-    """Return what a board says of metrics."""
+    """Return a board's descriptions of metrics."""
     return {
         name: {field: getattr(catalogue.metric(name), field) for field in SHOWN_FIELDS}
         for name in names

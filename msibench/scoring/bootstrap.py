@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 Floats = NDArray[np.float64]
 
 MINIMUM_SECTIONS = 5
-"""Below this number of sections an interval says nothing about other sections."""
+"""Below this number of sections an interval does not hold for other sections."""
 MINIMUM_FREEDOM = 4
 """Images beyond one per section that an interval inside fixed sections needs."""
 ROUNDING = 1e-12
@@ -41,7 +41,7 @@ class Interval:
     """``"sections"``: holds for other sections of the kind; ``"images"``: for other ion images of
     the very same sections; empty without an interval."""
     note: NDArray[np.str_]
-    """What a reader must be told beside the interval; empty when nothing."""
+    """A remark that must go with the interval; empty if none."""
 
     def part(self, first: int, end: int) -> Interval:
         """Return the columns ``first <= column < end``."""
@@ -163,7 +163,7 @@ def notes(sections: NDArray[np.intp], images: NDArray[np.intp]) -> NDArray[np.st
 
 
 def few_sections(sections: int, images: int) -> str:
-    """Say what an interval over so few sections is worth; empty where there are enough."""
+    """Return a caveat on an interval over few sections; empty where there are enough."""
     if not images:
         return "no defined value"
     if sections >= MINIMUM_SECTIONS:
@@ -298,7 +298,7 @@ def _section_picks(
 
 
 def _resample(rng: np.random.Generator, rows: int, size: int) -> Floats:
-    """How often each of `size` things is taken in `size` draws with replacement, ``(row, thing)``."""
+    """How often each of `size` items is taken in `size` draws with replacement, ``(row, thing)``."""
     if size == 1:
         return np.ones((rows, 1))
     small = np.uint16 if size < 1 << 16 else np.uint32  # a narrow draw takes a quarter of the time

@@ -17,7 +17,7 @@ from msibench.scoring.table import round_significant
 from msibench.scoring.verdict import Verdict, judge_pairs, undecided
 
 TOGETHER = "(all that changed)"
-"""Stands for the methods of a measure that changed, taken together."""
+"""Represents the methods of a measure that changed, taken together."""
 COMPARED = [
     "protocol", "method", "metric", "region", "margin", *Verdict.__dataclass_fields__,
     "base_images", "new_images",

@@ -138,7 +138,7 @@ def score_images(cube: Cube, scheme: Scheme, *, control_method: str | None = Non
 def _why_refused(
     cube: Cube, scheme: Scheme, method: int, missing: tuple[str, ...], holes: NDArray[np.bool_]
 ) -> str:
-    """Say why a method has no composite at all; empty where it has one.
+    """Return why a method has no composite at all; empty where it has one.
 
     `missing` are the metrics without any value, `holes` the images with an undefined metric.
     """
@@ -154,7 +154,7 @@ def _why_refused(
 
 
 def _reasons(cube: Cube, scheme: Scheme, scored: ImageScores) -> NDArray[np.object_]:
-    """Say for every image and method why there is no composite; empty where there is one."""
+    """Return for every image and method why there is no composite; empty where there is one."""
     reasons = np.full(scored.composite.shape, "", dtype=object)
     seen = np.asarray(cube.present.any(axis=2))
     for image, method in np.argwhere(np.isnan(scored.composite)):

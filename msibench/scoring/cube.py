@@ -20,7 +20,7 @@ COLUMNS = (
 """What a table of rows holds, one row per m/z and metric."""
 
 IMAGE_KEY = ("dataset", "section", "mz_set", "channel")
-"""What names an ion image inside one protocol."""
+"""Columns that name an ion image inside one protocol."""
 
 
 NOTHING_PRESENT = "nothing is present: the truth is zero everywhere"
@@ -48,7 +48,7 @@ class Cube:
     """Where there is at least one row, same shape."""
 
     def measure(self, metric: str, region: str) -> int | None:
-        """Return the number of a measure, or None where nobody has it."""
+        """Return the number of a measure, or None where no method has it."""
         key = (metric, region)
         return self.measures.index(key) if key in self.measures else None
 
@@ -83,12 +83,12 @@ class Cube:
 
 
 def check_rows(rows: pd.DataFrame) -> None:
-    """Refuse a table that is not a table of rows.
+    """Reject a table that is not a table of rows.
 
     Raises
     ------
     DataError
-        If a column is missing, a measure has two versions or two directions, or a value stands twice.
+        If a column is missing, a measure has two versions or two directions, or a value occurs twice.
     """
     absent = [name for name in COLUMNS if name not in rows.columns]
     if absent:

@@ -26,7 +26,7 @@ class Terms:
     direction: Direction
     noise: Noise
     trains: bool = False
-    """The method trains, so that its one run may be a lucky one."""
+    """The method trains, so that its one run may be a lucky draw."""
 
     def __post_init__(self) -> None:
         if not self.margin >= 0:

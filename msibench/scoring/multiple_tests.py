@@ -33,7 +33,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def corrected_by_method(p: ArrayLike, owners: Sequence[object]) -> NDArray[np.float64]:
-    """Correct p of many comparisons, of which those of one method say nearly the same.
+    """Correct p of many comparisons, of which those of one method are nearly the same.
 
     The metrics of a method are combined to one p by the Cauchy combination, which costs nothing where
     they agree and little more than Bonferroni where one stands alone, whatever their dependence [1]_;

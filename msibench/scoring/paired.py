@@ -54,7 +54,7 @@ class Difference:
     """``"sections"``: holds for other sections of the kind; ``"images"``: for other ion images of
     the very same sections; empty without an error."""
     note: NDArray[np.str_]
-    """What a reader must be told beside it; empty when nothing."""
+    """A remark that must go with it; empty if none."""
 
     def part(self, columns: NDArray[np.intp]) -> Difference:
         """Return some of the columns."""

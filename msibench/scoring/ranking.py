@@ -1,4 +1,4 @@
-"""Ranks that do not claim more than the data: groups, and what other weights would say."""
+"""Ranks that do not claim more than the data: groups, and ranks under other weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ranks(scores: ArrayLike) -> NDArray[np.float64]:
 
 
 def rank_groups(scores: ArrayLike, separated: ArrayLike) -> NDArray[np.int64]:
-    """Put methods that cannot be told from the best of their group into one group.
+    """Put methods that do not differ from the best of their group into one group.
 
     Going down the scores, the first method opens group 1; a method joins while it is not separated
     from the group's leader, else it opens the next group and leads it.

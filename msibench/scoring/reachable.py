@@ -13,7 +13,7 @@ from msibench.scoring.cube import Cube, cubes
 from msibench.scoring.table import round_significant
 
 MOST_APART = 1.5
-"""Ratio of the largest to the smallest reachable gain above which no share is told."""
+"""Ratio of the largest to the smallest reachable gain above which no share is given."""
 COLUMNS = (
     "protocol", "method", "score", "control", "ceiling_low", "ceiling_high", "source", "gain",
     "share_low", "share_high", "withheld", "images",
@@ -92,7 +92,7 @@ def reachable_gain(
 
 
 def _values(ions: Cube, metric: str) -> NDArray[np.float64]:
-    """Return ``(image, method)`` of a metric over the whole image; NaN where nobody has it."""
+    """Return ``(image, method)`` of a metric over the whole image; NaN where no method has it."""
     number = ions.measure(metric, "image")
     if number is None:
         return np.full((len(ions.images), len(ions.methods)), np.nan)
@@ -100,7 +100,7 @@ def _values(ions: Cube, metric: str) -> NDArray[np.float64]:
 
 
 def _withheld(low: float, high: float) -> str:
-    """Return why no share can be told between these two reachable gains; empty where one can."""
+    """Return why no share can be given between these two reachable gains; empty where one can."""
     if not (np.isfinite(low) and np.isfinite(high)):
         return "the ceiling is not known"
     if high <= 0:

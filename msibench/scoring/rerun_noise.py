@@ -1,4 +1,4 @@
-"""What a rerun of the same method differs by.
+"""By how much a rerun of the same method differs.
 
 The difference on one ion image is a shift of the whole run (another seed of a network; shared by all
 images, so that no number of them shows it), a shift of the section, and noise of the image. Section and

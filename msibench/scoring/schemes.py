@@ -25,7 +25,7 @@ UndefinedPolicy = Literal["exclude-and-count", "refuse"]
 MissingPolicy = Literal["refuse", "mark"]
 
 DEFAULT_SCHEME, OLDER_SCHEME = "skill", "anchored"
-"""The default, and what takes its place where rows were measured before `skill` was."""
+"""The default, and what replaces it where rows are older than `skill`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,7 +147,7 @@ def _coverage(cube: Cube, expected: int | Mapping[str, int] | None) -> NDArray[n
 
 
 def _rank_reasons(scored: ImageScores, coverage: NDArray[np.float64]) -> list[str]:
-    """Say per method why it has no rank; empty where it has one."""
+    """Return per method why it has no rank; empty where it has one."""
     with_composite = [
         names for names, no in zip(scored.missing, scored.refused, strict=True) if not no
     ]
@@ -173,7 +173,7 @@ def _separated(
     sections: NDArray[np.intp],
     level: float,
 ) -> NDArray[np.bool_]:
-    """Tell which methods differ, ``(method, method)``, by Holm's correction over all ranked pairs."""
+    """Return which methods differ, ``(method, method)``, by Holm's correction over all ranked pairs."""
     apart = np.zeros((len(score),) * 2, dtype=np.bool_)
     ranked = np.flatnonzero(~np.isnan(score))
     if len(ranked) > 1:

@@ -20,7 +20,7 @@ PRIOR_IMAGES = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a paired comparison of two runs of one method says about one metric."""
+    """Result of a paired comparison of two runs of one method in one metric."""
 
     outcome: Outcome
     """``worse``: the loss is real and may exceed the margin, or the mean, a section or an image lost
@@ -37,7 +37,7 @@ class Verdict:
     high: float
     """95 % interval of the difference, the shift of a rerun included."""
     p: float
-    """One-sided p of a loss; NaN where too few images stand behind it."""
+    """One-sided p of a loss; NaN where there are too few images."""
     p_holm: float
     """The same, corrected over all comparisons in which any image differs (`corrected_by_method`)."""
     images: int
@@ -115,7 +115,7 @@ def judge_pairs(
 
 
 def _measured(pairs: ImagePairs, p_holm: float) -> Verdict:
-    """Return what was measured, undecided so far."""
+    """Return the measured values, still undecided."""
     found = pairs.found
     inner = found if pairs.terms.trains else pairs.bare
     return Verdict(

@@ -1,4 +1,4 @@
-"""Write the site: pages from templates, tables at stable addresses, the docs where mkdocs is at hand."""
+"""Write the site: pages from templates, tables at stable addresses, the docs where mkdocs is available."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
 MARK = ".msibench-site"
-"""A file that says that a folder holds a site, which may be written over."""
+"""A file that marks a folder as a site, which may be overwritten."""
 LINKED = re.compile(
     r"(https?://[^\s<>\"')\]]*[^\s<>\"')\].,;:]|\b10\.\d{4,9}/[^\s<>\"';,)]*[^\s<>\"';,).])"
 )
@@ -132,7 +132,7 @@ def write_site(
 
 
 def _refuse_strange(folder: Path) -> None:
-    """Raise where a folder holds something that is no site: it would be mixed up with one."""
+    """Raise where a folder holds something that is not a site: it would be mixed up with one."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
         raise ConfigurationError(
             f"{folder} is not empty and does not hold a site; name an empty or a new folder"
@@ -159,7 +159,7 @@ class _Site:
         self.written.pages += 1
 
     def assets(self) -> None:
-        """Write style, scripts and what is searched."""
+        """Write style, scripts and the search index."""
         css = f"{_asset('leaderboard', 'page.css')}\n{_asset('site', 'site.css')}"
         _write(self.folder / "assets" / "site.css", css)
         for name in ("theme.js", "site.js"):
@@ -186,7 +186,7 @@ class _Site:
                 yield {"k": "docs", "t": title, "u": f"docs/{each['location']}", "x": text}
 
     def board(self, board: SiteBoard, store: Store | None) -> None:
-        """Write a board's page and its files; a prepared one says what it will hold."""
+        """Write a board's page and its files; a prepared one lists what it will hold."""
         place = f"boards/{page_name(board.name)}"
         if board.board is None:
             self.page("prepared.html.j2", place, board=board)
@@ -228,7 +228,7 @@ class _Site:
             self.page(f"{kind}.html.j2", kind, content=self.content, cards=cards)
 
     def data(self) -> None:
-        """Write what programs read: scores as CSV, all else as JSON."""
+        """Write files for programs: scores as CSV, all else as JSON."""
         lines = []
         for score in self.content.scores:
             line = asdict(score)
@@ -268,7 +268,7 @@ def _place(method: MethodPage) -> tuple[bool, int, float, str]:
 def _filters(
     content: Content, methods: Iterable[MethodPage], cards: Mapping[str, Any]
 ) -> dict[str, list[tuple[str, str]]]:
-    """Return what can be chosen: filter → value and text of each choice."""
+    """Return the filters: filter → value and text of each choice."""
     columns = {board.name: board for board, _ in content.columns}.values()
     factors = sorted({factor for board in columns for factor in board.factors})
     instruments = sorted({instrument_of(board, cards) for board in columns} - {""})

@@ -11,7 +11,7 @@ from msibench.datasets import Card, Section, read_section
 from msibench.errors import MSIBenchError
 from msibench.leaderboard.figure_style import fixed_style, saved, scale_bar
 from msibench.leaderboard.images import TOP_QUANTILE, guide_name, neighbour_correlation
-from msibench.leaderboard.page_data import label_of
+from msibench.leaderboard.page_json import label_of
 
 UNSTATED = ("", "none stated", "not stated", "the user's own data")
 """Licences under which no picture is made: nothing says that it may be shown."""

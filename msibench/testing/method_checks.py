@@ -1,4 +1,4 @@
-"""What every method promises, one plain function a promise; each raises AssertionError if broken.
+"""What every method promises, one plain function per promise; each raises AssertionError if broken.
 
 `NotCheckableError` is raised where a promise cannot be tried: weights that are not here, or a
 problem that the method declines with a reason.
@@ -60,7 +60,7 @@ def check_many_channels(subject: Subject) -> None:
 
 
 def check_all_zero_image(subject: Subject) -> None:
-    """An ion that is nowhere is finite and stays nowhere."""
+    """The image of an absent ion is finite and stays empty."""
     problem = subject.problem(content="zero")
     fine = subject.upscale(problem)
     _sound(fine, problem)
@@ -180,7 +180,7 @@ def check_declines_without_its_guide(subject: Subject) -> None:
 
 
 def check_interval_holds_the_prediction(subject: Subject) -> None:
-    """A method that tells an interval tells one that fits its own prediction, and is nowhere certain."""
+    """A method's interval fits its own prediction and never has zero width."""
     problem = subject.problem()
     told = _interval(subject, problem, 0.9)
     fine = subject.upscale(problem)

@@ -86,7 +86,7 @@ class MethodItem(pytest.Item):
             pytest.skip(str(reason))
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Say what failed; there is no line to point at."""
+        """Return what failed; there is no source line to show."""
         return self.path, None, self.name
 
 
@@ -125,7 +125,7 @@ def _tests_of(name: str, config: pytest.Config) -> Iterator[tuple[str, Check]]:
 
 
 def find_method(name: str) -> MethodSpec:
-    """Return the method that a name stands for, as `msibench.plugin_manager.resolve_method` does."""
+    """Return the method of a name, as `msibench.plugin_manager.resolve_method` does."""
     from msibench.plugin_manager import resolve_method
     from msibench.plugin_manager.discovery import discover
 

@@ -73,12 +73,12 @@ class Trial:
 
     @cached_property
     def predictions(self) -> list[NDArray[np.float32]]:
-        """What the method gives."""
+        """The method's result."""
         return self._run(self.spec)
 
     @cached_property
     def control_predictions(self) -> list[NDArray[np.float32]]:
-        """What the control gives."""
+        """The control's result."""
         return self._run(self.control)
 
     def psnr(self, predictions: list[NDArray[np.float32]]) -> NDArray[np.float64]:

@@ -124,7 +124,7 @@ class Subject:
         Raises
         ------
         NotCheckableError
-            If the method says with a reason that the problem is not for it.
+            If the method says with a reason that it cannot do the problem.
         """
         result = self.ready().upscale(problem)
         if isinstance(result, Skip):

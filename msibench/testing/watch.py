@@ -1,4 +1,4 @@
-"""See what a piece of code opens and connects to, through Python's audit events."""
+"""Record what a piece of code opens and connects to, through Python's audit events."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from msibench.errors import DataError, IntegrityError
-from msibench.owners import is_orphaned, owned_name
+from msibench.io.whole_files import sweep_parts, write_whole
 
 STATE = "state.safetensors"
 WEIGHTS = "weights.safetensors"
@@ -48,44 +47,24 @@ class TrainingState:
         return {k[len(start) :]: v for k, v in self.tensors.items() if k.startswith(start)}
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside, flush to the disk, rename into place; a full disk leaves nothing beside."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{owned_name(path.name)}.part")
-    try:
-        with beside.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def save_state(folder: Path, state: TrainingState) -> None:
     """Replace the state in `folder`."""
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.tensors.items()}
     # One entry: safetensors writes several in no order of its own.
     header = {"state": canonical({"iteration": state.iteration, "facts": state.progress})}
-    write_atomically(folder / STATE, save(_unshared(tensors), metadata=header))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole({folder / STATE: save(_unshared(tensors), metadata=header)})
 
 
 def load_state(folder: Path) -> TrainingState | None:
-    """Return the state in `folder`, or None when there is none yet; half files of a killed training go.
+    """Return the state in `folder`, or None when there is none yet; unfinished files of a killed training are removed.
 
     Raises
     ------
     DataError
         If the file is damaged.
     """
-    for part in folder.glob(".*.part"):
-        if is_orphaned(part.name):
-            part.unlink(missing_ok=True)
+    sweep_parts(folder)
     path = folder / STATE
     if not path.is_file():
         return None
@@ -109,7 +88,8 @@ def save_result(
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     content: bytes = save(_unshared(tensors), metadata={"format": "pt"})
-    write_atomically(folder / WEIGHTS, content)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole({folder / WEIGHTS: content})
     complete = {
         **record,
         "weights": {
@@ -119,7 +99,7 @@ def save_result(
         },
     }
     text = json.dumps(complete, indent=1, sort_keys=True, allow_nan=False)
-    write_atomically(folder / RECORD, text.encode() + b"\n")
+    write_whole({folder / RECORD: text.encode() + b"\n"})
     return complete
 
 

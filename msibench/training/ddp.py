@@ -29,7 +29,7 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """The one process that writes files and speaks."""
+        """The one process that writes files and reports."""
         return self.rank == 0
 
     def wrap(self, network: nn.Module) -> nn.Module:
@@ -48,7 +48,7 @@ class World:
         return total / self.size
 
     def wait(self) -> None:
-        """Return when every process has come here."""
+        """Return when every process has reached this point."""
         if self.size > 1:
             dist.barrier()
 

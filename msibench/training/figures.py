@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msibench.training.checkpoints import canonical, load_record, write_atomically
+from msibench.io.whole_files import write_whole
+from msibench.training.checkpoints import canonical, load_record
 
 
 def write_overview(folders: Sequence[Path], out: Path) -> None:
@@ -24,11 +25,15 @@ def write_overview(folders: Sequence[Path], out: Path) -> None:
     records = {folder.name: load_record(folder) for folder in folders}
     if not records:
         return
-    write_atomically(out / "trainings.csv", _csv(summary(records)))
-    write_atomically(out / "curves.csv", _csv(curves(records)))
-    write_atomically(out / "loss-curves.svg", _loss_figure(records))
+    files = {
+        out / "trainings.csv": _csv(summary(records)),
+        out / "curves.csv": _csv(curves(records)),
+        out / "loss-curves.svg": _loss_figure(records),
+    }
     if any(record["validation"] for record in records.values()):
-        write_atomically(out / "validation.svg", _validation_figure(records))
+        files[out / "validation.svg"] = _validation_figure(records)
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(files)
 
 
 def summary(records: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """One training of one method, from the request to the finished weights and their record.
 
-Sections come in as arrays with names and digests; where they are read from is the caller's business.
+Sections come in as arrays with names and digests; reading them is up to the caller.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ def _networks(
 
 
 def _finished(folder: Path, request: FinetuneRequest, *, resume: bool) -> dict[str, Any] | None:
-    """Return the record of a training that is done; None where there is something to do.
+    """Return the record of a training that is done; None where it is not done.
 
     Raises
     ------

@@ -31,7 +31,8 @@ from typing import Any
 from msibench.contracts.method import MethodSpec
 from msibench.contracts.plain_text import written
 from msibench.errors import ConfigurationError, MSIBenchError
-from msibench.training.checkpoints import canonical, write_atomically
+from msibench.io.whole_files import write_whole
+from msibench.training.checkpoints import canonical
 from msibench.training.ddp import World
 from msibench.training.finetune import FinetuneOptions, FinetuneRequest, TrainingSection, finetune
 from msibench.training.variants import is_training
@@ -141,7 +142,8 @@ def run_grid(
             say(f"  failed: {outcome[name]}")
             if world.leads:
                 text = json.dumps({"status": "failed", "reason": outcome[name]}, indent=1)
-                write_atomically(folder / FAILED, text.encode() + b"\n")
+                folder.mkdir(parents=True, exist_ok=True)
+                write_whole({folder / FAILED: text.encode() + b"\n"})
             continue
         outcome[name] = "ok"
         if world.leads:

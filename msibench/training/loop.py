@@ -28,7 +28,7 @@ from msibench.training.validation import HeldOut, validate
 
 
 class DivergedError(MSIBenchError, ArithmeticError):
-    """The loss is no longer a number."""
+    """The loss is not a number any more."""
 
     exit_code = 3
 

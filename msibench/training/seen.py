@@ -1,4 +1,4 @@
-"""Has a method learned from this section? By name, and by what it shows. Imports no torch."""
+"""Has a method learned from this section? By name, and by content. Imports no torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def refusal(
     image: MSImage | None = None,
     declared_range: float | None = None,
 ) -> str:
-    """Return why `spec` must not be judged on a section, or an empty string.
+    """Return why `spec` must not be scored on a section, or an empty string.
 
     Parameters
     ----------

@@ -11,12 +11,13 @@ from typing import Any, Protocol
 from msibench.contracts.method import MethodSpec, WeightFile
 from msibench.errors import ConfigurationError
 from msibench.image import MSImage
-from msibench.training.checkpoints import RECORD, WEIGHTS, load_record, write_atomically
+from msibench.io.whole_files import write_whole
+from msibench.training.checkpoints import RECORD, WEIGHTS, load_record
 from msibench.training.seen import refusal, twin_reason
 
 
 class MethodCatalogue(Protocol):
-    """What looks methods up: `msibench.plugin_manager.Catalogue`, which stands above this module."""
+    """Looks methods up: `msibench.plugin_manager.Catalogue`, which is in a higher layer."""
 
     def method(self, name: str) -> MethodSpec:
         """Return the method called `name`."""
@@ -35,7 +36,7 @@ class Variant:
     def refusal(
         self, section: str, image: MSImage | None = None, declared_range: float | None = None
     ) -> str:
-        """Return why this method must not be judged on a section, or an empty string.
+        """Return why this method must not be scored on a section, or an empty string.
 
         Parameters
         ----------
@@ -120,7 +121,7 @@ def install(variant: Variant) -> None:
 
     placed = add(variant.weights, variant.spec.weights[0])
     record = (variant.weights.parent / RECORD).read_bytes()
-    write_atomically(placed.with_suffix(".json"), record)
+    write_whole({placed.with_suffix(".json"): record})
 
 
 def method_from_training(folder: Path, catalogue: MethodCatalogue) -> MethodSpec:

@@ -1,1 +1,1 @@
-"""How far every pixel of a finer image can be trusted: intervals that hold the truth as often as they say."""
+"""How far every pixel of a finer image can be trusted: intervals that hold the truth as often as they claim."""

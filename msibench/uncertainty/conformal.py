@@ -27,9 +27,9 @@ from msibench.errors import ConfigurationError
 from msibench.uncertainty.difficulty import FEATURES, LEAST, Floats
 
 FEWEST = 200
-"""Pixels with a known truth below which no quantile is told."""
+"""Pixels with a known truth below which no quantile is given."""
 MOST = 60_000
-"""Pixels of one ion that a fit looks at; an even choice of more."""
+"""Pixels of one ion that a fit uses at most; of more, an even choice."""
 BLOCK = 4
 """Edge of a block of the checkerboard in coarse pixels."""
 LONGER = (1.0, 3.0)

@@ -1,4 +1,4 @@
-"""From what a method makes of sections whose truth is known to intervals for one whose truth is not."""
+"""From a method's results on sections with a known truth to intervals for one without."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def one_scale_up(problem: Problem) -> tuple[Problem, MSImage]:
 def errors_on(
     problem: Problem, truth: MSImage, fine: Floats, spread: Floats | None, *, own: bool
 ) -> list[KnownPixels | None]:
-    """Return what is known of a method's errors where the truth is known, one entry per ion.
+    """Return a method's errors where the truth is known, one entry per ion.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def ends_of(
 
 
 def told_spread(method: Uncertain, problem: Problem) -> Floats | Skip:
-    """Return half the width of the interval of one standard deviation that a method tells, 0 for absent ions."""
+    """Return half the width of the interval of one standard deviation that a method gives, 0 for absent ions."""
     present = problem.low.present()
     told = method.interval(replace(problem, low=problem.low.select(present)), level=ONE_DEVIATION)
     if isinstance(told, Skip):

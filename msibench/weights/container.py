@@ -1,4 +1,4 @@
-"""What a checkpoint's container may be, judged before anything in it is read.
+"""What a checkpoint's container may be, checked before anything in it is read.
 
 The members of a checkpoint that PyTorch writes are stored as they are. One that is packed can grow a
 thousandfold when it is read, so that only stored members are taken: no checkpoint needs more memory

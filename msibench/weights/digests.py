@@ -1,4 +1,4 @@
-"""What the bytes of a pretrained file must be: published digests, and those seen the first time."""
+"""What the bytes of a pretrained file must be: published digests, and those recorded at the first use."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def published_prefix(file: WeightFile) -> str:
 
 
 def check(path: Path, file: WeightFile, *, record: bool) -> str:
-    """Return the sha256 of `path` after holding it against what is on record for `file`.
+    """Return the sha256 of `path` after checking it against the record of `file`.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def check(path: Path, file: WeightFile, *, record: bool) -> str:
     file
         What it should be.
     record
-        Whether a digest that nobody has published is written down now and expected ever after.
+        Whether an unpublished digest is recorded now and expected ever after.
 
     Raises
     ------

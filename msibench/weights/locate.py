@@ -81,7 +81,7 @@ def require(file: str | WeightFile, *, given: Iterable[Path] = ()) -> Path:
 
 
 def missing_message(file: WeightFile) -> str:
-    """Return what a user without `file` should read."""
+    """Return the message for a user without `file`."""
     name = short_name(file)
     if file.url:
         size = f" ({file.size / 1e6:.0f} MB)" if file.size else ""

@@ -1,4 +1,4 @@
-"""The pretrained files that the core itself can use, and how names lead to them."""
+"""The pretrained files that the core itself can use, and their names."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ CORE_WEIGHTS: Mapping[str, WeightFile] = {
         trained_on=_BAPPS,
     ),
 }
-"""Short name → file, for the networks that perceptual metrics and losses look through."""
+"""Short name → file, for the networks that perceptual metrics and losses use."""
 
 
 def known(extra: Iterable[WeightFile] = ()) -> dict[str, WeightFile]:
-    """Return every file by the names that it answers to: its short name and its file name.
+    """Return every file by its names: its short name and its file name.
 
     Parameters
     ----------
@@ -92,12 +92,12 @@ def known(extra: Iterable[WeightFile] = ()) -> dict[str, WeightFile]:
 
 
 def lookup(name: str | WeightFile, extra: Iterable[WeightFile] = ()) -> WeightFile:
-    """Return the file called `name`, or say which names there are.
+    """Return the file called `name`, or raise and list the names.
 
     Raises
     ------
     UnknownNameError
-        If no file answers to `name`; the message offers the nearest one.
+        If no file has the name `name`; the message offers the nearest one.
     """
     if isinstance(name, WeightFile):
         return name

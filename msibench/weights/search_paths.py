@@ -1,4 +1,4 @@
-"""Where pretrained files may lie on this machine."""
+"""Where pretrained files may be on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from msibench.mirror import find_in_mirror, mirror_roots
 
 
 def cached_path(file: WeightFile) -> Path:
-    """Return where `file` lies, or would lie, in the cache.
+    """Return the path of `file` in the cache, whether it exists or not.
 
     Raises
     ------

@@ -29,7 +29,7 @@ SKIPPED = {
     "--executor slurm": "needs SLURM; tests/runner/executors does",
     "--sbatch": "needs a machine.toml; tests/cli/test_plan.py does",
 }
-QUICK = ("--methods", "bicubic,nearest")
+QUICK = ("--methods", "bicubic,nearest", "--metrics", "skill,psnr")
 LINE = re.compile(r"^ *(msibench [^#\n]*)", re.MULTILINE)
 
 
@@ -130,7 +130,15 @@ def test_what_a_board_prints_works_where_it_was_printed(shell, desk):
         shell(f"msibench {command} mine")
 
 
-@pytest.mark.parametrize("suffix", [".imzML", ".h5", ".npz", ".ome.tif", ".tif", ".png"])
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        ".imzML",
+        ".ome.tif",
+        ".png",
+        *(pytest.param(s, marks=pytest.mark.slow) for s in (".h5", ".npz", ".tif")),
+    ],
+)
 def test_a_section_in_every_format(shell, desk, suffix):
     name = f"as{suffix}"
     if suffix == ".png":
@@ -146,7 +154,7 @@ def test_a_section_in_every_format(shell, desk, suffix):
         write_image(desk / name, tissue())
         mz = "--mz '741.53 798.54'"
     out, err = shell(
-        f"msibench run --data {name} {mz} --factor 2 {shlex.join(QUICK)} --metrics psnr --name as{suffix.strip('.')}"
+        f"msibench run --data {name} {mz} --factor 2 {shlex.join(QUICK)} --name as{suffix.strip('.')}"
     )
     assert "bicubic" in out
     assert ("--pixel-size" in err) == (suffix in {".png", ".tif"})

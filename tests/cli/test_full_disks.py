@@ -10,7 +10,18 @@ import numpy as np
 import pytest
 
 SERVER = Path(__file__).with_name("command_server.py")
-RUN = ["run", "--data", "section.npz", "--mz", "all", "--methods", "nearest", "--no-sandbox"]
+RUN = [
+    "run",
+    "--data",
+    "section.npz",
+    "--mz",
+    "all",
+    "--methods",
+    "nearest",
+    "--metrics",
+    "psnr",
+    "--no-sandbox",
+]
 COMMANDS = {
     "new": ["new", "method", "sharpen", "--into", "{full}"],
     "convert to HDF5": ["convert", "section.npz", "{full}/made.h5", "--mz", "all"],

@@ -17,7 +17,7 @@ import pytest
 from msibench import read
 from msibench.results.store import Store
 
-RUN = ["run", "--data", "section.npz", "--mz", "all", "--methods", "nearest", "--results", "results",
+RUN = ["run", "--data", "section.npz", "--mz", "all", "--methods", "nearest", "--metrics", "psnr", "--results", "results",
        "--no-sandbox"]  # fmt: skip
 COMMANDS = {
     "run": (RUN, ["results/cells"]),

@@ -119,13 +119,17 @@ SECOND = {
 }  # fmt: skip
 
 
-def test_each_further_experiment_gets_a_board_of_its_own(run, section, tmp_path):
+SOME = ("a changed file", "other m/z", "another factor", "a guide")
+
+
+@pytest.mark.parametrize("kinds", [SOME, pytest.param(tuple(SECOND), marks=pytest.mark.slow)])
+def test_each_further_experiment_gets_a_board_of_its_own(run, section, tmp_path, kinds):
     run("run", "--data", section(), "--mz", "400,500", *FAST)
     folder = Path("results/leaderboards/section")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     original = (tmp_path / "section.npz").read_bytes()
-    for number, (what, arguments) in enumerate(SECOND.items(), start=2):
-        out, err = run("run", *arguments(section, tmp_path), *FAST)
+    for number, what in enumerate(kinds, start=2):
+        out, err = run("run", *SECOND[what](section, tmp_path), *FAST)
         assert "board section holds another experiment" in err, what
         assert f"board of this run is section-{number}" in err, what
         assert f"section-{number}" in out, what
@@ -133,7 +137,7 @@ def test_each_further_experiment_gets_a_board_of_its_own(run, section, tmp_path)
 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     found = boards()
-    assert len(found) == 1 + len(SECOND)
+    assert len(found) == 1 + len(kinds)
     assert all(len(truths(rows)) == 1 for rows in found.values())
     assert len(set().union(*(truths(rows) for rows in found.values()))) == len(found)
     for name in ("section", "section-5"):
@@ -158,17 +162,10 @@ def test_another_guide_or_transform_is_another_experiment(run, section, tmp_path
 
 
 def test_the_same_experiment_goes_on_in_its_board(run, section):
-    run("run", "--data", section(), "--mz", "400,500", "--methods", "nearest,bicubic,bilinear")
-    run("run", "--data", "section.npz", "--mz", "400,500", "--methods", "nearest")
-    run(
-        "run",
-        "--data",
-        section("elsewhere/section.npz"),
-        "--mz",
-        "400,500",
-        "--methods",
-        "lanczos3",
-    )
+    common = ("--mz", "400,500", "--metrics", "psnr", "--methods")
+    run("run", "--data", section(), *common, "nearest,bicubic,bilinear")
+    run("run", "--data", "section.npz", *common, "nearest")
+    run("run", "--data", section("elsewhere/section.npz"), *common, "lanczos3")
     found = boards()
     assert set(found) == {"section"}
     assert set(found["section"]["method"]) == {"nearest", "bicubic", "bilinear", "lanczos3"}
@@ -447,7 +444,17 @@ def test_cells_of_another_experiment_in_an_old_index_are_left_out_and_listed(run
     from msibench.results.index import index_path, read_index, update_index
     from msibench.results.store import Store
 
-    run("run", "--data", section(), "--mz", "400,500", "--methods", "nearest,bicubic,bilinear")
+    run(
+        "run",
+        "--data",
+        section(),
+        "--mz",
+        "400,500",
+        "--methods",
+        "nearest,bicubic,bilinear",
+        "--metrics",
+        "psnr",
+    )
     run("run", "--data", "section.npz", "--mz", "400,600", *FAST)
     store = Store.open(Path("results"))
     mixed = [read_index(store, name) for name in ("section-2", "section")]

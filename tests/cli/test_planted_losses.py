@@ -17,7 +17,10 @@ NAMES = ("bladder-x4", "lbae-x4", "phantom")
 METHOD = "swinir-msi-tiny"
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) for name in NAMES[:-1]] + [NAMES[-1]],
+)
 def board(request):
     folder = BOARDS / request.param
     rows = read_rows((folder / "rows.parquet").read_bytes(), request.param)

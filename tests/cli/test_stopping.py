@@ -27,11 +27,11 @@ def slow(*args, **kwargs):
 
 {patch}
 from msibench.cli.main import main
-main(["run", "quickstart", "--methods", "nearest", "--results", {results!r}, "--no-sandbox"])
+main(["run", "quickstart", "--methods", "nearest", "--metrics", "psnr", "--results", {results!r}, "--no-sandbox"])
 """
 PLACES = {
     "planning": "import msibench.cli.run as r; r.planned = slow",
-    "scoring": "import msibench.runner.scores.record as r; r.score = slow",
+    "scoring": "import msibench.runner.scores.prediction_scores as r; r.score = slow",
     "the board": "import msibench.leaderboard.render as r; r.write_leaderboard = slow",
     "a computation that holds no interpreter lock": (
         "import ctypes, msibench.leaderboard.render as r\n"
@@ -49,11 +49,17 @@ def wait_for(path, process):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("place", "number"),
+    [
+        ("scoring", signal.SIGTERM),
+        ("a computation that holds no interpreter lock", signal.SIGINT),
+        pytest.param("scoring", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("planning", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("the board", signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_one_signal_ends_a_run_soon_and_keeps_what_is_finished(tmp_path, place, number):
-    if number is signal.SIGTERM and place != "scoring":
-        pytest.skip("one kind is enough here")
     mark, results = tmp_path / "mark", tmp_path / "results"
     text = SCRIPT.format(mark=str(mark), slow=SLOW_S, results=str(results), patch=PLACES[place])
     process = subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE, text=True)
@@ -83,7 +89,8 @@ def test_the_next_run_scores_what_a_stopped_one_kept(bench_of_main, tmp_path):
     wait_for(mark, process)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=SLOW_S / 2)
-    assert bench_of_main("run", "quickstart", "--methods", "nearest", "--results", results) == 0
+    words = ("quickstart", "--methods", "nearest", "--metrics", "psnr", "--results", results)
+    assert bench_of_main("run", *words) == 0
     for record in Store.open(results, create=False).records():
         assert METRICS in record.files
         assert record.scores

@@ -15,7 +15,9 @@ def shell(line, cwd):
 
 
 def test_a_run_without_a_standard_error_runs(tmp_path):
-    done = shell(f"{COMMAND} run quickstart --methods nearest --no-sandbox 2>&-", tmp_path)
+    done = shell(
+        f"{COMMAND} run quickstart --methods nearest --metrics psnr --no-sandbox 2>&-", tmp_path
+    )
     assert done.returncode == 0
     assert "nearest" in done.stdout
     assert len(list((tmp_path / "results").glob("cells/*/*/record.json"))) == 2

@@ -98,11 +98,12 @@ TRACK = """
 schema_version = 1
 name = "small"
 methods = ["bicubic", { method = "mine.py:Mine", label = "mine" }]
-metrics = ["psnr", "ssim"]
+metrics = ["psnr"]
 control_method = "bicubic"
 [[problems]]
 dataset = "phantom"
 protocols = ["area-x4@1"]
+sections = ["synthetic-1"]
 """
 
 
@@ -176,7 +177,12 @@ def test_the_workflow_of_a_new_method_in_a_scratch_repository(shell, tmp_path, m
     assert code == 0
     assert "commit it" in files["GITHUB_STEP_SUMMARY"]
     run = step_of(steps, "Run")
-    run["run"] = run["run"].replace(" --seed 2 --seed 3 --seed 4 --seed 5 --seed 6", "")
+    for long, short in (
+        (" --seed 2 --seed 3 --seed 4 --seed 5 --seed 6", ""),
+        ("run quickstart", "run quickstart --metrics psnr"),
+    ):
+        assert long in run["run"]
+        run["run"] = run["run"].replace(long, short)
     assert shell(run)[0] == 0
     board = tmp_path / "leaderboards" / "quickstart"
     board.mkdir(parents=True)
@@ -216,3 +222,23 @@ def test_ci_leaves_out_no_test_but_the_one_that_its_gates_are():
     path, _, name = left_out[0].partition("::")
     assert f"def {name}(" in (ROOT / path).read_text()
     assert 'msibench verify "$folder"' in script
+
+
+def test_every_slow_test_runs_at_night():
+    """One job has the whole suite; what it leaves to others is run by them, slow tests included."""
+    found = yaml.safe_load((ROOT / ".github" / "workflows" / "nightly.yml").read_text())
+    commands = [
+        step["run"]
+        for job in found["jobs"].values()
+        for step in job["steps"]
+        if step.get("run", "").startswith("MSIBENCH_SLOW_TESTS=1")
+    ]
+    (whole,) = [command for command in commands if "--ignore" in command]
+    words = [word for word in whole.split() if not word.startswith("--ignore=")]
+    assert words == ["MSIBENCH_SLOW_TESTS=1", "pytest", "-n", "4", "-q"]
+    for folder in re.findall(r"--ignore=(\S+)", whole):
+        assert any(
+            re.search(rf"pytest [^&]*{folder}\b", command)
+            for command in commands
+            if command != whole
+        )

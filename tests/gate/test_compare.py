@@ -2,11 +2,14 @@ import subprocess
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from msibench.errors import ConfigurationError, IntegrityError
 from msibench.gate import Margins, compare, load_margins
+from msibench.gate.quality import declared, not_judged, one_seed
 from msibench.gate.render import as_markdown
+from msibench.gate.report import name_of, why_undecided, why_worse
 from msibench.gate.sources import Side, load_side
 from tests.gate.tables import changed, rows_of, saved
 
@@ -427,3 +430,64 @@ def test_margins_hold_the_metrics_that_a_track_uses_by_default():
 
     assert set(DEFAULT_METRICS) <= set(load_margins().metrics)
     assert isinstance(load_margins(), Margins)
+
+
+@pytest.mark.parametrize("seeds", [0, 1, 2])
+def test_methods_that_train_need_two_seeds_on_each_side(seeds):
+    both = rows_of(("net",), seeds=(0, 1), sections=1, fit_seconds=2.0)
+    fewer = both[both["seed"] < seeds]
+    fewer = pd.concat([fewer, rows_of(("bicubic",), sections=1)])
+    assert one_seed(both, both) == []
+    for pair in ((both, fewer), (fewer, both)):
+        assert one_seed(*pair) == (["net"] if seeds == 1 else [])
+
+
+def test_a_share_that_is_just_what_is_required_is_enough():
+    rows = rows_of(("net",), sections=1, channels=4)
+    base = pd.concat([rows, rows_of(("bicubic",), sections=1, channels=4)])
+    new = pd.concat([rows[rows["channel"] < 3], base[base["method"] == "bicubic"]])
+    report = outcome(new, new, required_coverage=0.75)
+    assert report.exit_code != 6 or "required" not in "".join(f.text for f in report.findings)
+    texts = [f.text for f in outcome(new, new, required_coverage=0.76).findings]
+    assert "net (area-x4@1) has 3 of 4 images, 75.0%; 76.0% are required" in texts
+    by_margin = outcome(new, new, replace(MARGINS, required_coverage=0.76)).findings
+    assert [f.text for f in by_margin] == texts
+
+
+def test_mz_that_differ_by_a_millionth_are_the_same():
+    base = rows_of()
+    for share, fault in ((0.9e-6, False), (1.2e-6, True)):
+        report = outcome(base, base.assign(mz=base["mz"] * (1 + share)))
+        assert any("other m/z" in f.text for f in report.findings) is fault
+
+
+def test_what_a_comparison_is_called_and_why_it_is_worse_or_open():
+    row = {
+        "method": "net", "metric": "psnr", "region": "image", "protocol": "p", "images": 7,
+        "sections": 1, "difference": -0.25, "low": -0.5, "high": -0.125, "margin": 0.1, "note": "",
+        "reason": "mean", "place": "s/t", "place_loss": 2.0, "place_allowed": 1.0,
+    }  # fmt: skip
+    assert name_of(row) == "net: psnr (image, p)"
+    assert why_worse(row) == (
+        "is worse by 0.25 [0.125, 0.5] over 7 ion images of 1 section, margin 0.1"
+    )
+    assert why_worse(row | {"reason": "large", "low": np.nan, "sections": 2}) == (
+        "is worse by 0.25 over 7 ion images of 2 sections: more than stated noise explains, margin 0.1"
+    )
+    assert why_worse(row | {"reason": "image"}) == (
+        "loses 2 on s/t; 1 are within noise for the worst of 7 images (mean loss 0.25)"
+    )
+    assert why_undecided(row) == "the interval [-0.5, -0.125] is too wide"
+    assert why_undecided(row | {"low": np.nan}) == "too few values for an interval"
+    assert why_undecided(row | {"low": np.nan, "note": "few"}) == "few"
+
+
+def test_metrics_without_a_margin_and_raised_versions_are_named():
+    base = rows_of(("net",), metrics=("psnr", "odd"), sections=1)
+    assert not_judged(base, base, MARGINS) == ["odd"]
+    assert declared(base, base) == {}
+    raised = base.assign(metric_version=np.where(base["metric"] == "odd", 3, 1))
+    assert declared(base, raised) == {"odd": "1 → 3"}
+    assert declared(raised, base) == {}
+    mixed = pd.concat([base, raised])
+    assert declared(base, mixed) == {}

@@ -86,6 +86,16 @@ def test_the_signed_rank_test_needs_ten_cells(cells, decided):
     assert math.isnan(verdict.p) is not decided
 
 
+def test_a_p_that_is_only_just_reached_does_not_decide():
+    """Nine cells give no p below 1/256, and asked for is one below it."""
+    base = np.arange(1.0, 10)
+    for p, outcome in ((1 / 256, "undecided"), (1 / 255, "slower")):
+        assert compare_paired("a", base, base * 2.5, replace(MARGINS, speed_p=p)).outcome == outcome
+    short, long = Timing(seconds=(1.0, 1.1, 1.2)), Timing(seconds=(2.0, 2.1, 2.2))
+    for p, outcome in ((2 / 20, "undecided"), (2.01 / 20, "slower")):
+        assert compare_times("a", short, long, replace(MARGINS, speed_p=p)).outcome == outcome
+
+
 def test_cells_that_take_the_very_same_time_are_the_same():
     verdict = compare_paired("a", np.arange(1.0, 13), np.arange(1.0, 13), MARGINS)
     assert (verdict.outcome, verdict.p, verdict.factor) == ("same", 1.0, 1.0)

@@ -2,13 +2,14 @@ import json
 import math
 import os
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from msibench.errors import ConfigurationError, DataError
 from msibench.gate import load_margins
-from msibench.gate.interleave import interleaved
+from msibench.gate.interleave import _peak_of, _split, interleaved
 from msibench.gate.report import compare_sessions
 from msibench.gate.samples import Timing, Timings, read_pytest_benchmark
 from msibench.gate.speed import compare_peaks, compare_times, on_shared_runner
@@ -152,6 +153,21 @@ def test_memory_of_a_command_is_measured():
         [sys.executable, "-c", "pass"], [sys.executable, "-c", hungry], rounds=1, warm_up=0
     )
     assert new.peaks_mib["command"] - base.peaks_mib["command"] > 100
+
+
+def test_a_command_is_text_as_a_shell_reads_it_or_a_list():
+    assert _split("python -c 'import os'") == ["python", "-c", "import os"]
+    assert _split(("python", "two words")) == ["python", "two words"]
+
+
+def test_where_the_system_tells_no_peak_the_memory_of_now_counts():
+    class Process:
+        pid = -1  # of which there is no /proc
+
+        def memory_info(self):
+            return SimpleNamespace(rss=3 << 20)
+
+    assert _peak_of(Process()) == 3.0
 
 
 def test_a_command_that_fails_or_hangs_measures_nothing():

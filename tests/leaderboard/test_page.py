@@ -17,7 +17,8 @@ from msibench.errors import ConfigurationError, StoreError
 from msibench.leaderboard import page_images
 from msibench.leaderboard.images import png, spread_order
 from msibench.leaderboard.page import renew_page, write_page
-from msibench.leaderboard.page_data import embedded_json, loss_curves
+from msibench.leaderboard.page_json import embedded_json
+from msibench.leaderboard.page_origins import loss_curves
 from msibench.results.store import Store
 
 HOSTILE = 'evil</script><script>alert("x")</script>'

@@ -9,8 +9,9 @@ import pytest
 from msibench.leaderboard import page_parts
 from msibench.leaderboard.board import read_board
 from msibench.leaderboard.page import write_page
-from msibench.leaderboard.page_data import cell_data, protocol_data
+from msibench.leaderboard.page_data import protocol_data
 from msibench.leaderboard.page_images import stored_sections
+from msibench.leaderboard.page_origins import cell_data
 from msibench.leaderboard.page_parts import split_protocols
 
 

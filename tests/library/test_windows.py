@@ -1,17 +1,30 @@
 """Without what only Unix has: reading, sharpening and scoring work, a run says what it needs."""
 
+import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-PREAMBLE = """
-import os, signal, sys
+SERVER = """
+import json, os, signal, sys
 import asyncio, multiprocessing, subprocess, tempfile  # the interpreter's own, as they are here
 import h5py, matplotlib.figure, matplotlib.backends.backend_agg, numba, numpy as np, pandas, psutil
 import PIL.Image, pyarrow.parquet, pyimzml.ImzMLParser, scipy.optimize, scipy.stats, tifffile, torch
 import rich.console, rich.progress, click
+
+for line in sys.stdin:  # every script has a fork of its own, which goes on below without what only Unix has
+    script, folder = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        os.chdir(folder)
+        for number, name in ((1, "out.txt"), (2, "err.txt")):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+else:
+    sys.exit()
 
 class NotHere:
     def find_spec(self, name, path=None, target=None):
@@ -31,20 +44,31 @@ import threadpoolctl
 import types
 threadpoolctl.sys = types.SimpleNamespace(**vars(sys))  # it would look for Windows' own libraries
 sys.platform = "win32"
+exec(script)
 """
 
 
+@pytest.fixture(scope="module")
+def server():
+    made = subprocess.Popen(
+        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    yield made
+    made.communicate(timeout=30)
+
+
 @pytest.fixture
-def windows(tmp_path):
+def windows(server, tmp_path):
     rng = np.random.default_rng(0)
     cube = rng.poisson(30, (2, 24, 20)).astype(np.float32)
     np.savez(tmp_path / "section.npz", cube=cube, mz=[400.0, 500.0], pixel_size_um=10.0)
 
     def run(script):
-        return subprocess.run(
-            [sys.executable, "-c", PREAMBLE + script],
-            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
+        server.stdin.write(json.dumps([script, str(tmp_path)]) + "\n")
+        server.stdin.flush()
+        code = int(server.stdout.readline())
+        out, err = ((tmp_path / name).read_text() for name in ("out.txt", "err.txt"))
+        return subprocess.CompletedProcess([], code, out, err)
 
     return run
 

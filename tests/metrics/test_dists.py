@@ -130,3 +130,14 @@ def _vgg_with(features):
             self.features = copy.deepcopy(features)
 
     return Network
+
+
+def test_the_smallest_image_has_a_value_and_a_smaller_one_a_reason(features):
+    channels = 3 + 64 + 128 + 256 + 512 + 512
+    equal = {name: torch.ones(1, channels, 1, 1) for name in ("alpha", "beta")}
+    image = np.random.default_rng(0).random((17, 16))
+    for test, defined in ((image, True), (image[:16, :16], True), (image[:15], False)):
+        value = dists(test, 0.5 * test, features=features, importance=equal)
+        (reason,) = why_undefined(test, test)
+        assert np.isfinite(value) == defined == (reason == "")
+    assert "smaller than 16 pixels" in reason

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -10,8 +12,9 @@ from msibench.metrics.band_power import evaluate as evaluate_power
 from msibench.metrics.band_power import radial_power_ratio
 from msibench.metrics.detail_specs import NO_DETAIL
 from msibench.metrics.frc import (
+    NO_SPLIT,
+    TOO_SMALL,
     chance_floor,
-    detail_resolution,
     evaluate,
     ring_correlation,
     threshold_curve,
@@ -161,7 +164,9 @@ def test_without_a_pixel_size_there_is_a_curve_but_no_number():
 
 
 def resolution(test, truth):
-    return detail_resolution(test, truth, pixel_size_um=10.0, protocol="area-x4@1", factor=4)
+    """Return the effective resolution of unseen detail, in µm."""
+    images, truths = (np.asarray(one).reshape(-1, *one.shape[-2:]) for one in (test, truth))
+    return evaluate(cell(images, truths, pixel_size_um=10.0)).values
 
 
 def test_noise_that_truth_and_low_image_share_is_not_resolved():
@@ -190,3 +195,14 @@ def test_white_noise_stays_below_its_floor():
     ]
     below = np.mean(np.array(curves) < chance_floor(shape))
     assert 0.92 < below < 0.99
+
+
+def test_a_cell_without_a_split_or_with_too_few_pixels_says_so():
+    truth = texture((2, 32, 40))
+    scored = evaluate(replace(cell(truth, truth, pixel_size_um=10.0), split=None))
+    assert np.isnan(scored.values).all()
+    assert scored.reasons == (NO_SPLIT,) * 2
+    narrow = replace(
+        cell(truth, truth), prediction=truth[:, :3].astype(np.float32), truth=as_stack(truth[:, :3])
+    )
+    assert evaluate(narrow).reasons == (TOO_SMALL,) * 2

@@ -10,7 +10,6 @@ from msibench.errors import MSIBenchError
 from msibench.image import MSImage
 from msibench.metrics.interval import (
     LEVELS,
-    calibration_error,
     coverage,
     evaluate,
     evaluate_calibrated,
@@ -52,10 +51,11 @@ def test_the_true_quantiles_have_the_least_score():
     assert np.argmin(scores) == 2
 
 
-def test_calibration_error_is_zero_for_the_truth_and_large_for_boasts():
-    truth = sample()
-    assert calibration_error(interval, truth) < 0.005
-    assert calibration_error(lambda level: interval(level, stretch=0.5), truth) > 0.15
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
+def test_an_interval_of_half_the_width_covers_less_by_the_closed_form(level):
+    half = 2 * NORMAL.cdf(NORMAL.inv_cdf((1 + level) / 2) / 2) - 1
+    covered = coverage(*interval(level, stretch=0.5), sample())
+    np.testing.assert_allclose(covered, half, atol=0.005)
 
 
 def test_what_is_undefined_is_not_counted_as_held():

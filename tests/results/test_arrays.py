@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from msibench.errors import IntegrityError
-from msibench.results.arrays import read_arrays, write_arrays
+from msibench.results import arrays as module
+from msibench.results.arrays import array_file, read_arrays, shape_of, write_arrays
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path):
@@ -62,3 +63,63 @@ def test_a_missing_array_is_named(tmp_path):
     write_arrays(tmp_path / "a.h5", {"x": np.ones(3)})
     with pytest.raises(IntegrityError, match="no array 'prediction'"):
         read_arrays(tmp_path / "a.h5", ("prediction",))
+
+
+def test_a_large_stack_stays_in_its_file_where_that_is_asked_for(tmp_path, monkeypatch):
+    stack = np.random.default_rng(0).random((2, 5, 7), dtype=np.float32)
+    kept = {"a": stack, "b": stack, "double": stack.astype(float), "flat": stack[0]}
+    write_arrays(tmp_path / "a.h5", kept)
+    names = ("a", "double", "flat")
+    small, _ = read_arrays(tmp_path / "a.h5", lazily=names)
+    assert all(isinstance(values, np.ndarray) for values in small.values())
+    monkeypatch.setattr(module, "is_large", lambda shape: True)
+    found, _ = read_arrays(tmp_path / "a.h5", lazily=names)
+    assert {name for name in found if not isinstance(found[name], np.ndarray)} == {"a"}
+    assert found["a"].shape == stack.shape
+    for name, values in kept.items():
+        np.testing.assert_array_equal(np.asarray(found[name][:]), values)
+
+
+def test_an_array_written_in_parts_has_the_bytes_of_one_written_whole(tmp_path):
+    stack = np.random.default_rng(0).random((3, 5, 7), dtype=np.float32)
+    write_arrays(tmp_path / "whole.h5", {"a": stack}, {"facts": "x"})
+    with array_file(tmp_path / "parts.h5", {"facts": "x"}) as file:
+        part = file.stack("a", stack.shape)
+        part[:2] = stack[:2]
+        part[2:] = stack[2:]
+    whole, parts = (read_arrays(tmp_path / f"{name}.h5") for name in ("whole", "parts"))
+    np.testing.assert_array_equal(whole[0]["a"], parts[0]["a"])
+    assert whole[1] == parts[1] == {"facts": "x"}
+
+
+def test_the_shape_of_an_array_is_told_without_reading_it(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", (1 << 20, 1 << 20), "f4", chunks=(1024, 1024))
+        file.create_group("group")
+    assert shape_of(tmp_path / "a.h5", "x") == (1 << 20, 1 << 20)
+    for name in ("y", "group"):
+        with pytest.raises(IntegrityError, match=f"no array '{name}'"):
+            shape_of(tmp_path / "a.h5", name)
+    (tmp_path / "b.h5").write_bytes(b"nothing")
+    with pytest.raises(IntegrityError, match="cannot be read as HDF5"):
+        shape_of(tmp_path / "b.h5", "x")
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks"),
+    [
+        ((3, 10, 7), (1, 10, 7)),
+        ((2, 3, 1024, 1024), (1, 1, 1024, 1024)),
+        ((1025, 1024), (1024, 1024)),
+        ((1, 2, 1 << 21), (1, 1, 1 << 21)),
+    ],
+)
+def test_a_chunk_is_one_image_or_a_band_of_a_million_pixels(shape, chunks):
+    assert module._chunks(shape) == chunks
+
+
+def test_an_array_of_just_the_bytes_that_may_be_read_is_read(tmp_path):
+    write_arrays(tmp_path / "a.h5", {"x": np.ones(4)})
+    assert read_arrays(tmp_path / "a.h5", max_bytes=32)[0]["x"].size == 4
+    with pytest.raises(IntegrityError, match="GiB"):
+        read_arrays(tmp_path / "a.h5", max_bytes=31)

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from msibench.owners import place, process_start
 from msibench.results import leases
 
 
@@ -76,3 +77,45 @@ def test_of_many_at_once_one_wins(path):
     won = [run.communicate()[0].strip() for run in runs]
     assert won.count("True") == 1
     assert "process" in leases.holder(path)
+
+
+@pytest.mark.parametrize(
+    ("holder", "dropped"),
+    [
+        ({}, True),
+        ({"place": "elsewhere"}, False),
+        ({"pid": "4194303"}, False),
+        ({"pid": None}, False),
+    ],
+)
+def test_only_leases_of_dead_processes_of_this_machine_are_dropped(path, holder, dropped):
+    path.parent.mkdir()
+    gone = {"host": "here", "place": place(), "pid": 4_194_303, "started": 1.0, "token": "t"}
+    path.write_text(json.dumps(gone | holder))
+    leases.drop_orphaned(path)
+    assert path.exists() is not dropped
+
+
+def test_a_lease_of_this_process_is_never_dropped_nor_stale_and_one_of_its_number_before_it_is(
+    path,
+):
+    lease = leases.acquire(path)
+    assert lease is not None
+    leases.drop_orphaned(path)
+    assert path.exists()
+    assert not leases.is_stale(path)
+    for started, stale in ((process_start(os.getpid()), False), (1.0, True), ("odd", False)):
+        held = json.loads(path.read_text()) | {"started": started}
+        path.write_text(json.dumps(held))
+        assert leases.is_stale(path) is stale
+
+
+def test_waiting_for_a_lease_ends_with_it_or_without_it(path):
+    with leases.waited_for(path):
+        assert path.exists()
+        assert leases.acquire(path) is None
+        with leases.waited_for(path, patience_s=0.05):
+            assert path.exists()
+        assert path.exists()  # it was another's, and stays
+    assert not path.exists()
+    assert leases.holder(path) == "unknown host, process ?"

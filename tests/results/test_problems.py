@@ -67,6 +67,8 @@ def test_a_problem_comes_back(tmp_path, masked, full):
     assert (found.factor, found.protocol, found.seed) == (4, "area-x4@1", 7)
     assert (found.device, found.precision) == ("cuda", "float16")
     assert found.scratch.is_dir()
+    again = read_problem(tmp_path / "problem.h5", cell, scratch=tmp_path / "scratch")
+    assert again.scratch == found.scratch
     plain = read_problem(tmp_path / "problem.h5", {})
     assert (plain.device, plain.precision, plain.seed, plain.scratch) == ("cpu", "float32", 0, None)
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from msibench.errors import IntegrityError, SchemaError, StoreError
+from msibench.io import whole_files
 from msibench.results import files
 from msibench.results.identity import CellIdentity
 from msibench.results.index import read_index, update_index
@@ -146,7 +147,7 @@ def test_a_disk_that_cannot_be_written_says_what_to_do(store, monkeypatch, numbe
     def fail(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(files.os, "fsync", fail)
+    monkeypatch.setattr(whole_files.os, "fsync", fail)
     with pytest.raises(StoreError, match=advice):
         files.write_atomically(store.root / "tracks.json", "{}")
     assert not (store.root / "tracks.json").exists()
@@ -200,3 +201,63 @@ def test_the_digest_covers_every_field():
     plain = record().to_json()
     changed = replace(record(), reason="x").to_json()
     assert json.loads(plain)["record_digest"] != json.loads(changed)["record_digest"]
+
+
+def test_every_kind_of_thing_has_a_folder_of_its_own(store):
+    assert store.problem_folder(KEY) == store.root / "problems" / "ab" / KEY
+    assert store.cell_folder(KEY) == store.root / "cells" / "ab" / KEY
+    assert store.lease_path(KEY) == store.root / "leases" / f"{KEY}.json"
+    assert store.fit_path(KEY) == store.root / "fits" / f"{KEY}.h5"
+    assert store.new_work(KEY).parent == store.root / "work"
+
+
+def test_a_fit_is_kept_and_replaced(store, tmp_path):
+    for content in (b"first", b"second"):
+        (tmp_path / "fit.h5").write_bytes(content)
+        store.keep_fit("k", tmp_path / "fit.h5")
+        assert store.fit_path("k").read_bytes() == content
+
+
+def test_a_store_that_was_moved_away_is_not_made_again(store):
+    store.root.rename(store.root.with_name("moved"))
+    with pytest.raises(StoreError, match="moved or removed"):
+        store.new_work(KEY)
+    assert not store.root.exists()
+
+
+def test_a_cell_that_was_being_replaced_when_its_run_died_is_put_back(store):
+    put(store)
+    work = store.root / "work"
+    name = files.owned_name("old").replace(f"-{os.getpid()}-", "-4194303-")
+    store.cell_folder(KEY).rename(work / name)
+    assert not store.has(KEY)
+    store.sweep()
+    assert store.record(KEY).key == KEY
+    assert not list(work.iterdir())
+    put(store, value=2.0)
+    (work / name).mkdir()
+    (work / name / "record.json").write_text("damaged")
+    store.sweep()
+    assert store.metric_rows(store.record(KEY))["value"].tolist() == [2.0]
+    assert not list(work.iterdir())
+
+
+def test_a_cell_that_was_not_scored_has_no_rows(store):
+    work = store.new_work(KEY)
+    (work / "log.txt").write_text("done")
+    found = store.commit(work, record())
+    assert store.metric_table(found) is None
+    assert list(store.metric_rows(found).columns) == list(empty_rows().columns)
+    assert [one.key for one in store.records()] == [KEY]
+
+
+def test_digests_that_are_known_are_not_computed_again(store):
+    work = store.new_work(KEY)
+    (work / "log.txt").write_text("done")
+    found = store.commit(work, record(), known={"log.txt": "told"})
+    assert found.files == {"log.txt": "told"}
+    with pytest.raises(IntegrityError, match="digest differs"):
+        store.check_files(found)
+    (store.cell_folder(KEY) / "log.txt").unlink()
+    with pytest.raises(IntegrityError, match="is missing"):
+        store.check_files(found)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from msibench.scoring import comparisons, load_scheme, summarise
+from msibench.scoring import comparisons, load_scheme, scheme_from_mapping, summarise
 from msibench.scoring.cube import NOTHING_PRESENT, images_of_nothing
 from msibench.scoring.table import round_significant
 from tests.scoring.tables import SIX, row, simulated, table
@@ -233,3 +233,31 @@ def test_a_table_of_whole_sections_alone_is_summarised_without_a_composite():
     assert np.isnan(line["composite"])
     assert line["rank_reason"] == "no composite: no ion image was scored"
     assert pd.isna(line["rank"])
+
+
+def test_against_a_reference_a_measure_is_turned_by_its_direction():
+    """Ratios of 1.3 and 0.9 beside 1.2: one is further from 1 by 0.1, the other nearer by as much."""
+    values = {"bicubic": (1.2, 0.3), "far": (1.3, 0.2), "near": (0.9, 0.4)}
+    rows = table(
+        [
+            row(method, metric, value, section=f"s{s}")
+            for method, pair in values.items()
+            for metric, value in zip(("sd_ratio", "dists"), pair, strict=True)
+            for s in range(5)
+        ]
+    )
+    weighed = {"dists": {"weight": 1, "direction": "lower"}}
+    scheme = scheme_from_mapping({"name": "one", "normalisation": "none", "metrics": weighed})
+    line = comparisons(rows, scheme, "bicubic").set_index(["metric", "method"])
+    for method, metric, difference, wins in (
+        ("far", "sd_ratio", -0.1, 0),
+        ("near", "sd_ratio", 0.1, 1),
+        ("far", "dists", -0.1, 1),
+        ("near", "dists", 0.1, 0),
+    ):
+        found = line.loc[(metric, method)]
+        assert found["difference"] == pytest.approx(difference)
+        assert found["win_rate"] == wins
+        assert found["low"] == pytest.approx(difference)
+        assert found["high"] == pytest.approx(difference)
+        assert (found["images"], found["sections"], found["reference"]) == (5, 5, "bicubic")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from msibench.contracts.plain_text import in_markdown, visible, without_advice
-from msibench.leaderboard.page_data import embedded_json
+from msibench.leaderboard.page_json import embedded_json
 from msibench.leaderboard.render import safe_csv
 
 HOSTILE = [

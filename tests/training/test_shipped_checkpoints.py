@@ -89,8 +89,18 @@ def test_it_has_learned_from_training_sections_only(catalogue, name):
         assert inside not in HELD_OUT
 
 
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("dataset", ["lbae-mouse-brain", "bladder"])
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ("bladder", "mosr-msi-tiny"),
+        *(
+            pytest.param(dataset, name, marks=pytest.mark.slow)
+            for dataset in ("lbae-mouse-brain", "bladder")
+            for name in METHODS
+            if (dataset, name) != ("bladder", "mosr-msi-tiny")
+        ),
+    ],
+)
 def test_it_beats_bicubic_on_what_it_has_not_seen(catalogue, name, dataset):
     mirrored(dataset)
     torch.manual_seed(0)
@@ -142,6 +152,7 @@ def test_the_files_of_dctlsa_msi_are_small_and_of_their_records(catalogue, facto
     assert not set(learned) & set(chosen_on)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [4, 2])
 def test_dctlsa_msi_finds_more_detail_than_back_projection_on_held_out_brain(catalogue, factor):
     mirrored("lbae-mouse-brain")
@@ -152,6 +163,7 @@ def test_dctlsa_msi_finds_more_detail_than_back_projection_on_held_out_brain(cat
         assert lower_bound(values, np.random.default_rng(0)) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [4, 2])
 def test_dctlsa_msi_finds_more_detail_on_tissue_and_an_instrument_that_it_never_saw(
     catalogue, factor

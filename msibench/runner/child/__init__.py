@@ -1,1 +1,1 @@
-"""One cell in a process of its own: what it does, who watches it, what its end means."""
+"""One cell in a process of its own: what it does, what watches it, what its exit means."""

@@ -1,4 +1,4 @@
-"""A log of which the beginning and the end are kept."""
+"""A log whose beginning and end are kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOG_TAIL = 256 * 1024
 
 
 class BoundedLog:
-    """The start and the end of what a child prints; the middle of a flood is let go."""
+    """The start and the end of what a child prints; the middle of a long output is dropped."""
 
     def __init__(self, stream: IO[bytes] | None) -> None:
         self._stream = stream
@@ -60,7 +60,7 @@ class BoundedLog:
             path.write_bytes(self.text().encode())
 
     def text(self) -> str:
-        """Return what was kept, saying what was not."""
+        """Return what was kept, and how much was not."""
         middle = f"\n… {self._dropped} bytes left out …\n".encode() if self._dropped else b""
         return (bytes(self._head) + middle + b"".join(self._tail)).decode(errors="replace")
 

@@ -1,4 +1,4 @@
-"""What a child leaves in its folder is looked at before anything is read or written there."""
+"""The folder that a child leaves is checked before anything is read or written there."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def restore_folder(folder: Path) -> str:
 
 
 def clear_impostors(folder: Path) -> None:
-    """Remove what a child left under a name of its supervisor's, or under its own as no plain file.
+    """Remove what a child left under a name of its supervisor's, or under its own name if it is not a plain file.
 
     A link called ``log.txt`` would make the supervisor write elsewhere, outside of any sandbox, and a
     pipe called ``result.json`` would hold it for ever.

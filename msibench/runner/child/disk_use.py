@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 MOST_BYTES = 64 << 30
-"""What a cell's folder may hold where nothing else was asked for: its prediction and its scratch."""
+"""What a cell's folder may hold by default: its prediction and its scratch."""
 MOST_FILES = 200_000
 LOOK_S = 1.0
-"""Seconds between two looks; what is written in between is written."""
+"""Seconds between two checks; nothing prevents writing in between."""
 
 
 def disk_use(folder: Path) -> tuple[int, int]:
@@ -35,7 +35,7 @@ def disk_use(folder: Path) -> tuple[int, int]:
 
 
 def too_much(folder: Path, most_bytes: int) -> str:
-    """Return why a cell must end for what it wrote; empty while it need not."""
+    """Return why a cell must end for what it wrote; empty while it may go on."""
     held, files = disk_use(folder)
     if held > most_bytes:
         return (

@@ -94,7 +94,7 @@ class ForkServer:
                 return
 
     def _begin(self, selector: selectors.PollSelector) -> bool:
-        """Take one request and fork its guard; False where there is nobody left to ask."""
+        """Take one request and fork its guard; False where no supervisor is left."""
         message, descriptors, _, _ = socket.recv_fds(self._control, 1, 4)
         if message != BEGIN or len(descriptors) != 4 or len(threads_of_this_process()) != 1:
             return False
@@ -112,7 +112,7 @@ class ForkServer:
         return True
 
     def _tell(self) -> None:
-        """Tell supervisors of the guards that have ended."""
+        """Report guards that have ended to their supervisors."""
         for pid in self._alone.copy():
             if os.waitpid(pid, os.WNOHANG)[0]:
                 self._alone.discard(pid)
@@ -127,7 +127,7 @@ class ForkServer:
                 self._status[pid].send(FIELDS.pack(code))
 
     def _let_go(self, pid: int, selector: selectors.PollSelector) -> None:
-        """Reap a guard whose supervisor listens no more; end one that still runs."""
+        """Reap a guard whose supervisor is gone; end one that still runs."""
         status = self._status.pop(pid)
         selector.unregister(status)
         status.close()
@@ -221,7 +221,7 @@ def _work_of(told: dict[str, Any], request: int) -> Callable[[], int]:
 
 
 def _be_fresh(told: dict[str, Any]) -> None:
-    """Forget what a process knows of itself that was only just started."""
+    """Reset what a newly started process does not have."""
     sys.argv = [str(Path(__file__).with_name("main.py")), told["folder"]]
     if not sys.flags.safe_path:
         sys.path[0] = os.getcwd()  # noqa: PTH109 - as the interpreter does it

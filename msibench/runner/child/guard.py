@@ -1,4 +1,4 @@
-"""Stands between a supervisor and one cell, and outlives neither. ``python guard.py PARENT LAYOUT COMMAND…``.
+"""A process between a supervisor and one cell, which outlives neither. ``python guard.py PARENT LAYOUT COMMAND…``.
 
 A process that a method starts may leave its session, its process group and its environment behind. Its
 guard finds it all the same: it is the "subreaper" of the cell, to which the kernel hands every
@@ -26,10 +26,10 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 END_NOW = signal.SIGHUP
-"""What a supervisor sends when the time of grace is over."""
+"""What a supervisor sends when the grace period is over."""
 WATCHED = frozenset({signal.SIGCHLD, signal.SIGCONT, signal.SIGTERM, signal.SIGINT, END_NOW})
 PATIENCE_S = 20.0
-"""For how long to go on killing what keeps starting processes."""
+"""How long to keep killing a cell that goes on starting processes."""
 
 
 def guarded(command: list[str], inside: str = "") -> list[str]:
@@ -76,7 +76,7 @@ def main(parent: int, work: Callable[[], int], lifeline: int = -1) -> int:
 
 
 def _is_loose(lifeline: int) -> bool:
-    """Whether nobody holds the other end of a descriptor any more."""
+    """Whether the other end of a descriptor is closed."""
     if lifeline < 0:
         return False
     held = select.poll()

@@ -18,7 +18,7 @@ from msibench.io.stored_stack import groups
 
 
 class WrongResultError(DataError):
-    """A method gave ion images of another shape or type than it must, or some that are not finite.
+    """A method returned ion images of a wrong shape or type, or some that are not finite.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Writable(Protocol):
 
 @dataclass(slots=True)
 class Upscaled:
-    """What is known after the last group of ion images."""
+    """Result after the last group of ion images."""
 
     seconds: float = 0.0
     """Time in the method alone."""
@@ -79,7 +79,7 @@ def upscale_in_groups(
     Parameters
     ----------
     method, problem
-        What brings what onto the finer grid.
+        The method, and the problem that it solves.
     out
         Takes each group.
     cuts
@@ -119,7 +119,7 @@ def upscale_in_groups(
 
 
 def _synchronise(device: str) -> None:
-    """Wait for what a GPU is still at, so that its time counts."""
+    """Wait for the GPU to finish, so that its time counts."""
     if device.startswith("cuda"):
         import torch
 

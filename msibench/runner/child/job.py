@@ -25,7 +25,7 @@ class Job:
     memory_bytes: int | None = None
     """What its processes may use; None: its place decides, and in `run_child` there is no bound."""
     disk_bytes: int = MOST_BYTES
-    """What it may write into its folder; looked at once a second."""
+    """What it may write into its folder; checked once a second."""
     grace_s: float = 5.0
     threads: int = 0
     """Threads of its libraries; 0: its place decides."""
@@ -38,7 +38,7 @@ class Job:
     resources: Resources = field(default_factory=Resources)
     """What its method declares."""
     attempt: str = ""
-    """Tells two attempts at one cell on one machine apart."""
+    """Distinguishes two attempts at one cell on one machine."""
 
     @property
     def tag(self) -> str:

@@ -253,7 +253,7 @@ def _die_with_parent() -> None:
 
 
 def _say_that_it_began() -> None:
-    """Tell the supervisor that whatever comes now is the method's own doing."""
+    """Tell the supervisor that from now on the method is responsible."""
     with suppress(KeyError, ValueError, OSError):
         descriptor = int(os.environ.pop("MSIBENCH_BEGAN"))
         os.write(descriptor, b"1")

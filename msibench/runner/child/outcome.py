@@ -1,6 +1,6 @@
-"""How a child ended: what it says of itself, as far as that is believed, and what its end says.
+"""How a child ended: its own report, as far as that is trusted, and its exit status.
 
-A child's word is read with suspicion: it runs a method, and a method may write anything.
+A child's report is not trusted: it runs a method, and a method may write anything.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_NUMBERS = 64
 SAYABLE = frozenset(
     {Status.OK, Status.FAILED, Status.OOM, Status.NOT_APPLICABLE, Status.WEIGHTS_MISSING}
 )
-"""What a child may say of itself; the rest is for its supervisor to see."""
+"""What a child may report about itself; the rest is measured by its supervisor."""
 OUT_OF_MEMORY = (
     "out of memory", "outofmemory", "cudaerrormemoryallocation", "cuda_error_out_of_memory",
     "resource_exhausted", "alloc_failed", "can't allocate memory", "cannot allocate memory",
@@ -70,7 +70,7 @@ def numbers(found: object, *, at_most: float) -> dict[str, float]:
 
 
 def classify(code: int, result: Mapping[str, Any], last: str) -> tuple[Status, str]:
-    """Say how a process ended that was left to end by itself.
+    """Return how a process ended that was not killed.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def status_of(error: BaseException) -> Status:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return one line that says what was raised; a full disk is called so."""
+    """Return one line that says what was raised; a full disk is named as such."""
     lines = str(error).strip().splitlines()
     line = f"{type(error).__name__}: {lines[0] if lines else ''}"[:500]
     if any(_disk_full(cause) for cause in _chain(error)):

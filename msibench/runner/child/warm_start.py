@@ -68,7 +68,7 @@ class WarmProcess:
         self.stdout = stdout
         self.returncode: int | None = None
         self.lost = False
-        """Its server is gone, and nobody can say how it ended."""
+        """Its server is gone, so how it ended is unknown."""
         self._status = status
         self._lifeline = lifeline
         self._server = server
@@ -96,7 +96,7 @@ class WarmProcess:
         return self.returncode
 
     def close(self) -> None:
-        """Let go of it; its number may then be another process's."""
+        """Release it; its number may then be another process's."""
         self._status.close()
         with suppress(OSError):
             os.close(self._lifeline)
@@ -123,7 +123,7 @@ class _Server:
         self._control = ours
         self._lock = threading.Lock()
         self.cells = 0
-        """Cells that it began and that are in somebody's hand."""
+        """Cells that it began and that are still followed."""
 
     def begin(self, descriptors: list[int]) -> bool:
         """Hand over what one guard needs; False where the server is gone."""
@@ -135,7 +135,7 @@ class _Server:
         return True
 
     def let_go(self) -> None:
-        """Count a cell that nobody looks after any more."""
+        """Count a cell that is no longer followed."""
         with _choosing:
             self.cells -= 1
 

@@ -45,7 +45,7 @@ from msibench.runner.child.sandbox.command import (
 from msibench.runner.child.warm_start import Beginning, WarmProcess, warm_start
 
 LARGEST_PEAK = 64 << 20
-"""MiB; a child's own word on its memory is not believed beyond."""
+"""MiB; a child's own report of its memory is not trusted beyond."""
 MOST_PROCESSES = 256
 """Descendants beyond which a cell is ended."""
 POLL_S = 0.05
@@ -56,7 +56,7 @@ BEGAN = "MSIBENCH_BEGAN"
 
 
 def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
-    """Run one cell to its end and tell how it went.
+    """Run one cell to its end and return the outcome.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def _has_begun(descriptor: int) -> bool:
 
 
 def _never_began(job: Job, last: str) -> tuple[Status, str]:
-    """Say that a cell's process did not come to its method: nothing of it is the method's doing.
+    """Return the outcome of a cell whose process never reached its method, which is not to blame.
 
     Raises
     ------
@@ -220,7 +220,7 @@ def child_environment(job: Job) -> dict[str, str]:
 
 
 _OWN_PROCESSES = {NAMESPACES: 2}
-"""How many processes of a sandbox stand above the cell's, one below the other: their memory is not its."""
+"""How many processes of a sandbox are above the cell's, nested: their memory is not counted."""
 
 
 class _Watch:

@@ -16,7 +16,7 @@ from msibench.runner.child.job import Job, Outcome
 
 
 class Executor(Protocol):
-    """What the supervisor asks of a place where cells run."""
+    """What the supervisor needs from an executor."""
 
     def run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Outcome]]:
         """Run jobs as they are drawn; yield each with its outcome."""

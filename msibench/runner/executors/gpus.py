@@ -13,7 +13,7 @@ class GPU:
     """One GPU."""
 
     name: str
-    """What stands for it in ``CUDA_VISIBLE_DEVICES``: a number, or the name of a GPU or of its part."""
+    """Its name in ``CUDA_VISIBLE_DEVICES``: a number, or the name of a GPU or of its part."""
     memory_gb: float
 
 

@@ -2,7 +2,7 @@
 
 A section goes through memory in groups of ion images; a small one is one group.
 
-Two files come of it: ``problem.h5``, which is copied into every cell, and ``section.h5`` with the
+The result is two files: ``problem.h5``, which is copied into every cell, and ``section.h5`` with the
 truth, which the supervising process keeps for scoring and pages and never hands to a method.
 """
 
@@ -38,7 +38,7 @@ from msibench.runner.problems.kept_pairs import KeptPairs
 from msibench.runner.problems.staged_files import check_data, is_staged, put_in_place
 
 SMALLEST_SIDE = 2
-"""Coarse pixels along a side below which nothing can be judged."""
+"""Coarse pixels along a side below which nothing can be scored."""
 
 NAMED = 12
 """Ions that one note names."""
@@ -197,7 +197,7 @@ def _chosen(section: Section, plan: ProblemPlan) -> Section:
 
 
 def write_unscored(plan: ProblemPlan, section: Section, path: Path) -> Problem:
-    """Write a section that nobody measured on a finer grid, and return the problem that methods see."""
+    """Write a section without a finer measurement, and return the problem that methods see."""
     factor = plan.protocol.factor
     measured = section.image.values
     scale = plan.protocol.scaling.scale(measured, section.image.mask, plan.card.declared_range)
@@ -217,7 +217,7 @@ def write_unscored(plan: ProblemPlan, section: Section, path: Path) -> Problem:
 
 
 def _notes_on_absent(low: MSImage) -> list[str]:
-    """Say which ions are nowhere in the coarse images: methods do not get them."""
+    """Note which ions are absent from the coarse images: methods do not get them."""
     absent = sorted({*range(low.channels)} - {*low.present()})
     if not absent:
         return []

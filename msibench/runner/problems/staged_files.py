@@ -1,4 +1,4 @@
-"""The folder of a staged problem: put in place whole, told sound from damaged, set aside.
+"""The folder of a staged problem: put in place whole, checked for damage, set aside.
 
 ``digests.json`` beside the two files holds their sha256. A staged problem that is damaged is made anew
 from the data, which give the same bytes.
@@ -13,9 +13,10 @@ from pathlib import Path
 
 from msibench.datasets import dataset_digest
 from msibench.errors import IntegrityError
+from msibench.io.whole_files import sync_file, sync_folder
 from msibench.owners import owned_name
 from msibench.results.arrays import read_arrays
-from msibench.results.files import explained, sha256_of, sync_file, sync_folder, write_atomically
+from msibench.results.files import explained, sha256_of, write_atomically
 from msibench.results.problems import PROBLEM, SECTION
 from msibench.results.removal import remove
 from msibench.results.store import Store
@@ -49,7 +50,7 @@ def put_in_place(work: Path, folder: Path, store: Store) -> None:
 
 
 def staged_fault(folder: Path) -> str:
-    """Return what is wrong with a staged problem, naming the file; empty when it is sound or absent."""
+    """Return what is wrong with a staged problem, naming the file; empty when it is intact or absent."""
     if not folder.is_dir():
         return ""
     expected: Mapping[str, str] = {}
@@ -76,7 +77,7 @@ def staged_fault(folder: Path) -> str:
 
 
 def set_problem_aside(store: Store, key: str) -> Path:
-    """Move a damaged staged problem out of the way, and return where it lies now."""
+    """Move a damaged staged problem out of the way, and return its new path."""
     aside = store.make_folder(store.root / "set-aside") / owned_name(f"problem-{key[:16]}")
     with explained(aside), suppress(FileNotFoundError):  # another run may be faster
         store.problem_folder(key).rename(aside)
@@ -89,7 +90,7 @@ def check_data(plan: ProblemPlan) -> None:
     Raises
     ------
     IntegrityError
-        What is made of them now would stand under the wrong key.
+        Their results would be stored under the wrong key.
     """
     card = plan.card
     now = dataset_digest(card, plan.section)

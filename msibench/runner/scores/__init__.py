@@ -1,1 +1,1 @@
-"""From what a child left behind to a checked, scored and stored cell."""
+"""From the output of a child to a checked, scored and stored cell."""

@@ -1,4 +1,4 @@
-"""Whether what a method's process left behind is a prediction at all."""
+"""Whether the output of a method's process is a prediction at all."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def largest_file(shape: Sequence[int]) -> int:
 def check_prediction(
     path: Path, staged: Staged, spec: MethodSpec
 ) -> tuple[NDArray[np.float32] | None, str]:
-    """Return a sound prediction, or None and what is wrong with it.
+    """Return a valid prediction, or None and what is wrong with it.
 
-    A large one stays in its file (`msibench.io.stored_stack`) and is looked at a few ion images at a
+    A large one stays in its file (`msibench.io.stored_stack`) and is checked a few ion images at a
     time.
     """
     expected = (
@@ -91,7 +91,7 @@ def check_prediction(
 
 
 def _interval_fault(told: ToldInterval, prediction: NDArray[np.float32]) -> str:
-    """Say what is wrong with the interval that a method tells; empty where it is sound."""
+    """Return what is wrong with a method's interval; empty where it is valid."""
     for name, ends in (("lower", told.lower), ("upper", told.upper)):
         if ends.shape != prediction.shape or ends.dtype != np.float32:
             return (
@@ -115,7 +115,7 @@ def _interval_fault(told: ToldInterval, prediction: NDArray[np.float32]) -> str:
 
 
 def _calibrated_fault(found: CalibratedInterval, prediction: NDArray[np.float32]) -> str:
-    """Say what is wrong with the interval that was calibrated in the method's process; empty where it is sound."""
+    """Return what is wrong with the interval calibrated in the method's process; empty where it is valid."""
     wanted = {"reach": prediction.shape, "signal": prediction.shape}
     wanted |= {"quantiles": (len(prediction), len(LEVELS)), "levels": LEVELS.shape}
     wanted |= {"up": (len(prediction),)}

@@ -1,4 +1,4 @@
-"""Score cells beside one another, and let go of them when the run is told to end."""
+"""Score cells in parallel, and leave them when the run is stopped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PATIENCE_S = 1.0
 
 
 class Claim:
-    """Asked before a cell is stored: whether nobody has stored it yet."""
+    """Checked before a cell is stored: whether it is still to be stored."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,7 +26,7 @@ class Claim:
 
 
 class Scorers:
-    """Threads that carry out work, each piece once, and that nobody waits for after a stop.
+    """Threads that carry out work, each piece once, and are not waited for after a stop.
 
     A piece of work is a function of a `Claim`. When the run is stopped, whatever was not claimed is
     carried out again at once (the work sees that the run was stopped, and leaves the long part out); the
@@ -64,6 +64,11 @@ class Scorers:
         """Raise what a piece of work raised, if any did."""
         if self._failures:
             raise self._failures[0]
+
+    @property
+    def failures(self) -> list[BaseException]:
+        """What pieces of work have raised so far."""
+        return list(self._failures)
 
     def _hurry(self) -> None:
         left = [_Piece(piece.work, piece.claim) for piece in self._pieces if not piece.claim.taken]

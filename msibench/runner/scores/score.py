@@ -83,7 +83,7 @@ def score(
 
 
 def nothing_present(staged: Staged) -> NDArray[np.bool_]:
-    """Say of each ion image whether its truth is zero everywhere; ``(0,)`` where no truth is known."""
+    """Return for each ion image whether its truth is zero everywhere; ``(0,)`` where no truth is known."""
     if staged.truth is None:
         return np.zeros(0, dtype=np.bool_)
     return np.asarray(~np.asarray(staged.truth.values).any(axis=(1, 2)))
@@ -92,7 +92,7 @@ def nothing_present(staged: Staged) -> NDArray[np.bool_]:
 def without_nothing(
     values: Values, reasons: list[str], nothing: NDArray[np.bool_]
 ) -> tuple[Values, list[str]]:
-    """Take the value of each ion image on which nothing is present, whatever a metric says of it."""
+    """Remove the values of ion images on which nothing is present."""
     if len(values) != len(nothing) or not nothing.any():
         return values, reasons
     said = [NOTHING_PRESENT if no else why for no, why in zip(nothing, reasons, strict=True)]
@@ -158,7 +158,7 @@ def section_parts(prediction: NDArray[np.float32], staged: Staged, seed: int) ->
 
 
 def score_key(spec: MetricSpec, region: str, prediction_digest: str, truth_digest: str) -> str:
-    """Return the key of one metric of one prediction: mended metrics have another."""
+    """Return the key of one metric of one prediction: corrected metrics have another."""
     return digest_of(
         {
             "metric": spec.name,
@@ -213,7 +213,7 @@ def evaluation_of(
 
 
 def applies(spec: MetricSpec, staged: Staged) -> bool:
-    """Whether everything is there that a metric needs."""
+    """Whether everything that a metric needs is available."""
     there: Mapping[str, object] = {
         "truth": staged.truth,
         "low": staged.low,
@@ -243,7 +243,7 @@ def regions_of(
 def compute(
     spec: MetricSpec, evaluation: Evaluation, mask: NDArray[np.bool_] | None, border: int
 ) -> tuple[Values, list[str]]:
-    """Compute one metric in one region: a value and a reason (empty where it stands) per ion image."""
+    """Compute one metric in one region: a value and a reason (empty where it is defined) per ion image."""
     prediction = evaluation.prediction
     channels = prediction.shape[0]
     pixels = prediction.shape[1] * prediction.shape[2]

@@ -193,15 +193,16 @@ def test_spectra_outside_the_file_are_an_index_error(tmp_path):
     np.testing.assert_array_equal(section.spectrum(-1)[0], section.spectrum(11)[0])
 
 
-@pytest.fixture
-def larger(tmp_path):
-    """A file large enough that passes are cut into blocks and parts."""
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory):
+    """A file large enough that passes are cut into blocks and parts; to be read only."""
+    path = tmp_path_factory.mktemp("larger") / "larger.imzML"
     rng = np.random.default_rng(5)
-    with ImzMLWriter(tmp_path / "larger.imzML", shape=(9, 13)) as writer:
+    with ImzMLWriter(path, shape=(9, 13)) as writer:
         for pixel in rng.permutation(9 * 13):
             mz = np.sort(rng.uniform(100, 1000, rng.integers(0, 9000)))
             writer.add(pixel // 13, pixel % 13, mz, rng.random(mz.size))
-    return tmp_path / "larger.imzML"
+    return path
 
 
 def on_threads(count, path, **options):
@@ -232,6 +233,7 @@ def test_eight_threads_sharing_a_section_get_identical_bytes(larger):
     assert all(results)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("block", [1, 500_000, 64 << 20])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_blocks_and_threads_do_not_change_a_bit(larger, monkeypatch, block, threads):

@@ -38,7 +38,7 @@ from msibench.runner.child.sandbox.sandbox_mounts import (
 
 NONE, AUTO, BUBBLEWRAP, NAMESPACES = "none", "auto", "bubblewrap", "namespaces"
 KINDS = (NAMESPACES, BUBBLEWRAP)
-"""Better first."""
+"""The better one first."""
 PROBE_S = 60.0
 PASSED = (
     "PATH", "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME",

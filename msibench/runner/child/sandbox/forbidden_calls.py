@@ -1,7 +1,7 @@
-"""Calls of the system that a method inside a sandbox is refused: a filter of the kernel (seccomp).
+"""System calls that are denied to a method inside a sandbox: a filter of the kernel (seccomp).
 
 They reach into other processes (`ptrace`), or keep memory that belongs to no process and that therefore
-nobody can count: segments of shared memory and queues of messages of System V, keys. What computes needs
+cannot be counted: segments of shared memory and queues of messages of System V, keys. What computes needs
 none of them: shared memory of POSIX, files of memory, pipes and sockets stay as they are.
 """
 
@@ -19,7 +19,7 @@ PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
 NUMBER_AT, MACHINE_AT = 0, 4
-"""Places in what the kernel tells of a call."""
+"""Offsets in the kernel's description of a call."""
 CALLS_OF_32_BITS = 0x40000000
 """Bit of a call's number by which x86-64 takes it from the x32 table, with other numbers."""
 

@@ -77,7 +77,7 @@ def read_only(target: str, *, recursive: bool = True) -> None:
 
 
 def enter_namespaces() -> None:
-    """Leave this machine's namespaces; the user stays who he is."""
+    """Leave this machine's namespaces; the user stays the same."""
     user, group = os.getuid(), os.getgid()
     flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWPID
     must("making namespaces", libc.unshare(flags))

@@ -54,9 +54,9 @@ DRAW_S = 20.0
 BACK_OFF_S = 30.0
 """Seconds until a refusal that may pass is tried again."""
 PASSING = ("timed out", "unable to contact", "temporarily", "try again")
-"""Words in sbatch's refusals that time mends."""
+"""Words in sbatch's refusals that are temporary."""
 CROWDED = ("maxsubmit", "maxjobs", "submit limit", "accounting/qos policy")
-"""Words that time mends while jobs of this run are in the queue."""
+"""Words that are temporary while jobs of this run are in the queue."""
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ class SlurmExecutor:
         self._held: dict[str, Queued] = {}
         self._waiting: dict[Request, list[Queued]] = {}
         self._earlier: dict[str, Seen] | None = {}
-        """What the queue said at the start of the jobs of earlier supervisors; None: nothing."""
+        """The queue's answer at the start about the jobs of earlier supervisors; None: none."""
         self._named: dict[str, Mapping[str, Seen]] = {}
         self._not_before = 0.0
         self._over: set[str] = set()
@@ -311,7 +311,7 @@ class SlurmExecutor:
         return cell.job, outcome
 
     def _vanished(self, cell: Queued) -> tuple[Job, Outcome] | None:
-        """Judge a cell whose job has ended and whose result is not to be seen."""
+        """Decide on a cell whose job has ended without a visible result."""
         now = time.monotonic()
         if cell.gone_since is None:
             cell.gone_since = now

@@ -1,4 +1,4 @@
-"""``machine.toml``: what a cluster is like, written once a site; no track and no key knows of it.
+"""``machine.toml``: a description of a cluster, written once per site; tracks and keys do not depend on it.
 
 ::
 
@@ -43,7 +43,7 @@ PLACEHOLDERS = frozenset({"gpus", "vram_gb"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodRule:
-    """One ``[[method]]`` table: what replaces a method's own word about its needs."""
+    """One ``[[method]]`` table: what replaces a method's own declaration of its needs."""
 
     match: str
     """Shell pattern for the label in the leaderboard."""
@@ -83,7 +83,7 @@ class Machine:
     retries: int = 3
     """How often a cell is run again after a preemption, a lost node or a vanished job."""
     poll_s: float = 15.0
-    """Seconds between two looks at the queue; one look is one squeue for all cells."""
+    """Seconds between two queries of the queue; one query is one squeue for all cells."""
     outcome_wait_s: float = 90.0
     """Seconds to go on looking for the result of a job that has ended: shared disks show files late."""
     signal_s: int = 30

@@ -57,7 +57,7 @@ Run = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
 
 
 def call(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run one of SLURM's commands; one that is missing or silent has failed."""
+    """Run one of SLURM's commands; one that is missing or does not answer has failed."""
     try:
         return subprocess.run(
             command, capture_output=True, text=True, timeout=ANSWER_S, check=False, errors="replace"

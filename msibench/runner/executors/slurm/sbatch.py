@@ -164,7 +164,7 @@ def directive(option: str, value: str | int | bool) -> str:
 
 
 def _comment(bundle: Sequence[Cell]) -> str:
-    """Say what a task runs, in letters that no shell takes for anything."""
+    """Return what a task runs, in characters without a meaning to a shell."""
     first = bundle[0]
     said = f"{first.label} {first.problem.card.name}/{first.problem.section} seed {first.seed}"
     more = f" and {len(bundle) - 1} more" if len(bundle) > 1 else ""

@@ -1,4 +1,4 @@
-"""How the cells stand that SLURM has, for ``msibench status``."""
+"""The state of the cells that SLURM has, for ``msibench status``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msibench.runner.executors.slurm.task import read_outcome
 
 
 def in_the_queue(store: Store, queue: SlurmQueue | None = None) -> dict[str, tuple[str, str]]:
-    """Return key → state and what there is to say, for every cell that was handed to SLURM.
+    """Return key → state and remarks, for every cell that was handed to SLURM.
 
     One ``squeue`` is asked for all of them; where it does not answer, that is said.
     """

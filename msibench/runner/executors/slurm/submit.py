@@ -22,7 +22,7 @@ def submit_with_submitit(
     Raises
     ------
     SubmissionError
-        If sbatch refuses, with its words.
+        If sbatch refuses, with its message.
     """
     submitit = import_submitit()
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def submit_with_submitit(
 def parameters(
     request: Request, machine: Machine, minutes: int, batch: str, tasks: int
 ) -> dict[str, Any]:
-    """Return what submitit is told of one array."""
+    """Return submitit's parameters of one array."""
     extra: dict[str, Any] = {"requeue": True, "mem": f"{request.memory_mb}M", **dict(request.where)}
     if request.gres:
         extra["gres"] = request.gres
@@ -72,7 +72,7 @@ def _call(task: ArrayTask) -> int:
 
 
 def import_submitit() -> Any:
-    """Return submitit, or say how to get it."""
+    """Return submitit, or raise with how to install it."""
     try:
         import submitit
     except ImportError as error:

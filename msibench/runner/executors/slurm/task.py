@@ -99,7 +99,7 @@ class Warned:
 
 
 def run_one(job: Job, warned: Warned) -> None:
-    """Run one cell in a folder of its own and publish how it went, unless SLURM ended it."""
+    """Run one cell in a folder of its own and publish the outcome, unless SLURM ended it."""
     name = attempt_name()
     folder = job.folder / name
     folder.mkdir()
