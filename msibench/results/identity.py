@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from msibench.results.keys import canonical_json
@@ -38,7 +38,7 @@ class CellIdentity:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the eight by name."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in IDENTITY_FIELDS}
 
     @property
     def problem(self) -> tuple[str, ...]:
