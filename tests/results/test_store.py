@@ -8,6 +8,7 @@ import pytest
 
 from msibench.errors import IntegrityError, SchemaError, StoreError
 from msibench.io import whole_files
+from msibench.owners import owned_name
 from msibench.results import files
 from msibench.results.identity import CellIdentity
 from msibench.results.index import read_index, update_index
@@ -228,7 +229,7 @@ def test_a_store_that_was_moved_away_is_not_made_again(store):
 def test_a_cell_that_was_being_replaced_when_its_run_died_is_put_back(store):
     put(store)
     work = store.root / "work"
-    name = files.owned_name("old").replace(f"-{os.getpid()}-", "-4194303-")
+    name = owned_name("old").replace(f"-{os.getpid()}-", "-4194303-")
     store.cell_folder(KEY).rename(work / name)
     assert not store.has(KEY)
     store.sweep()
