@@ -67,7 +67,7 @@ def measure() -> dict[str, float]:
     from msibench.metrics.specs import builtin_metrics
     from msibench.results.store import Store
     from msibench.runner.problems.stage import stage
-    from msibench.runner.scores.record import load_staged_once
+    from msibench.runner.scores.prediction_scores import load_staged_once
     from msibench.runner.scores.score import score
 
     try:

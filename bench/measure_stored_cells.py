@@ -1,8 +1,9 @@
 """A run that has nothing to do, with many stored cells: ``python bench/measure_stored_cells.py [CELLS] [FOLDER]``.
 
 One scored cell each of `nearest` and `bicubic` is stored under as many seeds as are asked for, with its files
-(hard links). Printed are processor seconds of planning, and of a whole run: all cells looked at, rows collected,
-README, CSV, rows and page written.
+(hard links). Printed are processor seconds of planning; of a run that finds all cells stored, and makes rows,
+README, CSV and page from scratch; of the next one, which has nothing to do; of one that lacks a single
+cell; and of telling how each cell stands, as ``msibench status`` does.
 """
 
 import os
@@ -13,6 +14,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from msibench.cli.status import _state
 from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager import discover
 from msibench.results.store import METRICS, RECORD, Store
@@ -63,15 +65,28 @@ def main():
     start = time.process_time()
     plan = plan_of(cells, catalogue)
     planning = time.process_time() - start
+    print(f"{cells} cells, load {os.getloadavg()[0]:.1f}: planning {planning:.2f} s of processor")
     with tempfile.TemporaryDirectory() as name:
         store = Store.open(Path(sys.argv[2] if len(sys.argv) > 2 else name))
         fill(store, plan, catalogue)
-        start, wall = time.process_time(), time.perf_counter()
-        summary = run_track(plan.track, catalogue, store, plan=plan)
-        spent, wall = time.process_time() - start, time.perf_counter() - wall
-        assert summary.cached == cells
-    print(f"{cells} cells, load {os.getloadavg()[0]:.1f}: planning {planning:.2f} s of processor,")
-    print(f"a run with nothing to do {spent:.1f} s of processor, {wall:.1f} s on the clock")
+        shutil.rmtree(store.root / "seen", ignore_errors=True)
+
+        def run():
+            summary = run_track(plan.track, catalogue, store, plan=plan)
+            assert summary.cached + summary.ran == cells
+
+        timed("all stored, board from scratch", run)
+        timed("nothing to do", run)
+        shutil.rmtree(store.cell_folder(plan.cells[-1].key))
+        timed("one cell lacking", run)
+        timed("how each cell stands", lambda: [_state(store, c, "", False) for c in plan.cells])
+
+
+def timed(what, work):
+    start, wall = time.process_time(), time.perf_counter()
+    work()
+    spent, wall = time.process_time() - start, time.perf_counter() - wall
+    print(f"{what}: {spent:.1f} s of processor, {wall:.1f} s on the clock")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,12 @@ from msibench.errors import ConfigurationError
 from msibench.leaderboard.board import Board, board_folder, for_others, is_published, read_board
 from msibench.leaderboard.page import write_page
 from msibench.leaderboard.render import write_leaderboard
+from msibench.leaderboard.unchanged import Placed
 from msibench.results.experiment import held_by
 from msibench.results.files import explained, write_atomically
 from msibench.results.index import read_index, set_index_aside, update_index
 from msibench.results.leases import STALE_S
+from msibench.results.seen_cells import SeenCells, metrics_digest
 from msibench.results.store import PREDICTION
 from msibench.runner.events import Event, RunSummary
 from msibench.runner.options import RunOptions
@@ -117,14 +119,15 @@ def run_track(
     _update_index(plan, catalogue, store, board)
     chosen = plan if part is None else replace(plan, cells=tuple(part))
     wait = part is not None or options.executor == "slurm"
+    seen = SeenCells.read(store, track.name)
     summary = _carry_out(
-        lambda: Supervisor(store, catalogue, options, listen, stop), chosen, stop, wait=wait
+        lambda: Supervisor(store, catalogue, options, listen, stop, seen), chosen, stop, wait=wait
     )
     store.check_here()
     summary.stopped = stop.is_set()
     if part is not None or summary.stopped:
         return summary
-    _tabulate(summary, plan, catalogue, store, board)
+    _tabulate(summary, plan, catalogue, seen, board)
     summary.stopped = stop.is_set()
     return summary
 
@@ -155,32 +158,39 @@ def _update_index(plan: Plan, catalogue: Catalogue, store: Store, board: BoardOp
 
 
 def _tabulate(
-    summary: RunSummary, plan: Plan, catalogue: Catalogue, store: Store, options: BoardOptions
+    summary: RunSummary, plan: Plan, catalogue: Catalogue, seen: SeenCells, options: BoardOptions
 ) -> None:
-    """Score what is stored without scores, collect the rows once, and write the board."""
-    track = plan.track
+    """Score what is stored without scores, collect the rows once, and write the board.
+
+    Nothing of that where the board that lies there is still the one of its cells.
+    """
+    track, store = plan.track, seen.store
     metrics = [catalogue.metric(name) for name in track.metrics]
+    summary.folder = options.folder or board_folder(track, store)
+    own = any(cell.problem.card.local_files for cell in plan.cells)
+    elsewhere = track.folder is not None and summary.folder != track.folder
+    leave_track = own or bool(options.rebuild) or elsewhere
+    placed = Placed(store, track, summary.folder, options.page, leave_track)
+    index, wanted = read_index(store, track.name), metrics_digest(metrics)
+    if options.choose_scheme is None and placed.stands(seen, index, wanted):
+        summary.page = summary.folder / "index.html" if options.page else None
+        summary.read_rows = placed.read_rows
+        return
     keys = [cell.key for cell in plan.cells]
-    others = sorted(set(read_index(store, track.name).cells.values()) - set(keys))
+    others = sorted(set(index.cells.values()) - set(keys))
     keys += [key for key in others if (store.cell_folder(key) / PREDICTION).is_file()]
-    summary.damaged = rescore(store, keys, metrics).damaged
-    board = read_board(store, track)
+    summary.damaged = rescore(store, keys, metrics, seen=seen).damaged
+    board = read_board(store, track, kept=placed.rows(seen))
     if options.choose_scheme is not None:
         track = replace(track, scheme=options.choose_scheme(board.rows))
         track_facts = {"track": collect_track_facts(replace(plan, track=track), catalogue)["track"]}
         index = update_index(store, track.name, {}, track_facts)
         board = Board(board.collected, track, index)
-    summary.folder = options.folder or board_folder(track, store)
-    own = any(cell.problem.card.local_files for cell in plan.cells)
-    elsewhere = track.folder is not None and summary.folder != track.folder
     summary.page = write_board(
-        board,
-        store,
-        summary.folder,
-        page=options.page,
-        leave_track=own or bool(options.rebuild) or elsewhere,
+        board, store, summary.folder, page=options.page, leave_track=leave_track
     )
-    summary.rows = board.rows
+    summary.read_rows = lambda: board.rows
+    replace(placed, track=track).keep(seen, board, summary.damaged, wanted)
 
 
 def write_board(

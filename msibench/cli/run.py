@@ -165,7 +165,7 @@ def _stage_own_sections(plan: Plan, store: Store) -> None:
 
     from msibench.errors import DataError
     from msibench.runner.problems.stage import stage
-    from msibench.runner.scores.record import load_staged_once
+    from msibench.runner.scores.prediction_scores import load_staged_once
 
     silent: dict[str, None] = {}
     found: dict[str, bool] = {}

@@ -34,7 +34,7 @@ from msibench.results.verification import (
 )
 from msibench.runner.problems.staged_files import REMEDY as STAGE_REMEDY
 from msibench.runner.problems.staged_files import staged_fault
-from msibench.runner.scores.record import load_staged_once
+from msibench.runner.scores.prediction_scores import load_staged_once
 from msibench.runner.scores.score import score, score_keys
 
 SHORTEST_KEY = 6

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from msibench.errors import ConfigurationError, StoreError
-from msibench.leaderboard.rows import Collected, collect
+from msibench.leaderboard.rows import Collected, KeptRows, collect
 from msibench.leaderboard.table import leaderboard_table
 from msibench.results.identity import TABLE_FIELDS
 from msibench.results.index import TrackIndex, read_index
@@ -44,8 +44,10 @@ class Board:
         return leaderboard_table(self.rows, self.track)
 
 
-def read_board(store: Store, track: Track) -> Board:
+def read_board(store: Store, track: Track, *, kept: KeptRows | None = None) -> Board:
     """Collect the rows of a track from the store alone.
+
+    `kept`: rows of cells that have not changed since the last board (`msibench.leaderboard.rows.collect`).
 
     Raises
     ------
@@ -58,7 +60,7 @@ def read_board(store: Store, track: Track) -> Board:
             f"nothing of track {track.name!r} is in {store.root}; "
             f"run it first: msibench run {track.name}{results_flag(store.root)}"
         )
-    return Board(collect(store, index), with_added_metrics(track, index), index)
+    return Board(collect(store, index, kept=kept), with_added_metrics(track, index), index)
 
 
 def for_others(board: Board) -> Board:

@@ -81,7 +81,7 @@ def paired(source: Source) -> Figure:
     scored = measured(source.rows)
     scored = scored[scored["protocol"] == source.protocol]
     order = source.table["method"].tolist()
-    require_known((reference,), sorted(set(scored["method"])), "method")
+    require_known((reference,), sorted(set(scored["method"].unique())), "method")
     found = comparisons(
         scored,
         scheme_of(source.track, source.rows["metric"].unique()),
@@ -89,9 +89,9 @@ def paired(source: Source) -> Figure:
         control_method=source.track.control_method,
     )
     metric = source.choice.metric or "composite"
-    require_known((metric,), sorted(set(found["metric"])), "metric")
+    require_known((metric,), sorted(set(found["metric"].unique())), "metric")
     found = found[found["metric"] == metric]
-    if "image" in set(found["region"]):
+    if "image" in set(found["region"].unique()):
         found = found[found["region"] == "image"]
     found = found[found["method"].isin(order)].set_index("method")
     order = [method for method in order if method in found.index]

@@ -71,7 +71,7 @@ def write_figure(
         assert store is not None
         board = read_board(store, track)
     rows = board.rows
-    protocols = sorted(set(rows["protocol"]))
+    protocols = sorted(set(rows["protocol"].unique()))
     if not protocols:
         raise StoreError(
             f"nothing of track {track.name!r} is here; run it first: msibench run {track.name}"

@@ -50,6 +50,8 @@ def differences(
         Work all out anew, whatever the folder holds.
     """
     good = [record for record in records if record.status is Status.OK]
+    if not any(record.control for record in good):
+        return {}
     right = {_pair(record): record for record in good if not record.control}
     found: dict[str, Values] = {}
     for record in good:

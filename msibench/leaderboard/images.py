@@ -169,7 +169,7 @@ def _absent(stack: Any, mask: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
         empty &= (values == 0) | np.isnan(values)
     if mask is not None and (~empty & ~mask).any():
         held = np.pad(~empty, GAP, mode="symmetric")
-        closed = binary_closing(held, np.ones((GAP + 1, GAP + 1)))
+        closed = binary_closing(held, np.ones((GAP + 1, GAP + 1), np.bool_))
         empty &= ~closed[GAP:-GAP, GAP:-GAP]
     return missing | empty
 

@@ -99,7 +99,7 @@ def write_overview(
     folder.mkdir(parents=True, exist_ok=True)
     board = leaderboard_table(rows, track, draws=ORDER_DRAWS)
     known = board_metrics(read_index(store, track.name))
-    protocols = sorted(set(board["protocol"]))
+    protocols = sorted(set(board["protocol"].unique()))
     written: list[Path] = []
     pairs: list[str] = []
     for protocol in protocols:
@@ -144,7 +144,7 @@ def _metrics_figure(
     """Draw one panel a metric, one box a model over all ion images, best score on top."""
     scored = measured(rows)
     scored = scored[(scored["region"] == "image") & np.isfinite(scored["value"])]
-    names = [name for name in track.metrics if name in set(scored["metric"])]
+    names = [name for name in track.metrics if name in set(scored["metric"].unique())]
     figure, panels = _panels(max(1, len(names)), len(colours))
     for name, axes in zip(names, panels, strict=False):
         part = scored[scored["metric"] == name]

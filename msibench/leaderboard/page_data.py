@@ -143,12 +143,12 @@ def trust_data(rows: pd.DataFrame, track: Track, metrics: BoardMetrics) -> dict[
     With wrong-guide controls among the rows PSNR is among the measures: it must drop with them.
     """
     scored = measured(rows, controls=True)
-    present = set(scored["metric"])
+    present = set(scored["metric"].unique())
     lines = []
     guided = scored[scored["control"] != ""]
     asked = metrics.of("trust", "ceiling", "cost")
     questions = {name: metrics[name].explanation or metrics[name].title or name for name in asked}
-    if "psnr" in set(guided["metric"]):
+    if "psnr" in set(guided["metric"].unique()):
         questions = {"psnr": "Does the score drop with a wrong guide?", **questions}
     for name in questions:
         part = scored[scored["metric"] == name]
@@ -185,9 +185,9 @@ def _reach(real: pd.DataFrame, track: Track) -> list[dict[str, Any]]:
     """Return every method's gain over the control, as a share of what noise leaves to gain."""
     lines = []
     for protocol, part in real.groupby("protocol", sort=True):
-        if track.control_method not in set(part["method"]):
+        if track.control_method not in set(part["method"].unique()):
             continue
-        if not {"skill", "detail_ceiling_low"} <= set(part["metric"]):
+        if not {"skill", "detail_ceiling_low"} <= set(part["metric"].unique()):
             continue
         gain = reachable_gain(part, track.control_method)
         for row in gain.sort_values("score", ascending=False, kind="stable").to_dict("records"):

@@ -67,7 +67,7 @@ def _differences(
     """Return one sentence a protocol on the mean paired difference."""
     lines = []
     for protocol, part in scored.groupby("protocol", sort=True):
-        if not {first, second} <= set(part["method"]):
+        if not {first, second} <= set(part["method"].unique()):
             continue
         found = comparisons(part, scheme, second, control_method=control)
         line = found[(found["metric"] == "composite") & (found["method"] == first)].iloc[0]

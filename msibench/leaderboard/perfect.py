@@ -37,12 +37,13 @@ def perfect_signal(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
         Measured rows of one protocol, without wrong guides.
     """
     image = rows[rows["region"] == "image"]
+    there = set(image["metric"].unique())
+    names = [name for name in there if name.startswith(("noise_ceiling_", "detail_ceiling_"))]
+    ceilings = image[image["metric"].isin(names) & np.isfinite(image["value"])]
     levels = {
         str(metric): part.groupby(list(IMAGE_KEY))["value"].first()
-        for metric, part in image[np.isfinite(image["value"])].groupby("metric")
-        if str(metric).startswith(("noise_ceiling_", "detail_ceiling_"))
+        for metric, part in ceilings.groupby("metric")
     }
-    there = set(image["metric"])
     found = {name: (best, best) for name, best in BY_DEFINITION.items() if name in there}
     for metric, level in MEASURED.items():
         if level in levels:

@@ -369,7 +369,7 @@ def _published(index: TrackIndex) -> list[str]:
 
 def _provenance(collected: Collected) -> str:
     found = cells(collected.rows)
-    devices = ", ".join(sorted(set(found["device"])))
+    devices = ", ".join(sorted(set(found["device"].unique())))
     origin = ", ".join(origins(found))
     where = in_markdown(f"{devices}, {origin}")
     return f"{len(found)} cells on {where}; every number's record is in the store."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,11 +15,19 @@ from numpy.typing import NDArray
 from msibench.errors import IntegrityError, SchemaError
 from msibench.leaderboard.guide_difference import DIFFERENCE, differences, with_differences
 from msibench.leaderboard.sound_records import check_shown
-from msibench.leaderboard.twins import TWIN, UNSTABLE, twin_values, unstable, with_twins
+from msibench.leaderboard.twins import (
+    TWIN,
+    UNSTABLE,
+    twin_key,
+    twin_values,
+    unstable,
+    with_twins,
+)
 from msibench.results.experiment import experiment_of, kind_of
 from msibench.results.identity import IDENTITY_FIELDS
 from msibench.results.index import TrackIndex
 from msibench.results.schema import CellRecord, Status
+from msibench.results.seen_cells import SeenCell
 from msibench.results.store import Store
 from msibench.results.verification import read_verifications, shown_origin
 
@@ -56,48 +64,110 @@ class Collected:
     """Cell's name → why it is not of the experiment that the board holds."""
     machines: dict[str, str] = field(default_factory=dict)
     """Method → the other machine that its time was measured on, which no column shares."""
+    seen: dict[str, SeenCell] = field(default_factory=dict)
+    """Key → every cell of the index that could be read, as it was read."""
 
 
-def collect(store: Store, index: TrackIndex, *, again: bool = False) -> Collected:
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptRows:
+    """The rows of a board that was made before, for the cells that are as they were then."""
+
+    cells: Mapping[str, SeenCell] = field(default_factory=dict)
+    """Key → cell, as it was when the rows were made."""
+    table: pa.Table | None = None
+    """The board's ``rows.parquet``; None: no rows are kept."""
+
+    def of(self, seen: Mapping[str, SeenCell]) -> dict[str, pa.Table]:
+        """Return the metric rows of the cells whose records hold the same bytes still."""
+        if self.table is None or not len(self.table):
+            return {}
+        keys = self.table.column("cell").to_numpy(zero_copy_only=False)
+        starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+        ends = np.append(starts[1:], len(keys))
+        values = self.table.select(_VALUES.names).cast(_VALUES).combine_chunks()
+        found: dict[str, pa.Table] = {}
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            key = keys[start]
+            if key in found:  # rows of a cell lie together, or they are not ours
+                return {}
+            found[key] = values.slice(start, end - start)
+        return {
+            key: part
+            for key, part in found.items()
+            if key in seen and key in self.cells and seen[key].record == self.cells[key].record
+        }
+
+
+def collect(
+    store: Store, index: TrackIndex, *, again: bool = False, kept: KeptRows | None = None
+) -> Collected:
     """Read the current cells of a track that belong to its experiment, in the order of identity.
 
-    `again`: what guides brought is worked out anew, not read where it was kept.
+    Parameters
+    ----------
+    again
+        What guides brought is worked out anew, not read where it was kept.
+    kept
+        Rows of cells that have not changed since the last board; None: all are read from the cells.
     """
+    kept = kept or KeptRows()
     damaged: dict[str, str] = {}
+    seen: dict[str, SeenCell] = {}
     found: list[CellRecord] = []
     for _, key in sorted(index.cells.items()):
         if not store.has(key):
             continue
         try:
-            record = store.record(key)
+            record, digest = store.record_and_digest(key)
             check_shown(record)
-            found.append(record)
         except (IntegrityError, SchemaError) as error:
             damaged[key] = str(error)
+            continue
+        found.append(record)
+        old = kept.cells.get(key)
+        same = old is not None and old.record == digest
+        seen[key] = old if same and old else SeenCell.of(record, digest, twin_key(record))
     experiment = experiment_of(index, found)
     reasons = {record.key: experiment.excludes(record) for record in found}
     records = [record for record in found if not reasons[record.key]]
     left_out = {_name(record): reasons[record.key] for record in found if reasons[record.key]}
     elsewhere = timed_elsewhere(records)
+    rows = rows_of_cells(_parts(store, records, elsewhere, damaged, kept.of(seen)))
+    twins = twin_values(store, records, {key: cell.twin for key, cell in seen.items()})
+    differing = differences(store, records, again=again)
+    return Collected(
+        tidy(with_differences(with_twins(rows, twins), differing)),
+        damaged,
+        tuple(records),
+        left_out,
+        {record.method: elsewhere[record.key] for record in records if record.key in elsewhere},
+        seen,
+    )
+
+
+def _parts(
+    store: Store,
+    records: Iterable[CellRecord],
+    elsewhere: Collection[str],
+    damaged: dict[str, str],
+    kept: Mapping[str, pa.Table],
+) -> list[tuple[CellRecord, pa.Table | None, str]]:
+    """Return what `rows_of_cells` takes of each cell whose rows can be read; the others are `damaged`."""
     verified = read_verifications(store)
-    parts: list[tuple[CellRecord, pa.Table | None, str]] = []
+    parts = []
     for record in records:
         try:
-            values = store.metric_table(record)
+            if record.key in kept:
+                store.check_metrics(record)
+                values: pa.Table | None = kept[record.key]
+            else:
+                values = store.metric_table(record)
         except (IntegrityError, SchemaError) as error:
             damaged[record.key] = str(error)
             continue
         shown = without_times(record) if record.key in elsewhere else record
         parts.append((shown, values, shown_origin(store, record, verified)))
-    rows = rows_of_cells(parts)
-    twins = with_twins(rows, twin_values(store, records))
-    return Collected(
-        tidy(with_differences(twins, differences(store, records, again=again))),
-        damaged,
-        tuple(records),
-        left_out,
-        {record.method: elsewhere[record.key] for record in records if record.key in elsewhere},
-    )
+    return parts
 
 
 def timed_elsewhere(records: Iterable[CellRecord]) -> dict[str, str]:
@@ -167,7 +237,7 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
 
 def origins(rows: pd.DataFrame) -> list[str]:
     """Return the origins that rows state for their numbers, ``not isolated`` among it."""
-    found = sorted(set(rows["origin"]))
+    found = sorted(set(rows["origin"].unique()))
     if ISOLATION in rows and (rows[ISOLATION] == "none").any():
         found.append("not isolated")
     return found
@@ -187,7 +257,9 @@ def rows_of_cells(parts: Sequence[tuple[CellRecord, pa.Table | None, str]]) -> p
     tables, facts = [], []
     for record, table, origin in parts:
         if table is not None and len(table) and record.status is Status.OK:
-            tables.append(table.select(_VALUES.names).cast(_VALUES))
+            tables.append(
+                table if table.schema == _VALUES else table.select(_VALUES.names).cast(_VALUES)
+            )
         else:
             tables.append(_NO_VALUE)
         facts.append(_of_cell(record, origin))

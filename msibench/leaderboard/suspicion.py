@@ -38,7 +38,7 @@ def suspicions(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
 
 def _is_above(part: pd.DataFrame) -> bool:
     """Whether a method's mean lies above the ceilings of its images by more than chance explains."""
-    there = set(part["metric"])
+    there = set(part["metric"].unique())
     pair = next((pair for pair in CEILINGS if set(pair) <= there), None)
     if pair is None:
         return False

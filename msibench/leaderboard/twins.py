@@ -49,12 +49,21 @@ def twin_key(record: CellRecord) -> str:
         return ""
 
 
-def twin_values(store: Store, records: Sequence[CellRecord]) -> dict[str, pd.Series[float]]:
+def twin_values(
+    store: Store, records: Sequence[CellRecord], twins: Mapping[str, str] | None = None
+) -> dict[str, pd.Series[float]]:
     """Return what the twins of cells got: key → value by metric, version, region and channel.
 
     A twin of the results folder goes before one of a committed board; a damaged one counts as none.
+
+    Parameters
+    ----------
+    twins
+        `twin_key` of every record, by its key, where that is known already.
     """
-    wanted = {record.key: twin for record in records if (twin := twin_key(record))}
+    if twins is None:
+        twins = {record.key: twin_key(record) for record in records}
+    wanted = {record.key: twin for record in records if (twin := twins[record.key])}
     found: dict[str, pd.Series[float]] = {}
     for key, twin in wanted.items():
         if store.has(twin) and (rows := _rows_in(store, twin)) is not None:

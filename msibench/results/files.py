@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,8 @@ from msibench.io.whole_files import write_whole
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
+WHOLE_BYTES = 1 << 20
+"""Up to which a file is hashed from one read: a buffer to read it in parts costs more than the hash."""
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -42,9 +46,11 @@ def write_together(contents: Mapping[Path, bytes | str]) -> None:
     write_whole(texts, explained)
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: Path | str) -> str:
     """Return the sha256 of a file."""
-    with path.open("rb") as stream:
+    with io.FileIO(path) as stream:
+        if os.fstat(stream.fileno()).st_size <= WHOLE_BYTES:
+            return hashlib.sha256(stream.readall()).hexdigest()
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -9,6 +9,7 @@
     queue/cells/<key>/                 cells that a batch system has (see `msibench.results.queue`)
     work/                              cells that run now; what a crash leaves here is swept
     set-aside/                         damaged cells, kept for a look
+    seen/<track>.json                  what the last run saw of the cells (`msibench.results.seen_cells`)
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 RECORD, METRICS, PREDICTION, LOG = "record.json", "metrics.parquet", "prediction.h5", "log.txt"
 CELL_FILES = (METRICS, PREDICTION, LOG)
 MARKER = "store.json"
+SCORE_AGAIN = "score it again with: msibench score"
 
 
 class Store:
@@ -115,11 +117,13 @@ class Store:
 
     def cell_folder(self, key: str) -> Path:
         """Return where a finished cell lies."""
-        return self.root / "cells" / key[:2] / key
+        return Path(
+            f"{self.root}/cells/{key[:2]}/{key}"
+        )  # once a cell: joining parts takes 4 times as long
 
     def has(self, key: str) -> bool:
         """Whether a cell is recorded, however it ended."""
-        return (self.cell_folder(key) / RECORD).is_file()
+        return Path(f"{self.root}/cells/{key[:2]}/{key}/{RECORD}").is_file()
 
     def record(self, key: str) -> CellRecord:
         """Read one record.
@@ -129,15 +133,26 @@ class Store:
         IntegrityError, SchemaError
             If it is damaged, changed, or of another schema.
         """
+        return self.record_and_digest(key)[0]
+
+    def record_and_digest(self, key: str) -> tuple[CellRecord, str]:
+        """Read one record, and return with it the sha256 of its file.
+
+        Raises
+        ------
+        IntegrityError, SchemaError
+            As `record`.
+        """
         path = self.cell_folder(key) / RECORD
         try:
-            text = path.read_text(encoding="utf-8")
+            raw = path.read_bytes()
+            text = raw.decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise IntegrityError(f"{path} cannot be read: {error}; {REMEDY}") from error
         record = record_from_json(text, str(path))
         if record.key != key:
             raise IntegrityError(f"{path} is the record of another cell ({record.key[:12]}…)")
-        return record
+        return record, hashlib.sha256(raw).hexdigest()
 
     def keys(self) -> Iterator[str]:
         """Yield the keys of all recorded cells, sorted."""
@@ -324,7 +339,7 @@ class Store:
 
     def lease_path(self, key: str) -> Path:
         """Return where the lease of a cell lies."""
-        return self.root / "leases" / f"{key}.json"
+        return Path(f"{self.root}/leases/{key}.json")
 
     # -- problems ------------------------------------------------------------------------------
 
@@ -333,6 +348,16 @@ class Store:
         return self.root / "problems" / problem_key[:2] / problem_key
 
     # -- rows ----------------------------------------------------------------------------------
+
+    def check_metrics(self, record: CellRecord) -> None:
+        """Raise if the metric rows of a cell are missing or changed.
+
+        Raises
+        ------
+        IntegrityError
+            As `metric_table`.
+        """
+        self._metric_bytes(record)
 
     def metric_rows(self, record: CellRecord) -> pd.DataFrame:
         """Read the metric rows of one cell; empty for a cell that was not scored.
@@ -358,20 +383,28 @@ class Store:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = self.cell_folder(record.key) / METRICS
-        if METRICS not in record.files:
+        raw = self._metric_bytes(record)
+        if raw is None:
             return None
         try:
-            raw = path.read_bytes()
-            if hashlib.sha256(raw).hexdigest() != record.files[METRICS]:
-                raise IntegrityError(
-                    f"{path} was changed after it was written; score it again with: msibench score"
-                )
             return pq.ParquetFile(pa.BufferReader(raw)).read()
         except (OSError, pa.ArrowException) as error:
             raise IntegrityError(
-                f"{path} cannot be read: {error}; score it again with: msibench score"
+                f"{self.cell_folder(record.key) / METRICS} cannot be read: {error}; {SCORE_AGAIN}"
             ) from error
+
+    def _metric_bytes(self, record: CellRecord) -> bytes | None:
+        """Return the file of a cell's metric rows, as it was written; None for a cell without any."""
+        if METRICS not in record.files:
+            return None
+        path = self.cell_folder(record.key) / METRICS
+        try:
+            raw = path.read_bytes()
+        except OSError as error:
+            raise IntegrityError(f"{path} cannot be read: {error}; {SCORE_AGAIN}") from error
+        if hashlib.sha256(raw).hexdigest() != record.files[METRICS]:
+            raise IntegrityError(f"{path} was changed after it was written; {SCORE_AGAIN}")
+        return raw
 
 
 def check_store_schema(schema: object, root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,8 +53,8 @@ class RunSummary:
     folder: Path | None = None
     """Where the board was written; None where only a part was run."""
     page: Path | None = None
-    rows: pd.DataFrame | None = None
-    """The board's rows (`msibench.leaderboard.rows.COLUMNS`)."""
+    read_rows: Callable[[], pd.DataFrame] | None = field(default=None, repr=False, compare=False)
+    """Gives the board's rows; None where only a part was run."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def count(
@@ -85,6 +86,11 @@ class RunSummary:
         """Remember a damaged cell."""
         with self._lock:
             self.set_aside.append(key)
+
+    @property
+    def rows(self) -> pd.DataFrame | None:
+        """The board's rows (`msibench.leaderboard.rows.COLUMNS`); None where only a part was run."""
+        return None if self.read_rows is None else self.read_rows()
 
     @property
     def exit_code(self) -> int:

@@ -29,6 +29,7 @@ from msibench.results.problems import PROBLEM, write_pairs
 from msibench.results.provenance import environment
 from msibench.results.removal import remove
 from msibench.results.schema import CellRecord, Status
+from msibench.results.seen_cells import SeenCells
 from msibench.results.store import METRICS, Store
 from msibench.runner.child.child_folder import CALIBRATION, FIT
 from msibench.runner.child.job import Job, Outcome
@@ -43,7 +44,9 @@ from msibench.runner.plan import Cell, Plan, unseen_training_sections
 from msibench.runner.problems.stage import stage, training_pairs
 from msibench.runner.recovery import mend_problems, sound_record
 from msibench.runner.scores.in_threads import Claim, Scorers
-from msibench.runner.scores.record import check_and_score, load_staged_once, record_of
+from msibench.runner.scores.prediction_scores import load_staged_once
+from msibench.runner.scores.record import check_and_score, record_of
+from msibench.runner.scores.scoring_processes import ScoringProcesses
 from msibench.training.seen import refusal
 from msibench.weights import require
 from msibench.weights.digests import sha256_of as sha256_of_weights
@@ -71,12 +74,14 @@ class Supervisor:
         options: RunOptions | None = None,
         on_event: Callable[[Event], None] | None = None,
         stop: threading.Event | None = None,
+        seen: SeenCells | None = None,
     ) -> None:
         self.store = store
         self.catalogue = catalogue
         self.options = options or RunOptions()
         self._emit = on_event or (lambda event: None)
         self._stop = stop or threading.Event()
+        self._seen = seen
         self._over = threading.Event()
         self._held: dict[str, Lease] = {}
         self._running: dict[str, tuple[Cell, Path]] = {}
@@ -141,7 +146,8 @@ class Supervisor:
             summary.put_aside(cell.key)
             self._emit(Event(kind="note", key=cell.key, reason=f"{fault}; set aside in {place}"))
 
-        record = sound_record(self.store, cell.key, aside)
+        seen = self._seen.sound(cell.key) if self._seen is not None else None
+        record = seen or sound_record(self.store, cell.key, aside)
         if cell.verdict is None:
             if record is None or record.status in self.options.retry | ALWAYS_AGAIN:
                 return False
@@ -173,13 +179,14 @@ class Supervisor:
         executor = self._executor()
         started = time.monotonic()
         scorers = Scorers(self._scorers(), self._stop)
+        processes = ScoringProcesses(self._scorers(), len(waiting))
 
         def finish(cell: Cell, job: Job, outcome: Outcome, claim: Claim) -> None:
             if changed := changed_code(cell.spec.target, cell.competitor.document["code"]):
                 if claim():
                     self._drop(cell, job.folder, _CHANGED.format(changed[0]), summary, changed=True)
                 return
-            record = self._finish(cell, job.folder, outcome, metrics, claim)
+            record = self._finish(cell, job.folder, outcome, metrics, claim, processes)
             if record is None:
                 return
             done = summary.count(record.status, ran=True)
@@ -201,7 +208,10 @@ class Supervisor:
                 scorers.raise_failures()
         finally:
             scorers.wait()
-        scorers.raise_failures()
+            failures = scorers.failures
+            processes.close()
+        if failures:
+            raise failures[0]
 
     def _executor(self) -> Executor:
         name = self.options.executor
@@ -377,6 +387,7 @@ class Supervisor:
         outcome: Outcome,
         metrics: list[MetricSpec],
         claim: Claim,
+        processes: ScoringProcesses,
     ) -> CellRecord | None:
         """Check and score what a child left, and store the cell; None where another call did so.
 
@@ -386,7 +397,7 @@ class Supervisor:
         staged_folder = self.store.problem_folder(cell.problem.key)
         wanted = None if self._stop.is_set() else metrics
         begun = self._record(cell, outcome)
-        record, scored = check_and_score(begun, cell, folder, outcome, staged_folder, wanted)
+        record, scored = check_and_score(begun, cell, folder, staged_folder, wanted, processes)
         if not claim():
             return None
         if scored:

@@ -1,27 +1,20 @@
-"""Write the site: pages from templates, tables at stable addresses, the docs where mkdocs is available."""
+"""Write the site: pages from templates, tables at stable addresses, the docs."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from msibench import __version__
-from msibench.contracts.plain_text import visible
 from msibench.errors import ConfigurationError
-from msibench.leaderboard.all_boards import TRUST, range_text
+from msibench.leaderboard.all_boards import TRUST
 from msibench.leaderboard.board import Board
 from msibench.leaderboard.page import page_name, write_page
 from msibench.leaderboard.render import leaderboard_files, table_csv
@@ -33,21 +26,19 @@ from msibench.site.content import (
     Content,
     DatasetPage,
     MethodPage,
-    Score,
     SiteBoard,
     gather,
 )
+from msibench.site.docs import write_docs
 from msibench.site.picture import Picture, picture_of
+from msibench.site.templates import asset, instrument_of, licence_of
+from msibench.site.templates import template as page_template
 
 if TYPE_CHECKING:
-    from jinja2 import Environment, Template
+    pass
 
 MARK = ".msibench-site"
 """A file that marks a folder as a site, which may be overwritten."""
-LINKED = re.compile(
-    r"(https?://[^\s<>\"')\]]*[^\s<>\"')\].,;:]|\b10\.\d{4,9}/[^\s<>\"';,)]*[^\s<>\"';,).])"
-)
-"""Addresses and DOIs in a citation."""
 KINDS = ("boards", "methods", "datasets")
 
 
@@ -116,7 +107,7 @@ def write_site(
         written = Written(folder / "index.html")
         _write(folder / MARK, "A site made by msibench; it may be written over.\n")
         _write(folder / ".nojekyll", "")
-        docs_written = _write_docs(folder, docs, written)
+        docs_written = write_docs(folder, docs, written.notes)
         site = _Site(folder, content, source.rstrip("/"), docs_written, written)
         site.assets()
         for board in content.boards:
@@ -152,7 +143,7 @@ class _Site:
     def page(self, template: str, place: str, **said: Any) -> None:
         """Fill a template into ``place/index.html``."""
         root = "../" * (place.count("/") + 1) if place else ""
-        text = _template(template).render(
+        text = page_template(template).render(
             root=root, docs=self.docs, version=__version__, tasks=TASKS, trust=TRUST, **said
         )
         _write(self.folder / place / "index.html", text)
@@ -160,10 +151,10 @@ class _Site:
 
     def assets(self) -> None:
         """Write style, scripts and the search index."""
-        css = f"{_asset('leaderboard', 'page.css')}\n{_asset('site', 'site.css')}"
+        css = f"{asset('leaderboard', 'page.css')}\n{asset('site', 'site.css')}"
         _write(self.folder / "assets" / "site.css", css)
         for name in ("theme.js", "site.js"):
-            _write(self.folder / "assets" / name, _asset("site", name))
+            _write(self.folder / "assets" / name, asset("site", name))
         entries = json.dumps(list(self._searched()), ensure_ascii=True, separators=(",", ":"))
         _write(self.folder / "assets" / "search.js", f"window.msibenchSearch = {entries};\n")
 
@@ -282,37 +273,6 @@ def _filters(
     }
 
 
-def instrument_of(board: SiteBoard, cards: Mapping[str, Any]) -> str:
-    """Return how a board's sections were measured."""
-    found = [cards[name].instrument or "not stated" for name in board.datasets if name in cards]
-    return ", ".join(dict.fromkeys(found))
-
-
-def licence_of(method: MethodPage) -> str:
-    """Return the licence of a method, short enough to choose it: that of its code."""
-    return re.split(r"[;(]", method.licence)[0].replace("code ", "").strip() or "not stated"
-
-
-def without_markup(text: str) -> Any:
-    """Return a sentence of a Markdown board as HTML: names in backticks as code, no other markup."""
-    from markupsafe import Markup, escape
-
-    parts = text.replace("**", "").split("`")
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if at % 2 else escape(part)
-        for at, part in enumerate(parts)
-    )
-
-
-def trust_texts(scores: Iterable[Score]) -> list[str]:
-    """Return, for each measure of trust, the lowest and the highest of several boards' values."""
-    columns = zip(*(score.trust for score in scores), strict=True)
-    return [
-        range_text(list(values), scale, unit)
-        for values, (_, _, scale, unit) in zip(columns, TRUST, strict=True)
-    ]
-
-
 def _entry(kind: str, title: str, place: str, text: str) -> dict[str, str]:
     return {"k": kind, "t": title, "u": f"{place}index.html", "x": " ".join(text.split())}
 
@@ -351,31 +311,6 @@ def _card_facts(page: DatasetPage) -> dict[str, Any]:
     }
 
 
-def _write_docs(folder: Path, config: Path | None, written: Written) -> bool:
-    """Build the documentation with mkdocs; say why where it is left out."""
-    if config is None or not config.is_file():
-        written.notes.append("no docs: there is no mkdocs.yml here (name one with --docs)")
-        return False
-    if find_spec("mkdocs") is None:
-        written.notes.append('no docs: mkdocs is not installed (pip install "msibench[docs]")')
-        return False
-    command = [
-        sys.executable, "-m", "mkdocs", "build", "--strict", "--no-directory-urls",
-        "--config-file", str(config.resolve()), "--site-dir", str((folder / "docs").resolve()),
-    ]  # fmt: skip
-    quiet = {**os.environ, "NO_COLOR": "1", "NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)
-    if done.returncode:
-        said = visible((done.stderr or done.stdout).strip()[-1500:])
-        if absent := re.search(r'The "([\w.-]+)" plugin is not installed', said):
-            written.notes.append(
-                f'no docs: {absent[1]} is not installed (pip install "msibench[docs]")'
-            )
-            return False
-        raise ConfigurationError(f"mkdocs cannot build {config}: {said}")
-    return True
-
-
 def _plain(value: Any) -> Any:
     """Return what JSON can hold: NaN is null."""
     if isinstance(value, Mapping):
@@ -396,48 +331,3 @@ def _write(path: Path, content: str | bytes) -> None:
     encoded = content.encode("utf-8") if isinstance(content, str) else content
     if not path.is_file() or path.read_bytes() != encoded:
         write_atomically(path, encoded)
-
-
-def linked(text: str) -> Any:
-    """Return text as HTML in which addresses and DOIs are links; everything else is escaped."""
-    from markupsafe import Markup, escape
-
-    parts = []
-    for at, part in enumerate(LINKED.split(str(text))):
-        if at % 2:
-            address = part if part.startswith("http") else f"https://doi.org/{part}"
-            parts.append(Markup('<a href="{}" rel="noopener">{}</a>').format(address, part))
-        else:
-            parts.append(escape(part))
-    return Markup("").join(parts)
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FunctionLoader(lambda name: _asset("site", name)),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters |= {
-        "slug": page_name,
-        "linked": linked,
-        "licence": licence_of,
-        "trust_texts": trust_texts,
-        "plain": without_markup,
-    }
-    environment.globals |= {"instrument_of": instrument_of}
-    return environment
-
-
-def _template(name: str) -> Template:
-    return _environment().get_template(name)
-
-
-def _asset(package: str, name: str) -> str:
-    return (files(f"msibench.{package}") / "assets" / name).read_text("utf-8")

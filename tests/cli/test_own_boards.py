@@ -444,7 +444,17 @@ def test_cells_of_another_experiment_in_an_old_index_are_left_out_and_listed(run
     from msibench.results.index import index_path, read_index, update_index
     from msibench.results.store import Store
 
-    run("run", "--data", section(), "--mz", "400,500", "--methods", "nearest,bicubic,bilinear")
+    run(
+        "run",
+        "--data",
+        section(),
+        "--mz",
+        "400,500",
+        "--methods",
+        "nearest,bicubic,bilinear",
+        "--metrics",
+        "psnr",
+    )
     run("run", "--data", "section.npz", "--mz", "400,600", *FAST)
     store = Store.open(Path("results"))
     mixed = [read_index(store, name) for name in ("section-2", "section")]

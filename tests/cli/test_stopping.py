@@ -31,7 +31,7 @@ main(["run", "quickstart", "--methods", "nearest", "--metrics", "psnr", "--resul
 """
 PLACES = {
     "planning": "import msibench.cli.run as r; r.planned = slow",
-    "scoring": "import msibench.runner.scores.record as r; r.score = slow",
+    "scoring": "import msibench.runner.scores.prediction_scores as r; r.score = slow",
     "the board": "import msibench.leaderboard.render as r; r.write_leaderboard = slow",
     "a computation that holds no interpreter lock": (
         "import ctypes, msibench.leaderboard.render as r\n"

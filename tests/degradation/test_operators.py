@@ -199,3 +199,14 @@ def test_quantising_maps_every_level_of_a_byte_image_onto_itself():
     levels = np.arange(256) / 255
     np.testing.assert_array_equal(quantise8(levels), levels)
     np.testing.assert_array_equal(quantise8(levels.astype(np.float32)), levels)
+
+
+def test_a_beam_is_cut_off_at_four_sigma():
+    """At a sigma of a quarter of a coarse pixel the weights end one coarse pixel from the centre."""
+    fwhm = 0.25 * np.sqrt(8 * np.log(2))
+    for fine in range(40):
+        impulse = np.zeros((1, 40, 8))
+        impulse[0, fine] = 1.0
+        seen = gaussian_beam(impulse, 8, fwhm=fwhm)[0, :, 0]
+        distance = np.abs(fine - (np.arange(5) * 8 + 3.5)) / 8
+        np.testing.assert_array_equal(seen > 0, distance <= 1.0)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msibench.degradation import Scaling, protocol, protocol_families
-from msibench.errors import ConfigurationError, DataError, MissingDataError, UnknownNameError
+from msibench.degradation import Scaling, families, protocol, protocol_families
+from msibench.degradation.step import NoiseSource
+from msibench.errors import (
+    ConfigurationError,
+    DataError,
+    MissingDataError,
+    PluginError,
+    UnknownNameError,
+)
 from msibench.image import MSImage, as_stack
 from msibench.testing.mirror import mirrored
 
@@ -352,3 +360,52 @@ def test_independent_noise_gives_bicubic_the_gain_of_shared_noise():
         gains.append(float(detail_gain(cubic, made.truth.values[0], protocol="area-x4@1")))
     assert gains[0] == pytest.approx(gains[1], abs=0.02)
     assert gains[0] > 0.02
+
+
+def test_channels_without_an_mz_have_noise_of_their_own_place():
+    def numbers(noise, channel):
+        return noise.channel("x", channel).random(4).tolist()
+
+    whole = NoiseSource(1, "p", np.array([np.nan, np.nan, 300.0]))
+    assert numbers(whole, 0) != numbers(whole, 1)
+    later = NoiseSource(1, "p", np.array([np.nan, 300.0]), first=1)
+    assert numbers(later, 0) == numbers(whole, 1)
+    assert numbers(later, 1) == numbers(whole, 2)
+    assert numbers(NoiseSource(2, "p", whole.mz), 2) != numbers(whole, 2)
+    assert numbers(NoiseSource(1, "q", whole.mz), 2) != numbers(whole, 2)
+    assert whole.section("x").random() != whole.section("y").random()
+
+
+def test_pixels_that_were_not_measured_leave_the_mask_that_there_is():
+    values = np.ones((2, 8, 8), np.float32)
+    values[1, 2, 3] = np.nan
+    mask = np.ones((8, 8), bool)
+    mask[6] = False
+    for known, tissue in ((None, 63), (mask, 55)):
+        image = MSImage(values, np.array([100.0, 200.0]), mask=known)
+        found = protocol("area-x2@1").prepare(image)
+        assert found.truth.mask.sum() == tissue
+        assert not found.truth.mask[2, 3]
+        assert not found.truth.values[:, 2, 3].any()
+        groups = list(protocol("area-x2@1").prepare_in_groups(image, [slice(0, 1), slice(1, 2)]))
+        for one in groups:
+            np.testing.assert_array_equal(one.truth.mask, found.truth.mask)
+
+
+def test_a_family_of_a_plugin_is_found_and_what_is_no_family_is_refused(monkeypatch):
+    targets = {
+        "own@1": "msibench.degradation.families:OWN",
+        "odd@1": "msibench.degradation.families:FAMILIES",
+    }
+    plugins = {name: SimpleNamespace(target=target) for name, target in targets.items()}
+    monkeypatch.setattr(families, "OWN", families.FAMILIES["area@1"], raising=False)
+    monkeypatch.setattr(
+        "msibench.plugin_manager.installed", lambda: SimpleNamespace(protocols=plugins)
+    )
+    assert families.find_family("own@1") is families.FAMILIES["area@1"]
+    assert families.find_family("area@1") is families.FAMILIES["area@1"]
+    assert families.find_family("none@1") is None
+    with pytest.raises(
+        PluginError, match=r"'odd@1': .*FAMILIES' must be a msibench\.degradation\.Family"
+    ):
+        families.find_family("odd@1")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from msibench.errors import ConfigurationError, DataError
-from msibench.gate import load_margins
+from msibench.gate import compare, load_margins
 from msibench.gate.interleave import _peak_of, _split, interleaved
 from msibench.gate.report import compare_sessions
 from msibench.gate.samples import Timing, Timings, read_pytest_benchmark
+from msibench.gate.sources import Side
 from msibench.gate.speed import compare_peaks, compare_times, on_shared_runner
 
 MARGINS = load_margins()
@@ -186,3 +187,17 @@ def test_a_command_that_fails_or_hangs_measures_nothing():
 def test_a_session_without_any_time_is_never_green():
     nothing = Timings(timings={})
     assert compare_sessions("a", "b", nothing, nothing, MARGINS).exit_code == 6
+
+
+def test_two_sessions_are_compared_like_two_tables_and_say_why_nothing_could_be():
+    slow, fast = (Timings(timings={"a": rounds(median)}) for median in (2.0, 1.0))
+    sides = [Side(name=name, benchmarks=one) for name, one in (("x", fast), ("y", slow))]
+    report = compare(*sides, MARGINS)
+    assert (report.exit_code, report.base, report.new) == (5, "x", "y")
+    assert "a takes 2.00 times as long" in report.findings[0].text
+    assert compare(*sides, MARGINS, warn_speed=True).exit_code == 0
+    few = Timings(timings={"a": rounds(1.0, 3), "b": rounds(1.0, 3)})
+    (finding,) = compare_sessions("x", "y", few, few, MARGINS).findings
+    assert finding.text == "nothing could be compared: 3 and 3 rounds cannot give p < 0.002"
+    (finding,) = compare_sessions("x", "y", Timings(timings={}), few, MARGINS).findings
+    assert finding.text == "nothing could be compared: no name in common"

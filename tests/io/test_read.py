@@ -225,3 +225,12 @@ def test_a_window_in_which_all_is_zero_gives_an_image_of_zeros(tmp_path):
     image = read_section(write_odd_imzml(tmp_path / "a.imzML", spectra=spectra), mz=[300.25, 500])
     assert not image.values[0].any()
     assert image.values[1].any()
+
+
+def test_a_stack_of_one_value_is_a_section_and_one_of_none_is_not(tmp_path):
+    np.savez(tmp_path / "one.npz", cube=np.ones((1, 1, 1)), mz=[500.0])
+    assert read_section(tmp_path / "one.npz").shape == (1, 1)
+    for shape in ((1, 0, 3), (0, 2, 3), (3,), (1, 1, 2, 2)):
+        np.savez(tmp_path / "odd.npz", cube=np.ones(shape))
+        with pytest.raises(DataError, match="odd"):
+            read_section(tmp_path / "odd.npz")

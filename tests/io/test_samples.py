@@ -1,6 +1,8 @@
 """What the samples of an image file mean, for sections and guides alike."""
 
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import imagecodecs
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image, ImageCms
 from msibench.errors import DataError
 from msibench.io import DataWarning, read_section
 from msibench.io.guide import read_guide
+from msibench.io.samples import tiff_samples
 
 GREY = (np.arange(480).reshape(20, 24) % 256).astype(np.uint8)
 COLOURS = np.dstack([GREY, GREY // 2, 255 - GREY])
@@ -366,3 +369,22 @@ def test_damaged_exif_costs_the_orientation_only(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_guide(tmp_path / "a.png").shape == (20, 24)
+
+
+@pytest.mark.parametrize(
+    ("model", "samples", "extras", "said"),
+    [
+        (2, 3, (1,), "is a colour picture and has 2 colour samples a pixel, 3 are needed"),
+        (2, 4, (1, 2), "has 2 colour samples a pixel, 3 are needed"),
+        (5, 3, (), "has 3 colour samples a pixel, 4 are needed"),
+        (1, 1, (2,), "is a greyscale picture and has 0 colour samples a pixel, 1 are needed"),
+    ],
+)
+def test_colours_that_are_lacking_are_counted_without_what_is_beside_them(
+    model, samples, extras, said
+):
+    page = SimpleNamespace(
+        photometric=model, compression=1, samplesperpixel=samples, extrasamples=extras
+    )
+    with pytest.raises(DataError, match=said):
+        tiff_samples(Path("a.tif"), page)

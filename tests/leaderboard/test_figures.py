@@ -16,7 +16,12 @@ PICTURES = sorted(set(kinds()) - {"table"})
 
 @pytest.mark.parametrize(
     ("kind", "ending"),
-    [*((kind, "svg") for kind in PICTURES), ("images", "png"), ("paired", "pdf")],
+    [
+        ("box", "svg"),
+        ("images", "png"),
+        ("paired", "pdf"),
+        *(pytest.param(kind, "svg", marks=pytest.mark.slow) for kind in PICTURES if kind != "box"),
+    ],
 )
 def test_the_same_store_gives_the_same_picture(toy, tmp_path, kind, ending):
     first = write_figure(kind, toy.store, toy.track, tmp_path / f"a.{ending}")

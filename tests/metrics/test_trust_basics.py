@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msibench.contracts.metric import Evaluation, ToldInterval
+from msibench.contracts.metric import CalibratedInterval, Evaluation, ToldInterval
 from msibench.degradation import protocol
 from msibench.image import GuideImage, as_stack
 from msibench.metrics import conservation, consistency, edge_perceptual_loss, off_tissue
@@ -128,6 +128,16 @@ def test_nan_pixels_are_a_reason_not_a_number():
         assert scored.reasons == ("a pixel is NaN or infinite", "")
 
 
+def no_reach(values):
+    """An interval of no width at any level."""
+    levels = np.arange(50, 100) / 100
+    nothing = np.zeros(values.shape, np.float32)
+    return CalibratedInterval(
+        reach=nothing, signal=nothing, quantiles=np.ones((len(values), 50)), levels=levels,
+        up=np.ones(len(values)), floor=-np.inf, calibrated="here",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "spec", [s for s in builtin_metrics() if s.kind == "contextual"], ids=lambda s: s.name
 )
@@ -145,6 +155,8 @@ def test_every_measure_of_trust_scores_the_truth_itself(spec):
             counts_per_unit=np.full(3, 100.0),
             uncharted=section(1, 12, 18, seed=7)[0].astype(np.float32),
             interval=ToldInterval(lower=stack.values, upper=stack.values, level=0.9),
+            calibrated=no_reach(stack.values),
+            noise_free=stack.values if "signal" in spec.name else None,
         ),
         **spec.params,
     )
@@ -152,7 +164,9 @@ def test_every_measure_of_trust_scores_the_truth_itself(spec):
     assert np.isfinite(scored.values).all()
     assert not any(scored.reasons)
     best = {"lower": 0.0, "one": 1.0}.get(spec.direction)
-    if best is not None and spec.name not in {"frc", "shift", "edge_perceptual_loss_to_guide"}:
+    off = {"frc", "shift", "edge_perceptual_loss_to_guide"}
+    off |= {f"{whose}_calibration_error" for whose in ("interval", "calibrated")}  # held too often
+    if best is not None and spec.name not in off:
         np.testing.assert_allclose(scored.values, best, atol=1e-4)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from msibench.errors import IntegrityError, SchemaError, StoreError
 from msibench.io import whole_files
+from msibench.owners import owned_name
 from msibench.results import files
 from msibench.results.identity import CellIdentity
 from msibench.results.index import read_index, update_index
@@ -228,7 +229,7 @@ def test_a_store_that_was_moved_away_is_not_made_again(store):
 def test_a_cell_that_was_being_replaced_when_its_run_died_is_put_back(store):
     put(store)
     work = store.root / "work"
-    name = files.owned_name("old").replace(f"-{os.getpid()}-", "-4194303-")
+    name = owned_name("old").replace(f"-{os.getpid()}-", "-4194303-")
     store.cell_folder(KEY).rename(work / name)
     assert not store.has(KEY)
     store.sweep()
@@ -261,3 +262,13 @@ def test_digests_that_are_known_are_not_computed_again(store):
     (store.cell_folder(KEY) / "log.txt").unlink()
     with pytest.raises(IntegrityError, match="is missing"):
         store.check_files(found)
+
+
+@pytest.mark.parametrize(("length", "cut"), [(198, False), (199, True)])
+def test_what_a_damaged_record_holds_is_told_in_two_hundred_signs(length, cut):
+    text = json.dumps({"schema_version": "x" * length})  # two more are its quotes
+    with pytest.raises(SchemaError) as caught:
+        record_from_json(text, "record.json")
+    said = str(caught.value).split("schema ")[1].split(", this")[0]
+    assert len(said.removesuffix("…")) == 200
+    assert said.endswith("…") is cut

@@ -24,7 +24,7 @@ from msibench.results.problems import load_staged
 from msibench.results.schema import Status
 from msibench.results.store import PREDICTION, Store
 from msibench.runner.problems.stage import stage
-from msibench.runner.scores.record import load_staged_once
+from msibench.runner.scores.prediction_scores import load_staged_once
 from msibench.runner.scores.score import score
 
 METRICS = tuple(spec.name for spec in builtin_metrics() if not spec.weights)

@@ -71,3 +71,15 @@ def test_weights_are_drawn_around_the_chosen_ones():
 def test_scores_that_differ_by_rounding_tie():
     scores = np.array([[0.5, 0.5], [0.5 + 4e-13, 0.5 + 4e-12]])
     np.testing.assert_array_equal(_ranks_of(scores), [[1, 2], [1, 1]])
+
+
+def test_six_equal_weights_vary_by_0_067_as_is_said():
+    """A Dirichlet weight of mean w has the variance w (1 - w) / (c + 1); each method is one metric."""
+    scores = np.random.default_rng(1).random((6, 6))
+    share = weight_sensitivity(scores, [1] * 6, draws=500)
+    deviation = np.sqrt(1 / 6 * 5 / 6 / (30 + 1))
+    assert deviation == pytest.approx(0.067, abs=5e-4)
+    said = weight_sensitivity(scores, [1] * 6, draws=500, concentration=30.0)
+    np.testing.assert_array_equal(share, said)
+    other = weight_sensitivity(scores, [1] * 6, draws=500, concentration=31.0)
+    assert (share != other).any()

@@ -86,3 +86,8 @@ def test_one_image_without_measure_does_not_decide():
 def test_a_source_that_nobody_knows_has_no_name(unknown):
     assert net(small(source=(unknown, unknown)))["source"] == ""
     assert net(small(source=(EXACT, unknown)))["source"].startswith("exact")
+
+
+def test_an_estimate_that_leaves_nothing_disagrees_with_one_that_leaves_much():
+    line = net(small(low=(0.1, 0.3), high=(0.9, 0.9)))  # the lower ceiling is the control itself
+    assert "disagree: 0.00 or 0.70" in line["withheld"]

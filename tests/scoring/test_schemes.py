@@ -86,6 +86,11 @@ def test_an_unknown_scheme_names_the_nearest():
         ({"metrics": {"ssim": {"direction": "higher", "weight": 0}}}, "weight above 0"),
         ({"metrics": {"ssim": {"direction": "higher", "weight": True}}}, "weight above 0"),
         ({"metrics": {"psnr": {"direction": "higher", "perfect": math.inf}}}, 'scale = "decibel"'),
+        ({"metrics": {"psnr": {"direction": "lower", "scale": "decibel"}}}, "and perfect = inf"),
+        (
+            {"metrics": {"psnr": {"direction": "higher", "scale": "decibel", "perfect": 60}}},
+            "and perfect = inf",
+        ),
         ({"metrics": {}}, "per metric"),
         ({"normalisation": "best"}, "expected one of"),
         ({"name": 3}, "expected text"),

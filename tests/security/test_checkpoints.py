@@ -38,6 +38,7 @@ def repacked(path, change=lambda name, content: content, compress=zipfile.ZIP_ST
     return out
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "suffix",
     [

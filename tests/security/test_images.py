@@ -32,6 +32,7 @@ def png(rows, columns, body=b"", colour=0, bits=8, extra=b""):
     )
 
 
+@pytest.mark.sweep
 @BOTH
 @pytest.mark.parametrize("side", [1 << 16, (1 << 31) - 1])
 @pytest.mark.parametrize("bits", [8, 16])
@@ -138,6 +139,7 @@ def test_a_hand_made_tiff_is_read(bounded, tmp_path, reader, big):
     assert not ended.error, ended
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("reader", "big"),
     [

@@ -108,6 +108,7 @@ ENTITIES = [
 """Every declaration in both encodings with every reader; always, each declaration and encoding with one."""
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("what", "encoding", "reader"), ENTITIES)
 def test_entities_are_refused_by_every_reader_in_every_encoding(
     refused, tmp_path, reader, what, encoding
@@ -140,6 +141,7 @@ LIES = {
 }
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("reader", ["xml", "scan"])
 @pytest.mark.parametrize("what", LIES)
 def test_arrays_outside_the_file_are_refused(refused, tmp_path, reader, what):
@@ -148,6 +150,7 @@ def test_arrays_outside_the_file_are_refused(refused, tmp_path, reader, what):
     refused(IMAGES, path, reader=reader, names=named, memory_mib=96)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("reader", ["xml", "scan"])
 @pytest.mark.parametrize(
     "place",

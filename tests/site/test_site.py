@@ -14,8 +14,9 @@ from msibench.cli.main import cli
 from msibench.errors import ConfigurationError
 from msibench.leaderboard.page import page_name
 from msibench.leaderboard.perfect import REFERENCE
-from msibench.site.build import linked, without_markup, write_site
+from msibench.site.build import write_site
 from msibench.site.content import gather
+from msibench.site.templates import linked, without_markup
 from tests.site.conftest import write_boards
 
 COMMITTED = Path(__file__).parents[2] / "leaderboards"

@@ -65,6 +65,11 @@ class Scorers:
         if self._failures:
             raise self._failures[0]
 
+    @property
+    def failures(self) -> list[BaseException]:
+        """What pieces of work have raised so far."""
+        return list(self._failures)
+
     def _hurry(self) -> None:
         left = [_Piece(piece.work, piece.claim) for piece in self._pieces if not piece.claim.taken]
         threads = [threading.Thread(target=self._carry_out, args=(p,), daemon=True) for p in left]

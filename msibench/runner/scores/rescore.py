@@ -15,10 +15,11 @@ from msibench.results.metric_rows import rows_as_parquet
 from msibench.results.problems import SECTION
 from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import REMEDY, CellRecord, Status
+from msibench.results.seen_cells import SeenCells, metrics_digest
 from msibench.results.store import METRICS, PREDICTION, Store
 from msibench.results.told_intervals import intervals_of
 from msibench.runner.problems.staged_files import REMEDY as STAGE_REMEDY
-from msibench.runner.scores.record import load_staged_once
+from msibench.runner.scores.prediction_scores import load_staged_once
 from msibench.runner.scores.score import score, score_key, score_keys
 
 
@@ -41,6 +42,7 @@ def rescore(
     *,
     force: bool = False,
     on_cell: Callable[[CellRecord], None] | None = None,
+    seen: SeenCells | None = None,
 ) -> Rescored:
     """Bring the metric rows of stored cells up to date.
 
@@ -53,6 +55,8 @@ def rescore(
         truth, metric version, parameters) is unchanged are not computed again.
     force
         Compute all again.
+    seen
+        What the last run saw: cells that are still the same, and held all metrics, are not read.
 
     Returns
     -------
@@ -60,8 +64,11 @@ def rescore(
     truth is damaged is named in `Rescored.damaged`, and costs the others nothing.
     """
     total = Rescored()
+    wanted = metrics_digest(metrics)
     for key in keys:
         if not store.has(key):
+            continue
+        if seen is not None and not force and seen.up_to_date(key, wanted):
             continue
         try:
             _rescore_one(store, key, metrics, total, force, on_cell)

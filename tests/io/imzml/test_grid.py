@@ -98,7 +98,9 @@ def test_a_declared_grid_counts_from_one_and_must_hold_every_pixel(pixels, holds
         assert (found.shape, found.origin) == ((4, 5), (1, 1))
         np.testing.assert_array_equal(found.pixel, [(y - 1) * 5 + x - 1 for x, y in pixels])
     else:
-        with pytest.raises(DataError, match=r"declares \(4 x 5\) does not hold"):
+        (left, top), (right, bottom) = pixels
+        held = rf"the coordinates \(y {top} to {bottom}, x {left} to {right}\)"
+        with pytest.raises(DataError, match=rf"declares \(4 x 5\) does not hold {held}"):
             laid_out(pixels, "declared", header)
     tight = laid_out(pixels, "tight", header)
     assert tight.shape == (pixels[1][1] - pixels[0][1] + 1, pixels[1][0] - pixels[0][0] + 1)
