@@ -119,3 +119,11 @@ def test_documents_are_told_apart_field_by_field():
     assert what_differs({"protocol": 1}, {"protocol": 2}) == ["protocol or factor"]
     assert what_differs({"dataset": "a", "section": "x"}, {}) == ["sections", "data"]
     assert what_differs({"control": "a"}, {"control": ""}) == []
+
+
+def test_a_cell_that_is_damaged_hides_no_other(tmp_path):
+    cells = [cell("a"), cell("b", "q", section="t")]
+    store = filled(tmp_path / "results", *cells)
+    (store.cell_folder(cells[0].key) / "record.json").write_text("damaged")
+    index = TrackIndex({str(one.identity): one.key for one in cells}, {})
+    assert held_by(store, index).problems == {OTHER: "q"}

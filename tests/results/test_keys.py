@@ -7,13 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msibench.errors import PluginError
 from msibench.results.keys import (
     canonical_json,
+    changed_code,
     code_digests,
     difference,
     digest_of,
     digest_of_parsed,
     package_digests,
+    package_folders,
 )
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
@@ -141,3 +144,29 @@ def test_a_single_file_that_is_edited_between_two_runs_of_a_notebook_is_other_co
     second = code_digests(f"{path}:Mine")
     assert first["mine.py"] != second["mine.py"]
     assert any(name.startswith("msibench/degradation/") for name in second.keys() - first.keys())
+
+
+def test_code_that_changed_or_is_gone_is_named(plugin, tmp_path):
+    target = "msibench_toy.method:Toy"
+    digests = fresh(target)
+    assert changed_code(target, digests) == []
+    (plugin / "helper.py").write_text("SCALE = 3\n")
+    assert changed_code(target, digests) == ["msibench_toy/helper.py"]
+    (plugin / "method.py").unlink()
+    assert changed_code(target, digests) == ["msibench_toy/helper.py", "msibench_toy/method.py"]
+    core = dict.fromkeys(["msibench/degradation/binning.py", "msibench/no_such_module.py"], "0")
+    assert changed_code(target, core) == list(core)
+    single = tmp_path / "mine.py"
+    single.write_text("class Mine: ...\n")
+    own = fresh(f"{single}:Mine")
+    assert changed_code(f"{single}:Mine", own) == []
+    single.write_text("class Mine: pass\n")
+    assert changed_code(f"{single}:Mine", own) == ["mine.py"]
+
+
+def test_the_folder_of_a_package_is_found_and_a_single_file_has_none(plugin):
+    assert package_folders("msibench_toy.method:Toy") == [plugin]
+    assert package_folders("somewhere/mine.py:Mine") == []
+    assert package_folders("no_such_package:Mine") == []
+    with pytest.raises(PluginError, match="'no_such_package' is not installed"):
+        fresh("no_such_package:Mine")

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -6,6 +7,7 @@ import time
 
 import pytest
 
+from msibench.errors import StoreError
 from msibench.owners import place, process_start
 from msibench.results import leases
 
@@ -119,3 +121,28 @@ def test_waiting_for_a_lease_ends_with_it_or_without_it(path):
         assert path.exists()  # it was another's, and stays
     assert not path.exists()
     assert leases.holder(path) == "unknown host, process ?"
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK])
+def test_a_folder_without_hard_links_keeps_leases_all_the_same(path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    first = leases.acquire(path)
+    assert first is not None
+    assert first.held()
+    assert leases.acquire(path) is None
+    first.release()
+    assert leases.acquire(path) is not None
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_another_fault_of_linking_is_not_hidden(path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(StoreError):
+        leases.acquire(path)
+    assert not list(path.parent.iterdir())

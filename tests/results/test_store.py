@@ -262,3 +262,13 @@ def test_digests_that_are_known_are_not_computed_again(store):
     (store.cell_folder(KEY) / "log.txt").unlink()
     with pytest.raises(IntegrityError, match="is missing"):
         store.check_files(found)
+
+
+@pytest.mark.parametrize(("length", "cut"), [(198, False), (199, True)])
+def test_what_a_damaged_record_holds_is_told_in_two_hundred_signs(length, cut):
+    text = json.dumps({"schema_version": "x" * length})  # two more are its quotes
+    with pytest.raises(SchemaError) as caught:
+        record_from_json(text, "record.json")
+    said = str(caught.value).split("schema ")[1].split(", this")[0]
+    assert len(said.removesuffix("…")) == 200
+    assert said.endswith("…") is cut
