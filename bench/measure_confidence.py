@@ -38,7 +38,7 @@ from msibench.tracks import load_shipped, shipped_boards
 from msibench_datasets.phantom.generator import make_phantom
 
 LEVELS = (0.5, 0.7, 0.9, 0.95, 0.99)
-SLOW = ("spandrel-craft",)
+SLOW = ("dctlsa-msi", "spandrel-craft")
 """Networks that need nothing to download, and too long for advice that is not asked for them."""
 PROSTATE = tuple(f"C{n}S{s}1" for s in "AB" for n in (1, 2, 3, 4))
 
@@ -357,11 +357,8 @@ def constant_choices(held):
 def advice_tables(factors=(2, 4), networks="", folder=None):
     kept = Kept(folder)
     kept.keep_what_is_tried()
-    names = [
-        one
-        for one in (*SINGLE, *(SLOW if networks == "all" else ()))
-        if networks or not is_network(one)
-    ]
+    names = [one for one in SINGLE if one not in SLOW and (networks or not is_network(one))]
+    names += SLOW if networks == "all" else ()
     for factor in factors:
         held = {}
         for name, sections in sections_of_advice().items():
