@@ -22,9 +22,9 @@ from msibench.contracts.method import (
 from msibench.contracts.metric import Evaluation, MetricSpec, Scored
 from msibench.contracts.progress import tell_progress
 from msibench.errors import MSIBenchError
-from msibench.image import Budget, GuideImage, Interval, MSImage, Pair, Problem, Skip
 
 if TYPE_CHECKING:
+    from msibench.image import Budget, GuideImage, Interval, MSImage, Pair, Problem, Skip
     from msibench.library.advising import advise
     from msibench.library.intervals import Confidence, confidence
     from msibench.library.leaderboards import Leaderboard, load_board, run
@@ -86,6 +86,13 @@ __all__ = [
 ]
 
 _LIBRARY = {
+    "Budget": "msibench.image",
+    "GuideImage": "msibench.image",
+    "Interval": "msibench.image",
+    "MSImage": "msibench.image",
+    "Pair": "msibench.image",
+    "Problem": "msibench.image",
+    "Skip": "msibench.image",
     "Confidence": "msibench.library.intervals",
     "Leaderboard": "msibench.library.leaderboards",
     "advise": "msibench.library.advising",
@@ -102,7 +109,7 @@ _LIBRARY = {
     "to_xarray": "msibench.library.neighbours",
     "upscale": "msibench.library.upscaling",
 }
-"""Functions that are imported when they are first used, so that ``import msibench`` is quick."""
+"""What is imported when it is first used, so that ``import msibench`` is quick and loads no NumPy."""
 
 
 def __getattr__(name: str) -> Any:

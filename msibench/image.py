@@ -162,7 +162,7 @@ class Problem:
     middle: MSImage | None = None
     """A modality between `low` and `second`, on its own grid, for methods that go in two stages."""
     device: str = "cpu"
-    """``"cpu"`` or ``"cuda"``; the runner has already chosen the card."""
+    """``"cpu"`` or ``"cuda"``; the runner has already chosen the GPU."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic that a network may use."""
     seed: int = 0

@@ -1,4 +1,4 @@
-"""What is found in place of a file when its download went wrong: a pointer, a web page, nothing."""
+"""What lies where a file should be when its download went wrong: a pointer, a web page, nothing."""
 
 from __future__ import annotations
 

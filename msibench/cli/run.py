@@ -43,7 +43,7 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 @click.option(
     "--jobs",
     type=click.IntRange(1),
-    help="Cells side by side (default: what cores, memory and cards of this machine allow).",
+    help="Cells side by side (default: what cores, memory and GPUs of this machine allow).",
 )
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads of each cell (default: its share)."

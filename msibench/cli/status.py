@@ -40,7 +40,6 @@ def command(
     from msibench.results.index import read_index
     from msibench.runner.executors.slurm.status import in_the_queue
     from msibench.runner.plan import Filters, make_plan
-    from msibench.runner.track_facts import index_cells
 
     chosen = named_track(track, results)
     store = open_store(results, create=False)
@@ -53,8 +52,7 @@ def command(
     for cell in plan.cells:
         if queue and cell.key not in waiting:
             continue
-        name = next(iter(index_cells([cell])))
-        row = _state(store, cell, old.get(name, ""), why_stale)
+        row = _state(store, cell, old.get(str(cell.identity), ""), why_stale)
         if cell.key in waiting and not store.has(cell.key):
             row["state"], row["reason"] = waiting[cell.key]
         rows.append(row)

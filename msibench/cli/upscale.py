@@ -84,6 +84,7 @@ class Options:
 def command(**given: Any) -> int:
     """Put the ion images of SECTION on a grid FACTOR times finer with METHOD."""
     from msibench.cli._progress import bar_of_progress
+    from msibench.errors import MSIBenchError, PluginError
     from msibench.io.export import format_of
     from msibench.library.intervals import check
     from msibench.library.upscaling import check_factor, upscaled
@@ -118,6 +119,13 @@ def command(**given: Any) -> int:
                 err=True,
             )
             return 3
+        except (MSIBenchError, OSError, click.ClickException, click.Abort):
+            raise
+        except Exception as fault:  # a method is a plugin: what it raises is its own
+            raise PluginError(
+                f"{options.method} failed: {type(fault).__name__}: {fault}. See where with: "
+                "msibench --traceback upscale …"
+            ) from fault
         for note in done.notes:
             click.echo(note, err=True)
         trust = _intervals(options.level_wanted, spec, problem, changed, done)

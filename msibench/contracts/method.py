@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # specs are made without NumPy, so that commands start quickly
+    import numpy as np
+    from numpy.typing import NDArray
 
-from msibench.image import Budget, Interval, Pair, Problem, Skip
+    from msibench.image import Budget, Interval, Pair, Problem, Skip
 
 CONSISTENT = "+consistent"
 """Ends the name, and the target, of a method that is followed by `msibench.training.consistent_twin`."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from msibench.errors import ConfigurationError
-from msibench.image import GuideImage, MSImage
+
+if TYPE_CHECKING:  # specs are made without NumPy, so that commands start quickly
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from msibench.image import GuideImage, MSImage
 
 Direction = Literal["higher", "lower", "one"]
 """Which way is better; ``"one"``: the nearer to 1."""
@@ -47,6 +49,8 @@ class ToldInterval:
 
     def some_ions(self, channels: slice) -> ToldInterval:
         """Return the interval of some ion images, read where a large stack stays in its file."""
+        import numpy as np
+
         lower, upper = (np.asarray(stack[channels]) for stack in (self.lower, self.upper))
         return ToldInterval(lower=lower, upper=upper, level=self.level)
 
@@ -74,6 +78,8 @@ class CalibratedInterval:
         self, prediction: NDArray[np.float32], level: float, *, signal: bool = False
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return lower and upper ends of one of `levels`, ``(channel, row, column)``."""
+        import numpy as np
+
         place = int(np.argmin(np.abs(self.levels - level)))
         if abs(self.levels[place] - level) > 1e-6:
             raise ConfigurationError(
@@ -86,6 +92,8 @@ class CalibratedInterval:
 
     def some_ions(self, channels: slice) -> CalibratedInterval:
         """Return what is calibrated of some ion images, read where a large stack stays in its file."""
+        import numpy as np
+
         return replace(
             self,
             reach=np.asarray(self.reach[channels]),

@@ -145,10 +145,14 @@ def _manifest(text: bytes) -> Manifest:
     for name, entry in files.items():
         digest = entry.get("sha256") if isinstance(entry, dict) else None
         size = entry.get("size") if isinstance(entry, dict) else None
-        sound = isinstance(digest, str) and isinstance(size, int) and not isinstance(size, bool)
-        if not sound or not re.fullmatch(r"[0-9a-f]{64}", str(digest)):
+        if (
+            not isinstance(digest, str)
+            or not isinstance(size, int)
+            or isinstance(size, bool)
+            or not re.fullmatch(r"[0-9a-f]{64}", digest)
+        ):
             raise DataError(f"{MANIFEST}: {name!r} needs sha256 and size")
-        checked[name] = (str(digest), int(size))  # type: ignore[arg-type]
+        checked[name] = (digest, size)
     return Manifest(track=track, track_facts=track_facts, files=checked)
 
 

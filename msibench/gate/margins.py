@@ -134,8 +134,12 @@ def _values(text: str, where: str) -> dict[str, Any]:
 
 
 def _number(what: str, value: object, least: float, most: float) -> None:
-    sound = isinstance(value, int | float) and not isinstance(value, bool)
-    if not sound or not least <= float(value) <= most or math.isinf(float(value)):  # type: ignore[arg-type]
+    if (
+        not isinstance(value, int | float)
+        or isinstance(value, bool)
+        or not least <= float(value) <= most
+        or math.isinf(float(value))
+    ):
         upper = "" if math.isinf(most) else f" and at most {most:g}"
         raise ConfigurationError(
             f"{what} must be a number of at least {least:g}{upper}, got {value!r}"

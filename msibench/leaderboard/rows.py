@@ -191,7 +191,7 @@ def timed_elsewhere(records: Iterable[CellRecord]) -> dict[str, str]:
 
 
 def machine_of(record: CellRecord) -> str:
-    """Return the processor, and the graphics card where the cell ran on one; no machine's own name."""
+    """Return the processor, and the GPU where the cell ran on one; no machine's own name."""
     names = [record.provenance.get("processor", "")]
     if kind_of(record.device) != "cpu":
         names.append(record.provenance.get("gpu", ""))

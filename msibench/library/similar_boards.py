@@ -16,7 +16,7 @@ from msibench.errors import MSIBenchError
 from msibench.image import MSImage
 
 SHOWN = 3
-"""Boards that are told, nearest first."""
+"""Boards that are told, nearest first; one of each data set."""
 SECTIONS = "sections_of_boards.csv"
 """Likeness of the sections of public data sets, mean over sections: ``bench/measure_confidence.py sections``."""
 
@@ -90,7 +90,12 @@ def similar_boards(
                 skill=skill,
             )
         )
-    return tuple(sorted(found, key=lambda one: (one.distance, one.name))[:SHOWN])
+    fullest: dict[
+        str, SimilarBoard
+    ] = {}  # of several boards of one data set that with most methods
+    for one in sorted(found, key=lambda one: (-len(one.skill), one.name)):
+        fullest.setdefault(one.dataset, one)
+    return tuple(sorted(fullest.values(), key=lambda one: (one.distance, one.name))[:SHOWN])
 
 
 def in_words(boards: Sequence[SimilarBoard], tried: Iterable[str]) -> list[str]:

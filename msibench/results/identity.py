@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
-from msibench.results.keys import canonical_json
+from msibench.results.keys import plain
 
 IDENTITY_FIELDS = (
     "method", "dataset", "section", "protocol", "mz_set", "seed", "control", "device",
@@ -34,7 +35,8 @@ class CellIdentity:
 
     def __str__(self) -> str:
         """Return the name under which a track's index lists it."""
-        return canonical_json([getattr(self, name) for name in IDENTITY_FIELDS])
+        fields = [getattr(self, name) for name in IDENTITY_FIELDS]
+        return json.dumps(fields, separators=(",", ":"), ensure_ascii=False, default=plain)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the eight by name."""

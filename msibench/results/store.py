@@ -117,11 +117,13 @@ class Store:
 
     def cell_folder(self, key: str) -> Path:
         """Return where a finished cell lies."""
-        return self.root / "cells" / key[:2] / key
+        return Path(
+            f"{self.root}/cells/{key[:2]}/{key}"
+        )  # once a cell: joining parts takes 4 times as long
 
     def has(self, key: str) -> bool:
         """Whether a cell is recorded, however it ended."""
-        return (self.cell_folder(key) / RECORD).is_file()
+        return Path(f"{self.root}/cells/{key[:2]}/{key}/{RECORD}").is_file()
 
     def record(self, key: str) -> CellRecord:
         """Read one record.
@@ -337,7 +339,7 @@ class Store:
 
     def lease_path(self, key: str) -> Path:
         """Return where the lease of a cell lies."""
-        return self.root / "leases" / f"{key}.json"
+        return Path(f"{self.root}/leases/{key}.json")
 
     # -- problems ------------------------------------------------------------------------------
 

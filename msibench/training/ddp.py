@@ -60,7 +60,7 @@ def world_from_environment(device: str = "cpu") -> Iterator[World]:
     Parameters
     ----------
     device
-        ``"cpu"`` (gloo) or ``"cuda"`` (nccl, one card per process by ``LOCAL_RANK``).
+        ``"cpu"`` (gloo) or ``"cuda"`` (nccl, one GPU per process by ``LOCAL_RANK``).
 
     Raises
     ------

@@ -37,7 +37,7 @@ def torchrun(
 
 
 def check_shares(processes: int, batch: int, device: str) -> None:
-    """Raise unless `processes` can share a batch, each with a card where the device is ``cuda``.
+    """Raise unless `processes` can share a batch, each with a GPU where the device is ``cuda``.
 
     Raises
     ------
@@ -52,10 +52,10 @@ def check_shares(processes: int, batch: int, device: str) -> None:
     if device.startswith("cuda"):
         import torch
 
-        cards = torch.cuda.device_count()
-        if cards < processes:
+        gpus = torch.cuda.device_count()
+        if gpus < processes:
             raise ConfigurationError(
-                f"--processes {processes} needs one GPU per process; torch sees {cards} here"
+                f"--processes {processes} needs one GPU per process; torch sees {gpus} here"
             )
 
 

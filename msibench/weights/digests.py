@@ -8,6 +8,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -129,7 +130,7 @@ def _write_ledger(name: str, digest: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _locked(path: Path) -> Iterator[None]:
     """Let one process at a time write; without fcntl (Windows) the last writer wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -90,7 +90,12 @@ def place(server, tmp_path_factory):
     return place
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+SLOW = ("convert to OME-TIFF", "convert to PNG", "upscale to npz", "report", "figure")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in COMMANDS]
+)
 def test_a_full_disk_is_one_message_and_leaves_nothing(server, place, tmp_path, name):
     full, run, disk = server
     here = tmp_path / "here"

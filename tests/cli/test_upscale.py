@@ -29,6 +29,10 @@ class Short(Nearest):
     def upscale(self, problem):
         return super().upscale(problem)[:, 1:]
 
+class Fails(Nearest):
+    def upscale(self, problem):
+        raise RuntimeError("no such luck")
+
 class Fills(Nearest):
     def upscale(self, problem):
         return np.nan_to_num(super().upscale(problem))
@@ -235,3 +239,12 @@ def test_an_interval_that_cannot_be_told_is_refused_before_anything_is_written(u
     code, _, err = upscale("bicubic", "own.npz", "--confidence", 90, "-o", "f.npz")
     assert code == 2
     assert "0<x<1" in err
+
+
+def test_what_a_method_raises_is_the_fault_of_the_method(upscale):
+    section(shape=(20, 20))
+    for more in ((), ("--confidence", 0.9)):
+        status, _, err = upscale("mine.py:Fails", "own.npz", "--factor", 2, *more, "-o", "a.npz")
+        assert status != 0
+        assert "mine.py:Fails failed: RuntimeError: no such luck" in err
+        assert "fault of msibench" not in err

@@ -210,3 +210,18 @@ def test_a_beam_is_cut_off_at_four_sigma():
         seen = gaussian_beam(impulse, 8, fwhm=fwhm)[0, :, 0]
         distance = np.abs(fine - (np.arange(5) * 8 + 3.5)) / 8
         np.testing.assert_array_equal(seen > 0, distance <= 1.0)
+
+
+def test_a_beam_is_one_coarse_pixel_wide_unless_said_otherwise():
+    values = np.random.default_rng(0).random((1, 12, 16))
+    np.testing.assert_array_equal(gaussian_beam(values, 4), gaussian_beam(values, 4, fwhm=1.0))
+    assert (gaussian_beam(values, 4) != gaussian_beam(values, 4, fwhm=2.0)).any()
+
+
+def test_a_beam_much_thinner_than_a_fine_pixel_sees_those_nearest_to_its_centre():
+    values = np.random.default_rng(0).random((1, 12, 16))
+    even = gaussian_beam(values, 4, fwhm=1e-3)
+    inner = values.reshape(1, 3, 4, 4, 4)[:, :, 1:3, :, 1:3].mean(axis=(2, 4))
+    np.testing.assert_allclose(even, inner)
+    odd = gaussian_beam(values[:, :, :15], 3, fwhm=1e-3)
+    np.testing.assert_allclose(odd, values[:, 1::3, 1:15:3])

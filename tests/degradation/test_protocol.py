@@ -409,3 +409,21 @@ def test_a_family_of_a_plugin_is_found_and_what_is_no_family_is_refused(monkeypa
         PluginError, match=r"'odd@1': .*FAMILIES' must be a msibench\.degradation\.Family"
     ):
         families.find_family("odd@1")
+
+
+def test_sections_in_groups_are_made_with_the_seed_of_whole_ones():
+    image = MSImage(np.full((2, 8, 8), 50, np.float32), np.array([100.0, 200.0]), unit="counts")
+    chain = protocol("area-poisson10-x2@1")
+    whole = chain.prepare(image)
+    groups = [slice(0, 1), slice(1, 2)]
+    for options in ({}, {"seed": 0}):
+        parts = [one.low.values for one in chain.prepare_in_groups(image, groups, **options)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole.low.values)
+
+
+def test_the_least_image_behind_a_single_low_one_is_that_of_the_stack():
+    low = np.random.default_rng(0).random((2, 5, 6))
+    chain = protocol("area-x2@1")
+    np.testing.assert_array_equal(chain.least_norm(low[0]), chain.least_norm(low)[0])
+    with pytest.raises(ConfigurationError, match=r"expected images \(\.\.\., row, column\)"):
+        chain.least_norm(low[0, 0])

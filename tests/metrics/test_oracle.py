@@ -109,3 +109,11 @@ def test_a_batch_of_stored_pairs_scores_as_its_images_do(name, values, images):
     scores = getattr(metrics, name)(test, reference, data_range=255)
     for value, pair in zip(scores, pairs, strict=True):
         assert_is(value, values[pair][ORACLE[name]])
+
+
+@pytest.mark.parametrize(("frequency", "sensitivity"), [(0.0, 0.0499), (1.0, 0.3163), (8.0, 0.981)])
+def test_the_contrast_that_the_eye_sees_is_that_of_mannos_and_sakrison(frequency, sensitivity):
+    """A(f) = 2.6 (0.0192 + 0.114 f) exp(-(0.114 f)^1.1) is 0.98 at its peak of 8 cycles/degree."""
+    from msibench.metrics.nqm import _contrast_threshold
+
+    assert 1 / (200 * _contrast_threshold(frequency)) == pytest.approx(sensitivity, rel=2e-3)

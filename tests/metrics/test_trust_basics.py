@@ -11,6 +11,7 @@ from msibench.degradation import protocol
 from msibench.image import GuideImage, as_stack
 from msibench.metrics import conservation, consistency, edge_perceptual_loss, off_tissue
 from msibench.metrics import consistency as consistency_value
+from msibench.metrics.arrays import factor_between
 from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager import resolve_target
 
@@ -188,3 +189,16 @@ def test_the_edge_loss_to_the_guide_rewards_the_guide_whatever_the_truth_is():
     np.testing.assert_allclose(right.values, expected, rtol=1e-6)
     assert right.values.min() > 0.1
     assert not any(right.reasons)
+
+
+@pytest.mark.parametrize(
+    ("fine", "low", "factor"),
+    [((2, 6, 9), (2, 2, 3), 3), ((6, 9), (6, 9), 1), ((6, 9), (6, 3), 0), ((6, 9), (4, 6), 0),
+     ((2, 6, 9), (1, 2, 3), 0), ((2, 3), (6, 9), 0), ((6, 9), (0, 0), 0)],
+)  # fmt: skip
+def test_a_fine_grid_is_a_whole_multiple_of_the_coarse_one(fine, low, factor):
+    if factor:
+        assert factor_between(np.zeros(fine), np.zeros(low)) == factor
+    else:
+        with pytest.raises(ValueError, match="whole multiple of the coarse grid"):
+            factor_between(np.zeros(fine), np.zeros(low))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,6 +44,13 @@ def test_a_guide_of_one_block_is_turned_instead():
     )
     with pytest.raises(ValueError, match="at least 1"):
         shuffled_blocks(guide(), block=0, seed=0)
+
+
+def test_a_mirrored_guide_is_turned_by_half_a_circle():
+    right = guide()
+    np.testing.assert_array_equal(mirrored(right).values, np.rot90(right.values, 2, axes=(1, 2)))
+    np.testing.assert_array_equal(mirrored(right).mask, np.rot90(right.mask, 2))
+    assert mirrored(replace(right, mask=None)).mask is None
 
 
 def test_mirroring_twice_gives_the_guide_back():

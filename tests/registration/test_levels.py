@@ -90,6 +90,11 @@ def test_a_transform_that_names_no_guide_speaks_of_the_finest_level(slide, tmp_p
     assert made_for(tmp_path / "t.json", guide_levels(slide), "slide") == (512, 512)
 
 
+def test_what_is_no_table_names_no_guide(tmp_path):
+    (tmp_path / "t.json").write_text("[1, 2]")
+    assert guide_shape_of(tmp_path / "t.json") is None
+
+
 @pytest.mark.parametrize("stated", ["wide", [1], [0, 4], [1.5, 2], [True, 2], {}])
 def test_an_odd_guide_shape_is_refused(tmp_path, stated):
     Affine(np.eye(2), [0, 0]).to_file(tmp_path / "t.json", guide_shape=stated)

@@ -205,8 +205,8 @@ def test_what_cannot_be_registered_is_refused():
         register(MOVING, flat)
     with pytest.raises(RegistrationError, match="guide is constant"):
         register(flat, section())
-    with pytest.raises(RegistrationError, match="too small"):
-        register(MOVING, np.eye(7))
+    with pytest.raises(RegistrationError, match="7 x 9 pixels is too small"):
+        register(MOVING, np.eye(7, 9))
     with pytest.raises(RegistrationError, match="outside the guide"):
         register(MOVING, section(), start=Affine(np.eye(2), [9999, 0]))
     with pytest.raises(ConfigurationError, match="rigid, similarity, affine, bspline"):

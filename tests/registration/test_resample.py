@@ -90,3 +90,12 @@ def test_a_guide_beside_the_grid_is_refused():
         resample(guide(), Affine(np.eye(2), [1000, 0]), (5, 5))
     with pytest.raises(RegistrationError, match="must hold a pixel"):
         resample(guide(), Affine.identity(), (0, 5))
+
+
+def test_a_much_finer_guide_is_known_where_half_of_it_is():
+    """Twenty guide pixels a pixel are first binned two by two, of which every other column is known."""
+    known = np.arange(160)[None, :].repeat(160, 0) % 2 == 0
+    out = resample(guide((160, 160), mask=known), binning(20), (8, 8))
+    assert out.mask is None
+    with pytest.raises(RegistrationError, match="check the transform"):
+        resample(guide((160, 160), mask=known & known.T), binning(20), (8, 8))

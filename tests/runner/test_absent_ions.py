@@ -42,7 +42,7 @@ def run(tmp_path, capsys):
     return call
 
 
-@pytest.mark.parametrize("large_mib", ["128", "0.01"])
+@pytest.mark.parametrize("large_mib", ["128", pytest.param("0.01", marks=pytest.mark.slow)])
 def test_no_method_gets_it_and_the_others_do_not_change(run, tmp_path, monkeypatch, large_mib):
     monkeypatch.setenv("MSIBENCH_LARGE_MIB", large_mib)
     from PIL import Image

@@ -32,7 +32,7 @@ from msibench.uncertainty.sections import (
     words_of,
 )
 
-SHARE = 0.2
+SHARE = 0.11
 """Of the section's coarse pixels: as many are sharpened to calibrate, so that a run costs about as much more."""
 SMALLEST = 16
 """Edge in coarse pixels of the piece of a training section that is looked at, at least."""

@@ -122,7 +122,7 @@ def test_a_fork_sees_what_a_process_sees(benches, tmp_path, inside, imports):
     ("imports", "body"),
     [
         ("import scipy.ndimage, numpy", "print('DRAWN', numpy.random.rand(3))"),
-        ("import torch", "print('DRAWN', torch.rand(3))"),
+        pytest.param("import torch", "print('DRAWN', torch.rand(3))", marks=pytest.mark.slow),
         ("import random", "print('DRAWN', random.random())"),
         ("import uuid, tempfile", "print('DRAWN', uuid.uuid4(), tempfile.mktemp())"),
     ],
