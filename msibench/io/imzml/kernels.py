@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from msibench.io.compiled import compiled, inlined
 from msibench.io.imzml.arrays import Spectra
 
+FEW = 64
+"""Windows up to which peaks are sought by halving."""
+
 Longs = NDArray[np.int64]
+Marks = tuple[NDArray[np.int64], NDArray[np.bool_]]
+"""Windows that hold something, in the order in which they were found, and for each whether it is one."""
 Doubles = NDArray[np.float64]
 
 
@@ -88,6 +93,17 @@ def _first_from(mz: NDArray[np.generic], first: int, wanted: float) -> int:
     return first
 
 
+@inlined
+def _note(window: int, marks: Marks, hits: int) -> int:
+    """Put a window on the list of those that hold something; return how long the list is."""
+    listed, is_listed = marks
+    if not is_listed[window]:
+        is_listed[window] = True
+        listed[hits] = window
+        hits += 1
+    return hits
+
+
 @compiled
 def _add_ascending(
     mz: NDArray[np.generic],
@@ -95,24 +111,87 @@ def _add_ascending(
     low: Doubles,
     high: Doubles,
     total: Doubles,
-) -> tuple[bool, int]:
+    marks: Marks,
+    hits: int,
+) -> tuple[int, int]:
     """Add the peaks of one spectrum, whose m/z ascend, to `total`, window by window.
 
-    Returns whether any was added, and how many were left out because they are not finite.
+    Peaks between windows are passed over, and so are windows between peaks. Returns how many
+    windows hold something now, and how many peaks were left out because they are not finite.
     """
-    first, hit, left_out = 0, False, 0
-    for window in range(low.size):
+    first, window, left_out = 0, 0, 0
+    while window < low.size:
         first = _first_from(mz, first, low[window])
+        if first == mz.size:
+            break
+        if mz[first] > high[window]:
+            window = _first_from(high, window + 1, np.float64(mz[first]))
+            continue
         peak = first
         while peak < mz.size and mz[peak] <= high[window]:
             value = np.float64(intensity[peak])
             if np.isfinite(value):
                 total[window] += value
-                hit = True
+                hits = _note(window, marks, hits)
             else:
                 left_out += 1
             peak += 1
-    return hit, left_out
+        window += 1
+    return hits, left_out
+
+
+@compiled
+def _places(low: Doubles, high: Doubles) -> tuple[NDArray[np.int32], float]:
+    """Cut the m/z from the first window to the last into equal pieces, sixteen a window.
+
+    Returns for each piece the first window that may hold a peak of it, -1 where none may, and how many
+    pieces a unit of m/z has. What lies before the first piece belongs to it, what lies behind the last to that.
+    """
+    pieces = 16 * low.size
+    span = high[-1] - low[0]
+    scale = pieces / span if span > 0 and np.isfinite(span) else 0.0
+    places = np.zeros(pieces, dtype=np.int32)
+    if scale > 0:
+        for piece in range(2, pieces - 1):  # a rounded quotient may be off by one piece
+            window = np.searchsorted(high, low[0] + (piece - 1) / scale)
+            free = low[window] > low[0] + (piece + 2) / scale
+            places[piece] = -1 if free else window
+    return places, scale
+
+
+@compiled
+def _add_by_place(
+    mz: NDArray[np.generic],
+    intensity: NDArray[np.generic],
+    low: Doubles,
+    high: Doubles,
+    total: Doubles,
+    marks: Marks,
+    hits: int,
+    table: tuple[NDArray[np.int32], float],
+) -> tuple[int, int]:
+    """As `_add_ascending`, each peak looked up in a table: for many windows."""
+    left_out = 0
+    places, scale = table
+    last = np.float64(places.size - 1)
+    for peak in range(_first_from(mz, 0, low[0]), mz.size):
+        value = np.float64(mz[peak])
+        if value > high[-1]:
+            break
+        window = places[int(min((value - low[0]) * scale, last))]
+        if window < 0:
+            continue
+        while high[window] < value:
+            window += 1
+        while window < low.size and low[window] <= value:
+            amount = np.float64(intensity[peak])
+            if np.isfinite(amount):
+                total[window] += amount
+                hits = _note(window, marks, hits)
+            else:
+                left_out += 1
+            window += 1
+    return hits, left_out
 
 
 @compiled
@@ -122,9 +201,11 @@ def _add_in_any_order(
     low: Doubles,
     high: Doubles,
     total: Doubles,
-) -> tuple[bool, int]:
+    marks: Marks,
+    hits: int,
+) -> tuple[int, int]:
     """As `_add_ascending`, peak by peak."""
-    hit, left_out = False, 0
+    left_out = 0
     for peak in range(mz.size):
         value = np.float64(mz[peak])
         window = int(np.searchsorted(high, value))  # first that does not end below; NaN: none
@@ -132,11 +213,11 @@ def _add_in_any_order(
             amount = np.float64(intensity[peak])
             if np.isfinite(amount):
                 total[window] += amount
-                hit = True
+                hits = _note(window, marks, hits)
             else:
                 left_out += 1
             window += 1
-    return hit, left_out
+    return hits, left_out
 
 
 @compiled
@@ -152,26 +233,31 @@ def sum_windows(
     """Add the peaks of spectra `begin` to `end` that lie in ``[low, high]`` to their pixels.
 
     `low` and `high` both ascend. Neighbouring spectra of one pixel are summed in float64 before
-    they are rounded. Returns how many peaks were left out because they are not finite.
+    they are rounded. Images of which a pixel holds no peak are not touched: with many windows that
+    would be most of the time. Returns how many peaks were left out because they are not finite.
     """
     total = np.zeros(low.size, dtype=np.float64)
-    hit = False
-    left_out = 0
+    marks = (np.empty(low.size, dtype=np.int64), np.zeros(low.size, dtype=np.bool_))
+    hits, left_out = 0, 0
+    table = _places(low, high) if low.size > FEW else (np.empty(0, dtype=np.int32), 0.0)
     for spectrum in range(begin, end):
         mz = _mz(spectra, spectrum)
         intensity = _intensity(spectra, spectrum)
-        if ascending[spectrum]:
-            added, skipped = _add_ascending(mz, intensity, low, high, total)
+        if ascending[spectrum] and table[0].size > 2 * mz.size:
+            hits, skipped = _add_by_place(mz, intensity, low, high, total, marks, hits, table)
+        elif ascending[spectrum]:
+            hits, skipped = _add_ascending(mz, intensity, low, high, total, marks, hits)
         else:
-            added, skipped = _add_in_any_order(mz, intensity, low, high, total)
-        hit |= added
+            hits, skipped = _add_in_any_order(mz, intensity, low, high, total, marks, hits)
         left_out += skipped
-        if hit and (spectrum + 1 == end or spectra.pixel[spectrum + 1] != spectra.pixel[spectrum]):
+        if spectrum + 1 == end or spectra.pixel[spectrum + 1] != spectra.pixel[spectrum]:
             at = spectra.pixel[spectrum]
-            for window in range(low.size):
+            for place in range(hits):
+                window = marks[0][place]
                 images[window, at] += np.float32(total[window])
                 total[window] = 0.0
-            hit = False
+                marks[1][window] = False
+            hits = 0
     return left_out
 
 

@@ -209,9 +209,11 @@ class ImzMLSection:
         rows, columns = self.shape
         images = np.zeros((windows.mz.size, rows * columns), dtype=np.float32)
         left_out = self._sums.add_windows(windows, images)
-        ordered = np.empty_like(images)
-        ordered[windows.order] = images
-        return self._image(ordered, windows.mz, windows.ppm, left_out)
+        if (np.diff(windows.order) < 0).any():
+            ordered = np.empty_like(images)
+            ordered[windows.order] = images
+            images = ordered
+        return self._image(images, windows.mz, windows.ppm, left_out)
 
     def channel_images(self) -> MSImage:
         """Return one image per value of the m/z axis that all spectra share, unsummed.
