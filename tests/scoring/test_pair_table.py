@@ -101,6 +101,7 @@ def test_the_images_of_a_pair_are_those_of_the_side_that_has_fewer():
     result = pair_table(rows, load_scheme("anchored"), "fine", "pre", control_method="bicubic")
     assert list(result["images"]) == [2, 3, 3] * 2
     assert list(result["protocol"]) == ["area-x4@1"] * 3 + ["bicubic-x4@1"] * 3
+    assert list(result.index) == list(range(6))
 
 
 def test_a_reason_of_one_side_names_its_method():
