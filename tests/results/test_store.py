@@ -272,3 +272,10 @@ def test_what_a_damaged_record_holds_is_told_in_two_hundred_signs(length, cut):
     said = str(caught.value).split("schema ")[1].split(", this")[0]
     assert len(said.removesuffix("…")) == 200
     assert said.endswith("…") is cut
+
+
+def test_an_index_is_one_text_whatever_the_order_of_its_entries(store):
+    update_index(store, "a", {"x": "1", "y": "2"}, {"p": {"q": 1, "r": 2}, "o": 3})
+    update_index(store, "b", {"y": "2", "x": "1"}, {"o": 3, "p": {"r": 2, "q": 1}})
+    texts = [(store.root / "tracks" / f"{name}.json").read_bytes() for name in "ab"]
+    assert texts[0] == texts[1]
