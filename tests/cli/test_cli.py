@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msibench.cli.main import main
+from msibench.cli.main import HELP, main
 from msibench.testing import mirrored
 
 FAST = ("--methods", "nearest,bicubic")
@@ -37,13 +37,12 @@ def test_help_lists_the_commands_with_their_use(run):
         assert f"  {name} " in out
 
 
-@pytest.mark.parametrize(
-    "name", ["run", "leaderboard", "status", "score", "check", "fetch", "list"]
-)
+@pytest.mark.parametrize("name", HELP)
 def test_every_command_shows_an_example(run, name):
     status, out, _ = run(name, "--help")
     assert status == 0
     assert "Example: msibench" in out
+    assert "\\b" not in out
 
 
 def test_a_misspelt_command_gets_a_suggestion(run):
