@@ -1,3 +1,4 @@
+import importlib
 import json
 import math
 import os
@@ -201,3 +202,71 @@ def test_two_sessions_are_compared_like_two_tables_and_say_why_nothing_could_be(
     assert finding.text == "nothing could be compared: 3 and 3 rounds cannot give p < 0.002"
     (finding,) = compare_sessions("x", "y", Timings(timings={}), few, MARGINS).findings
     assert finding.text == "nothing could be compared: no name in common"
+
+
+def test_rounds_warm_up_and_order_are_those_asked_for(monkeypatch):
+    module = importlib.import_module("msibench.gate.interleave")
+    ran = []
+
+    def run_once(command, *, timeout_s, folder):
+        ran.append((command[0], timeout_s, folder))
+        return module.Once(seconds=float(len(ran)), peak_mib=100.0 - len(ran))
+
+    monkeypatch.setattr(module, "run_once", run_once)
+    base, new = interleaved("a", "b")
+    assert len(ran) == 2 * (10 + 1)
+    assert {words[1:] for words in ran} == {(600.0, None)}
+    order = np.random.default_rng(0)  # of the documented seed
+    wanted = ["ab"[which] for _ in range(11) for which in order.permutation(2)]
+    assert [name for name, *_ in ran] == wanted
+    for name, side in (("a", base), ("b", new)):
+        measured = [place for place, one in enumerate(wanted, start=1) if one == name][1:]
+        assert side.timings["command"].seconds == tuple(map(float, measured))
+        assert side.peaks_mib == {"command": 100.0 - measured[0]}
+    ran.clear()
+    interleaved("a", "b", rounds=1, warm_up=0, seed=3, timeout_s=2.5, folder="there")
+    assert {words[1:] for words in ran} == {(2.5, "there")}
+    assert len(ran) == 2
+    with pytest.raises(ConfigurationError, match="rounds must be at least 1, got 0"):
+        interleaved("a", "b", rounds=0)
+
+
+def stats_file(path, **document):
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_what_a_file_says_of_its_machine_is_read_in_turn(tmp_path):
+    for machine, wanted in (
+        ({"cpu": {"brand_raw": "A", "brand": "B", "count": 8}, "processor": "C"}, "A, 8 cores"),
+        ({"cpu": {"brand": "B", "count": 8}, "processor": "C"}, "B, 8 cores"),
+        ({"cpu": {}, "processor": "C"}, "C, ? cores"),
+        ({"cpu": {"count": 8}}, ""),
+        ({}, ""),
+    ):
+        file = stats_file(tmp_path / "x.json", machine_info=machine, benchmarks=[])
+        assert read_pytest_benchmark(file).machine == wanted
+
+
+def test_a_time_may_be_nothing_and_never_less(tmp_path):
+    def read(**stats):
+        benchmarks = [{"fullname": "a", "stats": stats}]
+        file = stats_file(tmp_path / "x.json", benchmarks=benchmarks)
+        return read_pytest_benchmark(file).timings["a"]
+
+    assert read(data=[0.0, 1.0]) == Timing(seconds=(0.0, 1.0))
+    kept = {"median": 1.0, "q1": 0.0, "q3": 2.0}
+    assert read(**kept) == Timing(seconds=(1.0,), quartiles=(0.0, 2.0))
+    assert read(data=[], **kept).quartiles == (0.0, 2.0)
+    assert read(data=[3.0], **kept).quartiles is None
+    for wrong in (
+        {"data": [-1e-9]},
+        {"data": [1.0, float("nan")]},
+        {"data": [float("inf")]},
+        {**kept, "q1": -1.0},
+        {**kept, "q3": float("inf")},
+        {**kept, "median": float("nan")},
+        {"median": 1.0},
+    ):
+        with pytest.raises(DataError, match="pytest-benchmark"):
+            read(**wrong)
