@@ -435,3 +435,26 @@ def test_an_identity_is_its_eight_names(store):
     assert one.in_table == ("m", "d", "s", "p", "z", "c")
     assert one.title == "m · d/s · p [c]"
     assert replace(one, control="").title == "m · d/s · p"
+
+
+def test_a_forgotten_folder_whose_name_is_no_key_is_no_pattern_for_leases(store):
+    lease = store.lease(KEY)
+    for name in ("*", f"{KEY[:14]}??", f"{KEY[:16]}-elsewhere-1"):
+        folder = store.root / "work" / name
+        folder.mkdir(parents=True)
+        os.utime(folder, (0, 0))
+    store.sweep()
+    assert [one.name for one in (store.root / "work").iterdir()] == [f"{KEY[:16]}-elsewhere-1"]
+    assert lease.held()
+    lease.release()
+    os.utime(store.root / "work" / f"{KEY[:16]}-elsewhere-1", (0, 0))
+    store.sweep()
+    assert not list((store.root / "work").iterdir())
+
+
+def test_small_files_of_a_store_have_one_text(store):
+    assert (store.root / "store.json").read_text() == f'{{"schema_version": {SCHEMA_VERSION}}}\n'
+    update_index(store, "t", {"x": "ü"}, {"o": "µ"})
+    text = index_path(store, "t").read_text(encoding="utf-8")
+    assert text == json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    assert "µ" in text
