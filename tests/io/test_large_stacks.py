@@ -1,5 +1,7 @@
 """How a stack that memory should not hold is cut, and the levels of a slide."""
 
+import fcntl
+
 import h5py
 import numpy as np
 import pytest
@@ -126,3 +128,11 @@ def test_the_only_level_of_a_picture_is_upright(tmp_path, turn, shape):
     exif[0x0112] = turn
     Image.fromarray(np.zeros((5, 7), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
     assert guide_levels(tmp_path / "a.jpg") == (shape,)
+
+
+def test_a_stack_that_another_program_holds_is_read(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = np.ones((2, 3, 4), np.float32)
+    with (tmp_path / "a.h5").open("rb+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert StoredStack(tmp_path / "a.h5", "x", (2, 3, 4), np.dtype("f4"))[0].sum() == 12

@@ -1,3 +1,5 @@
+import fcntl
+
 import h5py
 import numpy as np
 import pytest
@@ -185,3 +187,11 @@ def test_four_chunks_of_a_large_stack_make_up_a_band(monkeypatch, rows):
     assert module._chunks((5, 100, 7)) == (1, rows // 4, 7)
     monkeypatch.setattr(module, "bands", lambda shape: [slice(0, 3), slice(3, 100)])
     assert module._chunks((5, 100, 7)) == (1, 1, 7)
+
+
+def test_a_file_that_another_program_holds_is_read(tmp_path):
+    write_arrays(tmp_path / "a.h5", {"x": np.ones((2, 3, 4), np.float32)})
+    with (tmp_path / "a.h5").open("rb+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert shape_of(tmp_path / "a.h5", "x") == (2, 3, 4)
+        assert read_arrays(tmp_path / "a.h5")[0]["x"].sum() == 24
