@@ -372,6 +372,50 @@ def test_an_own_cell_comes_before_an_imported_one_of_its_place(monkeypatch):
     assert set(both) == {place, made["d"].identity.in_table}
 
 
+@pytest.mark.parametrize(
+    ("held", "listed", "noted"),
+    [
+        (None, True, False),
+        ({"key": "other", "ours": True}, False, True),
+        ({"key": "other", "ours": False}, True, False),  # imported before: the newer one stands
+        ({"key": "other", "ours": False, "device": "cuda"}, False, True),
+        ({"key": "mine", "ours": True}, False, False),
+        ({"key": "mine", "ours": False}, False, False),
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_who_keeps_a_place_of_the_track(monkeypatch, tmp_path, held, listed, noted, there):
+    record = record_of(key="mine")
+    place = record.identity.in_table
+    taken = {} if held is None else {
+        place: receive.Held(**{"device": "cpu", "problem_key": record.problem_key, **held})
+    }  # fmt: skip
+    indexed, stored = [], []
+    monkeypatch.setattr(receive, "_taken", lambda store, track: taken)
+    monkeypatch.setattr(
+        receive, "update_index", lambda store, track, cells, facts: indexed.append((track, cells))
+    )
+    work = tmp_path / "work"
+    work.mkdir()
+    source = tmp_path / "cells" / "mine"
+    source.mkdir(parents=True)
+    (source / "metrics.parquet").write_bytes(b"rows")
+    store = SimpleNamespace(
+        has=lambda key: there,
+        new_work=lambda key: work,
+        commit=lambda folder, one: stored.append((folder, one)),
+    )
+    found = receive._add(store, tmp_path, [record], SimpleNamespace(track="small"), {})
+    assert indexed == [("small", {str(record.identity): "mine"} if listed else {})]
+    assert stored == ([] if there else [(work, record)])
+    assert found.added == ([] if there else ["mine"])
+    assert (work / "metrics.parquet").exists() is not there
+    assert any("has it already" in note for note in found.notes) is there
+    assert any("stays there" in note for note in found.notes) is noted
+    if listed:
+        assert taken[place] == receive.Held("mine", "cpu", record.problem_key, ours=False)
+
+
 # -- grown boards ------------------------------------------------------------------------------
 
 

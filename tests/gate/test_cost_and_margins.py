@@ -141,7 +141,9 @@ def test_a_peak_grew_beyond_both_the_factor_and_the_least_difference(before, aft
 
 def test_a_peak_that_is_not_known_is_not_compared():
     for before, after in ((0.0, 5.0), (math.nan, 5.0), (5.0, math.inf)):
-        assert compare_peaks({"a": before}, {"a": after}, MARGINS) == []
+        peaks = {"a": before, "b": 100.0}, {"a": after, "b": 200.0}
+        (verdict,) = compare_peaks(*peaks, MARGINS)  # and those after it are
+        assert (verdict.name, verdict.outcome) == ("b", "more")
 
 
 def test_problems_that_ran_twice_are_judged_alone_and_those_that_ran_once_together():
@@ -180,6 +182,8 @@ def test_peaks_are_the_highest_of_a_method_by_kind_of_memory():
         rss_mib=rows["section"].map({"s0": 100.0, "s1": 300.0, "s2": 200.0}), vram_mib=0.0
     )
     assert peaks_of(rows) == {"net (area-x4@1, cpu), resident": 300.0}
+    assert peaks_of(rows.assign(rss_mib=0.5)) == {"net (area-x4@1, cpu), resident": 0.5}
+    assert peaks_of(rows.assign(rss_mib=np.nan)) == {}
     failed = rows.assign(status=np.where(rows["section"] == "s1", "oom", "ok"), vram_mib=7.0)
     assert peaks_of(failed) == {
         "net (area-x4@1, cpu), resident": 200.0,

@@ -3,6 +3,7 @@ import json
 import math
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from msibench.errors import ConfigurationError, DataError
 from msibench.gate import compare, load_margins
-from msibench.gate.interleave import _peak_of, _split, interleaved
+from msibench.gate.interleave import _peak_of, _split, interleaved, run_once
 from msibench.gate.report import compare_sessions
 from msibench.gate.samples import Timing, Timings, read_pytest_benchmark
 from msibench.gate.sources import Side
@@ -46,7 +47,8 @@ def test_so_few_rounds_that_p_cannot_be_small_are_undecided(count, decided):
 
 def test_times_that_are_all_one_value_are_the_same():
     flat = Timing(seconds=(0.5,) * 9)
-    assert compare_times("a", flat, flat, MARGINS).outcome == "same"
+    verdict = compare_times("a", flat, flat, MARGINS)
+    assert (verdict.outcome, verdict.p, verdict.rule) == ("same", 1.0, "Mann-Whitney")
 
 
 def test_p_is_that_of_the_exact_test():
@@ -270,3 +272,31 @@ def test_a_time_may_be_nothing_and_never_less(tmp_path):
     ):
         with pytest.raises(DataError, match="pytest-benchmark"):
             read(**wrong)
+
+
+def test_of_what_a_failed_command_says_the_last_500_bytes_are_told():
+    letters = "".join(chr(ord("a") + place % 26) for place in range(600))
+    for said, told in ((letters, letters[-500:]), (" short \n", "short"), ("", "")):
+        script = f"import sys; sys.stderr.write({said!r}); raise SystemExit(3)"
+        with pytest.raises(DataError) as raised:
+            run_once([sys.executable, "-c", script], timeout_s=60.0)
+        assert str(raised.value).endswith(f"ended with 3, so its time is meaningless: {told}")
+
+
+def test_a_run_is_timed_where_it_is_asked_to_run(tmp_path):
+    script = "import pathlib, time; pathlib.Path('here').write_text('x'); time.sleep(0.2)"
+    once = run_once([sys.executable, "-c", script], timeout_s=60.0, folder=tmp_path)
+    assert (tmp_path / "here").exists()
+    assert 0.2 < once.seconds < 60
+    assert once.peak_mib > 1
+
+
+def test_the_peak_of_a_process_is_the_kernels_in_mib():
+    import psutil
+
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("needs /proc")
+    first = _peak_of(psutil.Process())
+    (mark,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    assert first <= int(mark.split()[1]) / 1024 < first + 64

@@ -131,6 +131,52 @@ def test_a_spectrum_is_that_of_the_windowed_image_without_its_mean(shape):
     np.testing.assert_allclose(np.fft.ifft2(found).real, weighted, atol=1e-12)
 
 
+def test_a_curve_is_cut_between_the_rings_where_it_passes_its_limit():
+    crossing = import_module("msibench.metrics.frc")._crossing
+    frequency = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+    limit = np.array([0.5, 0.5, 0.4, 0.4, 0.4])
+    curve = np.array([0.9, 0.8, 0.3, 0.9, 0.1])
+    # 0.3 above the limit at 0.2, 0.1 below it at 0.3
+    assert crossing(curve, limit, frequency, 0.0) == pytest.approx(0.2 + 0.75 * 0.1)
+    assert crossing(curve, limit, frequency, 0.4) == pytest.approx(0.4 + 0.1 * 0.5 / 0.8)
+    assert crossing(curve, limit, frequency, 0.25) == pytest.approx(0.25)  # below from the start
+    assert crossing(curve - 0.5, limit, frequency, 0.0) == pytest.approx(0.1)
+    assert crossing(limit, limit, frequency, 0.0) == 0.5  # touches it and never passes
+    assert crossing(limit + 0.1, limit, frequency, 0.3) == 0.5
+
+
+def test_rings_correlate_and_noise_may_by_hand():
+    module = import_module("msibench.metrics.frc")
+    first, second = images(2, (12, 16))
+    ring, _ = rings((12, 16))
+    f, g = spectrum(first), spectrum(second)
+    found, at = module.ring_correlation(first, second)
+    np.testing.assert_allclose(at, np.arange(1, 7) / 12)
+    for number in range(6):
+        chosen = ring == number
+        across = (f[chosen] * g[chosen].conj()).sum().real
+        own = (np.abs(f[chosen]) ** 2).sum() * (np.abs(g[chosen]) ** 2).sum()
+        assert found[number] == pytest.approx(across / np.sqrt(own))
+        half = chosen.sum() / 2
+        assert module.chance_floor((12, 16))[number] == pytest.approx(min(1.645 / half**0.5, 1))
+        asked = module.threshold_curve((12, 16), "half-bit")[number]
+        root = half**0.5
+        assert asked == pytest.approx((0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root))
+    assert list(module.threshold_curve((12, 16), "1/7")) == [1 / 7] * 6
+    for wrong in (0, 1, 1.5, "half"):
+        with pytest.raises(ValueError, match="threshold must be"):
+            module.threshold_curve((12, 16), wrong)
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="pixel_size_um must be above 0"):
+            frc(first, second, pixel_size_um=wrong)
+    smallest = module.SMALLEST
+    square = images(1, (smallest, smallest))[0]
+    assert np.isfinite(frc(square, square, pixel_size_um=1.0))
+    for shape in ((smallest - 1, 20), (20, smallest - 1)):
+        thin = images(1, shape)[0]
+        assert np.isnan(frc(thin, thin, pixel_size_um=1.0))
+
+
 # -- a pixel that is not known -----------------------------------------------------------------
 
 
