@@ -40,7 +40,12 @@ class Section:
 
 
 def read_section(
-    card: Card, section: str, mz_set: str = "", *, lazily: bool = False, with_tic: bool = False
+    card: Card,
+    section: str,
+    mz_set: str | MZSet = "",
+    *,
+    lazily: bool = False,
+    with_tic: bool = False,
 ) -> Section:
     """Read one section with the ion images of one m/z set.
 
@@ -51,7 +56,9 @@ def read_section(
     section
         Name of the section, one of ``card.sections``.
     mz_set
-        Name of an m/z set of the card; empty: the default.
+        Name of an m/z set of the card; empty: the default. Or a set of your own: a data set's own reader
+        is told of it, so that a map that is not asked for can be the guide; of files that the core reads,
+        ions are chosen among those of the default set.
     lazily
         Leave a large stack in its file where the format allows it (`msibench.io.stored_stack`).
     with_tic
@@ -68,7 +75,9 @@ def read_section(
             f"Data set {card.name!r} has no section {section!r}.{hint} "
             f"It has {', '.join(card.sections)}."
         )
-    chosen = card.mz_set(mz_set or card.default_mz_set)
+    own = mz_set if isinstance(mz_set, MZSet) else None
+    listed = card.mz_set((not own and str(mz_set)) or card.default_mz_set)
+    chosen = own or listed
     if card.bring_your_own:
         wanted = card.files[0].how if card.files else "your own file"
         raise MissingDataError(
@@ -77,7 +86,7 @@ def read_section(
     if card.reader:
         found: Section = resolve_target(card.reader)(card, section, chosen)
         return select_mz(found, chosen)
-    return _read_plain(card, section, chosen, lazily, with_tic)
+    return select_mz(_read_plain(card, section, listed, lazily, with_tic), chosen)
 
 
 def _read_plain(card: Card, section: str, mz_set: MZSet, lazily: bool, with_tic: bool) -> Section:

@@ -91,6 +91,17 @@ def test_the_guide_is_the_element_that_is_not_magnified(prostate):
     np.testing.assert_allclose(section.guide.values[0], expected, atol=1e-5)
 
 
+def test_chosen_elements_have_the_guide_that_the_named_set_has(prostate):
+    card, raw, _, folder = prostate
+    place(folder, "original/a.csv", raw, packed=False)
+    named = read_section(card, "a", "guided").guide
+    chosen = read_section(card, "a", MZSet(name="chosen", mz=(57.0, 66.0), ppm=100))
+    np.testing.assert_array_equal(chosen.image.mz, [57, 66])
+    np.testing.assert_array_equal(chosen.guide.values, named.values)
+    both = read_section(card, "a", MZSet(name="chosen", mz=(31.0, 57.0), ppm=100))
+    assert both.guide is None
+
+
 def test_a_gzipped_copy_is_judged_by_what_is_in_it(prostate):
     card, raw, _, folder = prostate
     place(folder, "original/a.csv", raw + b" ", packed=True)

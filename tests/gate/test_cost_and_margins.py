@@ -141,7 +141,9 @@ def test_a_peak_grew_beyond_both_the_factor_and_the_least_difference(before, aft
 
 def test_a_peak_that_is_not_known_is_not_compared():
     for before, after in ((0.0, 5.0), (math.nan, 5.0), (5.0, math.inf)):
-        assert compare_peaks({"a": before}, {"a": after}, MARGINS) == []
+        peaks = {"a": before, "b": 100.0}, {"a": after, "b": 200.0}
+        (verdict,) = compare_peaks(*peaks, MARGINS)  # and those after it are
+        assert (verdict.name, verdict.outcome) == ("b", "more")
 
 
 def test_problems_that_ran_twice_are_judged_alone_and_those_that_ran_once_together():
@@ -180,6 +182,8 @@ def test_peaks_are_the_highest_of_a_method_by_kind_of_memory():
         rss_mib=rows["section"].map({"s0": 100.0, "s1": 300.0, "s2": 200.0}), vram_mib=0.0
     )
     assert peaks_of(rows) == {"net (area-x4@1, cpu), resident": 300.0}
+    assert peaks_of(rows.assign(rss_mib=0.5)) == {"net (area-x4@1, cpu), resident": 0.5}
+    assert peaks_of(rows.assign(rss_mib=np.nan)) == {}
     failed = rows.assign(status=np.where(rows["section"] == "s1", "oom", "ok"), vram_mib=7.0)
     assert peaks_of(failed) == {
         "net (area-x4@1, cpu), resident": 200.0,
@@ -207,8 +211,10 @@ def test_every_margin_may_be_its_ends_and_nothing_beyond(name, least, most):
     outside += [] if most is None else [np.nextafter(most, 2)]
     for value in inside:
         assert getattr(Margins(metrics={}, **{name: value}), name) == value
-    for value in outside:
-        with pytest.raises(ConfigurationError, match="must be a number of at least"):
+    ends = f"must be a number of at least {least:g}"
+    ends += ", got" if most is None else f" and at most {most:g}, got"
+    for value in (*outside, "1", None):
+        with pytest.raises(ConfigurationError, match=ends):
             Margins(metrics={}, **{name: value})
 
 
@@ -232,3 +238,32 @@ def test_what_ships_is_what_the_fields_say_and_a_file_changes_what_it_names(tmp_
         load_margins(tmp_path / "none.toml")
     with pytest.raises(ConfigurationError, match="removed"):
         Margins(metrics={}, removed=("ssim", 3))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "schema_version must be 1"),
+        ("schema_version = 2", "schema_version must be 1"),
+        ("schema_version = 1\nspeed = 2", "speed must be a table"),
+        ("schema_version = 1\n[quality]\np = 1", "quality"),
+        ("schema_version = 1\n[speed]\nleast_mib = 1", "least_mib"),
+        ("schema_version = 1\n[statistics]\nnoise_image = 1", "noise_image"),
+        ("schema_version = 1\n[coverage]\nneeded = 1", "needed"),
+        ("schema_version = 1\n[declared]\nadded = []", "added"),
+        ("schema_version = 1\n[declared]\nremoved = 'ssim'", "removed must be a list of metrics"),
+        ("schema_version = 1\n[statistics]\nfamily = 'fdr'", "family must be 'holm' or 'none'"),
+        ("schema_version = 1\n[metrics]\npsnr = -0.1", r"\[metrics\] psnr must be a number"),
+    ],
+)
+def test_a_file_of_margins_with_a_fault_is_refused_by_its_name(tmp_path, text, said):
+    file = tmp_path / "margins.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=said):
+        load_margins(file)
+
+
+def test_a_file_replaces_the_metrics_as_a_whole_and_the_rest_by_name(tmp_path):
+    file = tmp_path / "margins.toml"
+    file.write_text("schema_version = 1\n[metrics]\npsnr = 0\nssim = 0.5\n[speed]\nfactor = 1\n")
+    assert load_margins(file) == Margins(metrics={"psnr": 0, "ssim": 0.5}, speed_factor=1)

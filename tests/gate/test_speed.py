@@ -1,7 +1,9 @@
+import importlib
 import json
 import math
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 from msibench.errors import ConfigurationError, DataError
 from msibench.gate import compare, load_margins
-from msibench.gate.interleave import _peak_of, _split, interleaved
+from msibench.gate.interleave import _peak_of, _split, interleaved, run_once
 from msibench.gate.report import compare_sessions
 from msibench.gate.samples import Timing, Timings, read_pytest_benchmark
 from msibench.gate.sources import Side
@@ -45,7 +47,8 @@ def test_so_few_rounds_that_p_cannot_be_small_are_undecided(count, decided):
 
 def test_times_that_are_all_one_value_are_the_same():
     flat = Timing(seconds=(0.5,) * 9)
-    assert compare_times("a", flat, flat, MARGINS).outcome == "same"
+    verdict = compare_times("a", flat, flat, MARGINS)
+    assert (verdict.outcome, verdict.p, verdict.rule) == ("same", 1.0, "Mann-Whitney")
 
 
 def test_p_is_that_of_the_exact_test():
@@ -201,3 +204,99 @@ def test_two_sessions_are_compared_like_two_tables_and_say_why_nothing_could_be(
     assert finding.text == "nothing could be compared: 3 and 3 rounds cannot give p < 0.002"
     (finding,) = compare_sessions("x", "y", Timings(timings={}), few, MARGINS).findings
     assert finding.text == "nothing could be compared: no name in common"
+
+
+def test_rounds_warm_up_and_order_are_those_asked_for(monkeypatch):
+    module = importlib.import_module("msibench.gate.interleave")
+    ran = []
+
+    def run_once(command, *, timeout_s, folder):
+        ran.append((command[0], timeout_s, folder))
+        return module.Once(seconds=float(len(ran)), peak_mib=100.0 - len(ran))
+
+    monkeypatch.setattr(module, "run_once", run_once)
+    base, new = interleaved("a", "b")
+    assert len(ran) == 2 * (10 + 1)
+    assert {words[1:] for words in ran} == {(600.0, None)}
+    order = np.random.default_rng(0)  # of the documented seed
+    wanted = ["ab"[which] for _ in range(11) for which in order.permutation(2)]
+    assert [name for name, *_ in ran] == wanted
+    for name, side in (("a", base), ("b", new)):
+        measured = [place for place, one in enumerate(wanted, start=1) if one == name][1:]
+        assert side.timings["command"].seconds == tuple(map(float, measured))
+        assert side.peaks_mib == {"command": 100.0 - measured[0]}
+    ran.clear()
+    interleaved("a", "b", rounds=1, warm_up=0, seed=3, timeout_s=2.5, folder="there")
+    assert {words[1:] for words in ran} == {(2.5, "there")}
+    assert len(ran) == 2
+    with pytest.raises(ConfigurationError, match="rounds must be at least 1, got 0"):
+        interleaved("a", "b", rounds=0)
+
+
+def stats_file(path, **document):
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_what_a_file_says_of_its_machine_is_read_in_turn(tmp_path):
+    for machine, wanted in (
+        ({"cpu": {"brand_raw": "A", "brand": "B", "count": 8}, "processor": "C"}, "A, 8 cores"),
+        ({"cpu": {"brand": "B", "count": 8}, "processor": "C"}, "B, 8 cores"),
+        ({"cpu": {}, "processor": "C"}, "C, ? cores"),
+        ({"cpu": {"count": 8}}, ""),
+        ({}, ""),
+    ):
+        file = stats_file(tmp_path / "x.json", machine_info=machine, benchmarks=[])
+        assert read_pytest_benchmark(file).machine == wanted
+
+
+def test_a_time_may_be_nothing_and_never_less(tmp_path):
+    def read(**stats):
+        benchmarks = [{"fullname": "a", "stats": stats}]
+        file = stats_file(tmp_path / "x.json", benchmarks=benchmarks)
+        return read_pytest_benchmark(file).timings["a"]
+
+    assert read(data=[0.0, 1.0]) == Timing(seconds=(0.0, 1.0))
+    kept = {"median": 1.0, "q1": 0.0, "q3": 2.0}
+    assert read(**kept) == Timing(seconds=(1.0,), quartiles=(0.0, 2.0))
+    assert read(data=[], **kept).quartiles == (0.0, 2.0)
+    assert read(data=[3.0], **kept).quartiles is None
+    for wrong in (
+        {"data": [-1e-9]},
+        {"data": [1.0, float("nan")]},
+        {"data": [float("inf")]},
+        {**kept, "q1": -1.0},
+        {**kept, "q3": float("inf")},
+        {**kept, "median": float("nan")},
+        {"median": 1.0},
+    ):
+        with pytest.raises(DataError, match="pytest-benchmark"):
+            read(**wrong)
+
+
+def test_of_what_a_failed_command_says_the_last_500_bytes_are_told():
+    letters = "".join(chr(ord("a") + place % 26) for place in range(600))
+    for said, told in ((letters, letters[-500:]), (" short \n", "short"), ("", "")):
+        script = f"import sys; sys.stderr.write({said!r}); raise SystemExit(3)"
+        with pytest.raises(DataError) as raised:
+            run_once([sys.executable, "-c", script], timeout_s=60.0)
+        assert str(raised.value).endswith(f"ended with 3, so its time is meaningless: {told}")
+
+
+def test_a_run_is_timed_where_it_is_asked_to_run(tmp_path):
+    script = "import pathlib, time; pathlib.Path('here').write_text('x'); time.sleep(0.2)"
+    once = run_once([sys.executable, "-c", script], timeout_s=60.0, folder=tmp_path)
+    assert (tmp_path / "here").exists()
+    assert 0.2 < once.seconds < 60
+    assert once.peak_mib > 1
+
+
+def test_the_peak_of_a_process_is_the_kernels_in_mib():
+    import psutil
+
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("needs /proc")
+    first = _peak_of(psutil.Process())
+    (mark,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    assert first <= int(mark.split()[1]) / 1024 < first + 64

@@ -8,6 +8,7 @@ from msibench.contracts.metric import Evaluation
 from msibench.degradation import protocol
 from msibench.image import GuideImage, as_stack
 from msibench.metrics import guide_leakage
+from msibench.metrics.detail_ceiling import detail_ceiling
 from msibench.metrics.guide_leakage import evaluate
 from msibench.metrics.upsampling import bicubic
 from msibench.metrics.wrong_guides import mirrored
@@ -166,6 +167,34 @@ def test_a_cell_is_scored_against_the_signal_where_it_is_known(phantom, arrays, 
         found = evaluate(Evaluation(prediction=painting, **facts, **known), end="low")
         assert found.values.min() > 0.05
         assert not any(found.reasons)
+
+
+def test_where_the_signal_is_not_known_the_noise_is_the_middle_of_its_two_estimates():
+    rng = np.random.default_rng(4)
+    rows, columns = np.indices((48, 64))
+    signal = 3 + np.sin(rows / 2)[None] * np.cos(columns / 3)[None] + rng.random((1, 48, 64))
+    truth = rng.poisson(20 * signal) / 20.0
+    low = CHAIN.degrade(truth)
+    guide = rng.random((1, 48, 64), dtype=np.float32)
+    base = adversaries.bicubic_base(low, FACTOR)
+    blurred = CHAIN.split(truth)[1] + np.roll(CHAIN.split(truth)[1], 1, axis=2)
+    painted = (base + 0.2 * blurred + 0.3 * (guide - guide.mean())).astype(np.float32)
+    truth, low = truth.astype(np.float32), low.astype(np.float32)
+    cell = Evaluation(
+        prediction=painted, truth=as_stack(truth), low=as_stack(low), factor=4,
+        degrade=CHAIN.degrade, split=CHAIN.split, guide=GuideImage(guide),
+        counts_per_unit=np.full(1, 20.0),
+    )  # fmt: skip
+    (ceiling,) = detail_ceiling(cell)
+    noise = 1 - (ceiling.low + ceiling.high) / 2
+    assert 0.1 < noise < 0.9
+
+    def by_noise(share):
+        return guide_leakage(painted, truth, low, guide, protocol=CHAIN, noise=share)
+
+    np.testing.assert_allclose(evaluate(cell).values, by_noise(noise), rtol=1e-9)
+    for other in (0.0, 0.8 * noise):
+        assert abs(float(by_noise(other)[0] - by_noise(noise)[0])) > 1e-6
 
 
 def test_one_thread_and_two_give_the_same_bytes(phantom, arrays, base):

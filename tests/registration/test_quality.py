@@ -15,7 +15,9 @@ from msibench.registration import (
     mutual_information,
     target_errors,
 )
+from msibench.registration import quality as judging
 from msibench.registration.quality import QualityReport, _judge, _shifts
+from msibench.registration.transform import Composite
 
 GOOD = {
     "mutual_information_before": 0.5,
@@ -175,3 +177,45 @@ def test_overlap_is_that_of_the_measured_part():
     assert whole.overlap == pytest.approx(0.5)
     assert assess(guide, as_stack(stack, mask=right), half, half).overlap == pytest.approx(0.0)
     assert assess(guide, as_stack(stack, mask=~right), half, half).overlap == pytest.approx(1.0)
+
+
+def test_the_guide_is_blurred_by_the_stretch_of_the_map_in_the_middle_of_the_section(monkeypatch):
+    """A map whose row stretches by ``2 + row / 10`` and its column by ``3 + column / 20``."""
+
+    class Widening(Composite):
+        def __call__(self, points):
+            row, column = np.moveaxis(np.asarray(points, float), -1, 0)
+            return np.stack([2 * row + row**2 / 20, 3 * column + column**2 / 40], axis=-1)
+
+    seen = []
+
+    def record(picture, ratio):
+        seen.append(ratio)
+        return picture
+
+    monkeypatch.setattr(judging, "smooth_to", record)
+    rng = np.random.default_rng(0)
+    assess(rng.random((61, 161)), rng.random((2, 21, 31)), Widening(), Widening())
+    assert seen == [pytest.approx(np.sqrt((2 + 10 / 10) * (3 + 15 / 20)))]
+
+
+def test_just_enough_landmarks_have_no_error_of_leaving_one_out():
+    rng = np.random.default_rng(0)
+    guide, stack = rng.random((20, 20)), rng.random((2, 20, 20))
+    there = Affine.identity()
+    points = rng.uniform(2, 18, (4, 2))
+    off = marks(points + np.array([[1.0, 0]] * 4), points)
+
+    def affine(landmarks):
+        return fit_linear("affine", landmarks)
+
+    three = assess(guide, stack, there, there, landmarks=off.select([0, 1, 2]), fit=affine)
+    assert three.leave_one_out == ()
+    four = assess(guide, stack, there, there, landmarks=off, fit=affine)
+    np.testing.assert_allclose(four.leave_one_out, np.zeros(4), atol=1e-9)
+    assert assess(guide, stack, there, there, landmarks=off).leave_one_out == ()
+    kept = assess(guide, stack, there, there, held_out=off, max_target_error=1.0)
+    np.testing.assert_allclose(kept.target_errors, np.ones(4))
+    assert not any("landmark error" in reason for reason in kept.reasons)
+    strict = assess(guide, stack, there, there, held_out=off, max_target_error=0.99)
+    assert any("held-out landmark error 1.00" in reason for reason in strict.reasons)

@@ -11,6 +11,8 @@ from msibench.degradation import area_mean
 from msibench.errors import RegistrationError
 from msibench.image import GuideImage
 from msibench.registration import Affine, Composite, resample, thin_plate
+from msibench.registration.resample import _coarsen as coarsen
+from msibench.registration.resample import guide_pixels_across as across
 
 RNG = np.random.default_rng(0)
 
@@ -99,3 +101,64 @@ def test_a_much_finer_guide_is_known_where_half_of_it_is():
     assert out.mask is None
     with pytest.raises(RegistrationError, match="check the transform"):
         resample(guide((160, 160), mask=known & known.T), binning(20), (8, 8))
+
+
+def test_a_pixel_of_which_half_lies_on_the_guide_is_known_and_less_is_filled():
+    image = guide((8, 8), channels=1)
+    half = Affine(2 * np.eye(2), [-0.5, 0.5])  # the first row covers guide rows -1 and 0
+    out = resample(image, half, (4, 4))
+    assert out.mask is None
+    np.testing.assert_allclose(out.values[0, 0, 0], image.values[0, 0, :2].mean(), atol=1e-6)
+    third = Affine(3 * np.eye(2), [-1.0, 1.0])  # guide rows -2, -1 and 0
+    out = resample(image, third, (3, 2), fill=0.25)
+    np.testing.assert_array_equal(out.mask, [[False, False], [True, True], [True, True]])
+    assert (out.values[:, 0] == 0.25).all()
+    for kind, channels, wanted in (("optical", 3, 1.0), ("optical", 1, 0.0), ("msi", 3, 0.0)):
+        beyond = resample(guide((8, 8), channels, kind=kind), third, (3, 2))
+        assert (beyond.values[:, 0] == wanted).all()
+    assert np.isnan(beyond.pixel_size_um)
+
+
+@pytest.mark.parametrize(("stretch", "factor"), [(15.9, 1), (16.0, 2), (23.9, 2), (24.0, 3)])
+def test_a_guide_is_binned_so_that_eight_samples_and_more_are_left_along_an_edge(stretch, factor):
+    fine = guide((96, 96), channels=1, mask=np.arange(96)[:, None].repeat(96, 1) < 50)
+    there = Affine(np.diag([stretch, 1.0]), [3.0, 5.0])
+    coarse, onto = coarsen(fine, there, (4, 90))
+    assert coarse.shape == (96 // factor, 96 // factor)
+    if factor == 1:
+        assert coarse is fine
+        return
+    np.testing.assert_allclose(coarse.values, area_mean(fine.values, factor), atol=1e-6)
+    np.testing.assert_array_equal(coarse.mask[:, 0], (np.arange(96 // factor) + 0.5) * factor <= 50)
+    # the centre of the first bin lies in the middle of its pixels
+    middle = there.inverse()([(factor - 1) / 2, (factor - 1) / 2])
+    np.testing.assert_allclose(onto(middle), [0.0, 0.0], atol=1e-12)
+    after = middle + there.inverse().matrix @ [factor, 0]
+    np.testing.assert_allclose(onto(after), [1.0, 0.0], atol=1e-12)
+
+
+def test_a_guide_that_is_smaller_than_a_bin_is_left_as_it_is():
+    small = guide((2, 40), channels=1)
+    there = Affine(np.diag([24.0, 24.0]), [0.0, 0.0])
+    assert coarsen(small, there, (4, 4))[0] is small
+    assert coarsen(guide((3, 40), channels=1), there, (4, 4))[0].shape == (1, 13)
+
+
+def test_pixels_across_are_the_longer_edge_in_the_median_of_the_grid():
+    assert across(Affine([[3.0, 0.0], [4.0, 1.0]], [0, 0]), (5, 7)) == pytest.approx(5.0)
+    assert across(Affine(np.diag([2.0, 6.0]), [0, 0]), (5, 7)) == pytest.approx(6.0)
+
+    class Widening(Composite):
+        def __call__(self, points):
+            row, column = np.moveaxis(np.asarray(points, float), -1, 0)
+            return np.stack([row + row**3 / 48, column], axis=-1)
+
+    # slopes at rows 0, 4 and 8 are 1, 2 and 5 (to the order of the step)
+    assert across(Widening(), (9, 7)) == pytest.approx(2.0, abs=0.01)
+
+    class Lost(Composite):
+        def __call__(self, points):
+            return np.asarray(points, float) * np.nan
+
+    with pytest.raises(RegistrationError, match="NaN"):
+        across(Lost(), (9, 7))

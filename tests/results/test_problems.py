@@ -1,10 +1,13 @@
 """What is written of a problem comes back, whole or some ion images at a time."""
 
+import json
+
 import numpy as np
 import pytest
 
 from msibench.errors import IntegrityError
 from msibench.image import GuideImage, MSImage, Pair, Problem
+from msibench.results.arrays import read_arrays
 from msibench.results.problems import (
     SECTION,
     load_staged,
@@ -109,6 +112,18 @@ def stage(folder, *, whole=True, repeats=(), truth=True):
             file.add("noise_free", group, noise_free[group])
         file.finish(arrays, header)
     return fine, low, noise_free
+
+
+def test_what_is_said_beside_the_arrays_is_written_in_one_order(tmp_path):
+    write_problem(tmp_path / "problem.h5", Problem(low=image(2, 3), factor=4, guide=guide()))
+    write_pairs(tmp_path / "training.h5", [Pair(low=image(2, 3), high=image(), factor=4)])
+    for whole in (True, False):
+        stage(tmp_path / str(whole), whole=whole)
+    paths = ["problem.h5", "training.h5", f"True/{SECTION}", f"False/{SECTION}"]
+    for path in paths:
+        _, attributes = read_arrays(tmp_path / path, ())
+        facts = json.loads(attributes["facts"])
+        assert attributes["facts"] == json.dumps(facts, sort_keys=True)
 
 
 @pytest.mark.parametrize("whole", [True, False])

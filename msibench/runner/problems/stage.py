@@ -70,11 +70,9 @@ def stage(plan: ProblemPlan, store: Store) -> Path:
 
 
 def _read(plan: ProblemPlan) -> Section:
-    named = plan.mz_set.name if _listed(plan) else ""
-    section = read_section(
-        plan.card, plan.section, named, lazily=True, with_tic=plan.protocol.normalisation == "tic"
-    )
-    return section if _listed(plan) else _chosen(section, plan)
+    mz_set = plan.mz_set.name if _listed(plan) else plan.mz_set
+    with_tic = plan.protocol.normalisation == "tic"
+    return read_section(plan.card, plan.section, mz_set, lazily=True, with_tic=with_tic)
 
 
 def write_scored(plan: ProblemPlan, section: Section, path: Path) -> Problem:
@@ -188,12 +186,6 @@ def _made_pair(card: Card, section: str, chosen: DegradationProtocol, mz_set: st
 def _listed(plan: ProblemPlan) -> bool:
     """Whether the m/z set is one of the card's, rather than chosen on the command line."""
     return plan.card.mz_sets.get(plan.mz_set.name) == plan.mz_set
-
-
-def _chosen(section: Section, plan: ProblemPlan) -> Section:
-    from msibench.datasets import select_mz
-
-    return select_mz(section, plan.mz_set)
 
 
 def write_unscored(plan: ProblemPlan, section: Section, path: Path) -> Problem:
