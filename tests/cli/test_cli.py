@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import tomllib
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from msibench.cli.main import HELP, main
 from msibench.testing import mirrored
 
 FAST = ("--methods", "nearest,bicubic")
+SHIPPED = files("msibench").joinpath("tracks_shipped/quickstart.toml").read_text(encoding="utf-8")
+QUICK_MZ = tomllib.loads(SHIPPED)["problems"][0]["mz"]
 
 
 def msibench(*arguments, capsys=None):
@@ -194,6 +198,7 @@ def test_status_tells_stored_stale_and_not_run(run, tmp_path):
         'schema_version = 1\nname = "quickstart"\n'
         f'methods = ["bicubic", "nearest", {{ method = "{method}", label = "mine" }}]\n'
         '[[problems]]\ndataset = "phantom"\nprotocols = ["area-x4@1"]\nsections = ["synthetic-1"]\n'
+        f"mz = {QUICK_MZ}\n"
     )
     _, out, _ = run("status", track, "--results", tmp_path)
     assert "ok               bicubic" in out
