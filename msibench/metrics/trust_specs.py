@@ -10,10 +10,7 @@ from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT, of_ion_images
 
 NO_INTERVAL = "the method tells no interval"
 NOTHING_TOLD = "the method tells no interval for this ion image"
-NOT_CALIBRATED = (
-    "the harness calibrated no interval: the track asks for none (intervals), or the cell's record says "
-    "why the method could not be calibrated"
-)
+NOT_CALIBRATED = "the harness calibrated no interval: the track asks for none (intervals)"
 NOTHING_CALIBRATED = "the harness could calibrate no interval for this ion image"
 INTERVAL_METRICS: tuple[tuple[str, Direction, str, str, str], ...] = (
     (
