@@ -407,3 +407,9 @@ def test_an_ion_that_one_of_several_sections_lacks_is_left_out_there_alone(run, 
     status, _, err = run("run", *sections, "--mz", "400,600", *results)
     assert status == 2
     assert "no signal in any section at m/z 600.0000" in err
+
+
+def test_a_run_says_how_many_cells_it_has_to_run(run, tmp_path):
+    command = ("run", "--results", tmp_path, "--methods", "bicubic")
+    assert "1 cell, 1 to run" in run(*command)[2]
+    assert "1 cell, 0 to run" in run(*command)[2]
