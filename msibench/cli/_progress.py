@@ -99,7 +99,7 @@ class Lines:
         """Print a finished cell; stay silent about cached ones."""
         with self._lock:
             if event.kind == "planned":
-                click.echo(f"{event.total} cells, {event.done} already stored", err=True)
+                click.echo(f"{event.total} cells, {event.done} need no run", err=True)
             elif event.kind == "finished":
                 reason = f": {visible(event.reason)}" if event.reason else ""
                 place = f"[{event.done}/{event.total}] " if event.total else ""
