@@ -50,11 +50,8 @@ def read_npz(path: str | os.PathLike[str], *, pixel_size_um: float | None = None
     if zipfile.is_zipfile(source):
         check_npz(source, (*STACK_KEYS, *PROPERTIES))
     try:
+        _refuse_npy(source)
         with source.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            if isinstance(held, np.ndarray):
-                raise DataError(
-                    f"{source.name} is a single .npy array; save it with np.savez(cube=)"
-                )
             name = next((key for key in STACK_KEYS if key in held.files), None)
             if name is None:
                 raise DataError(
@@ -198,6 +195,12 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     if not source.is_file():
         raise MissingDataError(f"{source} does not exist; check the path of the image file.")
     return source
+
+
+def _refuse_npy(source: Path) -> None:
+    with source.open("rb") as file:
+        if file.read(6) == np.lib.format.MAGIC_PREFIX:
+            raise DataError(f"{source.name} is a single .npy array; save it with np.savez(cube=)")
 
 
 def _stack(source: Path, values: NDArray[np.generic], mz: Any, **described: Any) -> MSImage:

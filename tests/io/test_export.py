@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from matplotlib.axes import Axes
 from PIL import Image
 from pyimzml.ImzMLParser import ImzMLParser, getionimage
 
@@ -33,7 +34,7 @@ from msibench.io import (
 )
 from msibench.io.figure import hotspot_limit, scale_bar_um
 from msibench.io.imzml.writer import ArrayFormat, ImzMLWriter
-from msibench.io.ome_tiff import pack_mask, unpack_mask
+from msibench.io.ome_tiff import TILE, _level_shapes, pack_mask, unpack_mask
 
 
 def read_provenance(path):
@@ -190,6 +191,13 @@ def test_a_packed_mask_is_the_mask(mask):
 
 
 class TestFigure:
+    def test_says_which_method_made_it(self, tmp_path, monkeypatch):
+        titles = []
+        monkeypatch.setattr(Axes, "set_title", lambda _, text, **__: titles.append(text))
+        write_image(tmp_path / "a.png", section().select([0]), predicted="sharpest")
+        write_image(tmp_path / "b.png", section().select([0]))
+        assert titles[0] == f"{titles[1]}, by sharpest"
+
     def test_is_a_png_a_channel_with_its_provenance(self, tmp_path):
         written = write_image(tmp_path / "a.png", section(), provenance={"k": 1}, predicted="x")
         assert [path.name for path in written] == [
@@ -420,3 +428,56 @@ class TestConvert:
         write_image(tmp_path / "a.npz", section())
         result = self.run(*(tmp_path / argument for argument in arguments))
         assert isinstance(result.exception, MSIBenchError)
+
+
+@pytest.mark.parametrize(
+    ("shape", "levels"),
+    [
+        ((256, 256), [(256, 256)]), ((257, 10), [(257, 10), (128, 5)]), ((1, 9000), [(1, 9000)]),
+        ((3, 1025), [(3, 1025), (1, 512)]), ((513, 1030), [(513, 1030), (256, 515), (128, 257), (64, 128)]),
+    ],
+)  # fmt: skip
+def test_a_pyramid_ends_in_one_tile_and_holds_area_means(tmp_path, shape, levels):
+    assert TILE == 256
+    assert _level_shapes(shape) == levels
+    values = np.random.default_rng(0).random((1, *shape), dtype=np.float32)
+    write_ome_tiff(tmp_path / "a.ome.tif", MSImage(values, np.array([500.0]), pixel_size_um=2.0))
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as file:
+        expected = values[0]
+        assert len(file.series[0].levels) == len(levels)
+        for number, level in enumerate(file.series[0].levels):
+            page = level.keyframe
+            assert page.predictor == 1
+            assert (page.tilelength, page.tilewidth, page.compression.name) == (256, 256, "ADOBE_DEFLATE")  # fmt: skip
+            assert page.get_resolution("centimeter") == pytest.approx((1e4 / 2**number / 2,) * 2, rel=1e-6)  # fmt: skip
+            assert page.subfiletype == (1 if number else 0)
+            np.testing.assert_allclose(np.squeeze(level.asarray()), np.squeeze(expected), rtol=1e-6)
+            rows, columns = (side // 2 * 2 for side in expected.shape)
+            if min(rows, columns):
+                blocks = expected[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2)
+                expected = blocks.mean(axis=(1, 3))
+
+
+def test_a_mask_of_other_bytes_is_damaged():
+    packed = pack_mask(np.ones((3, 3), bool))
+    for shape in ((3, 3), (2, 5), (1, 16), (4, 4)):
+        assert unpack_mask(packed, shape).shape == shape
+    for shape in ((2, 4), (1, 17)):
+        with pytest.raises(ValueError, match="the mask holds"):
+            unpack_mask(packed, shape)
+    for text in ("x", "AAAA"):
+        with pytest.raises(ValueError, match=r"."):
+            unpack_mask(text, (3, 3))
+
+
+def test_a_stack_in_its_file_gives_the_bytes_of_one_in_memory(tmp_path, monkeypatch):
+    image = section(shape=(300, 270))
+    write_hdf5(tmp_path / "a.h5", image)
+    monkeypatch.setenv("MSIBENCH_LARGE_MIB", "0.1")
+    lazy = read_section(tmp_path / "a.h5", lazily=True)
+    assert not isinstance(lazy.values, np.ndarray)
+    for name, one in (("memory", image), ("file", lazy)):
+        write_ome_tiff(tmp_path / f"{name}.ome.tif", one)
+    a, b = (tmp_path / f"{name}.ome.tif" for name in ("memory", "file"))
+    np.testing.assert_array_equal(tifffile.imread(a), tifffile.imread(b))
+    assert a.read_bytes() == b.read_bytes()

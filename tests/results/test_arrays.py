@@ -1,3 +1,5 @@
+import fcntl
+
 import h5py
 import numpy as np
 import pytest
@@ -112,6 +114,9 @@ def test_the_shape_of_an_array_is_told_without_reading_it(tmp_path):
         ((2, 3, 1024, 1024), (1, 1, 1024, 1024)),
         ((1025, 1024), (1024, 1024)),
         ((1, 2, 1 << 21), (1, 1, 1 << 21)),
+        (((1 << 20) + 1, 1), (1 << 20, 1)),
+        (((1 << 20) + 1, 2), (1 << 19, 2)),
+        ((3, 4, 0), (1, 4, 0)),
     ],
 )
 def test_a_chunk_is_one_image_or_a_band_of_a_million_pixels(shape, chunks):
@@ -123,3 +128,70 @@ def test_an_array_of_just_the_bytes_that_may_be_read_is_read(tmp_path):
     assert read_arrays(tmp_path / "a.h5", max_bytes=32)[0]["x"].size == 4
     with pytest.raises(IntegrityError, match="GiB"):
         read_arrays(tmp_path / "a.h5", max_bytes=31)
+
+
+def test_groups_beside_arrays_are_passed_over_and_never_read_as_one(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = np.ones(3)
+        file.create_group("group")["y"] = np.ones(3)
+        file.attrs["bytes"] = np.bytes_(b"a\xff")
+        file.attrs["number"] = np.float64(1.5)
+    arrays, attributes = read_arrays(tmp_path / "a.h5")
+    assert list(arrays) == ["x"]
+    assert attributes == {"bytes": "a\ufffd", "number": 1.5}
+    assert type(attributes["number"]) is float
+    with pytest.raises(IntegrityError, match="got a group"):
+        read_arrays(tmp_path / "a.h5", ("group",))
+
+
+def test_images_are_packed_and_lists_and_empty_arrays_are_not(tmp_path):
+    with array_file(tmp_path / "a.h5") as file:
+        file.write("image", np.zeros((3, 40, 50)))
+        file.write("list", np.zeros(40))
+        file.write("empty", np.zeros((3, 0)))
+        file.stack("stack", (2, 3, 4))
+        file.note("facts", "x")
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert (file["image"].compression, file["image"].shuffle) == ("gzip", True)
+        assert file["image"].chunks == (1, 40, 50)
+        assert file["list"].chunks is None
+        assert file["empty"].chunks is None
+        assert file["stack"].dtype == np.float32
+        assert file.attrs["facts"] == "x"
+
+
+def test_too_little_memory_is_said(tmp_path, monkeypatch):
+    write_arrays(tmp_path / "a.h5", {"x": np.ones(3)})
+
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", full)
+    with pytest.raises(IntegrityError, match="does not fit into free memory"):
+        read_arrays(tmp_path / "a.h5")
+
+
+def test_the_size_of_what_is_too_large_is_told_in_gib(tmp_path, monkeypatch):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        stored = file.create_dataset("x", (3, 1 << 26), "f8", chunks=(1, 1 << 20))
+        stored.id.write_direct_chunk((0, 0), bytes(8 << 20))
+    monkeypatch.setattr(module, "why_unsafe", lambda *_: "")
+    with pytest.raises(IntegrityError, match=r"would take 1\.5 GiB; at most 0\.5 GiB"):
+        read_arrays(tmp_path / "a.h5", ("x",), max_bytes=1 << 29)
+
+
+@pytest.mark.parametrize("rows", [16, 18, 40])
+def test_four_chunks_of_a_large_stack_make_up_a_band(monkeypatch, rows):
+    monkeypatch.setattr(module, "is_large", lambda shape: True)
+    monkeypatch.setattr(module, "bands", lambda shape: [slice(0, rows), slice(rows, 100)])
+    assert module._chunks((5, 100, 7)) == (1, rows // 4, 7)
+    monkeypatch.setattr(module, "bands", lambda shape: [slice(0, 3), slice(3, 100)])
+    assert module._chunks((5, 100, 7)) == (1, 1, 7)
+
+
+def test_a_file_that_another_program_holds_is_read(tmp_path):
+    write_arrays(tmp_path / "a.h5", {"x": np.ones((2, 3, 4), np.float32)})
+    with (tmp_path / "a.h5").open("rb+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert shape_of(tmp_path / "a.h5", "x") == (2, 3, 4)
+        assert read_arrays(tmp_path / "a.h5")[0]["x"].sum() == 24

@@ -127,3 +127,20 @@ def test_a_cell_that_is_damaged_hides_no_other(tmp_path):
     (store.cell_folder(cells[0].key) / "record.json").write_text("damaged")
     index = TrackIndex({str(one.identity): one.key for one in cells}, {})
     assert held_by(store, index).problems == {OTHER: "q"}
+
+
+def test_a_difference_is_told_by_a_true_cell_of_the_boards_own_problem(tmp_path):
+    document = {"data": 1, "section": "s", "mz": [1], "ppm": 5, "mz_set": "all", "control": ""}
+    odd = {"problem": document | {"data": 7, "control": "guide-shuffled"}}
+    cells = [
+        cell("a", "w", method="a", control="guide-shuffled", key_document=odd),
+        cell("b", "old", method="b", key_document={"problem": document | {"mz": [9]}}),
+        cell("c", "p", method="c", key_document={"problem": document}),
+        cell("d", "p", method="d", key_document={"problem": document}),
+    ]
+    store = filled(tmp_path / "results", *cells)
+    update_index(store, "mine", {str(one.identity): one.key for one in cells}, {})
+    here = Experiment({TRUE: "q"}, "cpu")
+    assert differences(store, "mine", here, {TRUE: document | {"ppm": 9}}) == "m/z window"
+    asked = {WRONG: document | {"data": 3, "control": "x"}, OTHER: document | {"ppm": 9}}
+    assert differences(store, "mine", here, asked) == "m/z window"

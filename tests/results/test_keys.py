@@ -170,3 +170,37 @@ def test_the_folder_of_a_package_is_found_and_a_single_file_has_none(plugin):
     assert package_folders("no_such_package:Mine") == []
     with pytest.raises(PluginError, match="'no_such_package' is not installed"):
         fresh("no_such_package:Mine")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_json_of_others_holds_have_their_digest(number):
+    for text in (number, f"[{number}]", f'{{"a": {number}}}'):
+        parsed = json.loads(text)
+        assert digest_of_parsed(parsed) == digest_of(parsed)
+
+
+def test_types_of_numpy_and_of_python_are_one():
+    array = np.array([[1, 2], [3, 4]])
+    assert canonical_json(array) == "[[1,2],[3,4]]"
+    assert canonical_json({1: (np.float32(0.5), True, None), "b": iter("x")}) == (
+        '{"1":[0.5,true,null],"b":["x"]}'
+    )
+    assert canonical_json([-np.inf, np.float64("nan")]) == '["-inf","nan"]'
+    assert canonical_json("µ") == '"µ"'
+
+
+def test_what_describes_a_method_and_computes_nothing_is_not_in_its_code(tmp_path):
+    source = tmp_path / "mine.py"
+    source.write_text(
+        "import msibench.errors\nimport msibench.cli.main, msibench.datasets.cards\n"
+        "from msibench import Problem\nfrom msibench.contracts.metric import Intervals\n"
+        "from msibench.contracts import metric\nclass Mine: ...\n"
+    )
+    assert set(fresh(f"{source}:Mine")) == {"mine.py"}
+    source.write_text("from msibench.degradation import binning\nclass Mine: ...\n")
+    assert "msibench/degradation/binning.py" in fresh(f"{source}:Mine")
+
+
+def test_a_file_that_is_named_like_a_package_is_a_file():
+    for name in ("json.py", "numpy.py"):
+        assert package_folders(f"{name}:Mine") == []

@@ -146,3 +146,125 @@ def test_another_fault_of_linking_is_not_hidden(path, monkeypatch):
     with pytest.raises(StoreError):
         leases.acquire(path)
     assert not list(path.parent.iterdir())
+
+
+def test_a_lease_that_was_removed_is_released_in_silence_and_one_that_cannot_be_is_kept(
+    path, monkeypatch
+):
+    lease = leases.acquire(path)
+    path.unlink()
+    lease.beat()
+    lease.release()
+    lease = leases.acquire(path)
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(type(path), "unlink", refuse)
+    lease.release()
+    assert lease.held()
+
+
+def test_a_heartbeat_from_the_future_counts_anew_from_the_first_look(path):
+    path.parent.mkdir()
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "t"}))
+    for ahead, mended in ((leases.STALE_S / 2, False), (2 * leases.STALE_S, True)):
+        then = time.time() + ahead
+        os.utime(path, (then, then))
+        assert leases.acquire(path) is None
+        assert (path.stat().st_mtime < then - ahead / 2) is mended
+
+
+def test_a_stale_lease_that_another_run_took_first_is_free(path, monkeypatch):
+    path.parent.mkdir()
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "t"}))
+    silent = time.time() - leases.STALE_S - 1
+    os.utime(path, (silent, silent))
+
+    def gone(self, _):
+        self.unlink()
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    monkeypatch.setattr(type(path), "rename", gone)
+    lease = leases.acquire(path)
+    assert lease is not None
+    assert lease.held()
+
+
+def test_a_lease_that_came_to_life_while_it_was_taken_is_given_back(path, monkeypatch):
+    path.parent.mkdir()
+    text = json.dumps({"host": "elsewhere", "pid": 1, "token": "t"})
+    path.write_text(text)
+    looks = iter((True, False))
+    monkeypatch.setattr(leases, "is_stale", lambda _: next(looks))
+    assert leases.acquire(path) is None
+    assert path.read_text() == text
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_silence_is_told_where_no_clock_can_be_asked(path, monkeypatch):
+    path.parent.mkdir()
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "t"}))
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(type(path), "touch", refuse)
+    for ago, stale in ((leases.STALE_S - 30, False), (leases.STALE_S + 30, True)):
+        silent = time.time() - ago
+        os.utime(path, (silent, silent))
+        assert leases.is_stale(path) is stale
+    path.unlink()
+    assert leases.is_stale(path)
+
+
+def test_a_link_whose_answer_was_lost_is_a_lease(path, monkeypatch):
+    link = os.link
+
+    def lost(source, target):
+        link(source, target)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "link", lost)
+    lease = leases.acquire(path)
+    assert lease is not None
+    assert lease.held()
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_disk_that_fills_while_a_lease_is_written_leaves_none(path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    opened = type(path).open
+
+    def full(self, mode="r", *args, **options):
+        if mode != "x":
+            return opened(self, mode, *args, **options)
+        opened(self, mode, *args, **options).close()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(type(path), "open", full)
+    with pytest.raises(StoreError, match="free some space"):
+        leases.acquire(path)
+    assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000])
+def test_a_lease_that_cannot_be_read_is_nobodys_until_it_is_silent(path, text):
+    path.parent.mkdir()
+    path.write_text(text)
+    assert leases.holder(path) == "unknown host, process ?"
+    leases.drop_orphaned(path)
+    assert leases.acquire(path) is None
+    silent = time.time() - leases.STALE_S - 1
+    os.utime(path, (silent, silent))
+    assert leases.acquire(path) is not None
+
+
+def test_a_lease_of_this_process_whose_start_is_not_a_number_is_kept(path):
+    path.parent.mkdir()
+    path.write_text(json.dumps({"place": place(), "pid": os.getpid(), "started": "odd"}))
+    leases.drop_orphaned(path)
+    assert path.exists()

@@ -1,8 +1,17 @@
 """Which distribution a method came with."""
 
+import os
+import platform
+import socket
+import sys
 from importlib.metadata import distribution, packages_distributions
+from pathlib import Path
 
-from msibench.results.provenance import plugin_version
+import numpy as np
+import pytest
+
+from msibench.results import provenance
+from msibench.results.provenance import environment, plugin_version, processor_name
 
 
 def test_the_distribution_of_every_installed_package_is_named():
@@ -18,3 +27,37 @@ def test_the_distribution_of_every_installed_package_is_named():
 def test_what_no_distribution_provides_has_no_version():
     assert plugin_version("no_such_package:name") == ""
     assert plugin_version("/somewhere/method.py:Mine") == ""
+
+
+def test_the_environment_is_that_of_this_machine():
+    found = environment()
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["libraries"]["numpy"] == np.__version__
+    assert found["host"] == socket.gethostname()
+    assert found["cores"] == os.cpu_count()
+    assert found["system"] == f"{os.uname().sysname} {os.uname().machine}"
+    assert found["processor"] == processor_name()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("processor\t: 0\nmodel name\t: One: fast\nmodel name\t: Two\n", "One: fast"),
+        ("processor\t: 0\n", "as Python says"),
+        (None, "as Python says"),
+    ],
+)
+def test_a_processor_is_named_as_the_system_does(monkeypatch, text, name):
+    def told(*_, **__):
+        if text is None:
+            raise FileNotFoundError
+        return text
+
+    monkeypatch.setattr(Path, "read_text", told)
+    monkeypatch.setattr(platform, "processor", lambda: "as Python says")
+    assert processor_name() == name
+
+
+def test_a_library_that_is_not_installed_is_left_out(monkeypatch):
+    monkeypatch.setattr(provenance, "LIBRARIES", ("no-such-library", "numpy"))
+    assert environment()["libraries"] == {"numpy": np.__version__}

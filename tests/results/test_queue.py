@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 
 import pytest
@@ -72,3 +73,21 @@ def test_recorded_cells_and_old_arrays_that_nobody_refers_to_are_swept(store):
     assert not done.exists()
     assert waiting.is_dir()
     assert [batch_folder(store, batch).is_dir() for batch in ages] == [False, True, True]
+
+
+def test_what_another_run_sweeps_in_the_same_moment_is_no_error(store, monkeypatch):
+    real = shutil.rmtree
+
+    def twice(folder, **options):
+        real(folder)
+        real(folder, **options)
+
+    done = queued(store, KEY)
+    put(store)
+    old = batch_folder(store, "7")
+    old.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    monkeypatch.setattr(shutil, "rmtree", twice)
+    sweep_queue(store)
+    assert not done.exists()
+    assert not old.exists()

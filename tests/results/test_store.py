@@ -11,10 +11,16 @@ from msibench.io import whole_files
 from msibench.owners import owned_name
 from msibench.results import files
 from msibench.results.identity import CellIdentity
-from msibench.results.index import read_index, update_index
+from msibench.results.index import (
+    TrackIndex,
+    index_path,
+    read_index,
+    set_index_aside,
+    update_index,
+)
 from msibench.results.metric_rows import empty_rows, rows_as_parquet
-from msibench.results.schema import CellRecord, Status, record_from_json
-from msibench.results.store import METRICS, Store
+from msibench.results.schema import SCHEMA_VERSION, CellRecord, Status, record_from_json
+from msibench.results.store import METRICS, Store, _link_or_copy, check_store_schema
 
 KEY = "ab" + "0" * 62
 
@@ -116,7 +122,7 @@ def test_a_record_in_the_wrong_folder_is_refused(store):
     other = "cd" + "0" * 62
     store.cell_folder(other).parent.mkdir(parents=True)
     store.cell_folder(KEY).rename(store.cell_folder(other))
-    with pytest.raises(IntegrityError, match="another cell"):
+    with pytest.raises(IntegrityError, match=rf"another cell \({KEY[:12]}…\)"):
         store.record(other)
 
 
@@ -279,3 +285,176 @@ def test_an_index_is_one_text_whatever_the_order_of_its_entries(store):
     update_index(store, "b", {"y": "2", "x": "1"}, {"o": 3, "p": {"r": 2, "q": 1}})
     texts = [(store.root / "tracks" / f"{name}.json").read_bytes() for name in "ab"]
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"cells": {"x": "a b"}}, "not a key"),
+        ({"cells": {"x": "a" * 129}}, "not a key"),
+        ({"cells": {"x": ""}}, "not a key"),
+        ({"cells": {"x": "k", "y": 3}}, "not a key"),
+        ({"facts": {"o": 4}}, "its digest differs"),
+    ],
+)
+def test_an_index_that_was_changed_is_set_aside_and_an_intact_one_is_not(store, change, said):
+    update_index(store, "t", {"x": "a" * 128}, {"o": 3})
+    assert set_index_aside(store, "t") is None
+    path = index_path(store, "t")
+    found = json.loads(path.read_text())
+    if "cells" in change:
+        del found["digest"]
+    path.write_text(json.dumps(found | change))
+    with pytest.raises(StoreError, match=said):
+        read_index(store, "t")
+    aside = set_index_aside(store, "t")
+    assert aside.parent == store.root / "set-aside"
+    assert json.loads(aside.read_text()) == found | change
+    assert read_index(store, "t") == TrackIndex()
+
+
+def test_an_index_that_says_the_same_is_not_written_again(store):
+    update_index(store, "t", {"x": "k"}, {})
+    before = index_path(store, "t").stat()
+    update_index(store, "t", {"x": "k"}, {})
+    assert index_path(store, "t").stat().st_ino == before.st_ino
+    update_index(store, "t", {"x": "l"}, {})
+    assert index_path(store, "t").stat().st_ino != before.st_ino
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        (SCHEMA_VERSION + 1, "newer"), (SCHEMA_VERSION - 1, "older"), (0, "older"), (-1, "newer"),
+        ("1", "newer"), (None, "newer"), (True, "newer"), (float(SCHEMA_VERSION), "newer"),
+    ],
+)  # fmt: skip
+def test_a_store_of_another_schema_is_left_alone(tmp_path, schema, said):
+    check_store_schema(SCHEMA_VERSION, tmp_path)
+    with pytest.raises(SchemaError, match=f"written by an? {said} msibench"):
+        check_store_schema(schema, tmp_path)
+
+
+def test_a_marker_that_is_damaged_is_named(tmp_path):
+    Store.open(tmp_path)
+    for text in ("", "{", "[]", "{}", "[" * 100_000):
+        (tmp_path / "store.json").write_text(text)
+        with pytest.raises(StoreError, match="remove that file alone"):
+            Store.open(tmp_path)
+
+
+def test_a_store_without_cells_has_no_keys_and_files_beside_cells_are_passed_over(store):
+    assert list(store.keys()) == []
+    put(store)
+    (store.root / "cells" / "a.txt").write_text("")
+    (store.root / "cells" / "ab" / "b.txt").write_text("")
+    assert list(store.keys()) == [KEY]
+
+
+def test_a_cell_that_another_run_put_there_in_the_same_moment_is_replaced(store, monkeypatch):
+    put(store, value=1.0)
+    other = store.root / "other"
+    target = store.cell_folder(KEY)
+    target.rename(other)
+    rename = type(other).rename
+    tries = []
+
+    def taken(self, to):
+        if to == target and not tries:
+            tries.append(self)
+            rename(other, target)
+        return rename(self, to)
+
+    monkeypatch.setattr(type(other), "rename", taken)
+    put(store, value=2.0)
+    assert store.metric_rows(store.record(KEY))["value"].tolist() == [2.0]
+    assert not list((store.root / "work").iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_cell_stands_again_where_its_successor_could_not_be_put(store, monkeypatch, number):
+    put(store, value=1.0)
+    target = store.cell_folder(KEY)
+    rename = type(target).rename
+
+    def refuse(self, to):
+        if to == target and not self.name.startswith("old-"):
+            raise OSError(number, os.strerror(number))
+        return rename(self, to)
+
+    monkeypatch.setattr(type(target), "rename", refuse)
+    with pytest.raises(StoreError):
+        put(store, value=2.0)
+    assert store.metric_rows(store.record(KEY))["value"].tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("number", "copied"),
+    [
+        (errno.EPERM, True), (errno.EXDEV, True), (errno.EMLINK, True), (errno.ENOENT, False),
+        (errno.ENOSPC, False), (errno.EDQUOT, False), (errno.EROFS, False),
+    ],
+)  # fmt: skip
+def test_a_file_is_copied_where_it_cannot_have_a_second_name(tmp_path, monkeypatch, number, copied):
+    (tmp_path / "a").write_text("a")
+    _link_or_copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").samefile(tmp_path / "a")
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    if copied:
+        _link_or_copy(tmp_path / "a", tmp_path / "c")
+        assert (tmp_path / "c").read_text() == "a"
+    else:
+        with pytest.raises(OSError, match="Errno"):
+            _link_or_copy(tmp_path / "a", tmp_path / "c")
+        assert not (tmp_path / "c").exists()
+
+
+def test_rows_that_cannot_be_read_or_are_no_table_are_damage(store):
+    found = put(store)
+    path = store.cell_folder(KEY) / METRICS
+    store.check_metrics(found)
+    path.write_bytes(b"no table")
+    changed = replace(found, files=found.files | {METRICS: files.sha256_of(path)})
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        store.metric_table(changed)
+    path.unlink()
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        store.check_metrics(found)
+
+
+def test_an_identity_is_its_eight_names(store):
+    one = CellIdentity(method="m", dataset="d", section="s", protocol="p", mz_set="z", seed=3, control="c", device="cuda")  # fmt: skip
+    assert json.loads(str(one)) == ["m", "d", "s", "p", "z", 3, "c", "cuda"]
+    assert str(one) == '["m","d","s","p","z",3,"c","cuda"]'
+    assert CellIdentity(**one.as_dict()) == one
+    assert one.problem == ("d", "s", "p", "z", "c")
+    assert one.in_table == ("m", "d", "s", "p", "z", "c")
+    assert one.title == "m · d/s · p [c]"
+    assert replace(one, control="").title == "m · d/s · p"
+
+
+def test_a_forgotten_folder_whose_name_is_no_key_is_no_pattern_for_leases(store):
+    lease = store.lease(KEY)
+    for name in ("*", f"{KEY[:14]}??", f"{KEY[:16]}-elsewhere-1"):
+        folder = store.root / "work" / name
+        folder.mkdir(parents=True)
+        os.utime(folder, (0, 0))
+    store.sweep()
+    assert [one.name for one in (store.root / "work").iterdir()] == [f"{KEY[:16]}-elsewhere-1"]
+    assert lease.held()
+    lease.release()
+    os.utime(store.root / "work" / f"{KEY[:16]}-elsewhere-1", (0, 0))
+    store.sweep()
+    assert not list((store.root / "work").iterdir())
+
+
+def test_small_files_of_a_store_have_one_text(store):
+    assert (store.root / "store.json").read_text() == f'{{"schema_version": {SCHEMA_VERSION}}}\n'
+    update_index(store, "t", {"x": "ü"}, {"o": "µ"})
+    text = index_path(store, "t").read_text(encoding="utf-8")
+    assert text == json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    assert "µ" in text

@@ -51,3 +51,19 @@ def test_entries_of_other_levels_or_without_a_record_do_not_count(store):
     odd = {"level": "sworn", "record": "d"}, {"level": "verified"}
     (store.root / FILE).write_text(json.dumps({"a": good, "b": odd[0], "c": odd[1]}))
     assert read_verifications(store) == {"a": good}
+
+
+def test_the_file_has_one_text_whatever_the_order_of_its_making(store):
+    other = "cd" + "0" * 62
+    for key in (other, KEY):
+        put(store, key=key)
+        keep_verification(store, key, VERIFIED)
+
+    def told():
+        text = (store.root / FILE).read_text()
+        assert text == json.dumps(json.loads(text), indent=1, sort_keys=True) + "\n"
+        return list(json.loads(text))
+
+    assert told() == [KEY, other]
+    drop_verification(store, KEY)
+    assert told() == [other]
