@@ -6,6 +6,7 @@ import pytest
 
 from msibench.errors import DataError
 from msibench.io.imzml import xml
+from msibench.io.imzml.scan import scan_imzml
 from msibench.io.imzml.spectra import ABSENT, COLUMNS, NEGATIVE, POSITIVE, PROFILE
 from msibench.io.imzml.xml import parse_imzml, refuse_entities
 
@@ -211,3 +212,17 @@ def test_entities_are_refused_and_other_documents_are_not(tmp_path, encoding):
     path.write_bytes(b"no xml")
     with pytest.raises(DataError, match="damaged at line 1"):
         refuse_entities(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<mzML></mzML>", '<mzML><spectrumList count="0"/></mzML>', "<mzML><spectrumList",
+        f'<mzML><spectrumList count="0"/><run><spectrumList count="1">{spectrum()}</spectrumList></run></mzML>',
+        f"<!DOCTYPE mzML><mzML><spectrumList>{spectrum()}</spectrumList></mzML>",
+        f"<mzML><spectrumList>{spectrum()}</spectrumList><spectrumList></spectrumList></mzML>",
+    ],
+)  # fmt: skip
+def test_what_the_scan_cannot_know_is_left_to_the_parser(tmp_path, text):
+    (tmp_path / "a.imzML").write_text(text)
+    assert scan_imzml(tmp_path / "a.imzML") is None
