@@ -99,7 +99,8 @@ class Lines:
         """Print a finished cell; stay silent about cached ones."""
         with self._lock:
             if event.kind == "planned":
-                click.echo(f"{event.total} cells, {event.done} already stored", err=True)
+                number = "1 cell" if event.total == 1 else f"{event.total} cells"
+                click.echo(f"{number}, {event.total - event.done} to run", err=True)
             elif event.kind == "finished":
                 reason = f": {visible(event.reason)}" if event.reason else ""
                 place = f"[{event.done}/{event.total}] " if event.total else ""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from msibench.cli._planning import LEVEL_HELP
 from msibench.cli._values import chosen_mz, mz_option, peaks_option
+
+if TYPE_CHECKING:
+    from msibench.errors import DataError
+    from msibench.library.advising import Advice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +64,15 @@ class Options:
     type=click.Path(file_okay=False, exists=True, path_type=Path),
     help="A results folder whose boards are looked at for similar sections, beside those that ship.",
 )
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path),
+              help="The same as numbers, in JSON.")  # fmt: skip
 @click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="One HTML file.")
 def command(**given: Any) -> int:
     """Say which ions of SECTION may be sharpened, with what, and whether to measure finer instead."""
     from msibench.errors import DataError
     from msibench.io.read import read_section
-    from msibench.library.advice_page import advice_page
     from msibench.library.advising import advise
     from msibench.library.sections import guide_on
-    from msibench.results.files import write_atomically
 
     options = Options(**given)
     wanted = _factors(options.factors)
@@ -80,7 +83,9 @@ def command(**given: Any) -> int:
         pixel_size_um=options.pixel_size,
     )
     names = tuple(name.strip() for name in options.methods.split(",") if name.strip())
-    told, refused = [], []
+    told: list[Advice] = []
+    refused: list[DataError] = []
+    written: list[Path] = []
     for factor in wanted:
         image = guide_on(low, options.guide, options.transform, factor, options.level)
         try:
@@ -100,18 +105,30 @@ def command(**given: Any) -> int:
             refused.append(error)
             click.echo(f"x{factor}: {error}\n", err=True)
             continue
+        written = _write(options, told)  # before anything is printed: the reader may close the pipe
         click.echo(f"{told[-1]}\n")
     if not told:
         raise refused[0]
+    for path in written:
+        click.echo(f"wrote {path}")
+    return 0
+
+
+def _write(options: Options, told: list[Advice]) -> list[Path]:
+    """Write the files that were asked for, with the advice that there is so far."""
+    from msibench.library.advice_page import advice_page
+    from msibench.results.files import write_atomically
+
+    written = []
     if options.json_file is not None:
         document = {"section": options.section.name, "advice": [one.to_json() for one in told]}
         text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
         write_atomically(options.json_file, (text + "\n").encode())
-        click.echo(f"wrote {options.json_file}")
+        written.append(options.json_file)
     if options.page is not None:
         write_atomically(options.page, advice_page(options.section.name, told).encode())
-        click.echo(f"wrote {options.page}")
-    return 0
+        written.append(options.page)
+    return written
 
 
 def _factors(text: str) -> list[int]:

@@ -33,7 +33,13 @@ class Options:
     check: bool
 
 
-@click.command(name="convert")
+@click.command(
+    name="convert",
+    epilog="Example: msibench convert section.imzML section.h5 --mz 798.54,741.53 --ppm 5\n\n"
+    "Example: msibench convert section.h5 section.ome.tif\n\n"
+    "Example: msibench convert bladder.npz bladder.imzML --pixel-size 10\n\n"
+    "Example: msibench convert section.imzML --check --verify",
+)
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path), required=False)
 @mz_option
@@ -68,17 +74,10 @@ class Options:
     "--check", is_flag=True, help="Write nothing: say what SOURCE is and whether it is valid."
 )
 def command(**given: Any) -> None:
-    r"""Convert a section between imzML, HDF5, npz and OME-TIFF, or draw it as PNG.
+    """Convert a section between imzML, HDF5, npz and OME-TIFF, or draw it as PNG.
 
     Intensities are never scaled or clipped (a PNG says how it was clipped). What was written is
     read back and compared.
-
-    \b
-    Examples:
-      msibench convert section.imzML section.h5 --mz 798.54,741.53 --ppm 5
-      msibench convert section.h5 section.ome.tif
-      msibench convert bladder.npz bladder.imzML --pixel-size 10
-      msibench convert section.imzML --check --verify
     """
     from msibench.errors import ConfigurationError
     from msibench.io import ImzMLOptions

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from msibench.training.loop import Progress
 
 
-@click.command("finetune")
+@click.command(
+    "finetune",
+    epilog="Example: msibench finetune mosr-msi-tiny --dataset lbae-mouse-brain --iterations 2000 --out mine",
+)
 @click.argument("method")
 @click.option("--dataset", "datasets", multiple=True, help="Data set to learn from; repeatable.")
 @click.option(

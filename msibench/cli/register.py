@@ -45,7 +45,12 @@ class Options:
     seed: int
 
 
-@click.command(name="register")
+@click.command(
+    name="register",
+    epilog="Example: msibench register HE.png section.imzML --mz 741.53,798.54 -o HE.json --overlay HE-check.png\n\n"
+    "Example: msibench register HE.ome.tif section.h5 --landmarks landmarks.csv -o HE.json\n\n"
+    "Example: msibench register HE.png section.npz --model bspline --start rough.json -o HE.json",
+)
 @click.argument("guide", type=click.Path(path_type=Path))
 @click.argument("section", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True,
@@ -76,14 +81,7 @@ class Options:
               help="Write the transform even when it is not good enough.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
 def command(**given: Any) -> None:
-    r"""Register the optical image GUIDE onto the ion images of SECTION.
-
-    \b
-    Examples:
-      msibench register HE.png section.imzML --mz 741.53,798.54 -o HE.json --overlay HE-check.png
-      msibench register HE.ome.tif section.h5 --landmarks landmarks.csv -o HE.json
-      msibench register HE.png section.npz --model bspline --start rough.json -o HE.json
-    """
+    """Register the optical image GUIDE onto the ion images of SECTION."""
     from msibench.errors import RegistrationError
     from msibench.io.guide.levels import guide_levels
     from msibench.io.guide.open import read_guide
@@ -250,6 +248,7 @@ def _draw(moving: GuideImage, fixed: MSImage, transform: Transform, error: str, 
     said = follow(ion_components(fixed), seen, known)
     red = guide_picture(on_grid)[0]
     layers = [(layer - layer.min()) / max(float(np.ptp(layer)), 1e-12) for layer in (red, said)]
+    layers[0][~known] = 0.0  # off the guide: there is nothing to show
     pixels = np.stack([layers[0], layers[1], layers[1]], axis=-1)
     zoom = max(1, 800 // max(fixed.shape))
     image = Image.fromarray(np.round(255 * pixels).astype(np.uint8))

@@ -220,7 +220,12 @@ def _write(
         if trust is not None and format_of(output) == "png":
             words = f"detail not supported at {100 * trust.level:.4g} %"
             written = write_png(
-                output, image, provenance=provenance, veil=trust.veil(), veiled=words
+                output,
+                image,
+                provenance=provenance,
+                veil=trust.veil(),
+                veiled=words,
+                predicted=spec.name,
             )
         else:
             written = list(write_image(output, image, predicted=spec.name, provenance=provenance))
@@ -282,7 +287,7 @@ def _tell_agreement(
         told = found[name]
         click.echo(
             f"consistency {name}: {told.missed:.2%} of the input is not reproduced "
-            f"(bicubic interpolation: {told.interpolation:.2%}; noise: {told.noise:.2%})"
+            f"(bicubic-075, which adds nothing: {told.interpolation:.2%}; noise: {told.noise:.2%})"
         )
     if len(found) > FEW:
         median = float(np.median([told.missed for told in found.values()]))

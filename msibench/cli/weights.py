@@ -13,18 +13,16 @@ if TYPE_CHECKING:
     from msibench.contracts.method import WeightFile
 
 
-@click.group(name="weights")
+@click.group(
+    name="weights",
+    epilog="Example: msibench weights list\n\n"
+    "Example: msibench weights fetch vgg16\n\n"
+    "Example: msibench weights fetch swinir-light\n\n"
+    "Example: msibench weights add Downloads/MambaIR-real.pth\n\n"
+    "Example: msibench weights verify",
+)
 def command() -> None:
-    r"""List, fetch, add and verify pretrained files.
-
-    \b
-    Examples:
-      msibench weights list
-      msibench weights fetch vgg16
-      msibench weights fetch swinir-light
-      msibench weights add Downloads/MambaIR-real.pth
-      msibench weights verify
-    """
+    """List, fetch, add and verify pretrained files."""
 
 
 @command.command(name="list")

@@ -106,7 +106,8 @@ def compare_paired(
     factor = float(np.median(ratios))
     p, different, note, rule = math.nan, None, "", ""
     if 2.0 ** (1 - len(ratios)) >= margins.speed_p:
-        note = f"{len(ratios)} cells, once each: too few for p < {margins.speed_p:g}"
+        number = "1 cell" if len(ratios) == 1 else f"{len(ratios)} cells"
+        note = f"{number}, once each: too few for p < {margins.speed_p:g}"
     elif np.allclose(ratios, 1.0, rtol=1e-12):
         p, different, rule = 1.0, False, "signed-rank"
     else:

@@ -141,7 +141,7 @@ def _write(
     if kind == "png":
         from msibench.io.figure import write_png
 
-        return tuple(write_png(target, image, clip=clip, provenance=origin))
+        return tuple(write_png(target, image, clip=clip, provenance=origin, predicted=predicted))
     return (_write_npz(target, image, origin),)
 
 

@@ -54,6 +54,7 @@ def write_png(
     provenance: Mapping[str, object] | None = None,
     veil: NDArray[np.bool_] | None = None,
     veiled: str = "",
+    predicted: str = "",
 ) -> list[Path]:
     """Draw every channel: with one channel to `path`, with several to ``<stem>_mz298.0700.png``.
 
@@ -62,7 +63,7 @@ def write_png(
     that the scale is unknown. Pixels that are NaN are grey, and the picture says that they were not
     measured. `provenance` is stored as JSON in the PNG's text. Where `veil` is True, ``(channel, row,
     column)``, the image loses its colour, keeps its lightness and is hatched, which is told apart without
-    colours and in print; `veiled` says what that means.
+    colours and in print; `veiled` says what that means. `predicted` is the method whose images these are; empty: measured.
 
     Returns
     -------
@@ -91,7 +92,9 @@ def write_png(
                 out = out.with_name(f"{out.stem}_{channel}{out.suffix}")
         try:
             covered = None if veil is None else veil[channel]
-            figure = _drawn(image, channel, name, clip, colour_map, covered, veiled)
+            window = "" if image.ppm is None else f" ± {image.ppm:g} ppm"
+            title = f"{name}{window}{f', by {predicted}' if predicted else ''}"
+            figure = _drawn(image, channel, title, clip, colour_map, covered, veiled)
             figure.savefig(out, format="png", metadata=text)
         except OSError as error:
             raise StoreError(f"{out} cannot be written: {error}") from error
@@ -102,7 +105,7 @@ def write_png(
 def _drawn(
     image: MSImage,
     channel: int,
-    name: str,
+    title: str,
     clip: float,
     colour_map: str,
     veil: NDArray[np.bool_] | None,
@@ -136,8 +139,7 @@ def _drawn(
         _explain_veil(axes, veiled)
     axes.set_xticks([])
     axes.set_yticks([])
-    window = "" if image.ppm is None else f" ± {image.ppm:g} ppm"
-    axes.set_title(f"{name}{window}", fontsize=11)
+    axes.set_title(title, fontsize=11)
     clipped = f"clipped at the {clip:.0%} quantile" if clip < 1 else "not clipped"
     bar = figure.colorbar(drawn, ax=axes, extend="max" if clip < 1 and limit > 0 else "neither")
     bar.set_label(f"intensity ({image.unit})", fontsize=9)
@@ -201,4 +203,5 @@ def add_scale_bar(axes: object, pixel_size_um: float, rows: int, columns: int) -
         va="bottom",
         fontsize=9,
         path_effects=[withStroke(linewidth=2, foreground="black")],
+        bbox={"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1.5},
     )

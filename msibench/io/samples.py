@@ -305,6 +305,7 @@ RGB_OF_XYZ_D50 = np.array(
 
 def _no_intensities(source: str, model: Model) -> DataError:
     return DataError(
-        f"{source}: is {NAMED[model]}; an ion image has one intensity a pixel. Give an optical image "
-        "with --guide, or export the ion image without a colour map."
+        f"{source}: is {NAMED[model]}; an ion image has one intensity a pixel. If it is the optical image, give "
+        "it as the guide (--guide; in `msibench register` it comes first); if it is an ion image, export it "
+        "without a colour map."
     )

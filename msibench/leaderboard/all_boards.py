@@ -377,8 +377,9 @@ def _not_told_apart(board: Listed) -> str:
         return "Too few sections to say that of others."
     part = board.table[~apart_from_methods(board)]
     equal = part.loc[part["rank_group"] == 1, "method"].astype(str).tolist()
-    if len(equal) < 2:
-        return "It is told apart from all others."
+    if len(equal) < 2:  # a group is held against the first of the one above, and nobody else
+        below = part.loc[part["rank_group"] == 2, "method"].astype(str).tolist()
+        return f"It is told apart from the next, `{in_markdown(below[0])}`." if below else ""
     return f"Not told apart at the top: {', '.join(f'`{in_markdown(name)}`' for name in equal)}."
 
 

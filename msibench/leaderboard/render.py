@@ -372,7 +372,8 @@ def _provenance(collected: Collected) -> str:
     devices = ", ".join(sorted(set(found["device"].unique())))
     origin = ", ".join(origins(found))
     where = in_markdown(f"{devices}, {origin}")
-    return f"{len(found)} cells on {where}; every number's record is in the store."
+    number = "1 cell" if len(found) == 1 else f"{len(found)} cells"
+    return f"{number} on {where}; every number's record is in the store."
 
 
 def whole(value: object) -> str:

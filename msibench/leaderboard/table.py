@@ -111,8 +111,9 @@ def what_numbers_mean(part: pd.DataFrame) -> str:
     if sections >= MINIMUM_SECTIONS:
         return (
             f"Mean ± s.e.m. over {images} of {sections} sections, taken as independent; 95 % intervals "
-            f"over sections ({sections}). Methods of different groups are told apart by paired "
-            "differences over sections, Holm's correction over all pairs (family-wise error 5 %)."
+            f"over sections ({sections}). A group begins with the first method that is told apart from "
+            "the first of the group above, by paired differences over sections and Holm's correction over "
+            "all pairs (family-wise error 5 %); other methods of different groups need not be told apart."
         )
     these = "this section" if sections == 1 else f"these {sections} sections"
     animals = (

@@ -16,7 +16,10 @@ th, td { text-align: right; padding: .15rem .7rem; border-bottom: 1px solid var(
 th:first-child, td:first-child, td.words, th.words { text-align: left; }
 .keep td { color: var(--quiet); }
 .wide { overflow-x: auto; }
-svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
+.ions th, .ions td { white-space: nowrap; }
+ul.bars { list-style: none; padding: 0; max-width: 40rem; }
+.bars span { display: block; height: 1rem; min-width: 1px; margin-bottom: .5rem; background: var(--accent); }
+.bars li:first-child span { background: var(--strong); }
 """
 
 
@@ -33,7 +36,7 @@ def advice_page(section: str, advice: Sequence[Advice]) -> str:
         f'<div class="top"><p class="kicker">msibench advise</p><h1>{escape(section)}: sharpen, keep, or '
         "measure finer?</h1></div>"
         f"{parts}<section><h2>What is assumed</h2><ul>{assumed}</ul>"
-        "<p>Skill: 0 for pixels repeated, 1 for the image that a finer measurement would give. Everything is "
+        "<p>Skill: 0% for repeated pixels, 100% for the image that a finer measurement would give. Everything is "
         "told from the section itself; how often such advice was right where the finer image is known: "
         "docs/confidence.md.</p></section></main></body></html>\n"
     )
@@ -65,8 +68,8 @@ def _part(advice: Advice) -> str:
     return (
         f'<section><h2>{advice.factor} times finer</h2><p class="lead">{escape(advice.sentence())}</p>'
         f"{f'<h3>The guide</h3><ul>{guide}</ul>' if guide else ''}"
-        f'<h3>Measure finer instead?</h3><div class="wide">{_chart(advice)}</div>'
-        '<h3>Ions, by what they gain</h3><div class="wide"><table><thead><tr><th>ion</th>'
+        f"<h3>Measure finer instead?</h3>{_chart(advice)}"
+        '<h3>Ions, by what they gain</h3><div class="wide ions"><table><thead><tr><th>ion</th>'
         '<th class="words">method</th><th>expected skill</th><th>90 % interval</th><th>at most</th>'
         f'<th>counts a pixel</th><th class="words">why not</th></tr></thead><tbody>{ions}</tbody></table></div>'
         '<h3>Methods, mean over ions</h3><div class="wide"><table><tbody>'
@@ -92,19 +95,12 @@ def _chart(advice: Advice) -> str:
         share = 0.0 if math.isnan(one.gain) else one.gain
         bars.append((f"measured at {_size(one.pixel_size_um)}", share, told))
     rows = "".join(
-        f'<text x="0" y="{30 * index + 20}">{escape(name)}</text>'
-        f'<rect x="270" y="{30 * index + 6}" width="{max(300 * share, 1):.1f}" height="18" '
-        f'fill="var(--{"strong" if index == 0 else "accent"})"/>'
-        f'<text x="{278 + 300 * share:.1f}" y="{30 * index + 20}">{share:.0%}; {escape(told)}</text>'
-        for index, (name, share, told) in enumerate(bars)
-    )
-    words = (
-        "Share of the finer detail of the signal that is right, in the ions that may be sharpened. "
-        + "; ".join(f"{name}: {share:.0%}, {told}" for name, share, told in bars)
+        f"<li>{escape(name)}: {share:.0%}; {escape(told)}"
+        f'<span style="width: {100 * max(share, 0.0):.1f}%"></span></li>'
+        for name, share, told in bars
     )
     return (
-        f'<svg role="img" aria-label="{escape(words, quote=True)}" width="960" height="{30 * len(bars) + 6}" '
-        f'viewBox="0 0 960 {30 * len(bars) + 6}">{rows}</svg>'
+        f'<ul class="bars">{rows}</ul>'
         '<p class="quiet">Share of the finer detail of the signal that is right, median over the ions that may be '
         "sharpened (over all where none may), at equal dwell time a "
         "pixel; the noise of the finer measurement filtered as well as can be.</p>"
@@ -116,7 +112,7 @@ def _kept(method: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return "none" if math.isnan(share) else f"{share:+.0%}"
+    return "none" if math.isnan(share) else f"{share:+.1%}".replace("-0.0%", "+0.0%")
 
 
 def _counts(counts: float) -> str:

@@ -155,6 +155,7 @@ def _shipped(factor: int) -> Iterator[_Known]:
 
 def _own(results: Path, factor: int) -> Iterator[_Known]:
     """Yield the boards of a results folder; one that cannot be read is passed over."""
+    from msibench.leaderboard.rows import SELF_REPORTED
     from msibench.library.leaderboards import load_board
     from msibench.results.problems import load_staged
     from msibench.results.store import Store
@@ -163,9 +164,8 @@ def _own(results: Path, factor: int) -> Iterator[_Known]:
     for folder in sorted((results / "leaderboards").glob("*/rows.parquet")):
         try:
             rows = load_board(folder.parent).rows()
-            rows = rows[
-                (rows["metric"] == "skill") & (rows["control"] == "") & rows["value"].notna()
-            ]
+            shown = (rows["metric"] == "skill") & (rows["control"] == "") & rows["value"].notna()
+            rows = rows[shown & (rows["origin"] != SELF_REPORTED)]
             for (dataset, protocol), part in rows.groupby(["dataset", "protocol"]):
                 if _factor(str(protocol)) != factor:
                     continue

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.contracts.method import Method, MethodSpec
+from msibench.contracts.method import Method, MethodSpec, Task
 from msibench.errors import ConfigurationError, DataError, NotApplicableError
 from msibench.image import GuideImage, MSImage, Problem
 
@@ -255,7 +255,10 @@ def _made(
         out = _Fine(fine, low, present, problem.factor)
         done = upscale_in_groups(method, problem, out, cuts)
     if done.skip is not None:
-        raise NotApplicableError(f"{spec.name} cannot do this: {done.skip.reason}")
+        remedy = ""
+        if spec.task is Task.GUIDED and problem.guide is None:
+            remedy = ". Give an optical image: --guide HE.png, and what `msibench register` wrote: --transform HE.json"
+        raise NotApplicableError(f"{spec.name} cannot do this: {done.skip.reason}{remedy}")
     return fine
 
 

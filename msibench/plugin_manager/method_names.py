@@ -49,6 +49,15 @@ def resolve_method(reference: str, catalogue: Catalogue) -> MethodSpec:
         return method_from_training(folder, _WithCheckpoints(catalogue, folder))
     if ":" in reference:
         return method_from_plugin(reference, catalogue)
+    if Path(reference).is_file():
+        wanted = (
+            f"name its class: {reference}:Class"
+            if reference.endswith(".py")
+            else "here the name of a method is expected, e.g. bicubic (`msibench upscale METHOD SECTION`)"
+        )
+        raise UnknownNameError(
+            f"{reference} is a file; {wanted}. `msibench list methods` shows all"
+        )
     return catalogue.method(reference)
 
 

@@ -37,9 +37,9 @@ def summarise(
     A method can be ranked when it has a composite, has rows for every expected image, and its
     composite is made of as many metrics as the most complete one; ``rank_reason`` says what stood in
     the way. Fewer than five sections decide nothing about others: methods are then sorted by their
-    composite and nobody has a rank or group. From five on, methods are in different groups where
-    Holm's correction over all pairs of the protocol tells them apart (family-wise error at most 1 -
-    `level`). The same rows in any order give the same table.
+    composite and nobody has a rank or group. From five on, a group begins with the first
+    method that Holm's correction over all pairs of the protocol tells apart from the first of the group above
+    (family-wise error at most 1 - `level`); other methods of two groups need not be told apart. The same rows in any order give the same table.
 
     Parameters
     ----------

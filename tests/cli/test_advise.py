@@ -1,6 +1,7 @@
 """``msibench advise``: text, JSON and a page that say the same."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -46,6 +47,28 @@ def test_text_json_and_page_say_the_same(advise, tmp_path):
     assert "<1>" not in page
     assert "http" not in page.split("</style>")[1]
     assert "Measure finer instead?" in page
+    assert "-0.0%" not in page
+
+
+def test_files_are_written_before_the_reader_of_the_text_goes_away(advise, tmp_path, monkeypatch):
+    def closed(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("msibench.cli.advise.click.echo", closed)
+    with suppress(BrokenPipeError):
+        advise(
+            "own<1>.npz",
+            "--factor",
+            "2",
+            "--methods",
+            "bicubic",
+            "--json",
+            "a.json",
+            "--page",
+            "a.html",
+        )
+    assert "2 times finer" in (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["advice"][0]["factor"] == 2
 
 
 @pytest.mark.parametrize("factors", ["1", "x2", "", "2;4"])

@@ -3,15 +3,19 @@
 import json
 import subprocess
 import sys
+import tomllib
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from msibench.cli.main import main
+from msibench.cli.main import HELP, main
 from msibench.testing import mirrored
 
 FAST = ("--methods", "nearest,bicubic")
+SHIPPED = files("msibench").joinpath("tracks_shipped/quickstart.toml").read_text(encoding="utf-8")
+QUICK_MZ = tomllib.loads(SHIPPED)["problems"][0]["mz"]
 
 
 def msibench(*arguments, capsys=None):
@@ -37,13 +41,12 @@ def test_help_lists_the_commands_with_their_use(run):
         assert f"  {name} " in out
 
 
-@pytest.mark.parametrize(
-    "name", ["run", "leaderboard", "status", "score", "check", "fetch", "list"]
-)
+@pytest.mark.parametrize("name", HELP)
 def test_every_command_shows_an_example(run, name):
     status, out, _ = run(name, "--help")
     assert status == 0
     assert "Example: msibench" in out
+    assert "\\b" not in out
 
 
 def test_a_misspelt_command_gets_a_suggestion(run):
@@ -195,6 +198,7 @@ def test_status_tells_stored_stale_and_not_run(run, tmp_path):
         'schema_version = 1\nname = "quickstart"\n'
         f'methods = ["bicubic", "nearest", {{ method = "{method}", label = "mine" }}]\n'
         '[[problems]]\ndataset = "phantom"\nprotocols = ["area-x4@1"]\nsections = ["synthetic-1"]\n'
+        f"mz = {QUICK_MZ}\n"
     )
     _, out, _ = run("status", track, "--results", tmp_path)
     assert "ok               bicubic" in out
@@ -403,3 +407,9 @@ def test_an_ion_that_one_of_several_sections_lacks_is_left_out_there_alone(run, 
     status, _, err = run("run", *sections, "--mz", "400,600", *results)
     assert status == 2
     assert "no signal in any section at m/z 600.0000" in err
+
+
+def test_a_run_says_how_many_cells_it_has_to_run(run, tmp_path):
+    command = ("run", "--results", tmp_path, "--methods", "bicubic")
+    assert "1 cell, 1 to run" in run(*command)[2]
+    assert "1 cell, 0 to run" in run(*command)[2]

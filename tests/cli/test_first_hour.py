@@ -179,6 +179,9 @@ MISTAKES = {
         "upscale swinir-msi-tiny section.imzML --mz 798.54 --factor 3 -o a.npz", "Ready here for --factor 3"),
     "a format that is not written": ("upscale bicubic section.imzML --mz 798.54 -o a.xyz", ".ome.tif"),
     "the guide as the section": ("run --data HE.png", "--guide"),
+    "the section as the method": ("upscale section.imzML bicubic --mz 798.54 -o a.npz", "METHOD SECTION"),
+    "a file without its class": ("check scratch.py", "scratch.py:Class"),
+    "the section as the guide": ("register section.imzML HE.png -o a.json", "`msibench register` it comes first"),
     "a guide without a section": ("run --guide HE.png", "--data"),
     "a guide of another field of view": (
         "run --data section.imzML --mz 798.54 --guide wide.png --methods ridge", "msibench register"),
@@ -202,6 +205,7 @@ def mistaken(desk):
     (desk / "peaks.csv").write_text("mz\n741.53\n798.54\n")
     Image.new("RGB", (200, 60), "pink").save(desk / "wide.png")
     (desk / "cache").mkdir(exist_ok=True)
+    (desk / "scratch.py").write_text("class Mine:\n    pass\n")
     write_odd_imzml(desk / "own-axes.imzML")
 
 

@@ -72,6 +72,22 @@ def test_it_registers_by_the_images_and_writes_transform_report_and_overlay(file
         assert below.max() == 255
 
 
+def test_the_overlay_shows_nothing_of_the_guide_where_there_is_none(files):
+    half = KNOWN @ Affine.about((20, 28), degrees=0, shift=[0, 28])
+    half.to_file(files / "half.json")
+    overlay = files / "check.png"
+    done = run(files, "--start", "half.json", "--overlay", str(overlay), "--accept-registration")
+    assert done.exit_code == 0, done.output
+    transform = Transform.from_file(files / "t.json")
+    points = transform(np.stack(np.indices(SHAPE), axis=-1).astype(float))
+    off = ((points < -1) | (points > np.array([90, 124]))).any(axis=-1)
+    assert 0.2 < off.mean() < 0.8
+    with Image.open(overlay) as picture:
+        red = np.asarray(picture)[: 14 * SHAPE[0] : 14, : 14 * SHAPE[1] : 14, 0]
+    assert red[off].max() == 0
+    assert red[~off].max() == 255
+
+
 def test_an_error_is_told_in_micrometres_where_pixels_have_a_size():
     said = {
         "mutual_information_before": 0.1, "mutual_information_after": 0.4,

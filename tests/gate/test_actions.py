@@ -172,21 +172,21 @@ def test_the_workflow_of_a_new_method_in_a_scratch_repository(shell, tmp_path, m
     git("init", "-q", "-b", "main")
     git("commit", "-q", "--allow-empty", "-m", "nothing yet")
     git("update-ref", "refs/remotes/origin/main", "main")
-    facts = {"GITHUB_BASE_REF": "main", "BOARD": "leaderboards/quickstart"}
+    facts = {"GITHUB_BASE_REF": "main", "BOARD": "leaderboards/phantom"}
     code, files = shell(step_of(steps, "Compare"), **facts)
     assert code == 0
     assert "commit it" in files["GITHUB_STEP_SUMMARY"]
     run = step_of(steps, "Run")
     for long, short in (
         (" --seed 2 --seed 3 --seed 4 --seed 5 --seed 6", ""),
-        ("run quickstart", "run quickstart --metrics psnr"),
+        ("run phantom", "run phantom --metrics psnr"),
     ):
         assert long in run["run"]
         run["run"] = run["run"].replace(long, short)
     assert shell(run)[0] == 0
-    board = tmp_path / "leaderboards" / "quickstart"
+    board = tmp_path / "leaderboards" / "phantom"
     board.mkdir(parents=True)
-    rows = tmp_path / "results" / "leaderboards" / "quickstart" / "rows.parquet"
+    rows = tmp_path / "results" / "leaderboards" / "phantom" / "rows.parquet"
     (board / "rows.parquet").write_bytes(rows.read_bytes())
     git("add", "leaderboards")
     git("commit", "-qm", "the base")

@@ -545,3 +545,19 @@ def test_how_far_scores_moved_is_told_by_scheme_and_an_anchored_one_may_not(monk
     assert grow._moved(nothing, nothing) == {"scaled": 0.0}
     with pytest.raises(IntegrityError, match=r"scheme .anchored. moved by 0\.125"):
         grow._moved(before, board([0.5, 0.375, 9], [1.0, 0.0, 1]))
+
+
+def test_differences_are_told_in_the_order_of_their_names_whatever_that_of_the_rows():
+    own = rows_of(("bicubic", "b", "a"), metrics=("psnr",), sections=2, channels=2)
+    own = own[(own["method"] == "bicubic") | (own["section"] == "s0")].iloc[::-1]
+    new = own[own["method"] != "bicubic"]
+    assert list(grow._holes(BASE, new)) == [
+        f"{name} was not run on 1 of the board's cells (toy, s1, area-x4@1, all, 0)"
+        for name in ("a", "b")
+    ]
+    lacking = [fault for fault in grow._differences(BASE, own, new, "bicubic") if "value" in fault]
+    assert [fault.partition(" has no value of ssim")[0] for fault in lacking] == ["a", "b"]
+    more = rows_of(("bicubic", "a"), metrics=("psnr",), sections=4, channels=2).iloc[::-1]
+    alone = more[more["method"] == "a"]
+    told = list(grow._other_problems(BASE, alone, alone, "bicubic"))
+    assert [f"toy/s{number}/" in fault for number, fault in enumerate(told)] == [True] * 4

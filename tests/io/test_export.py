@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from matplotlib.axes import Axes
 from PIL import Image
 from pyimzml.ImzMLParser import ImzMLParser, getionimage
 
@@ -190,6 +191,13 @@ def test_a_packed_mask_is_the_mask(mask):
 
 
 class TestFigure:
+    def test_says_which_method_made_it(self, tmp_path, monkeypatch):
+        titles = []
+        monkeypatch.setattr(Axes, "set_title", lambda _, text, **__: titles.append(text))
+        write_image(tmp_path / "a.png", section().select([0]), predicted="sharpest")
+        write_image(tmp_path / "b.png", section().select([0]))
+        assert titles[0] == f"{titles[1]}, by sharpest"
+
     def test_is_a_png_a_channel_with_its_provenance(self, tmp_path):
         written = write_image(tmp_path / "a.png", section(), provenance={"k": 1}, predicted="x")
         assert [path.name for path in written] == [

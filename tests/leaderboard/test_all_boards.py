@@ -17,8 +17,10 @@ from msibench.leaderboard.all_boards import (
     write_index,
 )
 from msibench.leaderboard.render import table_csv
-from msibench.leaderboard.table import leaderboard_table
+from msibench.leaderboard.table import leaderboard_table, what_numbers_mean
 from msibench.scoring import load_scheme
+from msibench.scoring.multiple_tests import holm
+from msibench.scoring.paired import every_pair
 from msibench.tracks import ProblemSet, Track, track_as_text
 from tests.gate.tables import changed, rows_of
 
@@ -152,6 +154,29 @@ def test_whether_a_guide_gains_stays_open_where_the_interval_does_not_decide():
     assert guide_gains(Listed(TRACK, "area-x4@1", table[:1], scheme)) is None
     table.loc[1, "composite.low"] = 0.125
     assert guide_gains(Listed(TRACK, "area-x4@1", table, scheme)) is True
+
+
+def test_the_first_is_said_to_be_told_apart_from_the_next_alone(tmp_path):
+    """Third is a method whose skill changes so much between sections that nothing tells it apart."""
+    names, skills = ("bicubic", "steady", "wild"), (0.20, 0.12, 0.05)
+    folder = of_skill(tmp_path, names, skills)
+    rows = rows_of(names, metrics=("ssim",)).assign(metric="skill")
+    number = rows["section"].str[1:].astype(int)
+    swing = {"bicubic": 0.0, "steady": 0.002, "wild": 0.3}
+    rows["value"] = rows["method"].map(dict(zip(names, skills, strict=True)))
+    rows["value"] += rows["method"].map(swing) * (-1.0) ** number
+    track = replace(TRACK, metrics=("skill",), scheme="skill")
+    table = leaderboard_table(rows, track, draws=100)
+    (folder / "one" / "leaderboard.csv").write_text(table_csv(table))
+    score = rows.pivot_table(index=["section", "channel"], columns="method", values="value")
+    first, second, pairs = every_pair(score[list(names)], score.index.get_level_values("section"))
+    apart = dict(zip(zip(first, second, strict=True), holm(pairs.p) <= 0.05, strict=True))
+    assert (apart[0, 1], apart[0, 2]) == (True, False)
+    assert list(table["method"][:3]) == list(names)
+    page = index_page(boards_in(folder))
+    assert "It is told apart from the next, `steady`." in page
+    assert "all others" not in page
+    assert "other methods of different groups need not be told apart" in what_numbers_mean(table)
 
 
 def test_a_family_is_headed_by_what_its_titles_share(folder):

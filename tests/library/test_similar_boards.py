@@ -1,6 +1,7 @@
 """Boards of similar sections: said beside the advice, never mixed into it."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import msibench as mb
 from msibench.advice.likeness import likeness
 from msibench.cli.main import main
 from msibench.datasets import load_card, read_section
+from msibench.leaderboard.rows import SELF_REPORTED
+from msibench.library import leaderboards
 from msibench.library.installed import catalogue
 from msibench.library.similar_boards import in_words, known_sections, mean_of, similar_boards
 from msibench.mirror import find_in_mirror
@@ -78,7 +81,7 @@ def test_advice_says_them_and_is_the_same_without_them(tmp_path):
     )
 
 
-def test_boards_of_a_results_folder_count_too(tmp_path):
+def test_boards_of_a_results_folder_count_too(tmp_path, monkeypatch):
     section = phantom(seed=21, shape=(96, 96))
     np.savez(tmp_path / "mine.npz", cube=section.values, mz=section.mz, pixel_size_um=35.0)
     results = tmp_path / "results"
@@ -95,6 +98,9 @@ def test_boards_of_a_results_folder_count_too(tmp_path):
     mine = rows[(rows["metric"] == "skill") & (rows["method"] == "bicubic")]["value"]
     assert found[0].skill["bicubic"] == pytest.approx(mine.mean())
     assert board.track.name not in [one.name for one in similar_boards(low, 4, EVERY)]
+    told = rows.assign(origin=rows["origin"].mask(rows["method"] == "bilinear", SELF_REPORTED))
+    monkeypatch.setattr(leaderboards, "load_board", lambda _: SimpleNamespace(rows=lambda: told))
+    assert set(similar_boards(low, 4, EVERY, results)[0].skill) == {"bicubic"}
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ from importlib import import_module
 import numpy as np
 import pytest
 
+from msibench.contracts.metric import Evaluation
 from msibench.degradation import protocol
+from msibench.image import as_stack
 from msibench.metrics import guide_leakage, noise_ceiling
+from msibench.metrics.detail_specs import NO_DETAIL
 
 leakage, ceiling, noise, intervals, together = (
     import_module(f"msibench.metrics.{name}")
@@ -328,3 +331,38 @@ def test_arguments_of_leakage_that_do_not_fit_are_refused():
     for wrong in (guide[0], guide[:, :4], guide[:, :, :8]):
         with pytest.raises(ValueError, match="guide must be"):
             guide_leakage(truth, truth, low, wrong, protocol=CHAIN)
+
+
+def test_a_prediction_that_matches_the_truth_better_than_its_noise_allows_shares_the_noise():
+    truth = RNG.random((1, 48, 64))
+    low, guide = CHAIN.degrade(truth), RNG.random((1, 48, 64))
+    unseen = CHAIN.split(truth)[1]
+    close = truth + 0.2 * (np.roll(unseen, 1, axis=2) + guide - guide.mean())
+    added = CHAIN.split(close)[1]
+    match = float((added * unseen).sum() ** 2 / ((added**2).sum() * (unseen**2).sum()))
+    assert 0.7 < match < 0.95
+
+    def by_noise(share):
+        return float(guide_leakage(close, truth, low, guide, protocol=CHAIN, noise=share)[0])
+
+    assert by_noise(0.9) == pytest.approx(by_noise(1 - match), rel=1e-9)
+    assert by_noise(1 - match) != pytest.approx(by_noise(0.5 * (1 - match)), rel=1e-4)
+
+
+def test_detail_that_is_nothing_but_rounding_has_no_resolution():
+    truth = RNG.random((1, 48, 60)).astype(np.float32)
+
+    def split(image):
+        return image, np.broadcast_to(1e-15 * truth[0], image.shape)
+
+    cell = Evaluation(
+        prediction=RNG.random(truth.shape, dtype=np.float32),
+        truth=as_stack(truth, pixel_size_um=10.0),
+        low=as_stack(CHAIN.degrade(truth)),
+        factor=4,
+        degrade=CHAIN.degrade,
+        split=split,
+    )
+    scored = import_module("msibench.metrics.frc").evaluate(cell)
+    assert np.isnan(scored.values[0])
+    assert list(scored.reasons) == [NO_DETAIL]

@@ -1,5 +1,7 @@
 """Intervals are judged by closed forms: the normal distribution's coverage, width and Winkler score."""
 
+import json
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -17,6 +19,7 @@ from msibench.metrics.interval import (
     interval_width,
     structures,
 )
+from msibench.metrics.trust_specs import interval_metrics
 
 NORMAL = NormalDist()
 
@@ -130,3 +133,12 @@ def test_calibrated_intervals_are_measured_at_their_own_levels_and_undefined_whe
     assert np.isnan(nothing.values).all()
     with pytest.raises(MSIBenchError, match="not among those calibrated"):
         found.ends(given.prediction, 0.3)
+
+
+def test_measures_of_intervals_have_the_versions_on_record():
+    kept = json.loads(Path(__file__).with_name("versions.json").read_text())
+    for begins in ("interval", "calibrated"):
+        for spec in interval_metrics(begins, begins, "evaluate", "it tells", ()):
+            assert (spec.name, spec.version) == (spec.name, kept[spec.name]["version"])
+            measure = spec.name.replace("calibrated", "interval")
+            assert spec.params == {"measure": measure}

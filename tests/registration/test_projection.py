@@ -96,6 +96,9 @@ def test_few_components_are_the_strongest_and_constant_channels_are_left_out():
     found = follow(basis, pattern, np.ones((7, 9), bool))
     np.testing.assert_allclose(found, pattern, atol=0.2)
     assert np.corrcoef(found.ravel(), pattern.ravel())[0, 1] > 0.95
+    for bright in (1e-4, 1e4):  # an ion counts as any other, however strong it is
+        scaled = ion_components(stack * np.array([1, 1, bright, 1])[:, None, None], components=1)
+        np.testing.assert_allclose(scaled @ scaled.T, basis @ basis.T, atol=1e-9)
     assert ion_components(stack[0]).shape == (63, 2)
     negative = np.stack([-stack[0], stack[1]])
     assert ion_components(negative).shape == (63, 2)  # what is below 0 counts as nothing

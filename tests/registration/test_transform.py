@@ -66,6 +66,11 @@ def test_turning_about_a_point_keeps_it_and_turns_rows_towards_columns():
     quarter = Affine.about([5, 9], degrees=90)
     np.testing.assert_allclose(quarter([5.0, 9.0]), [5, 9])
     np.testing.assert_allclose(quarter([6.0, 9.0]), [5, 10], atol=1e-12)
+    moved = Affine.about([5, 9], degrees=90, scale=2, shift=[3, -4])
+    np.testing.assert_allclose(moved([5.0, 9.0]), [8, 5], atol=1e-12)
+    np.testing.assert_allclose(moved([6.0, 9.0]), [8, 7], atol=1e-12)
+    np.testing.assert_allclose(moved([5.0, 10.0]), [6, 5], atol=1e-12)
+    np.testing.assert_allclose(Affine.about([5, 9], shift=2.5)([0.0, 0.0]), [2.5, 2.5])
 
 
 def test_the_product_of_maps_applies_the_right_one_first():
