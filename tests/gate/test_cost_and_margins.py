@@ -184,6 +184,8 @@ def test_peaks_are_the_highest_of_a_method_by_kind_of_memory():
     assert peaks_of(rows) == {"net (area-x4@1, cpu), resident": 300.0}
     assert peaks_of(rows.assign(rss_mib=0.5)) == {"net (area-x4@1, cpu), resident": 0.5}
     assert peaks_of(rows.assign(rss_mib=np.nan)) == {}
+    two = rows_of(("b", "a"), sections=1).iloc[::-1].sort_values("method", ascending=False)
+    assert [name.partition(" ")[0] for name in peaks_of(two)] == ["a", "b"]
     failed = rows.assign(status=np.where(rows["section"] == "s1", "oom", "ok"), vram_mib=7.0)
     assert peaks_of(failed) == {
         "net (area-x4@1, cpu), resident": 200.0,
