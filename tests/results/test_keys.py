@@ -1,6 +1,7 @@
 import json
 import sys
 import textwrap
+from importlib.metadata import PackageNotFoundError
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msibench.errors import PluginError
+from msibench.results import keys
 from msibench.results.keys import (
     canonical_json,
     changed_code,
@@ -204,3 +206,16 @@ def test_what_describes_a_method_and_computes_nothing_is_not_in_its_code(tmp_pat
 def test_a_file_that_is_named_like_a_package_is_a_file():
     for name in ("json.py", "numpy.py"):
         assert package_folders(f"{name}:Mine") == []
+
+
+def test_versions_are_those_installed_without_what_a_build_adds(monkeypatch):
+    monkeypatch.setattr(keys, "ARITHMETIC", ("gone", "numpy", "torch"))
+    told = {"numpy": "2.1.0", "torch": "2.5.1+cu124"}
+
+    def version(name):
+        if name not in told:
+            raise PackageNotFoundError(name)
+        return told[name]
+
+    monkeypatch.setattr(keys, "version", version)
+    assert keys.versions() == {"numpy": "2.1.0", "torch": "2.5.1"}

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
@@ -91,3 +92,21 @@ def test_what_another_run_sweeps_in_the_same_moment_is_no_error(store, monkeypat
     sweep_queue(store)
     assert not done.exists()
     assert not old.exists()
+
+
+def test_an_array_that_vanishes_while_it_is_looked_at_hides_no_other(store, monkeypatch):
+    for batch in ("7", "8"):
+        batch_folder(store, batch).mkdir(parents=True)
+        os.utime(batch_folder(store, batch), (0, 0))
+    stat, gone = Path.stat, []
+
+    def vanishing(path, **options):
+        if path.parent.name == "batches" and not gone:
+            gone.append(path.name)
+            raise FileNotFoundError(path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", vanishing)
+    sweep_queue(store)
+    monkeypatch.undo()
+    assert [one.name for one in batch_folder(store, "7").parent.iterdir()] == gone

@@ -239,3 +239,7 @@ def test_wrapped_offsets_are_unwrapped():
     np.testing.assert_array_equal(
         unwrap_32_bit(np.array([-1, -2]), around + 1), [around - 1, around - 2]
     )
+    np.testing.assert_array_equal(
+        unwrap_32_bit(np.array([-5, 3]), around + 1), [around - 5, around + 3]
+    )
+    np.testing.assert_array_equal(unwrap_32_bit(np.array([3, -5]), around + 1), [3, around - 5])
