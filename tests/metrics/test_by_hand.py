@@ -10,7 +10,7 @@ from msibench.degradation import protocol
 from msibench.image import GuideImage, as_stack
 from msibench.metrics import band_power, frc, guide_leakage, hallucination_map, neighbour, shift
 from msibench.metrics.band_power import NO_BAND, radial_power_ratio
-from msibench.metrics.hallucination import _noise_of
+from msibench.metrics.hallucination import _noise_of, shares
 from msibench.metrics.spectra import frequencies, ring_sums, rings, spectrum
 from msibench.metrics.wrong_guides import mirrored, other_section, shuffled_blocks
 
@@ -210,6 +210,35 @@ def test_one_unknown_pixel_on_any_side_undoes_its_own_image_alone(name):
             found = np.asarray(measure(*spoilt))
             assert np.isnan(found[1])
             np.testing.assert_allclose(found[[0, 2]], whole[[0, 2]], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in MEASURES if name != "guide_leakage"])
+def test_a_measure_of_images_on_two_axes_or_none_is_that_of_each(name):
+    measure, _ = MEASURES[name]
+    truth = images(6)
+    cell = [truth + 0.1 * images(6, seed=1), truth, CHAIN.degrade(truth)]
+    each = np.array([float(measure(*(one[place] for one in cell))) for place in range(6)])
+    folded = measure(*(one.reshape(2, 3, *one.shape[1:]) for one in cell))
+    np.testing.assert_allclose(np.asarray(folded), each.reshape(2, 3), rtol=1e-9)
+
+
+def test_shares_of_maps_on_two_axes_or_none_are_those_of_each():
+    maps = np.random.default_rng(0).integers(0, 4, (6, 5, 4)).astype(np.int8)
+    maps[4] = 0
+    each = np.array([shares(one) for one in maps])
+    for one, found in zip(maps, each, strict=True):
+        counts = np.array([(one == what).sum() for what in (1, 2, 3)])
+        np.testing.assert_allclose(found, counts / counts.sum() if counts.any() else np.nan)
+    np.testing.assert_array_equal(shares(maps.reshape(2, 3, 5, 4)), each.reshape(2, 3, 3))
+
+
+def test_numpy_works_on_tensors_in_a_processors_memory_unless_told_not_to(monkeypatch):
+    torch = pytest.importorskip("torch")
+    pairs = import_module("msibench.metrics.pairs")
+    tensors = torch.as_tensor(images(2)), torch.as_tensor(images(2))
+    assert pairs.pair_images(*tensors).xp is np
+    monkeypatch.setattr(pairs, "HOST_TENSORS_AS_ARRAYS", False)
+    assert pairs.pair_images(*tensors).xp is torch
 
 
 def test_an_unknown_pixel_on_either_side_leaves_the_map_empty():

@@ -108,6 +108,10 @@ def test_a_ceiling_is_the_mean_over_draws_of_one_stream():
         wanted.append(measured[0, 0])
     assert found[0] == pytest.approx(np.mean(wanted[::2]))
     assert np.isnan(found[1])  # no ions: nothing is told
+    few = noise._Model.of(truth[0], 0.5, None)  # half an ion a unit is noise as well
+    assert (few.ions, few.told) == (0.5, True)
+    np.testing.assert_allclose(few.signal, np.clip(noise._wiener(truth[0], None, 0.5), 0, None))
+    assert not noise._Model.of(truth[0], 0.0, None).told
     broken = truth.copy()
     broken[1, 0, 0] = np.nan
     values = noise_ceiling(lambda a, b: np.zeros(a.shape[:-2]), broken, noise_free=truth)
