@@ -116,7 +116,7 @@ def _reachable(real: pd.DataFrame, track: Track, marked: Mapping[str, str]) -> s
     ]
     table = tabulate(
         lines,
-        headers=["method", "skill", "gain over control", "share of the reachable gain"],
+        headers=["method", "bounded skill", "gain over control", "share of the reachable gain"],
         tablefmt="pipe",
         disable_numparse=True,
     )

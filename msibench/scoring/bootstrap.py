@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,6 +46,14 @@ class Interval:
     def part(self, first: int, end: int) -> Interval:
         """Return the columns ``first <= column < end``."""
         return Interval(**{f.name: getattr(self, f.name)[first:end] for f in fields(self)})
+
+    def within(self, lowest: float, highest: float) -> Interval:
+        """Cut the intervals of a measure that cannot lie outside ``lowest .. highest``.
+
+        A studentised interval over few images reaches beyond; what is cut off holds no possible mean.
+        """
+        low, high = (np.clip(end, lowest, highest) for end in (self.low, self.high))
+        return replace(self, low=low, high=high)
 
 
 def two_level_bootstrap(

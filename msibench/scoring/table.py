@@ -86,7 +86,10 @@ def summarise(
             np.hstack(blocks), ions.sections, draws=draws, seed=start, level=level
         )
         ends = np.cumsum([block.shape[1] for block in blocks])
-        table = _composite_table(ions, scored, interval.part(0, ends[0]), coverage, reasons)
+        composite = interval.part(0, ends[0])
+        if scheme.normalisation == "bounded":
+            composite = composite.within(-1.0, 1.0)
+        table = _composite_table(ions, scored, composite, coverage, reasons)
         score = np.where([reason == "" for reason in reasons], interval.mean[: ends[0]], np.nan)
         decided = score
         if len(np.unique(ions.sections)) < MINIMUM_SECTIONS:

@@ -63,7 +63,7 @@ def test_colours_go_from_nothing_to_the_limit():
 def test_it_says_what_was_clipped_the_scale_and_what_was_not_measured():
     figure = drawn(pixel_size_um=12.5, ppm=3.0, unit="counts")
     axes, bar = figure.axes
-    assert axes.get_title() == "m/z 500.0000 ± 3 ppm"
+    assert axes.get_title() == "m/z 500.0000"
     assert axes.get_xlabel() == "clipped at the 50% quantile (6.5); 12.5 µm a pixel"
     assert "counts" in bar.get_ylabel()
     assert [text.get_text() for text in axes.texts] == ["10 µm"]
@@ -156,3 +156,20 @@ def test_a_name_without_a_suffix_and_facts_are_kept(tmp_path):
             write_png(tmp_path / "a.png", image, clip=clip)
     with pytest.raises(StoreError, match="cannot be written"):
         write_png(tmp_path / "none" / "a.png", image)
+
+
+@pytest.mark.parametrize(
+    ("facts", "predicted", "title"),
+    [
+        ({"ppm": 3.0}, "", "m/z 500.0000 ± 3 ppm"), ({}, "", "m/z 500.0000"),
+        ({"ppm": 3.0}, "bicubic", "m/z 500.0000 ± 3 ppm, by bicubic"), ({}, "bicubic", "m/z 500.0000, by bicubic"),
+    ],
+)  # fmt: skip
+def test_the_title_says_mz_window_and_method(tmp_path, monkeypatch, facts, predicted, title):
+    titles = []
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *_, **__: titles.append(figure.axes[0].get_title())
+    )
+    image = MSImage(VALUES, np.array([500.0]), **facts)
+    write_png(tmp_path / "a.png", image, predicted=predicted)
+    assert titles == [title]

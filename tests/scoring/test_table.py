@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from msibench.scoring import comparisons, load_scheme, scheme_from_mapping, summarise
+from msibench.scoring.bootstrap import two_level_bootstrap
 from msibench.scoring.cube import NOTHING_PRESENT, images_of_nothing
 from msibench.scoring.table import round_significant
 from tests.scoring.tables import SIX, row, simulated, table
@@ -204,6 +205,16 @@ def test_skill_is_bounded_below_image_by_image_and_caos_score_stands_beside():
     assert line.loc["a", "composite"] == pytest.approx(np.where(skill < -1, 1e-3 - 1, skill).mean())
     assert line.loc["a", "cao2025"] > line.loc["bicubic", "cao2025"]
     assert set(line["cao2025.missing"]) == {"vif, sd_ratio, nqm, dists"}
+
+
+def test_an_interval_of_a_bounded_score_holds_no_impossible_score():
+    rows = simulated({"bicubic": 0.0, "a": 0.1}, metrics=("skill",), sections=1, channels=7)
+    mine = rows["method"] == "a"
+    rows.loc[mine, "value"] = [0.999, 0.998, 0.997, 0.996, 0.995, 0.994, -900.0]
+    alone = two_level_bootstrap([0.999, 0.998, 0.997, 0.996, 0.995, 0.994, 1 / 901 - 1], [0] * 7)
+    assert alone.low < -1 or alone.high > 1, "the interval would reach beyond"
+    line = summarise(rows, load_scheme()).set_index("method").loc["a"]
+    assert -1 <= line["composite.low"] < line["composite"] < line["composite.high"] <= 1
 
 
 def test_an_image_on_which_nothing_is_present_enters_no_mean_of_any_method():
