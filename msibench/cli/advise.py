@@ -52,7 +52,7 @@ class Options:
     "--transform", type=click.Path(path_type=Path), help="What `msibench register` wrote."
 )
 @click.option("--level", type=click.IntRange(0), help=LEVEL_HELP)
-@click.option("--pixel-size", type=float, help="µm, where the file does not say.")
+@click.option("--pixel-size", type=float, help="µm, in place of what the file says.")
 @click.option(
     "--methods",
     default="",

@@ -61,7 +61,7 @@ class Options:
     "--transform", type=click.Path(path_type=Path), help="What `msibench register` wrote."
 )
 @click.option("--level", type=click.IntRange(0), help=LEVEL_HELP)
-@click.option("--pixel-size", type=float, help="µm, where the file does not say.")
+@click.option("--pixel-size", type=float, help="µm, in place of what the file says.")
 @click.option("--set", "changes", multiple=True, help="Configuration, e.g. --set kernel=nearest.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
