@@ -60,7 +60,9 @@ OPTIONS = (
         "--factor", type=click.IntRange(1, 32), default=4, show_default=True, help="With --data."
     ),
     click.option("--protocol", "protocols", help="Protocols to run, e.g. area-x4@1,bicubic-x4@1."),
-    click.option("--pixel-size", type=float, help="With --data: µm, in place of what the file says."),
+    click.option(
+        "--pixel-size", type=float, help="With --data: µm, in place of what the file says."
+    ),
     mz_option,
     peaks_option,
     click.option(

@@ -12,9 +12,8 @@ from msibench.errors import MSIBenchError
 
 if TYPE_CHECKING:
     from msibench.contracts.dataset import DatasetSpec
-
-if TYPE_CHECKING:
     from msibench.contracts.method import MethodSpec
+    from msibench.contracts.metric import MetricSpec
     from msibench.plugin_manager import Catalogue
 
 FOR_MACHINES = {("methods", "task"), ("methods", "weights"), ("methods", "plugin")}
@@ -93,6 +92,12 @@ def _method(spec: MethodSpec, found: Catalogue) -> dict[str, object]:
     }
 
 
+def _better(spec: MetricSpec) -> str:
+    if spec.right is not None:
+        return f"nearer {spec.right:g}"
+    return {"higher": "higher", "lower": "lower", "one": "nearer 1"}[spec.direction]
+
+
 def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
     if kind == "tracks":
         from msibench.tracks import available_tracks
@@ -127,7 +132,7 @@ def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
                 "metric": spec.name,
                 "version": spec.version,
                 "asks": spec.question,
-                "better": {"higher": "higher", "lower": "lower", "one": "nearer 1"}[spec.direction],
+                "better": _better(spec),
                 "needs": ", ".join(sorted({*spec.needs, *spec.weights})),
                 "title": spec.title,
                 "from": spec.distribution,

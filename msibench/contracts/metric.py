@@ -225,6 +225,9 @@ class MetricSpec:
     params: Mapping[str, Any] = field(default_factory=dict)
     regions: tuple[str, ...] = ("image", "tissue")
     """Where it is computed: the whole image, inside the tissue mask."""
+    right: float | None = None
+    """The value that is right, where neither more nor less is better (the coverage of an interval of
+    90 %: 0.9). Shown in place of the direction, which then counts for nothing."""
     unit: str = ""
     needs: frozenset[str] = frozenset({"truth"})
     """Which of ``truth low guide counts noise_free uncharted`` must be there; else not applicable."""

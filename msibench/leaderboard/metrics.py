@@ -18,6 +18,18 @@ BETTER: Mapping[str, str] = {
 }  # fmt: skip
 
 
+def arrow(spec: MetricSpec) -> str:
+    """Return the sign beside the head of a metric's column."""
+    return ARROWS[spec.direction] if spec.right is None else f"→ {spec.right:g}"
+
+
+def better(spec: MetricSpec) -> str:
+    """Return in words which values of a metric are better."""
+    if spec.right is None:
+        return BETTER[spec.direction]
+    return f"{spec.right:g} is right"
+
+
 class BoardMetrics(dict[str, MetricSpec]):
     """Every metric that a board may show by name, the core's first; an unknown one has its name only."""
 

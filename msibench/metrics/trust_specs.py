@@ -51,6 +51,8 @@ INTERVAL_METRICS: tuple[tuple[str, Direction, str, str, str], ...] = (
     ),
 )
 """Name, direction, title, label and explanation of what is measured of an interval, whoever tells it."""
+LEVEL = 0.9
+"""Level of the intervals that are measured."""
 CALIBRATED_METRICS = tuple(name.format("calibrated") for name, *_ in INTERVAL_METRICS)
 """What a board measures whose track asks for intervals of the harness."""
 OLDER = ("interval_coverage", "worst_interval_coverage", "interval_width", "interval_score")
@@ -84,6 +86,7 @@ def interval_metrics(
             version=2 if full in OLDER else 1,
             target=f"msibench.metrics.interval:{function}",
             direction=direction,
+            right=LEVEL if "coverage" in name else None,
             params={"measure": name.format("interval")},
             title=title.format(tells),
             label=label.format(label_begins),
@@ -137,6 +140,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         version=1,
         target="msibench.metrics.interval:evaluate_calibrated",
         direction="higher",
+        right=LEVEL,
         params={"measure": "signal_coverage"},
         needs=frozenset({"truth", "noise_free"}),
         title="Share of the noise-free signal inside the interval of 90 % of the signal that the harness calibrated",

@@ -1,12 +1,16 @@
 import io
+import json
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from msibench.cli.main import cli
 from msibench.errors import ConfigurationError, StoreError
 from msibench.leaderboard.board import Board
+from msibench.leaderboard.metrics import arrow, better
 from msibench.leaderboard.pair import pair_page
 from msibench.leaderboard.render import (
     leaderboard_files,
@@ -18,6 +22,7 @@ from msibench.leaderboard.render import (
 )
 from msibench.leaderboard.rows import COLUMNS, Collected, tidy
 from msibench.leaderboard.table import leaderboard_table
+from msibench.metrics.specs import builtin_metrics
 from msibench.results.index import TrackIndex
 from msibench.results.store import Store
 from msibench.tracks import ProblemSet, Track
@@ -216,3 +221,15 @@ def test_rows_that_hold_skill_are_ranked_by_it_in_percent(found):
     best = skill[skill["method"] == "better"]["value"].mean()
     assert table.loc[0, "composite"] == pytest.approx(best)
     assert f"| {100 * best:.1f} " in page
+
+
+def test_coverage_is_right_at_its_level_not_better_the_more_it_is():
+    known = {spec.name: spec for spec in builtin_metrics()}
+    for name in ("interval_coverage", "worst_interval_coverage", "calibrated_coverage"):
+        assert arrow(known[name]) == "→ 0.9"
+        assert better(known[name]) == "0.9 is right"
+    assert arrow(known["interval_score"]) == "↓"
+    assert better(known["sd_ratio"]) == "nearer to 1 is better"
+    listed = CliRunner().invoke(cli, ["list", "metrics", "--json"])
+    asked = {line["metric"]: line["better"] for line in json.loads(listed.output)}
+    assert (asked["calibrated_coverage"], asked["psnr"]) == ("nearer 0.9", "higher")

@@ -65,6 +65,7 @@ function goodness(value, direction) {
   return direction === "one" ? -Math.abs(value - 1) : value;
 }
 const BETTER = { higher: "higher is better", lower: "lower is better", one: "nearer to 1 is better" };
+const betterOf = (metric) => METRIC(metric).better || BETTER[METRIC(metric).direction];
 
 const STOPS = {
   viridis: "44015448186a472d7b4240863b528b33638d2c728e26828e21918c1fa08828ae803fbc735ec96284d44baddc30d8e219fde725",
