@@ -1,6 +1,8 @@
 """Values worked out by hand, or by another road, where a law alone would let a slip through."""
 
+import re
 from importlib import import_module
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from msibench.image import GuideImage, as_stack
 from msibench.metrics import band_power, frc, guide_leakage, hallucination_map, neighbour, shift
 from msibench.metrics.band_power import NO_BAND, radial_power_ratio
 from msibench.metrics.hallucination import _noise_of, shares
+from msibench.metrics.specs import REFERENCE_METRICS
 from msibench.metrics.spectra import frequencies, ring_sums, rings, spectrum
 from msibench.metrics.wrong_guides import mirrored, other_section, shuffled_blocks
 
@@ -18,6 +21,7 @@ conservation, consistency, off_tissue, power, shifts = (
     import_module(f"msibench.metrics.{name}")
     for name in ("conservation", "consistency", "off_tissue", "band_power", "shift")
 )
+dists_module = import_module("msibench.metrics.dists")
 CHAIN = protocol("area-x4@1")
 
 
@@ -364,3 +368,37 @@ def test_another_section_is_cut_about_its_centre_or_reflected_at_its_edges():
     ):
         found = other_section(guide, (2, side)).values[0]
         np.testing.assert_array_equal(found, [wanted] * 2)
+
+
+# -- DISTS -------------------------------------------------------------------------------------
+
+
+def test_texture_and_structure_of_features_by_hand():
+    torch = pytest.importorskip("torch")
+    test, reference = (torch.as_tensor(images(2, (3, 8, 9), seed)) for seed in (1, 2))
+    texture, structure = dists_module._similarities(test, reference)
+    for image in range(2):
+        for channel in range(3):
+            x, y = (side[image, channel].numpy() for side in (test, reference))
+            means = 2 * x.mean() * y.mean() + 1e-6, x.mean() ** 2 + y.mean() ** 2 + 1e-6
+            spread = 2 * ((x - x.mean()) * (y - y.mean())).mean() + 1e-6, x.var() + y.var() + 1e-6
+            assert float(texture[image, channel]) == pytest.approx(means[0] / means[1])
+            assert float(structure[image, channel]) == pytest.approx(spread[0] / spread[1])
+    colours = [torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64)]
+    others = [torch.tensor([[0.2, 0.1, 0.1]], dtype=torch.float64)]
+    found = dists_module.distance(torch.nn.Sequential(), test, reference, colours, others)
+    expected = 1 - (texture * colours[0] + structure * others[0]).sum(1)
+    torch.testing.assert_close(found, expected)
+
+
+def test_every_measure_takes_images_of_a_range_of_one_unless_told():
+    for spec in REFERENCE_METRICS:
+        module, _, name = spec.target.partition(":")
+        parameters = signature(getattr(import_module(module), name)).parameters
+        if "data_range" in parameters:
+            assert parameters["data_range"].default == 1.0, spec.name
+
+
+def test_a_mask_of_another_shape_is_told_which_shape_is_asked_for():
+    with pytest.raises(ValueError, match=re.escape("(row, column) = (6, 7), got bool (7, 6)")):
+        off_tissue.off_tissue(images(2, (6, 7)), np.ones((7, 6), bool))
