@@ -13,11 +13,11 @@ from msibench.errors import MSIBenchError
 if TYPE_CHECKING:
     from msibench.contracts.dataset import DatasetSpec
     from msibench.contracts.method import MethodSpec
-    from msibench.contracts.metric import MetricSpec
     from msibench.plugin_manager import Catalogue
 
 FOR_MACHINES = {("methods", "task"), ("methods", "weights"), ("methods", "plugin")}
 """Columns of ``--json`` that the table leaves out."""
+NEARER = {"one": "nearer 1", "nine-tenths": "nearer 0.9"}
 KINDS = ("methods", "datasets", "metrics", "plugins", "tracks", "protocols", "schemes")
 
 
@@ -92,12 +92,6 @@ def _method(spec: MethodSpec, found: Catalogue) -> dict[str, object]:
     }
 
 
-def _better(spec: MetricSpec) -> str:
-    if spec.right is not None:
-        return f"nearer {spec.right:g}"
-    return {"higher": "higher", "lower": "lower", "one": "nearer 1"}[spec.direction]
-
-
 def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
     if kind == "tracks":
         from msibench.tracks import available_tracks
@@ -132,7 +126,7 @@ def _rows(kind: str, strict: bool) -> list[dict[str, object]]:
                 "metric": spec.name,
                 "version": spec.version,
                 "asks": spec.question,
-                "better": _better(spec),
+                "better": NEARER.get(spec.direction, spec.direction),
                 "needs": ", ".join(sorted({*spec.needs, *spec.weights})),
                 "title": spec.title,
                 "from": spec.distribution,

@@ -14,8 +14,19 @@ if TYPE_CHECKING:  # specs are made without NumPy, so that commands start quickl
 
     from msibench.image import GuideImage, MSImage
 
-Direction = Literal["higher", "lower", "one"]
-"""Which way is better; ``"one"``: the nearer to 1."""
+Direction = Literal["higher", "lower", "one", "nine-tenths"]
+"""Which way is better; ``"one"``: the nearer to 1; ``"nine-tenths"``: to 0.9, as the coverage of an interval of
+90 %."""
+TARGETS: Mapping[str, float] = {"one": 1.0, "nine-tenths": 0.9}
+"""The right value, of directions that have one."""
+
+
+def turned(values: NDArray[np.float64], direction: str) -> NDArray[np.float64]:
+    """Return values of any shape turned so that higher is better."""
+    if direction in TARGETS:
+        return -abs(values - TARGETS[direction])
+    return -values if direction == "lower" else values
+
 
 Question = Literal["quality", "trust", "cost", "ceiling"]
 """What a metric is asked: is the image near the truth (``"quality"``); is its detail real
@@ -225,9 +236,6 @@ class MetricSpec:
     params: Mapping[str, Any] = field(default_factory=dict)
     regions: tuple[str, ...] = ("image", "tissue")
     """Where it is computed: the whole image, inside the tissue mask."""
-    right: float | None = None
-    """The value that is right, where neither more nor less is better (the coverage of an interval of
-    90 %: 0.9). Shown in place of the direction, which then counts for nothing."""
     unit: str = ""
     needs: frozenset[str] = frozenset({"truth"})
     """Which of ``truth low guide counts noise_free uncharted`` must be there; else not applicable."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from msibench.contracts.metric import TARGETS, turned
 from msibench.leaderboard.figure_source import Source, require_known, require_some
 from msibench.leaderboard.figure_style import (
     BLUE,
@@ -110,7 +111,9 @@ def paired(source: Source) -> Figure:
     axes.set_yticks(places, order)
     direction = str(part["direction"].iloc[0])
     shown = (
-        f"-|1 - {metric}|" if direction == "one" else metric.replace("composite", source.score_name)
+        f"-|{TARGETS[direction]:g} - {metric}|"
+        if direction in TARGETS
+        else metric.replace("composite", source.score_name)
     )
     better = "left" if direction == "lower" else "right"
     axes.set_xlabel(f"difference to {reference} in {shown} (better: {better})")
@@ -134,7 +137,7 @@ def pareto(source: Source) -> Figure:
     figure, axes = new_axes(6.5, 4.2)
     front, best = [], -np.inf
     for x, y, _ in points:
-        good = {"higher": y, "lower": -y}.get(direction, -abs(y - 1))
+        good = float(turned(np.array(y), direction))
         if good > best:
             front.append((x, y))
             best = good

@@ -73,7 +73,7 @@ def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 def axis_label(label: str, direction: str) -> str:
     """Return a metric's label and which way is better."""
-    return f"{label} ({BETTER.get(direction, BETTER['one'])})"
+    return f"{label} ({BETTER[direction]})"
 
 
 def scale_bar(axes: Axes, columns: int, rows: int, pixel_um: float, *, size: float) -> None:

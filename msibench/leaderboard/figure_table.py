@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
+from msibench.contracts.metric import turned
 from msibench.leaderboard.figure_source import Source
 from msibench.leaderboard.render import plus_minus, significant, whole
 from msibench.leaderboard.rows import marks, measured
@@ -36,7 +38,7 @@ def table_text(source: Source, *, latex: bool) -> str:
     for name in names:
         means = table[f"{name}.image.mean"].astype("float64")
         direction = directions.get(name, "higher")
-        good = {"higher": means, "lower": -means}.get(direction, -(means - 1).abs())
+        good = pd.Series(turned(np.asarray(means, np.float64), direction), means.index)
         if good.notna().any():
             first = good == good.max()
             texts = means.map(f"{{:.{source.metrics[name].digits}f}}".format)

@@ -12,22 +12,11 @@ from msibench.metrics.specs import builtin_metrics
 from msibench.results.index import TrackIndex
 
 MOST_DIGITS = 12
-ARROWS: Mapping[str, str] = {"higher": "↑", "lower": "↓", "one": "→ 1"}
+ARROWS: Mapping[str, str] = {"higher": "↑", "lower": "↓", "one": "→ 1", "nine-tenths": "→ 0.9"}
 BETTER: Mapping[str, str] = {
     "higher": "higher is better", "lower": "lower is better", "one": "nearer to 1 is better",
+    "nine-tenths": "nearer to 0.9 is better",
 }  # fmt: skip
-
-
-def arrow(spec: MetricSpec) -> str:
-    """Return the sign beside the head of a metric's column."""
-    return ARROWS[spec.direction] if spec.right is None else f"→ {spec.right:g}"
-
-
-def better(spec: MetricSpec) -> str:
-    """Return in words which values of a metric are better."""
-    if spec.right is None:
-        return BETTER[spec.direction]
-    return f"{spec.right:g} is right"
 
 
 class BoardMetrics(dict[str, MetricSpec]):

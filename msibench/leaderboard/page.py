@@ -21,7 +21,7 @@ from msibench.leaderboard.board import (
     results_flag,
 )
 from msibench.leaderboard.images import SectionImages
-from msibench.leaderboard.metrics import BoardMetrics, better, board_metrics
+from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.page_data import protocol_data, trust_data
 from msibench.leaderboard.page_images import (
     choose_images,
@@ -240,7 +240,6 @@ def _metrics(
             "unit": spec.unit,
             "direction": str(part["direction"].iloc[0]),
             "version": str(part["metric_version"].iloc[0]),
-            **({} if spec.right is None else {"better": better(spec)}),
         }
     for name, direction in directions.items():
         found.setdefault(

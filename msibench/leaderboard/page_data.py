@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from msibench.contracts.metric import TARGETS, turned
 from msibench.errors import DataError
 from msibench.leaderboard.metrics import BoardMetrics
 from msibench.leaderboard.page_json import number, numbers
@@ -124,7 +125,7 @@ def paired_intervals(
         return None
     measures = []
     for measure, direction in zip(values, directions, strict=True):
-        shown = -np.abs(measure - 1.0) if direction == "one" else measure
+        shown = turned(measure, direction) if direction in TARGETS else measure
         first, second, found = every_pair(shown, sections)
         measures.append(
             [

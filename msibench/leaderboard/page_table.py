@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from msibench.leaderboard.board import Board
-from msibench.leaderboard.metrics import BoardMetrics, better, board_metrics
+from msibench.leaderboard.metrics import BETTER, BoardMetrics, board_metrics
 from msibench.leaderboard.perfect import REFERENCE, with_references
 from msibench.leaderboard.render import fixed, plus_minus, significant, whole
 from msibench.leaderboard.rows import SELF_REPORTED
@@ -78,7 +78,7 @@ def table_view(board: Board) -> list[TableView]:
             Column("method", False),
             Column("score (%)" if scheme.percent else "score", True, "higher is better"),
             Column("kept", True),
-            *(Column(known[name].label, True, better(known[name])) for name in metrics),
+            *(Column(known[name].label, True, BETTER[known[name].direction]) for name in metrics),
             Column("coverage", True),
             Column("images", True),
             Column("s / image", True, "lower is better"),

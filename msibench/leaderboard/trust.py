@@ -11,7 +11,7 @@ from tabulate import tabulate
 from msibench.contracts.metric import Question
 from msibench.contracts.plain_text import in_markdown
 from msibench.leaderboard.guide_difference import DIFFERENCE
-from msibench.leaderboard.metrics import BoardMetrics, arrow
+from msibench.leaderboard.metrics import ARROWS, BoardMetrics
 from msibench.leaderboard.perfect import PERFECT, perfect_signal
 from msibench.leaderboard.rows import marks, measured
 from msibench.scoring.reachable import reachable_gain
@@ -80,7 +80,7 @@ def _means(
             row = means.loc[control_method].to_dict()
             held = (_short(row[name]) for name in names)
             lines.append([f"_the control, {_named(control_method, marked)}_", *held])
-    heads = [f"{in_markdown(metrics[n].label)} {arrow(metrics[n])}" for n in names]
+    heads = [f"{in_markdown(metrics[n].label)} {ARROWS[metrics[n].direction]}" for n in names]
     return tabulate(lines, headers=["method", *heads], tablefmt="pipe", disable_numparse=True)
 
 

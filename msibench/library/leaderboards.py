@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from msibench.contracts.metric import turned
 from msibench.errors import ConfigurationError, MissingDataError, UnknownNameError
 from msibench.image import MSImage
 
@@ -114,11 +115,7 @@ class Leaderboard:
                 if not both.any():
                     continue
                 found = paired_difference(first, second, cube.sections)
-                turn = -1.0 if cube.directions[place] == "lower" else 1.0
-                if cube.directions[place] == "one":
-                    better = win_rate(-abs(first - 1), -abs(second - 1))
-                else:
-                    better = win_rate(turn * first, turn * second)
+                better = win_rate(*(turned(one, cube.directions[place]) for one in (first, second)))
                 lines.append(
                     {
                         "metric": metric,

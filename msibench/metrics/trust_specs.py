@@ -15,7 +15,7 @@ NOTHING_CALIBRATED = "the harness could calibrate no interval for this ion image
 INTERVAL_METRICS: tuple[tuple[str, Direction, str, str, str], ...] = (
     (
         "{}_coverage",
-        "higher",
+        "nine-tenths",
         "Share of the true pixels inside the interval of 90 % that {}",
         "{} coverage",
         "How many true pixels of the tissue lie in the interval of 90 % that {}? Right is 0.9; less is "
@@ -23,7 +23,7 @@ INTERVAL_METRICS: tuple[tuple[str, Direction, str, str, str], ...] = (
     ),
     (
         "worst_{}_coverage",
-        "higher",
+        "nine-tenths",
         "The same in the tenth of edges, spots or bright pixels that is held least",
         "{} coverage, worst structure",
         "The same among edges, spots and bright pixels, whichever is held least.",
@@ -51,8 +51,6 @@ INTERVAL_METRICS: tuple[tuple[str, Direction, str, str, str], ...] = (
     ),
 )
 """Name, direction, title, label and explanation of what is measured of an interval, whoever tells it."""
-LEVEL = 0.9
-"""Level of the intervals that are measured."""
 CALIBRATED_METRICS = tuple(name.format("calibrated") for name, *_ in INTERVAL_METRICS)
 """What a board measures whose track asks for intervals of the harness."""
 OLDER = ("interval_coverage", "worst_interval_coverage", "interval_width", "interval_score")
@@ -86,7 +84,6 @@ def interval_metrics(
             version=2 if full in OLDER else 1,
             target=f"msibench.metrics.interval:{function}",
             direction=direction,
-            right=LEVEL if "coverage" in name else None,
             params={"measure": name.format("interval")},
             title=title.format(tells),
             label=label.format(label_begins),
@@ -139,8 +136,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         name="calibrated_signal_coverage",
         version=1,
         target="msibench.metrics.interval:evaluate_calibrated",
-        direction="higher",
-        right=LEVEL,
+        direction="nine-tenths",
         params={"measure": "signal_coverage"},
         needs=frozenset({"truth", "noise_free"}),
         title="Share of the noise-free signal inside the interval of 90 % of the signal that the harness calibrated",

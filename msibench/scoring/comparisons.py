@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from msibench.contracts.metric import TARGETS, turned
 from msibench.scoring.composite import score_images
 from msibench.scoring.cube import Cube, cubes
 from msibench.scoring.multiple_tests import holm
@@ -37,7 +38,7 @@ def comparisons(
     -------
     One row per protocol, measure and method: ``protocol metric region direction method reference
     difference low high scope win_rate p p_holm images sections note``. ``difference`` is method -
-    reference in the metric's own unit; for direction ``"one"`` it is the difference of ``-|1 -
+    reference in the metric's own unit; for a direction with a target (``"one"``) it is the difference of ``-|target -
     value|``. Intervals and p are those of `paired_difference`, as in the rank groups; Holm's
     correction runs over the methods of one measure. Below five sections ``p`` is NaN and ``note``
     says so: nothing is decided about other sections.
@@ -50,8 +51,8 @@ def comparisons(
         frames.append(_against(ions, scored, base, ("composite", scheme.region), "higher", level))
         for index, measure in enumerate(cube.measures):
             values, direction = cube.values[..., index], cube.directions[index]
-            if direction == "one":
-                values = -np.abs(values - 1.0)
+            if direction in TARGETS:
+                values = turned(values, direction)
             frames.append(_against(cube, values, base, measure, direction, level))
     if not frames:
         return pd.DataFrame(columns=["protocol", "metric", "region", "method", "reference"])

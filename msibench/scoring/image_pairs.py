@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from msibench.contracts.metric import Direction
+from msibench.contracts.metric import Direction, turned
 from msibench.errors import ConfigurationError
 from msibench.scoring.paired import Difference, paired_difference
 from msibench.scoring.rerun_noise import Noise, RunShift
@@ -75,16 +75,18 @@ def pair_values(
     first, second = np.asarray(base, np.float64), np.asarray(new, np.float64)
     both = np.isfinite(first) & np.isfinite(second)
     first, second, where = first[both], second[both], np.asarray(sections).astype(str)[both]
-    turned = _turned(second, terms.direction), _turned(first, terms.direction)
-    bare = paired_difference(*turned, where)
-    difference = turned[0] - turned[1]
+    oriented = turned(second, terms.direction), turned(first, terms.direction)
+    bare = paired_difference(*oriented, where)
+    difference = oriented[0] - oriented[1]
     difference[np.abs(difference) <= TOLERANCE * terms.margin] = 0.0
     largest = float(np.abs(difference).max(initial=0.0))
     shared = rerun.deviation**2
     if str(bare.scope) == "images":  # what these few sections share does not show in them
         shared += (terms.noise.section * terms.margin) ** 2 / int(bare.sections)
     shared = min(shared, largest**2)  # no shift is larger than the largest change seen
-    found = paired_difference(*turned, where, shared_variance=shared, shared_freedom=rerun.freedom)
+    found = paired_difference(
+        *oriented, where, shared_variance=shared, shared_freedom=rerun.freedom
+    )
     return ImagePairs(
         base=first,
         new=second,
@@ -96,10 +98,3 @@ def pair_values(
         terms=terms,
         rerun=rerun,
     )
-
-
-def _turned(values: NDArray[np.float64], direction: Direction) -> NDArray[np.float64]:
-    """Turn values so that higher is better."""
-    if direction == "one":
-        return -np.abs(values - 1.0)
-    return values if direction == "higher" else -values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from msibench.contracts.metric import turned
 from msibench.scoring.schemes import Scheme, WeightedMetric
 
 Floats = NDArray[np.float64]
@@ -78,9 +79,7 @@ def minmax(values: Floats, metric: WeightedMetric, *, pooled: bool = False) -> F
 def orient(values: Floats, metric: WeightedMetric) -> Floats:
     """Turn values so that higher is better; not finite ones become NaN."""
     finite = np.where(np.isfinite(values), values, np.nan)
-    if metric.direction == "one":
-        return np.asarray(-np.abs(finite - 1.0))
-    return finite if metric.direction == "higher" else -finite
+    return turned(finite, metric.direction)
 
 
 def normalise(

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from msibench.contracts.metric import TARGETS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noise:
@@ -50,9 +52,9 @@ def seed_spread(
     ]
     if chosen["seed"].nunique() < 2:
         return {}
-    one = (chosen["direction"] == "one").to_numpy()
+    target = chosen["direction"].map(TARGETS).to_numpy(np.float64)
     value = chosen["value"].to_numpy(np.float64)
-    chosen = chosen.assign(value=np.where(one, -np.abs(value - 1.0), value))
+    chosen = chosen.assign(value=np.where(np.isnan(target), value, -np.abs(value - target)))
     keys = ["protocol", "method", "metric", "region"]
     means = chosen.groupby([*keys, "seed"])["value"].agg(["mean", "size"]).reset_index()
     means = means[means["size"] == means.groupby(keys)["size"].transform("max")]

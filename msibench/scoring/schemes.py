@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from msibench.contracts.metric import Direction
+from msibench.contracts.metric import TARGETS, Direction
 from msibench.contracts.tables import parse_table, read_text
 from msibench.errors import ConfigurationError, UnknownNameError
 from msibench.plugin_manager.discovery import installed
@@ -160,7 +160,7 @@ def _metric(name: str, entry: Any, source: str) -> WeightedMetric:
             )
     else:
         perfect = float(entry.get("perfect", 0.0 if direction == "lower" else 1.0))
-        if not math.isfinite(perfect) or (direction == "one" and perfect != 1.0):
+        if not math.isfinite(perfect) or perfect != TARGETS.get(direction, perfect):
             raise ConfigurationError(
                 f"{where}: expected a finite value that the truth gets (1 where the direction is "
                 f'"one"), got perfect = {perfect}; an unbounded metric needs scale = "decibel"'

@@ -8,9 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from msibench.cli.main import cli
+from msibench.contracts.metric import turned
 from msibench.errors import ConfigurationError, StoreError
 from msibench.leaderboard.board import Board
-from msibench.leaderboard.metrics import arrow, better
+from msibench.leaderboard.metrics import ARROWS
 from msibench.leaderboard.pair import pair_page
 from msibench.leaderboard.render import (
     leaderboard_files,
@@ -226,10 +227,10 @@ def test_rows_that_hold_skill_are_ranked_by_it_in_percent(found):
 def test_coverage_is_right_at_its_level_not_better_the_more_it_is():
     known = {spec.name: spec for spec in builtin_metrics()}
     for name in ("interval_coverage", "worst_interval_coverage", "calibrated_coverage"):
-        assert arrow(known[name]) == "→ 0.9"
-        assert better(known[name]) == "0.9 is right"
-    assert arrow(known["interval_score"]) == "↓"
-    assert better(known["sd_ratio"]) == "nearer to 1 is better"
+        assert ARROWS[known[name].direction] == "→ 0.9"
+        held = turned(np.array([0.5, 0.88, 0.9, 1.0]), known[name].direction)
+        assert np.argsort(-held).tolist() == [2, 1, 3, 0]
+    assert known["interval_score"].direction == "lower"
     listed = CliRunner().invoke(cli, ["list", "metrics", "--json"])
     asked = {line["metric"]: line["better"] for line in json.loads(listed.output)}
     assert (asked["calibrated_coverage"], asked["psnr"]) == ("nearer 0.9", "higher")

@@ -8,7 +8,7 @@ function trustTables() {
     const methods = [...new Set(here.map((l) => l.method))].sort(ranked(protocol));
     const names = [...new Set(here.map((l) => l.metric))].filter((m) => m !== "psnr" && !D.trust.levels.includes(m));
     holder.append(make("h3", { text: `Is the detail real? ${protocol}` }));
-    if (names.length) holder.append(trustTable("Mean ± s.e.m. over ion images", methods, names.map((m) => [`${m}${unitOf(m)}`, betterOf(m), (method) => here.find((l) => l.metric === m && l.method === method && !l.control)])));
+    if (names.length) holder.append(trustTable("Mean ± s.e.m. over ion images", methods, names.map((m) => [`${m}${unitOf(m)}`, BETTER[METRIC(m).direction], (method) => here.find((l) => l.metric === m && l.method === method && !l.control)])));
     for (const level of D.trust.levels) { // the truth's own: the same for every method
       const line = here.find((l) => l.metric === level && finite(l.mean));
       if (line) names.push(level);
@@ -23,7 +23,7 @@ function trustTables() {
     const grid = make("div", {});
     for (const metric of ["psnr", "guide_leakage", "uncharted_leakage", "consistency"].filter((m) => guided.has(m))) {
       const which = [...new Set(here.filter((l) => l.metric === metric && l.control).map((l) => l.method))].sort(ranked(protocol));
-      grid.append(trustTable(`${metric}${unitOf(metric)}; ${betterOf(metric)}`, which, ["", ...controls].map((c) => [c.replace(/^guide-/, "") || "true guide", "", (method) => here.find((l) => l.metric === metric && l.method === method && l.control === c)])));
+      grid.append(trustTable(`${metric}${unitOf(metric)}; ${BETTER[METRIC(metric).direction]}`, which, ["", ...controls].map((c) => [c.replace(/^guide-/, "") || "true guide", "", (method) => here.find((l) => l.metric === metric && l.method === method && l.control === c)])));
     }
     holder.append(grid);
   }

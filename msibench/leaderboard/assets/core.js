@@ -62,10 +62,11 @@ const unitOf = (name) => METRIC(name).unit ? ` ${METRIC(name).unit}` : "";
 function goodness(value, direction) {
   if (!finite(value)) return null;
   if (direction === "lower") return -value;
-  return direction === "one" ? -Math.abs(value - 1) : value;
+  return direction in TARGETS ? -Math.abs(value - TARGETS[direction]) : value;
 }
-const BETTER = { higher: "higher is better", lower: "lower is better", one: "nearer to 1 is better" };
-const betterOf = (metric) => METRIC(metric).better || BETTER[METRIC(metric).direction];
+const BETTER = { higher: "higher is better", lower: "lower is better", one: "nearer to 1 is better", "nine-tenths": "nearer to 0.9 is better" };
+/** The right value, of directions that have one. */
+const TARGETS = { one: 1, "nine-tenths": 0.9 };
 
 const STOPS = {
   viridis: "44015448186a472d7b4240863b528b33638d2c728e26828e21918c1fa08828ae803fbc735ec96284d44baddc30d8e219fde725",

@@ -83,7 +83,7 @@ function drawCharts() {
   $("box-text").textContent = `${title}${unit}; ${BETTER[measure.direction]}. Box: quartiles; line: median; dots: ${imagesOf(protocol)}.`;
   drawInto($("box"), () => boxChart(methods, of, `${name}${unit}`, `Box plots of ${name}`));
 
-  const reference = $("reference").value, shown = (v) => measure.direction === "one" && finite(v) ? -Math.abs(v - 1) : v;
+  const reference = $("reference").value, shown = (v) => measure.direction in TARGETS && finite(v) ? -Math.abs(v - TARGETS[measure.direction]) : v;
   const points = (m) => of(m).map((v, i) => { const r = of(reference)[i]; return finite(v) && finite(r) ? shown(v) - shown(r) : null; });
   const pairs = protocol.pairs ? protocol.pairs[place] : null;
   const summary = (m) => {
