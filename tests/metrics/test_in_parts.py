@@ -100,17 +100,20 @@ def test_the_spectral_angle_is_that_of_every_pixel(masked, channels):
     )
 
 
-@pytest.mark.parametrize("known", ["signal", "counts", "nothing"])
-def test_the_noise_ceiling_is_the_same_to_the_last_bit(known):
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("known", ["signal", "counts", "few", "nothing"])
+def test_the_noise_ceiling_is_the_same_to_the_last_bit(known, masked):
     prediction, truth = section()
     truth = truth / truth.max()
     truth[4, 0, 0] = np.nan
-    facts = {
-        "signal": {"noise_free": truth * np.float32(0.9)},
-        "counts": {"counts_per_unit": np.array([9.0, np.nan, 0.0, 12.0, 5.0])},
-        "nothing": {},
+    mask = RNG.random(SHAPE[1:]) > 0.1 if masked else None
+    facts, source = {
+        "signal": ({"noise_free": truth * np.float32(0.9)}, [0] * 5),
+        "counts": ({"counts_per_unit": np.array([9.0, np.nan, 0.0, 12.0, 5.0])}, [1, 2, 2, 1, 1]),
+        "few": ({"counts_per_unit": np.array([np.nan, 0.0, 0.5, 12.0, -1.0])}, [2, 2, 1, 1, 2]),
+        "nothing": ({}, [2] * 5),
     }[known]
-    same(
-        noise_ceiling.evaluate_in_parts(in_parts(prediction, truth, **facts)),
-        noise_ceiling.evaluate(cell(prediction, truth, **facts)),
-    )
+    whole = noise_ceiling.evaluate(cell(prediction, truth, mask, **facts))
+    same(noise_ceiling.evaluate_in_parts(in_parts(prediction, truth, mask, **facts)), whole)
+    assert list(whole.curves["source"]) == source
+    assert list(whole.reasons) == ["", "", "", "", "a pixel is NaN or infinite"]
