@@ -138,15 +138,25 @@ def test_a_spectrum_is_that_of_the_windowed_image_without_its_mean(shape):
 def test_a_curve_is_cut_between_the_rings_where_it_passes_its_limit():
     crossing = import_module("msibench.metrics.frc")._crossing
     frequency = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
-    limit = np.array([0.5, 0.5, 0.4, 0.4, 0.4])
+    limit = np.array([0.6, 0.5, 0.4, 0.45, 0.4])
     curve = np.array([0.9, 0.8, 0.3, 0.9, 0.1])
     # 0.3 above the limit at 0.2, 0.1 below it at 0.3
     assert crossing(curve, limit, frequency, 0.0) == pytest.approx(0.2 + 0.75 * 0.1)
-    assert crossing(curve, limit, frequency, 0.4) == pytest.approx(0.4 + 0.1 * 0.5 / 0.8)
+    assert crossing(curve, limit, frequency, 0.4) == pytest.approx(0.4 + 0.1 * 0.45 / 0.75)
     assert crossing(curve, limit, frequency, 0.25) == pytest.approx(0.25)  # below from the start
     assert crossing(curve - 0.5, limit, frequency, 0.0) == pytest.approx(0.1)
     assert crossing(limit, limit, frequency, 0.0) == 0.5  # touches it and never passes
     assert crossing(limit + 0.1, limit, frequency, 0.3) == 0.5
+
+
+def test_power_below_rounding_of_the_brightest_pixel_is_none():
+    no_power = import_module("msibench.metrics.frc")._no_power
+    stack = np.zeros((2, 3, 5))
+    stack[0, 1, 2], stack[1, 2, 4] = -2.0, 0.1
+    limits = 1e-24 * np.array([4.0, 0.01]) * 15**2
+    power = limits[:, None] * [0.0, 0.99, 1.01]
+    np.testing.assert_array_equal(no_power(stack, power), [[True, True, False]] * 2)
+    np.testing.assert_array_equal(no_power(stack[1], power[1]), [True, True, False])
 
 
 def test_rings_correlate_and_noise_may_by_hand():
