@@ -375,6 +375,7 @@ def test_another_section_is_cut_about_its_centre_or_reflected_at_its_edges():
         (5, [0, 1, 2, 3, 4]),
         (9, [1, 0, 0, 1, 2, 3, 4, 4, 3]),
         (15, [4, 3, 2, 1, 0, 0, 1, 2, 3, 4, 4, 3, 2, 1, 0]),
+        (25, [0, 1, 2, 3, 4, 4, 3, 2, 1, 0] * 2 + [0, 1, 2, 3, 4]),
     ):
         found = other_section(guide, (2, side)).values[0]
         np.testing.assert_array_equal(found, [wanted] * 2)
