@@ -87,6 +87,22 @@ def test_power_is_compared_in_each_band_by_itself():
             band_power(test, truth, above=edges[0], below=edges[1])
 
 
+@pytest.mark.parametrize("level", [0.1, 1.0, 3.0])
+def test_a_truth_whose_power_is_rounding_has_no_ratio(level):
+    wave = waves((12, 16), (3, 4, 1.0))
+    bands = [(0.1, 0.3), (0.3, 0.5)]
+    strength = np.array([power_between(wave, *band) for band in bands])
+    # The limit for level + a wave is 1e-12 * level * pixels, as an amplitude.
+    limit = 1e-12 * level * 12 * 16 / np.sqrt(strength)
+    for share, known in ((0.9, False), (1.1, True)):
+        for amplitude, (above, below) in zip(share * limit, bands, strict=True):
+            found = band_power(wave, level + amplitude * wave, above=above, below=below)
+            assert np.isfinite(found) == known
+    plain = band_power(wave, wave + images(1, (12, 16))[0], above=0.125)
+    full = band_power(wave, wave + images(1, (12, 16))[0], above=0.125, below=0.5)
+    assert plain == full
+
+
 def test_a_grid_that_is_not_finer_has_no_band_and_one_of_two_has():
     truth = images(2)
     for factor, reasons in ((1, (NO_BAND, NO_BAND)), (2, ("", ""))):

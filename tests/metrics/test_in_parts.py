@@ -30,12 +30,16 @@ def in_parts(prediction, truth, mask=None, *, group=2, band=6, **facts):
         some = {name: values[chosen] for name, values in facts.items()}
         return cell(prediction[chosen], truth[chosen], mask, **some)
 
+    def read(part):
+        assert 0 <= part.start < part.stop <= rows
+        return prediction[:, part], truth[:, part]
+
     def cut(length, step):
         return tuple(slice(at, min(at + step, length)) for at in range(0, length, step))
 
     return SectionParts(
         channels=channels, shape=(rows, columns), mask=mask, groups=cut(channels, group),
-        bands=cut(rows, band), ions=ions, rows=lambda part: (prediction[:, part], truth[:, part]),
+        bands=cut(rows, band), ions=ions, rows=read,
     )  # fmt: skip
 
 
@@ -78,6 +82,21 @@ def test_colocalisation_of_one_ion_is_undefined_in_parts_too():
         colocalisation.evaluate(cell(prediction, truth)),
         atol=1e-12,
     )
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0])
+def test_two_faint_ions_are_enough(size):
+    prediction, truth = (np.float32(size) * one for one in section(2))
+    whole = colocalisation.evaluate(cell(prediction, truth))
+    same(colocalisation.evaluate_in_parts(in_parts(prediction, truth)), whole, atol=1e-12)
+    assert whole.reasons == ("", "")
+    change = abs(np.subtract(*(whole.curves[name][0, 1] for name in ("truth", "prediction"))))
+    np.testing.assert_allclose(whole.values, change)
+    prediction[1, 2, 3:6] = np.nan, np.inf, -np.inf  # count as nothing in the curves
+    filled = prediction.copy()
+    filled[1, 2, 3:6] = 0
+    found = colocalisation.evaluate(cell(prediction, truth)).curves["prediction"]
+    np.testing.assert_array_equal(found, colocalisation.colocalisation_matrix(filled))
 
 
 @pytest.mark.parametrize("masked", [False, True])
