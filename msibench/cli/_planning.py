@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +15,7 @@ from msibench.contracts.metric import INTERVALS
 
 if TYPE_CHECKING:
     from msibench.datasets import Card
+    from msibench.leaderboard.rebuild import AskedRun
     from msibench.plugin_manager import Catalogue
     from msibench.results.store import Store
     from msibench.runner.plan import Plan
@@ -199,18 +200,48 @@ def statuses(text: str | None) -> frozenset[str]:
 def as_arguments(options: Mapping[str, Any]) -> list[str]:
     """Return the planning options as arguments again, every path in full."""
     arguments = [] if options["track"] is None else [_track(options["track"])]
+    return arguments + [word for given in _given(options) for word in given]
+
+
+def _given(
+    options: Mapping[str, Any], left_out: Collection[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """Yield the planning options that were given, with their values, every path in full."""
     for option in OPTIONS[1:]:
         parameter = _parameter(option)
-        value = options[str(parameter.name)]
-        given = value if parameter.multiple else (value,)
-        for each in given:
+        name = str(parameter.name)
+        values = options[name] if parameter.multiple else (options[name],)
+        for each in values if name not in left_out else ():
             if each is None or each == parameter.default:
                 continue
-            text = _in_full(each) if parameter.name in {"single", "mz_text", *PATHS} else str(each)
-            arguments += [parameter.opts[0], text]
-    return arguments
+            text = _in_full(each) if name in {"single", "mz_text", *PATHS} else str(each)
+            yield parameter.opts[0], text
 
 
+def asked_run(options: Mapping[str, Any], track: Track) -> AskedRun:
+    """Return how a run was asked for, for its board: what makes it again by the name of the board.
+
+    Parameters
+    ----------
+    track
+        The planned track. Where the results folder keeps its definition, that says data, ions,
+        protocols and metrics already.
+    """
+    from msibench.leaderboard.rebuild import AskedRun
+    from msibench.run_track import keeps_definition
+
+    if keeps_definition(track):
+        return AskedRun(track=track.name, arguments=tuple(_given(options, IN_DEFINITION)))
+    named = _track(options["track"] or track.name)
+    return AskedRun(track=named, arguments=tuple(_given(options)))
+
+
+IN_DEFINITION = frozenset(
+    {
+        "data", "name", "dataset", "guide", "transform", "controls", "level", "factor", "protocols",
+        "pixel_size", "mz_text", "peaks", "ppm", "metrics", "intervals",
+    }
+)  # fmt: skip
 PATHS = frozenset({"data", "guide", "transform", "weights"})
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msibench.cli._planning import planned, planning_options, sort_words, statuses
+from msibench.cli._planning import asked_run, planned, planning_options, sort_words, statuses
 from msibench.cli._progress import listener, stopped_by_signals
 from msibench.cli._shared import (
     catalogue,
@@ -131,7 +131,11 @@ def command(**options: Any) -> int:
             run_options,
             plan=plan,
             part=part,
-            board=BoardOptions(folder=folder, results_name=str(options["results"] or "")),
+            board=BoardOptions(
+                folder=folder,
+                asked=asked_run(options, plan.track),
+                results_name=str(options["results"] or ""),
+            ),
             listen=listen,
         )
     if summary.stopped:
