@@ -28,7 +28,13 @@ def test_the_same_rows_pass_whatever_their_order():
     rows = rows_of()
     report = outcome(rows, rows.sample(frac=1, random_state=1))
     assert report.exit_code == 0
-    assert report.counts == {"worse": 0, "undecided": 0, "better": 0, "equivalent": 0, "identical": 4}
+    assert report.counts == {
+        "worse": 0,
+        "undecided": 0,
+        "better": 0,
+        "equivalent": 0,
+        "identical": 4,
+    }
     assert not report.findings
 
 
