@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from difflib import get_close_matches
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -185,7 +186,13 @@ def shipped_tracks() -> tuple[str, ...]:
 
 def load_shipped(name: str) -> Track:
     """Read a track that ships inside the package."""
-    return track_from_text(_shipped()[name].read_text("utf-8"), None, f"shipped track {name}")
+    return _shipped_track(_shipped()[name].read_text("utf-8"), name)
+
+
+@cache
+def _shipped_track(text: str, name: str) -> Track:
+    """Return what a text says; a run asks for all that ship several times."""
+    return track_from_text(text, None, f"shipped track {name}")
 
 
 def shipped_boards(device: str) -> dict[str, str]:

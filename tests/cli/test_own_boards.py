@@ -389,6 +389,7 @@ metrics = ["psnr"]
 dataset = "phantom"
 protocols = ["area-x4@1"]
 sections = ["synthetic-1"]
+mz = [417.2402, 616.1773]
 """
 
 
