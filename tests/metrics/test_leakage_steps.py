@@ -1,5 +1,6 @@
 """Each step of the guide's leakage against plain loops, on images of a few tiles."""
 
+import re
 from importlib import import_module
 from itertools import product
 
@@ -386,15 +387,41 @@ def test_a_cell_that_cannot_be_judged_says_why():
         np.testing.assert_array_equal(np.isnan(scored.values), [False, True])
 
 
-def test_where_the_guide_is_unknown_nothing_is_judged():
+@pytest.mark.parametrize(
+    ("noise", "told"),
+    [(None, [None, None]), (0.25, [0.25, 0.25]), ([[0.25], [0.5]], [0.25, 0.5])],
+)
+@pytest.mark.parametrize("masked", [False, True])
+def test_each_image_is_judged_with_its_noise_where_guide_and_tissue_are_known(
+    monkeypatch, noise, told, masked
+):
     truth, guide, prediction, _ = section()
     low = CHAIN.degrade(truth)
-    broken = guide.copy()
-    broken[0, :5] = np.nan
-    inside = np.isfinite(broken[0])
-    filled = np.nan_to_num(broken)
-    found = leakage.leakages(prediction, truth, low, broken, protocol=CHAIN, noise=0.1)
-    wanted = leakage.leakages(
-        prediction, truth, low, filled, protocol=CHAIN, mask=inside, noise=[0.1, 0.1]
-    )
-    assert found == wanted
+    guide[0, :5] = np.nan
+    mask = np.random.default_rng(3).random((16, 32)) > 0.3
+    seen = []
+
+    def judge(*arguments):
+        seen.append(arguments)
+        return leakage.Leakage(len(seen) / 4, 0.0)
+
+    monkeypatch.setattr(leakage, "_judged", judge)
+    stacks = [one.reshape(2, 1, *one.shape[1:]) for one in (prediction, truth, low)]
+    options = {"protocol": CHAIN, "noise": noise, "mask": mask.tolist() if masked else None}
+    found = leakage.guide_leakage(*stacks, guide, **options)
+    np.testing.assert_array_equal(found, [[0.25], [0.5]])
+    for place, (image, other, small, inside, split, factor, share) in enumerate(seen):
+        for one, wanted in zip((image, other, small), (prediction, truth, low), strict=True):
+            np.testing.assert_array_equal(one, wanted[place])
+        np.testing.assert_array_equal(inside, np.isfinite(guide[0]) & (mask if masked else True))
+        assert (split, factor, share) == (CHAIN.split, 4, told[place])
+    assert len(seen) == 2
+
+
+def test_a_guide_on_another_grid_is_told_which_one_is_asked_for():
+    truth, _, prediction, _ = section()
+    message = "on the grid (16, 32), got (1, 8, 32)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        leakage.leakages(
+            prediction, truth, CHAIN.degrade(truth), np.ones((1, 8, 32)), protocol=CHAIN
+        )
