@@ -19,6 +19,7 @@ from msibench.errors import ConfigurationError, IntegrityError, MissingDataError
 from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify_board import facts_of_track
 from msibench.leaderboard.board import Board, read_board
+from msibench.leaderboard.rebuild import RUNS
 from msibench.leaderboard.rows import ALSO, Collected, cells, measured, tidy
 from msibench.leaderboard.table import BESIDE, scheme_of
 from msibench.plugin_manager import Catalogue
@@ -152,7 +153,7 @@ def _with(
             if name in set(rows["method"])
         },
     }
-    for name in ("results", "rebuild"):
+    for name in ("results", "rebuild", RUNS):
         said.pop(name, None)
     return Board(
         Collected(rows, {}, there),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from msibench.contracts.plain_text import few_of
 from msibench.errors import IntegrityError, MSIBenchError
 from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify import Checked
@@ -165,7 +166,7 @@ def _same_grown(
         methods = sorted(set(rows.loc[rows["cell"].isin(absent), "method"]))
         checked.notes.append(
             f"{len(absent)} of its cells are of other stores and stand as they are "
-            f"({', '.join(methods[:4])}{', …' if len(methods) > 4 else ''})"
+            f"({few_of(methods, shown=4)})"
         )
     if other - absent:
         checked.notes.append(
