@@ -19,7 +19,16 @@ from msibench.errors import ConfigurationError, IntegrityError, MissingDataError
 from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify_board import facts_of_track
 from msibench.leaderboard.board import Board, read_board
-from msibench.leaderboard.rows import ALSO, Collected, cells, measured, tidy, with_specimens
+from msibench.leaderboard.rebuild import RUNS
+from msibench.leaderboard.rows import (
+    ALSO,
+    Collected,
+    cells,
+    measured,
+    stated_specimens,
+    tidy,
+    with_specimens,
+)
 from msibench.leaderboard.table import BESIDE, scheme_of
 from msibench.plugin_manager import Catalogue
 from msibench.results.identity import PROBLEM_FIELDS
@@ -153,7 +162,7 @@ def _with(
             if name in set(rows["method"])
         },
     }
-    for name in ("results", "rebuild"):
+    for name in ("results", "rebuild", RUNS):
         said.pop(name, None)
     return Board(
         Collected(rows, {}, there),
@@ -276,7 +285,7 @@ def _fitted(
     strange = [name for name in ALSO if name not in base]
     new = new.drop(columns=strange, errors="ignore")
     if SPECIMEN in base:  # what the board says of its sections holds for every method
-        new = with_specimens(new, base.set_index(["dataset", "section"])[SPECIMEN].to_dict())
+        new = with_specimens(new, stated_specimens(base))
     return new, notes
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from msibench.contracts.plain_text import few_of
 from msibench.errors import IntegrityError, MSIBenchError
 from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify import Checked
@@ -29,6 +30,7 @@ from msibench.leaderboard.rows import (
     Collected,
     cells,
     collect,
+    stated_specimens,
     tidy,
     with_specimens,
 )
@@ -167,7 +169,7 @@ def _same_grown(
         methods = sorted(set(rows.loc[rows["cell"].isin(absent), "method"]))
         checked.notes.append(
             f"{len(absent)} of its cells are of other stores and stand as they are "
-            f"({', '.join(methods[:4])}{', …' if len(methods) > 4 else ''})"
+            f"({few_of(methods, shown=4)})"
         )
     if other - absent:
         checked.notes.append(
@@ -303,7 +305,7 @@ def _with_columns_of(made: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     """
     made = made.drop(columns=[name for name in ALSO if name not in stored], errors="ignore")
     if SPECIMEN in stored and SPECIMEN not in made:
-        made = with_specimens(made, stored.set_index(["dataset", "section"])[SPECIMEN].to_dict())
+        made = with_specimens(made, stated_specimens(stored))
     if TWIN not in stored or len(made) != len(stored):
         return made
     of_twin = stored[TWIN].to_numpy(float)

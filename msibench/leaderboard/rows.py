@@ -157,6 +157,12 @@ def specimens_of(track_facts: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     }
 
 
+def stated_specimens(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Return (data set, section) → specimen, as rows state it."""
+    places = zip(rows["dataset"], rows["section"], strict=True)
+    return dict(zip(places, rows[SPECIMEN], strict=True))
+
+
 def with_specimens(rows: pd.DataFrame, specimens: Mapping[tuple[str, str], str]) -> pd.DataFrame:
     """Return rows that say which specimen each section was cut from; as they are where none is stated.
 

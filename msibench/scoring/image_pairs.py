@@ -56,6 +56,11 @@ class ImagePairs:
         return bool((self.difference != 0).any())
 
     @property
+    def identical(self) -> bool:
+        """Whether every image has exactly the value that it had."""
+        return bool(len(self.base)) and bool((self.base == self.new).all())
+
+    @property
     def p(self) -> float:
         """One-sided p of a loss; NaN where no image differs."""
         return float(self.found.p_below()) if self.differs else float("nan")

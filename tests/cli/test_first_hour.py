@@ -134,9 +134,8 @@ def test_what_a_board_prints_works_where_it_was_printed(shell, desk):
     "suffix",
     [
         ".imzML",
-        ".ome.tif",
         ".png",
-        *(pytest.param(s, marks=pytest.mark.slow) for s in (".h5", ".npz", ".tif")),
+        *(pytest.param(s, marks=pytest.mark.slow) for s in (".h5", ".npz", ".tif", ".ome.tif")),
     ],
 )
 def test_a_section_in_every_format(shell, desk, suffix):

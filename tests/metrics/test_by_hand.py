@@ -87,6 +87,22 @@ def test_power_is_compared_in_each_band_by_itself():
             band_power(test, truth, above=edges[0], below=edges[1])
 
 
+@pytest.mark.parametrize("level", [0.1, 1.0, 3.0])
+def test_a_truth_whose_power_is_rounding_has_no_ratio(level):
+    wave = waves((12, 16), (3, 4, 1.0))
+    bands = [(0.1, 0.3), (0.3, 0.5)]
+    strength = np.array([power_between(wave, *band) for band in bands])
+    # The limit for level + a wave is 1e-12 * level * pixels, as an amplitude.
+    limit = 1e-12 * level * 12 * 16 / np.sqrt(strength)
+    for share, known in ((0.9, False), (1.1, True)):
+        for amplitude, (above, below) in zip(share * limit, bands, strict=True):
+            found = band_power(wave, level + amplitude * wave, above=above, below=below)
+            assert np.isfinite(found) == known
+    plain = band_power(wave, wave + images(1, (12, 16))[0], above=0.125)
+    full = band_power(wave, wave + images(1, (12, 16))[0], above=0.125, below=0.5)
+    assert plain == full
+
+
 def test_a_grid_that_is_not_finer_has_no_band_and_one_of_two_has():
     truth = images(2)
     for factor, reasons in ((1, (NO_BAND, NO_BAND)), (2, ("", ""))):
@@ -135,18 +151,35 @@ def test_a_spectrum_is_that_of_the_windowed_image_without_its_mean(shape):
     np.testing.assert_allclose(np.fft.ifft2(found).real, weighted, atol=1e-12)
 
 
+def test_a_spectrum_of_a_stack_is_that_of_each_image():
+    stack = images(6, (5, 7)).reshape(2, 3, 5, 7)
+    found = spectrum(stack)
+    for place in np.ndindex(2, 3):
+        np.testing.assert_allclose(found[place], spectrum(stack[place]), atol=1e-12)
+
+
 def test_a_curve_is_cut_between_the_rings_where_it_passes_its_limit():
     crossing = import_module("msibench.metrics.frc")._crossing
     frequency = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
-    limit = np.array([0.5, 0.5, 0.4, 0.4, 0.4])
+    limit = np.array([0.6, 0.5, 0.4, 0.45, 0.4])
     curve = np.array([0.9, 0.8, 0.3, 0.9, 0.1])
     # 0.3 above the limit at 0.2, 0.1 below it at 0.3
     assert crossing(curve, limit, frequency, 0.0) == pytest.approx(0.2 + 0.75 * 0.1)
-    assert crossing(curve, limit, frequency, 0.4) == pytest.approx(0.4 + 0.1 * 0.5 / 0.8)
+    assert crossing(curve, limit, frequency, 0.4) == pytest.approx(0.4 + 0.1 * 0.45 / 0.75)
     assert crossing(curve, limit, frequency, 0.25) == pytest.approx(0.25)  # below from the start
     assert crossing(curve - 0.5, limit, frequency, 0.0) == pytest.approx(0.1)
     assert crossing(limit, limit, frequency, 0.0) == 0.5  # touches it and never passes
     assert crossing(limit + 0.1, limit, frequency, 0.3) == 0.5
+
+
+def test_power_below_rounding_of_the_brightest_pixel_is_none():
+    no_power = import_module("msibench.metrics.frc")._no_power
+    stack = np.zeros((2, 3, 5))
+    stack[0, 1, 2], stack[1, 2, 4] = -2.0, 0.1
+    limits = 1e-24 * np.array([4.0, 0.01]) * 15**2
+    power = limits[:, None] * [0.0, 0.99, 1.01]
+    np.testing.assert_array_equal(no_power(stack, power), [[True, True, False]] * 2)
+    np.testing.assert_array_equal(no_power(stack[1], power[1]), [True, True, False])
 
 
 def test_rings_correlate_and_noise_may_by_hand():
@@ -365,6 +398,7 @@ def test_another_section_is_cut_about_its_centre_or_reflected_at_its_edges():
         (5, [0, 1, 2, 3, 4]),
         (9, [1, 0, 0, 1, 2, 3, 4, 4, 3]),
         (15, [4, 3, 2, 1, 0, 0, 1, 2, 3, 4, 4, 3, 2, 1, 0]),
+        (25, [0, 1, 2, 3, 4, 4, 3, 2, 1, 0] * 2 + [0, 1, 2, 3, 4]),
     ):
         found = other_section(guide, (2, side)).values[0]
         np.testing.assert_array_equal(found, [wanted] * 2)

@@ -72,6 +72,62 @@ def test_the_noise_map_is_nothing_outside_the_mask_and_where_nothing_was_counted
     assert np.isnan(noise.noise_map(np.zeros((4, 6)))).all()
 
 
+def test_a_block_tells_something_where_one_of_its_pixels_was_counted():
+    for place in np.ndindex(2, 2):
+        image = np.zeros((2, 2))
+        image[place] = 3.0
+        found = noise._noise_by_level(image, image, np.ones((1, 1), bool))
+        np.testing.assert_allclose(found, 1.5 / 0.6744897501960817)
+
+
+def test_the_noise_of_a_pixel_is_that_of_the_mean_of_five_by_five_around_it():
+    image = np.sort(RNG.gamma(1.0, size=(24, 36)), axis=1)  # brighter, and noisier, to the right
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(image, 2, mode="symmetric"), (5, 5))
+    wanted = noise._noise_by_level(image, windows.mean((-2, -1)), np.ones((12, 18), bool))
+    np.testing.assert_allclose(noise.noise_map(image), wanted)
+    assert len(np.unique(wanted)) > 100
+
+
+def test_an_estimated_signal_has_its_estimated_noise_put_on_it():
+    image = 5 + RNG.normal(0, 0.3, (12, 14))
+    mask = np.ones((12, 14), bool)
+    mask[:, 10:] = False
+    model = noise._Model.of(image, None, mask)
+    sigma = noise.noise_map(image, mask)
+    assert (model.ions, model.told) == (None, True)
+    np.testing.assert_array_equal(model.sigma, sigma)
+    np.testing.assert_array_equal(model.signal, noise._wiener(image, sigma**2))
+    normal = np.random.default_rng(3).standard_normal((12, 14))
+    measured = model.measured(np.random.default_rng(3))
+    np.testing.assert_allclose(measured, model.signal + sigma * normal)
+    assert not noise._Model.of(np.full((12, 14), 5.0), None, None).told
+    assert noise._Model.of(image, 5.0, None).sigma.size == 0
+    stack = np.stack([image, image**2])
+    for place, one in enumerate(stack):
+        np.testing.assert_allclose(noise._wiener(stack, None)[place], noise._wiener(one, None, 1.0))
+
+
+def test_a_ceiling_that_is_not_told_is_that_of_the_seed_0():
+    truth = RNG.poisson(8.0, (12, 14)) / 10.0
+
+    def first_pixel(signal, measured):
+        return measured[0, 0]
+
+    plain, first, second = (
+        float(noise_ceiling(first_pixel, truth, counts=10.0, **seed))
+        for seed in ({}, {"seed": 0}, {"seed": 1})
+    )
+    assert plain == first != second
+
+
+def test_a_ceiling_says_whether_the_noise_or_the_metric_is_missing():
+    values, finite = np.array([1.0, np.nan, np.nan, 2.0, np.nan]), np.ones(5, bool)
+    finite[4] = False
+    scored = noise._scored(values, np.array([2.0, 2.0, 0.0, 0.0, 2.0]), finite, "ssim")
+    undefined = "ssim of the signal against this truth is undefined"
+    assert scored.reasons == ("", noise.NO_NOISE, undefined, "", noise.NOT_FINITE)
+
+
 def test_a_pixel_is_pulled_to_its_mean_as_far_as_noise_explains_the_variance():
     image = RNG.random((9, 11))
     window = np.lib.stride_tricks.sliding_window_view(np.pad(image, 2, mode="symmetric"), (5, 5))
