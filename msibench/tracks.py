@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from msibench.contracts.metric import INTERVALS
+from msibench.contracts.plain_text import few_of
 from msibench.contracts.tables import (
     check_keys,
     check_plain_name,
@@ -161,7 +162,7 @@ def load_track(name: str, *, results: Path | None = None) -> Track:
         near = get_close_matches(name, found, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UnknownNameError(
-            f"No track named {name!r}.{hint} There are: {', '.join(sorted(found))}. "
+            f"No track named {name!r}.{hint} There are: {few_of(sorted(found), command='msibench list tracks')}. "
             "A track is a file leaderboards/<name>/track.toml; boards of your own sections are found "
             "by name in their results folder (--results)."
         )

@@ -16,7 +16,15 @@ from msibench.cli._shared import (
     open_store,
     results_option,
 )
+from msibench.cli._together import typed
 from msibench.cli._values import mz_list
+
+READ_BY = {
+    "--metric": ("box", "violin", "pareto", "paired"),
+    "--reference": ("paired",),
+    **dict.fromkeys(("--section", "--mz", "--colours"), ("images",)),
+}
+"""Option → kinds of figures that it changes; other options are read by all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +81,12 @@ def command(**given: Any) -> None:
     from msibench.leaderboard.figures import Choice, write_figure
 
     options = Options(**given)
+    for option in sorted(typed() & READ_BY.keys()):
+        if options.kind not in READ_BY[option]:
+            raise click.UsageError(
+                f"{option} says something of {' and '.join(READ_BY[option])}, not of {options.kind}; "
+                "leave it out"
+            )
     choice = Choice(
         metric=options.metric,
         methods=comma_list(options.methods),

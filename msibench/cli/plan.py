@@ -13,6 +13,7 @@ import click
 
 from msibench.cli._planning import as_arguments, planned, planning_options, sort_words, statuses
 from msibench.cli._shared import catalogue, results_option, results_root, store_if_there
+from msibench.cli._together import Excludes, Needs, option_rules
 from msibench.cli._values import size_in_gib, time_in_s
 
 if TYPE_CHECKING:
@@ -33,12 +34,15 @@ SHOWN_NOTES = 8
     "--timeout",
     type=time_in_s,
     metavar="TIME",
-    help="Time that one cell may take: 600 (s), 10m, 2h.",
+    help="With --sbatch: time that one cell may take: 600 (s), 10m, 2h.",
 )
 @click.option(
-    "--memory", type=size_in_gib, metavar="SIZE", help="Memory that one cell may use: 4 (GiB), 2GB."
+    "--memory",
+    type=size_in_gib,
+    metavar="SIZE",
+    help="With --sbatch: memory that one cell may use: 4 (GiB), 2GB.",
 )
-@click.option("--threads", type=click.IntRange(1), help="Threads of each cell.")
+@click.option("--threads", type=click.IntRange(1), help="With --sbatch: threads of each cell.")
 @click.option("--retry", help="Statuses to run again, e.g. failed,timeout.")
 @click.option("--sbatch", is_flag=True, help="Print scripts for sbatch; nothing is submitted.")
 @click.option("--machine", type=click.Path(path_type=Path), help="With --sbatch: machine.toml.")
@@ -49,18 +53,20 @@ SHOWN_NOTES = 8
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every cell as JSON.")
 @results_option
+@option_rules(
+    *(
+        Needs(option, ("--sbatch",), "it is of the scripts")
+        for option in ("--machine", "--out", "--timeout", "--memory", "--threads")
+    ),
+    Excludes("--sbatch", ("--json",), "it prints scripts, --json prints cells"),
+)
 def command(**options: Any) -> int:
     """Show which cells of TRACK a run would run, which are stored, and how long it would take."""
     from msibench.runner.preview import preview
 
     sort_words(options)
-    for name in ("machine", "out"):
-        if options[name] is not None and not options["sbatch"]:
-            raise click.UsageError(f"--{name} goes with --sbatch")
     if options["sbatch"] and options["data"]:
         raise click.UsageError("--sbatch needs a track: write a card for your own section first")
-    if options["sbatch"] and options["as_json"]:
-        raise click.UsageError("--sbatch prints scripts, --json the cells: give one")
     store = store_if_there(options["results"])
     plan = planned(options, catalogue(), store)
     forecasts = preview(plan, store, statuses(options["retry"]))

@@ -88,6 +88,31 @@ def check_what_the_guide_brought(judged):
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+MINE = """
+import numpy as np
+
+
+class Mine:
+    def upscale(self, problem):
+        return np.repeat(np.repeat(problem.low.values, problem.factor, -2), problem.factor, -1)
+"""
+
+
+def rebuilt(name, folder="results"):
+    """Return the first command that a board prints under *Rebuild*, without ``msibench``."""
+    text = (Path(folder) / "leaderboards" / name / "README.md").read_text(encoding="utf-8")
+    return shlex.split(text.partition("## Rebuild\n\n```\n")[2].splitlines()[0])[1:]
+
+
+def planned_keys(run, command):
+    out, _ = run("plan", *command[1:], "--json")
+    return {cell["key"] for cell in json.loads(out)["cells"]}
+
+
+def cells_of_board(name, folder="results"):
+    return json.loads((Path(folder) / "tracks" / f"{name}.json").read_text())["cells"].values()
+
+
 def truths(rows, folder="results"):
     """Return the distinct problems behind the rows of a board."""
     records = [json.loads(p.read_text()) for p in Path(folder).glob("cells/*/*/record.json")]
@@ -171,6 +196,20 @@ def test_the_same_experiment_goes_on_in_its_board(run, section):
     assert set(found["section"]["method"]) == {"nearest", "bicubic", "bilinear", "lanczos3"}
     facts = json.loads(Path("results/tracks/section.json").read_text())["facts"]
     assert set(facts["methods"]) == {"nearest", "bicubic", "bilinear", "lanczos3"}
+    command = rebuilt("section")
+    assert command == ["run", "section", "--methods", "nearest,bicubic,bilinear,lanczos3"]
+    assert planned_keys(run, command) == set(cells_of_board("section"))
+
+
+def test_the_command_under_rebuild_makes_this_board_of_a_track(run, section, tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    run("run", *FAST, "--method", "mine.py:Mine", "--seed", 3)
+    command = rebuilt("quickstart")
+    assert command == [
+        "run", "quickstart", "--methods", "nearest,bicubic", "--method", f"{tmp_path}/mine.py:Mine",
+        "--metrics", "psnr", "--seed", "3",
+    ]  # fmt: skip
+    assert planned_keys(run, command) == set(cells_of_board("quickstart"))
 
 
 def test_two_protocols_in_one_run_are_two_tables_of_one_board(run, section):
