@@ -131,9 +131,7 @@ def _step(image: Floats, fixed: _Fixed) -> Floats:
         [(at + side // 2) % side - side // 2 for at, side in zip(place, shape, strict=True)]
     )
     left = np.angle(phase * np.exp(1j * (moved[0] * rows + moved[1] * columns)))
-    sums = [
-        float((strength * a * b).sum()) for a in (rows, columns) for b in (rows, columns, left)
-    ]
+    sums = [float((strength * a * b).sum()) for a in (rows, columns) for b in (rows, columns, left)]
     normal = np.array([[sums[0], sums[1]], [sums[3], sums[4]]])
     return np.asarray(moved - np.linalg.lstsq(normal, np.array([sums[2], sums[5]]), rcond=1e-10)[0])
 
