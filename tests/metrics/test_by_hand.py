@@ -151,6 +151,13 @@ def test_a_spectrum_is_that_of_the_windowed_image_without_its_mean(shape):
     np.testing.assert_allclose(np.fft.ifft2(found).real, weighted, atol=1e-12)
 
 
+def test_a_spectrum_of_a_stack_is_that_of_each_image():
+    stack = images(6, (5, 7)).reshape(2, 3, 5, 7)
+    found = spectrum(stack)
+    for place in np.ndindex(2, 3):
+        np.testing.assert_allclose(found[place], spectrum(stack[place]), atol=1e-12)
+
+
 def test_a_curve_is_cut_between_the_rings_where_it_passes_its_limit():
     crossing = import_module("msibench.metrics.frc")._crossing
     frequency = np.array([0.1, 0.2, 0.3, 0.4, 0.5])

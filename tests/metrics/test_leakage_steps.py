@@ -308,7 +308,9 @@ CHAIN = protocol("area-x4@1")
 
 def section(seed=1):
     rng = np.random.default_rng(seed)
-    truth = rng.random((2, 16, 32), dtype=np.float32)
+    rows, columns = np.indices((16, 32))
+    structure = 1 + np.sin(rows / 1.5) * np.cos(columns / 2)  # what two pixels apart is not noise
+    truth = (structure + 0.3 * rng.random((2, 16, 32))).astype(np.float32)
     guide = rng.random((1, 16, 32), dtype=np.float32)
     prediction = (truth + 0.4 * rng.random((2, 16, 32)) + guide).astype(np.float32)
     signal = (truth + 0.1 * rng.random((2, 16, 32))).astype(np.float32)
@@ -339,7 +341,7 @@ def test_a_cell_is_judged_on_the_tissue_that_the_guide_shows(known, tissue, show
     if known == "nothing":
         reference = truth
         noise = [1 - (one.low + one.high) / 2 for one in detail_ceiling(asked)]
-        assert min(noise) > 0
+        assert 0.01 < min(noise) < max(noise) < 0.5
     wanted = leakage.leakages(
         prediction, reference, CHAIN.degrade(truth), guide, protocol=CHAIN, mask=both, noise=noise
     )
@@ -348,6 +350,10 @@ def test_a_cell_is_judged_on_the_tissue_that_the_guide_shows(known, tissue, show
         np.testing.assert_array_equal(scored.values, [getattr(one, end) for one in wanted])
         assert scored.reasons == ("", "")
     assert max(one.value for one in wanted) > 0.1
+    others = leakage.leakages(
+        prediction, reference, CHAIN.degrade(truth), guide, protocol=CHAIN, mask=both, noise=0.7
+    )
+    assert all(one != other for one, other in zip(wanted, others, strict=True))
 
 
 def test_what_is_known_to_be_uncharted_takes_the_guides_place():
