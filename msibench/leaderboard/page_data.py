@@ -43,7 +43,8 @@ def _one_protocol(cube: Cube, track: Track) -> dict[str, Any]:
         "values": [numbers(value.T) for value in values],
         "scores": {name: numbers(score.T) for name, score in stacks["scores"].items()},
         "composite": numbers(composite.T),
-        "pairs": paired_intervals([composite, *values], directions, cube.sections),
+        "specimens": len(np.unique(cube.specimens)),
+        "pairs": paired_intervals([composite, *values], directions, cube.sections, cube.specimens),
     }
 
 
@@ -117,6 +118,7 @@ def paired_intervals(
     values: list[NDArray[np.float64]],
     directions: list[str],
     sections: NDArray[np.intp],
+    specimens: NDArray[np.intp],
 ) -> list[list[Any]] | None:
     """Return mean, low and high of first minus second, per measure (composite first) and pair."""
     images, count = values[0].shape
@@ -126,7 +128,7 @@ def paired_intervals(
     measures = []
     for measure, direction in zip(values, directions, strict=True):
         shown = turned(measure, direction) if direction in TARGETS else measure
-        first, second, found = every_pair(shown, sections)
+        first, second, found = every_pair(shown, sections, specimens=specimens)
         measures.append(
             [
                 [int(a), int(b), *(number(value) for value in line)]

@@ -1,5 +1,6 @@
 """Each step of the guide's leakage against plain loops, on images of a few tiles."""
 
+import re
 from importlib import import_module
 from itertools import product
 
@@ -14,7 +15,9 @@ from msibench.metrics.detail_ceiling import ceilings_by_estimate, detail_ceiling
 from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT
 from msibench.metrics.upsampling import bicubic
 
-leakage = import_module("msibench.metrics.guide_leakage")
+leakage, lending = (
+    import_module(f"msibench.metrics.{name}") for name in ("guide_leakage", "guide_lending")
+)
 RNG = np.random.default_rng(0)
 ALL = list(product(range(-2, 3), repeat=2))
 FAR = list(product((-2, 0, 2), repeat=2))
@@ -83,7 +86,7 @@ def judged(image, truth, noise=0.0, mask=None):
     split = split_by(4)
     low = truth.reshape(6, 4, 8, 4).mean((1, 3))
     mask = np.ones((24, 32), bool) if mask is None else mask
-    return leakage._judged(image, truth, low, mask, split, 4, noise), low
+    return leakage._judged(image, truth, low, lending.Judged(mask, split, 4), noise), low
 
 
 def test_an_image_is_judged_by_what_it_adds_inside_the_mask():
@@ -127,18 +130,36 @@ def test_what_adds_next_to_nothing_does_not_leak_and_what_is_unknown_has_no_valu
 
 @pytest.mark.parametrize(("shape", "tops"), [((80, 36), (0, 32, 64)), ((24, 36), (0,))])
 def test_features_of_a_band_are_those_of_the_whole_guide(monkeypatch, shape, tops):
-    monkeypatch.setattr(leakage, "BAND", 47)  # two tiles, and not three
-    colours = list(RNG.random((2, *shape)))
+    monkeypatch.setattr(lending, "BAND", 47)  # two tiles, and not three
+    colours, where = list(RNG.random((2, *shape))), lending.Judged(np.ones(shape, bool), blur, 4)
     edges = np.hypot(sobel(colours[0], 0), sobel(colours[0], 1))
     shifted = [moved(colours[0], by) for by in ALL]
     shifted += [moved(one, by) for one in (edges, colours[1]) for by in FAR]
     unseen = blur(np.array(shifted))[1]
-    bands = list(leakage._features(colours, blur, 16))
+    bands = list(lending._features(colours, where))
     assert [band for band, _ in bands] == [slice(top, min(top + 32, shape[0])) for top in tops]
     for band, features in bands:
         np.testing.assert_allclose(features, unit(unseen[:, band]), atol=1e-9)
-    monkeypatch.setattr(leakage, "BAND", 8)  # less than a tile: one tile
-    assert next(leakage._features(colours, blur, 16))[0] == slice(0, 16)
+    monkeypatch.setattr(lending, "BAND", 8)  # less than a tile: one tile
+    assert next(lending._features(colours, where))[0] == slice(0, 16)
+
+
+def gain_of(lines, left, odd):
+    """Squared error without the guide's lines less that with them, each half judged by the other.
+
+    The first five lines are the enlarged image's.
+    """
+    gain = 0.0
+    for half in (False, True):
+        errors = []
+        for count in (5, len(lines)):
+            fitted = lines[:count, odd != half]
+            gram = fitted @ fitted.T
+            gram = gram + 0.03 * np.trace(gram) / count * np.eye(count)
+            weights = np.linalg.solve(gram, fitted @ left[odd != half])
+            errors.append(((left - weights @ lines[:count])[odd == half] ** 2).sum())
+        gain += errors[0] - errors[1]
+    return gain
 
 
 def inventions(shape, count=2):
@@ -148,8 +169,10 @@ def inventions(shape, count=2):
     ]
 
 
-@pytest.mark.parametrize(("factor", "tile"), [(4, 16), (3, 15), (10, 20), (5, 15)])
-def test_each_tile_with_enough_tissue_is_judged_by_itself(factor, tile):
+@pytest.mark.parametrize(
+    ("factor", "tile", "at_once"), [(4, 16, 1 << 22), (3, 15, 1), (10, 20, 1 << 22)]
+)
+def test_each_tile_with_enough_tissue_is_judged_by_itself(monkeypatch, factor, tile, at_once):
     shape = (3 * tile, 2 * tile)
     split = split_by(factor)
     mask = np.zeros(shape, bool)
@@ -160,25 +183,26 @@ def test_each_tile_with_enough_tissue_is_judged_by_itself(factor, tile):
     mask[tile + rows[: enough - 1], tile + columns[: enough - 1]] = True
     mask[2 * tile :, tile:] = RNG.random((tile, tile)) > 0.5
     images, colours = inventions(shape), [RNG.random(shape)]
-    coarse = np.indices(shape) // factor
-    fold = coarse.sum(0) % 2
-    found = leakage._explained(images, colours, mask, split, factor)
+    odd = (np.indices(shape) // factor).sum(0) % 2 == 1
+    where = lending.Judged(mask, split, factor)
+    monkeypatch.setattr(lending, "BAND", 2 * tile)
+    monkeypatch.setattr(leakage, "AT_ONCE", at_once)
+    (found,) = leakage._explained(images, [colours], where)
     for one, gains in zip(images, found, strict=True):
         plain = unit([moved(one.enlarged, by) for by in NEAR])
         wanted = []
-        for band, features in leakage._features(colours, split, tile):
+        for band, features in lending._features(colours, where):
             whole = np.concatenate([plain[:, band], features])
             for top, start in product(range(0, whole.shape[1], tile), (0, tile)):
                 place = (slice(top, top + tile), slice(start, start + tile))
                 chosen = mask[band][place]
                 if chosen.sum() >= enough:
                     lines, left = whole[:, *place][:, chosen], one.left[band][place][chosen]
-                    wanted.append(leakage._gain(lines, left, fold[band][place][chosen], 5))
+                    wanted.append(gain_of(lines, left, odd[band][place][chosen]))
         assert len(wanted) == 3
-        np.testing.assert_allclose(gains, wanted, atol=1e-9)
-    nothing = leakage._explained(images, colours, np.zeros(shape, bool), split, factor)
-    assert [list(one) for one in nothing] == [[0.0], [0.0]]
-    assert leakage._explained([], colours, mask, split, factor) == []
+        np.testing.assert_allclose(gains, wanted, atol=1e-8)
+    nothing = lending.Judged(np.zeros(shape, bool), split, factor)
+    assert leakage._explained(images, [colours], nothing).tolist() == [[[0.0], [0.0]]]
 
 
 # -- what the guide explains, patch by patch ---------------------------------------------------
@@ -200,7 +224,8 @@ def test_details_are_moved_as_those_of_the_whole_guide(factor, bands):
         return seen, unseen * (1 + rows[:, None])
 
     for band in bands:
-        found = list(leakage._moved_details([first, second], band, split, factor))
+        where = lending.Judged(np.ones((24, 21), bool), split, factor)
+        found = list(lending._moved_details([first, second], band, where))
         shifts = list(product(range(-4, 5), repeat=2))
         wanted = [split(moved(first, by))[1][band] for by in shifts]
         wanted += [split(moved(second, by))[1][band] for by in NEAR]
@@ -231,10 +256,11 @@ def best_of_patches(left, guide, mask, rows, split):
     return np.array(taken), np.array(could)
 
 
-@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
-def test_each_patch_takes_the_best_place_in_the_guide_beyond_chance(monkeypatch, size):
-    monkeypatch.setattr(leakage, "BAND", 8)
-    monkeypatch.setattr(leakage, "MOST_SOUGHT", 24 * 32 // 2)  # every other band
+@pytest.mark.parametrize(("size", "at_once"), [(1e-3, 1 << 22), (1.0, 1), (1e3, 5000)])
+def test_each_patch_takes_the_best_place_in_the_guide_beyond_chance(monkeypatch, size, at_once):
+    monkeypatch.setattr(lending, "BAND", 8)
+    monkeypatch.setattr(lending, "MOST_SOUGHT", 24 * 32 // 2)
+    monkeypatch.setattr(lending, "AT_ONCE", at_once)
     mask = np.ones((28, 32), bool)
     rows, columns = np.divmod(np.arange(64), 8)
     mask[rows[:32], 8 + columns[:32]] = False  # half of a patch is left: enough
@@ -243,7 +269,8 @@ def test_each_patch_takes_the_best_place_in_the_guide_beyond_chance(monkeypatch,
     guides = size * RNG.random((3, 28, 32))
     guides[:, :, :16] = 0.5 * size  # shows nothing there
     split = split_by(4)
-    found = leakage._sought(left, [[guide] for guide in guides], mask, split, 4)
+    where = lending.Judged(mask, split, 4)
+    found = leakage._sought(left, [[guide] for guide in guides], where)
     assert len(found) == 2
     # Bands of 8 rows, every third of four: 28 * 32 pixels are 2.33 times as many as are looked at.
     share = (mask[:8].sum() + mask[24:].sum()) / mask.sum()
@@ -255,7 +282,7 @@ def test_each_patch_takes_the_best_place_in_the_guide_beyond_chance(monkeypatch,
         taken, total = (sum(one[place].sum() for one in each[1:]) for place in (0, 1))
         np.testing.assert_allclose(wrong, taken / total * each[0][1] / share)
     flat = [[np.full((28, 32), 0.5)]] * 3
-    for own, wrong in leakage._sought(left, flat, mask, split, 4):
+    for own, wrong in leakage._sought(left, flat, where):
         assert not own.any()
         assert not wrong.any()
 
@@ -273,11 +300,12 @@ def test_the_attribution_with_the_higher_lower_end_counts_image_by_image():
         leakage._Invented(one.left, one.enlarged, float((one.left**2).sum())) for one in images
     ]
     nothing = leakage.Leakage(0.0, 0.0)
-    found = leakage._attributed([given[0], nothing, given[1], given[2]], colours, mask, split, 4)
+    where = lending.Judged(mask, split, 4)
+    found = leakage._attributed([given[0], nothing, given[1], given[2]], colours, where)
     assert found[1] is nothing
     guides = [colours, *leakage._wrong(colours)]
-    by_guide = [leakage._explained(given, guide, mask, split, 4) for guide in guides]
-    sought = leakage._sought(np.array([one.left for one in given]), guides[:3], mask, split, 4)
+    by_guide = leakage._explained(given, guides, where)
+    sought = leakage._sought(np.array([one.left for one in given]), guides[:3], where)
     chosen = []
     for place, one in enumerate(given):
         wrong = (by_guide[1][place] + by_guide[2][place] + by_guide[3][place]) / 3
@@ -297,7 +325,7 @@ def test_the_attribution_with_the_higher_lower_end_counts_image_by_image():
     one, two = leakage.Leakage(0.5, 0.1), leakage.Leakage(0.6, 0.4)
     assert one.low == pytest.approx(0.5 - 0.196)
     assert two.low == 0.0
-    assert leakage._attributed([nothing], colours, mask, split, 4) == [nothing]
+    assert leakage._attributed([nothing], colours, where) == [nothing]
 
 
 # -- a cell ------------------------------------------------------------------------------------
@@ -386,15 +414,42 @@ def test_a_cell_that_cannot_be_judged_says_why():
         np.testing.assert_array_equal(np.isnan(scored.values), [False, True])
 
 
-def test_where_the_guide_is_unknown_nothing_is_judged():
+@pytest.mark.parametrize(
+    ("noise", "told"),
+    [(None, [None, None]), (0.25, [0.25, 0.25]), ([[0.25], [0.5]], [0.25, 0.5])],
+)
+@pytest.mark.parametrize("masked", [False, True])
+def test_each_image_is_judged_with_its_noise_where_guide_and_tissue_are_known(
+    monkeypatch, noise, told, masked
+):
     truth, guide, prediction, _ = section()
     low = CHAIN.degrade(truth)
-    broken = guide.copy()
-    broken[0, :5] = np.nan
-    inside = np.isfinite(broken[0])
-    filled = np.nan_to_num(broken)
-    found = leakage.leakages(prediction, truth, low, broken, protocol=CHAIN, noise=0.1)
-    wanted = leakage.leakages(
-        prediction, truth, low, filled, protocol=CHAIN, mask=inside, noise=[0.1, 0.1]
-    )
-    assert found == wanted
+    guide[0, :5] = np.nan
+    mask = np.random.default_rng(3).random((16, 32)) > 0.3
+    seen = []
+
+    def judge(*arguments):
+        seen.append(arguments)
+        return leakage.Leakage(len(seen) / 4, 0.0)
+
+    monkeypatch.setattr(leakage, "_judged", judge)
+    stacks = [one.reshape(2, 1, *one.shape[1:]) for one in (prediction, truth, low)]
+    options = {"protocol": CHAIN, "noise": noise, "mask": mask.tolist() if masked else None}
+    found = leakage.guide_leakage(*stacks, guide, **options)
+    np.testing.assert_array_equal(found, [[0.25], [0.5]])
+    for place, (image, other, small, where, share) in enumerate(seen):
+        for one, wanted in zip((image, other, small), (prediction, truth, low), strict=True):
+            np.testing.assert_array_equal(one, wanted[place])
+        known = np.isfinite(guide[0]) & (mask if masked else True)
+        np.testing.assert_array_equal(where.mask, known)
+        assert (where.split, where.factor, share) == (CHAIN.split, 4, told[place])
+    assert len(seen) == 2
+
+
+def test_a_guide_on_another_grid_is_told_which_one_is_asked_for():
+    truth, _, prediction, _ = section()
+    message = "on the grid (16, 32), got (1, 8, 32)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        leakage.leakages(
+            prediction, truth, CHAIN.degrade(truth), np.ones((1, 8, 32)), protocol=CHAIN
+        )
