@@ -6,6 +6,7 @@ from inspect import signature
 
 import numpy as np
 import pytest
+from scipy.ndimage import correlate
 
 from msibench.contracts.metric import Evaluation
 from msibench.degradation import protocol
@@ -402,6 +403,48 @@ def test_another_section_is_cut_about_its_centre_or_reflected_at_its_edges():
     ):
         found = other_section(guide, (2, side)).values[0]
         np.testing.assert_array_equal(found, [wanted] * 2)
+
+
+# -- filters -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (7, 7)])
+def test_a_product_of_spectra_correlates_with_a_kernel_about_its_centre(shape):
+    pyramid = import_module("msibench.metrics.steerable_pyramid")
+    image, kernel = images(1, (12, 15))[0], np.random.default_rng(1).normal(size=shape)
+    found = np.fft.irfft2(pyramid._spectrum(kernel, (12, 15)) * np.fft.rfft2(image), (12, 15))
+    np.testing.assert_allclose(found, correlate(image, kernel, mode="wrap"), atol=1e-12)
+
+
+def test_a_lobe_is_a_cosine_over_two_octaves():
+    lobe = import_module("msibench.metrics.nqm")._lobe
+    found = lobe(np.array([0.0, 1.0, 2.0, 2 * 2**0.5, 4.0, 8 * 2**-0.5, 8.0, 9.0]), 4)
+    half = [0.5 * (1 + np.cos(np.pi / 2))] * 1
+    np.testing.assert_allclose(found, [0, 0, 0, *half, 1, *half, 0, 0], atol=1e-12)
+
+
+def test_a_noise_quality_that_is_no_number_says_which_side_has_nothing_to_see():
+    nqm = import_module("msibench.metrics.nqm")
+    nothing, texture = np.zeros((48, 64)), 0.2 + images(1, (48, 64))[0]
+    for test, reference, reason in (
+        (nothing, nothing, nqm.NEITHER),
+        (texture, nothing, nqm.NO_DETAIL),
+        (texture, texture, nqm.NO_ERROR),
+        (texture**2, texture, ""),
+    ):
+        assert nqm.why_undefined(test, reference) == [reason]
+        assert np.isnan(nqm.nqm(test, reference)) == bool(reason)
+
+
+def test_images_as_far_from_zero_as_their_numbers_can_tell_have_a_similarity():
+    ssim = import_module("msibench.metrics.ssim")
+    texture = images(1, (12, 15))[0]
+    gap = np.finfo(np.float64).eps
+    for share, reason in ((0.9, ""), (1.1, ssim.TOO_FAR)):
+        far = share * 0.03 / gap + texture
+        assert ssim.why_undefined(far, far) == [reason]
+        assert np.isnan(ssim.ssim(far, far)) == bool(reason)
+        assert ssim.why_undefined(far, texture) == [""]
 
 
 # -- DISTS -------------------------------------------------------------------------------------

@@ -270,13 +270,19 @@ def test_libraries_are_seen_in_the_source(tmp_path):
 
     assert of("import numpy") == ()
     assert of("from scipy import ndimage") == ("scipy",)
-    assert of("import torch.nn as nn") == tuple(LIBRARIES)
-    assert of("import msibench.training.fitting") == tuple(LIBRARIES)
+    with_torch = ("scipy", "torch")
+    assert of("import torch.nn as nn") == of("import torchvision") == with_torch
+    assert of("import msibench.training.fitting") == with_torch
     assert of("def f():\n    import torch\n") == ()
+    assert of("class M:\n    def f():\n        from spandrel import ModelLoader\n") == tuple(
+        LIBRARIES
+    )
     assert of("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\n") == ()
     assert of("this is not Python") == ()
     assert libraries_of("msibench_interpolation.method:Interpolation") == ("scipy",)
-    assert libraries_of("msibench_lcrn.method:LCRN") == tuple(LIBRARIES)
+    assert libraries_of("msibench_lcrn.method:LCRN") == ("scipy", "torch")
+    assert libraries_of("msibench_swinir.method:SwinIR") == tuple(LIBRARIES)
+    assert libraries_of("msibench_spandrel.method:Spandrel") == tuple(LIBRARIES)
     assert libraries_of("no_such_package.method:M") == ()
 
 
