@@ -78,6 +78,7 @@ def _state(store: Store, cell: Cell, old_key: str, why: bool) -> dict[str, str |
     from msibench.errors import IntegrityError, SchemaError
     from msibench.results.keys import difference
     from msibench.results.leases import is_stale
+    from msibench.runner.supervisor import ALWAYS_AGAIN
 
     lines: list[str] = []
     state, reason = "not run", ""
@@ -86,6 +87,8 @@ def _state(store: Store, cell: Cell, old_key: str, why: bool) -> dict[str, str |
             record = store.record(cell.key)
             store.check_files(record)
             state, reason = str(record.status), record.reason
+            if cell.verdict is None and record.status in ALWAYS_AGAIN:
+                state, reason = "not run", f"it was {record.status}, and is run again"
         elif cell.verdict is not None:
             state, reason = str(cell.verdict), cell.reason
         elif old_key and old_key != cell.key and store.has(old_key):

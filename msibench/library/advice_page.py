@@ -81,12 +81,9 @@ def _part(advice: Advice) -> str:
 
 def _chart(advice: Advice) -> str:
     """Draw the share of the finer detail that is right: sharpened, and measured."""
-    bars = [(f"sharpened x{advice.factor}, {advice.recommended}", 0.0, "no time")]
-    bars[0] = (
-        bars[0][0],
-        advice.finer[0].gain_of_method,
-        f"effective {_size(advice.effective_um)}",
-    )
+    gain = advice.finer[0].gain_of_method
+    name = f"sharpened x{advice.factor}, {advice.recommended}" if gain else "kept as measured"
+    bars = [(name, gain, f"effective {_size(advice.effective_um)}")]
     for one in advice.finer:
         told = (
             f"{one.time} x the time, {counts_in_words(one.counts)}, "

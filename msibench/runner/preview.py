@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from msibench.errors import IntegrityError, SchemaError
 from msibench.results.index import read_index
@@ -18,13 +19,19 @@ from msibench.runner.plan import Cell, Plan
 from msibench.runner.supervisor import ALWAYS_AGAIN
 from msibench.tracks import shipped_boards
 
-STORED_CELLS, BOARDS, DECLARED = "stored cells", "shipped boards", "the method's declaration"
+STORED_CELLS, MEASURED, BOARDS, DECLARED = (
+    "stored cells", "measured on sections of this size", "shipped boards", "the method's declaration",
+)  # fmt: skip
 """Where an expected time comes from, best first."""
-SOURCES = (STORED_CELLS, BOARDS, DECLARED)
-START_S = 5.0
-"""Seconds that a cell takes besides its ion images: a process, imports, scores."""
+SOURCES = (STORED_CELLS, MEASURED, BOARDS, DECLARED)
+SMALL_SECTIONS = frozenset({"phantom"})
+"""Data sets whose sections have about as many pixels as those of ``seconds_of_small_sections.csv``."""
+START_S = 2.0
+"""Seconds that a cell takes besides its ion images: a process and scores."""
 UNKNOWN_IMAGES = 20
 """Ion images of a section whose number is only known when it is read."""
+Costs = Mapping[tuple[str, str], float]
+"""Source and method → seconds per ion image."""
 RUN, STORED, NOT_APPLICABLE, BUSY = "run", "stored", "not applicable", "elsewhere"
 
 
@@ -39,7 +46,7 @@ class Forecast:
     seconds: float = 0.0
     """Expected wall time; 0 when it is not run."""
     time_from: str = DECLARED
-    """`STORED_CELLS` of the method, `BOARDS` that ship with msibench, or `DECLARED`."""
+    """One of `SOURCES`."""
 
 
 def preview(plan: Plan, store: Store | None, retry: Iterable[str] = ()) -> list[Forecast]:
@@ -47,7 +54,7 @@ def preview(plan: Plan, store: Store | None, retry: Iterable[str] = ()) -> list[
     again = frozenset(retry)
     records = {} if store is None else _records(plan, store)
     times = _wall_seconds(records.values())
-    costs = _board_costs()
+    costs = {**_board_costs(), **_measured_costs()}
     found = []
     for cell in plan.cells:
         what, reason = _decide(cell, store, records.get(cell.key), again)
@@ -62,18 +69,29 @@ def preview(plan: Plan, store: Store | None, retry: Iterable[str] = ()) -> list[
 
 
 def _expected(
-    cell: Cell, times: Mapping[tuple[str, str], float], costs: Mapping[str, float]
+    cell: Cell, times: Mapping[tuple[str, str], float], costs: Costs
 ) -> tuple[float, str]:
     """Return the expected wall time of a cell, and where it comes from."""
     device = cell.device.partition(":")[0]
     if (known := times.get((cell.label, device))) is not None:
         return known, STORED_CELLS
-    if (each := costs.get(cell.label)) is not None and device == "cpu":
-        return START_S + each * (len(cell.problem.mz_set.mz) or UNKNOWN_IMAGES), BOARDS
+    if device == "cpu":
+        images = len(cell.problem.mz_set.mz) or UNKNOWN_IMAGES
+        small = cell.problem.card.name in SMALL_SECTIONS
+        for source in (MEASURED, BOARDS) if small else (BOARDS,):
+            if (each := costs.get((source, cell.label))) is not None:
+                return START_S + each * images, source
     return 60 * cell.spec.resources.minutes, DECLARED
 
 
-def _board_costs() -> dict[str, float]:
+def _measured_costs() -> Costs:
+    """Return seconds of one core per ion image of 144 x 144 fine pixels, by method (`bench/measure_costs.py`)."""
+    with (Path(__file__).parent / "seconds_of_small_sections.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {(MEASURED, row["method"]): float(row["seconds_per_image"]) for row in rows}
+
+
+def _board_costs() -> Costs:
     """Return seconds per ion image, fitting included, by method: the median of the shipped boards.
 
     They were measured on other machines and other sections: only the order of magnitude is meant.
@@ -84,7 +102,7 @@ def _board_costs() -> dict[str, float]:
             with suppress(ValueError, KeyError):  # the perfect signal took no time
                 seconds = float(row["seconds_per_image"])
                 found.setdefault(row["method"], []).append(seconds)
-    return {method: statistics.median(values) for method, values in found.items()}
+    return {(BOARDS, method): statistics.median(values) for method, values in found.items()}
 
 
 def _decide(
