@@ -82,6 +82,7 @@ def _state(
     from msibench.errors import IntegrityError, SchemaError
     from msibench.results.keys import difference
     from msibench.results.leases import is_stale
+    from msibench.runner.supervisor import ALWAYS_AGAIN
 
     lines: list[str] = []
     state, reason = "not run", ""
@@ -91,6 +92,8 @@ def _state(
             record = store.record(cell.key)
             store.check_files(record)
             state, reason = str(record.status), record.reason
+            if cell.verdict is None and record.status in ALWAYS_AGAIN:
+                state, reason = "not run", f"it was {record.status}, and is run again"
         elif cell.verdict is not None:
             state, reason = str(cell.verdict), cell.reason
         elif (

@@ -153,13 +153,13 @@ def trust_data(rows: pd.DataFrame, track: Track, metrics: BoardMetrics) -> dict[
     questions = {name: metrics[name].explanation or metrics[name].title or name for name in asked}
     if "psnr" in set(guided["metric"].unique()):
         questions = {"psnr": "Does the score drop with a wrong guide?", **questions}
-    for name in questions:
+    for name in filter(present.__contains__, questions):
         part = scored[scored["metric"] == name]
         if name == "psnr":
             part = part[part["method"].isin(guided["method"])]
         keys = ["protocol", "method", "control", "region"]
-        for (protocol, method, control, region), group in part.groupby(keys, sort=True):
-            values = group["value"].to_numpy(np.float64)
+        for (protocol, method, control, region), group in part.groupby(keys, sort=True)["value"]:
+            values = group.to_numpy(np.float64)
             finite = values[np.isfinite(values)]
             spread = finite.std(ddof=1) / math.sqrt(len(finite)) if len(finite) > 1 else np.nan
             lines.append(

@@ -16,6 +16,8 @@ th, td { text-align: right; padding: .15rem .7rem; border-bottom: 1px solid var(
 th:first-child, td:first-child, td.words, th.words { text-align: left; }
 .keep td { color: var(--quiet); }
 .wide { overflow-x: auto; }
+@media (max-width: 720px) { .ions { box-shadow: inset -14px 0 12px -12px var(--frame); }
+  .ions::before { content: "more columns to the right →"; color: var(--strong); position: sticky; left: 0; } }
 .ions th, .ions td { white-space: nowrap; }
 ul.bars { list-style: none; padding: 0; max-width: 40rem; }
 .bars span { display: block; height: 1rem; min-width: 1px; margin-bottom: .5rem; background: var(--accent); }
@@ -81,12 +83,9 @@ def _part(advice: Advice) -> str:
 
 def _chart(advice: Advice) -> str:
     """Draw the share of the finer detail that is right: sharpened, and measured."""
-    bars = [(f"sharpened x{advice.factor}, {advice.recommended}", 0.0, "no time")]
-    bars[0] = (
-        bars[0][0],
-        advice.finer[0].gain_of_method,
-        f"effective {_size(advice.effective_um)}",
-    )
+    gain = advice.finer[0].gain_of_method
+    name = f"sharpened x{advice.factor}, {advice.recommended}" if gain else "kept as measured"
+    bars = [(name, gain, f"effective {_size(advice.effective_um)}")]
     for one in advice.finer:
         told = (
             f"{one.time} x the time, {counts_in_words(one.counts)}, "

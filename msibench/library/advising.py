@@ -178,7 +178,8 @@ class Advice:
         lines += ["", "  Measure finer instead?"]
         lines += [
             f"  {_um(one.pixel_size_um)}: {one.time} x the time, {counts_in_words(one.counts)}, "
-            f"{_share(one.gain, '.0%')} of the detail right (best method: {one.gain_of_method:.0%}), effective "
+            f"{_share(one.gain, '.0%')} of the detail right ({'best method' if one.gain_of_method else KEEP}: "
+            f"{one.gain_of_method:.0%}), effective "
             f"pixel {_um(one.effective_um)}"
             for one in self.finer
         ]

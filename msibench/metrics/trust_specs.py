@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from msibench.contracts.metric import Direction, MetricSpec
+from msibench.contracts.metric import NOT_NEGATIVE, SHARE, Direction, MetricSpec
 from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT, of_ion_images
 
 NO_INTERVAL = "the method tells no interval"
@@ -51,6 +51,8 @@ INTERVAL_METRICS: tuple[tuple[str, Direction, str, str, str], ...] = (
     ),
 )
 """Name, direction, title, label and explanation of what is measured of an interval, whoever tells it."""
+NO_SHARES = ("{}_width", "{}_score")
+"""Those of them that are not shares of pixels."""
 CALIBRATED_METRICS = tuple(name.format("calibrated") for name, *_ in INTERVAL_METRICS)
 """What a board measures whose track asks for intervals of the harness."""
 OLDER = ("interval_coverage", "worst_interval_coverage", "interval_width", "interval_score")
@@ -84,6 +86,7 @@ def interval_metrics(
             version=2 if full in OLDER else 1,
             target=f"msibench.metrics.interval:{function}",
             direction=direction,
+            bounds=NOT_NEGATIVE if name in NO_SHARES else SHARE,
             params={"measure": name.format("interval")},
             title=title.format(tells),
             label=label.format(label_begins),
@@ -95,6 +98,7 @@ def interval_metrics(
 TRUST_METRICS: tuple[MetricSpec, ...] = (
     trust(
         name="consistency",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.consistency:evaluate",
         direction="lower",
@@ -107,6 +111,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="consistency_noise",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.consistency:evaluate",
         direction="lower",
@@ -134,6 +139,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="calibrated_signal_coverage",
+        bounds=SHARE,
         version=1,
         target="msibench.metrics.interval:evaluate_calibrated",
         direction="nine-tenths",
@@ -146,6 +152,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="edge_perceptual_loss_to_guide",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.edge_perceptual_loss:evaluate_to_guide",
         direction="lower",
@@ -160,7 +167,8 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="off_tissue",
-        version=1,
+        bounds=SHARE,
+        version=2,
         target="msibench.metrics.off_tissue:evaluate",
         direction="lower",
         needs=frozenset({"truth", "mask"}),
@@ -170,6 +178,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         undefined=(
             "the prediction is zero everywhere",
             "no tissue mask is on record",
+            "every pixel counts as tissue: nothing lies off it",
         ),
     ),
     trust(
@@ -185,6 +194,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="frc",
+        bounds=NOT_NEGATIVE,
         version=2,
         target="msibench.metrics.frc:evaluate",
         direction="lower",
@@ -204,6 +214,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="shift",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.shift:evaluate",
         direction="lower",
@@ -217,6 +228,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="band_power",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.band_power:evaluate",
         direction="one",
@@ -230,6 +242,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="guide_leakage",
+        bounds=SHARE,
         version=4,
         target="msibench.metrics.guide_leakage:evaluate",
         direction="lower",
@@ -241,6 +254,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="guide_leakage_low",
+        bounds=SHARE,
         version=3,
         target="msibench.metrics.guide_leakage:evaluate",
         direction="lower",
@@ -253,6 +267,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="uncharted_leakage",
+        bounds=SHARE,
         version=4,
         target="msibench.metrics.guide_leakage:evaluate",
         direction="lower",
@@ -265,6 +280,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="spectral_angle",
+        bounds=(0.0, 180.0),
         version=1,
         target="msibench.metrics.spectral_angle:evaluate",
         direction="lower",
@@ -282,6 +298,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="colocalisation",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.colocalisation:evaluate",
         direction="lower",
@@ -313,6 +330,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     ceiling(
         name="noise_ceiling_ssim",
+        bounds=(-1.0, 1.0),
         version=3,
         target="msibench.metrics.noise_ceiling:evaluate",
         direction="higher",
@@ -328,6 +346,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     ceiling(
         name="noise_ceiling_vif",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.noise_ceiling:evaluate",
         direction="higher",

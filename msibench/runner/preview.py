@@ -11,13 +11,13 @@ from msibench.results.index import read_index
 from msibench.results.queue import queue_folder, read_ticket
 from msibench.results.schema import FAILURES, CellRecord, Status
 from msibench.results.store import Store
-from msibench.runner.expected_times import seconds_an_image, seconds_of
+from msibench.runner.expected_times import BOARDS, MEASURED, Costs, expected_seconds, known_costs
 from msibench.runner.plan import Cell, Plan
 from msibench.runner.supervisor import ALWAYS_AGAIN
 
-STORED_CELLS, BOARDS, DECLARED = "stored cells", "shipped boards", "the method's declaration"
-"""Where an expected time comes from, best first."""
-SOURCES = (STORED_CELLS, BOARDS, DECLARED)
+STORED_CELLS, DECLARED = "stored cells", "the method's declaration"
+"""Where an expected time comes from, best and worst."""
+SOURCES = (STORED_CELLS, MEASURED, BOARDS, DECLARED)
 RUN, STORED, NOT_APPLICABLE, BUSY = "run", "stored", "not applicable", "elsewhere"
 
 
@@ -32,7 +32,7 @@ class Forecast:
     seconds: float = 0.0
     """Expected wall time; 0 when it is not run."""
     time_from: str = DECLARED
-    """`STORED_CELLS` of the method, `BOARDS` that ship with msibench, or `DECLARED`."""
+    """One of `SOURCES`."""
 
 
 def preview(plan: Plan, store: Store | None, retry: Iterable[str] = ()) -> list[Forecast]:
@@ -40,7 +40,7 @@ def preview(plan: Plan, store: Store | None, retry: Iterable[str] = ()) -> list[
     again = frozenset(retry)
     records = {} if store is None else _records(plan, store)
     times = _wall_seconds(records.values())
-    costs = seconds_an_image()
+    costs = known_costs()
     found = []
     for cell in plan.cells:
         what, reason = _decide(cell, store, records.get(cell.key), again)
@@ -55,15 +55,12 @@ def preview(plan: Plan, store: Store | None, retry: Iterable[str] = ()) -> list[
 
 
 def _expected(
-    cell: Cell, times: Mapping[tuple[str, str], float], costs: Mapping[str, float]
+    cell: Cell, times: Mapping[tuple[str, str], float], costs: Costs
 ) -> tuple[float, str]:
     """Return the expected wall time of a cell, and where it comes from."""
-    device = cell.device.partition(":")[0]
-    if (known := times.get((cell.label, device))) is not None:
+    if (known := times.get((cell.label, cell.device.partition(":")[0]))) is not None:
         return known, STORED_CELLS
-    if (each := costs.get(cell.label)) is not None and device == "cpu":
-        return seconds_of(cell, each), BOARDS
-    return 60 * cell.spec.resources.minutes, DECLARED
+    return expected_seconds(cell, costs) or (60 * cell.spec.resources.minutes, DECLARED)
 
 
 def _decide(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from msibench.contracts.metric import ANYTHING
 from msibench.scoring.bootstrap import Interval, mean_and_sem, two_level_bootstrap
 from msibench.scoring.composite import ImageScores, score_images
 from msibench.scoring.cube import Cube, cubes
@@ -32,6 +33,7 @@ def summarise(
     draws: int = 10_000,
     level: float = 0.95,
     beside: Sequence[Scheme] = (),
+    bounds: Mapping[str, tuple[float, float]] | None = None,
 ) -> pd.DataFrame:
     """Summarise rows to one line per protocol and method, best first within a protocol.
 
@@ -57,6 +59,8 @@ def summarise(
         As in `two_level_bootstrap`.
     beside
         Schemes whose mean score is shown too, without a rank; not anchored ones.
+    bounds
+        Metric → lowest and highest value that it can have: its intervals are cut there.
 
     Returns
     -------
@@ -104,8 +108,8 @@ def summarise(
         table["rank"] = _whole(ranks(decided))
         table["rank_group"] = _whole(np.where(np.isnan(decided), np.nan, groups))
         table["rank_kept"] = _rank_kept(scored, score, start, draws)
-        columns = _measure_columns(ions, measures, interval.part(ends[0], ends[1]))
-        columns |= _section_columns(cube, start, draws, level)
+        columns = _measure_columns(ions, measures, interval.part(ends[0], ends[1]), bounds or {})
+        columns |= _section_columns(cube, start, draws, level, bounds or {})
         table = pd.concat([table, pd.DataFrame(_other_scores(ions, beside))], axis=1)
         names = sorted(columns, key=lambda column: column.rsplit(".", 1)[0])
         table = pd.concat([table, pd.DataFrame({name: columns[name] for name in names})], axis=1)
@@ -250,7 +254,9 @@ def _rank_kept(
     return kept
 
 
-def _section_columns(cube: Cube, seed: int, draws: int, level: float) -> dict[str, object]:
+def _section_columns(
+    cube: Cube, seed: int, draws: int, level: float, bounds: Mapping[str, tuple[float, float]]
+) -> dict[str, object]:
     """Columns of the measures that are one number per section (channel -1)."""
     whole = (cube.images["channel"] < 0).to_numpy()
     measures = [m for m in range(len(cube.measures)) if cube.present[whole][..., m].any()]
@@ -266,12 +272,20 @@ def _section_columns(cube: Cube, seed: int, draws: int, level: float) -> dict[st
         seed=seed,
         level=level,
     )
-    return _measure_columns(part, measures, interval)
+    return _measure_columns(part, measures, interval, bounds)
 
 
-def _measure_columns(cube: Cube, measures: list[int], interval: Interval) -> dict[str, object]:
+def _measure_columns(
+    cube: Cube,
+    measures: list[int],
+    interval: Interval,
+    bounds: Mapping[str, tuple[float, float]],
+) -> dict[str, object]:
     """Mean, s.e.m. and interval of every measure, without scaling; `interval` holds method × measure."""
     columns: dict[str, object] = {}
+    ends = np.array([bounds.get(cube.measures[measure][0], ANYTHING) for measure in measures])
+    lowest, highest = np.tile(ends.reshape(-1, 2).T, len(cube.methods))
+    interval = interval.within(lowest, highest)
     shape = (len(cube.methods), len(measures))
     for position, measure in enumerate(measures):
         name = ".".join(cube.measures[measure])

@@ -3,15 +3,21 @@ from dataclasses import replace
 import pytest
 
 from msibench.runner import expected_times
-from msibench.runner.expected_times import longest_first, seconds_an_image
+from msibench.runner.expected_times import (
+    BOARDS,
+    MEASURED,
+    expected_seconds,
+    known_costs,
+    longest_first,
+)
 from msibench.runner.plan import make_plan
 from msibench.tracks import Entry, ProblemSet, Track
 
 
 @pytest.fixture
 def cells(catalogue, monkeypatch):
-    costs = {"lanczos3": 3.0, "bilinear": 40.0, "nearest": 0.1}
-    monkeypatch.setattr(expected_times, "seconds_an_image", lambda: costs)
+    costs = {(BOARDS, "lanczos3"): 3.0, (MEASURED, "bilinear"): 40.0, (BOARDS, "nearest"): 0.1}
+    monkeypatch.setattr(expected_times, "known_costs", lambda: costs)
     names = ("bicubic", "lanczos3", "nearest", "bilinear")
     track = Track(
         name="order",
@@ -40,10 +46,12 @@ def test_long_cells_of_each_problem_begin_first_and_the_rest_stays_in_order(cell
 def test_many_ions_make_a_cell_long(cells):
     few = replace(cells[2].problem.mz_set, mz=cells[2].problem.mz_set.mz * 60)
     many = replace(cells[2], problem=replace(cells[2].problem, mz_set=few))
-    assert expected_times.seconds_of(many, 0.1) == pytest.approx(5 + 12)
+    seconds, source = expected_seconds(many, expected_times.known_costs())
+    assert (seconds, source) == (pytest.approx(2 + 12), BOARDS)
     assert longest_first([cells[0], many]) == [many, cells[0]]
 
 
-def test_costs_are_those_of_the_shipped_boards():
-    costs = seconds_an_image()
-    assert costs["lcrn-quick"] > 100 * costs["bicubic"] > 0
+def test_costs_are_those_of_small_sections_and_of_the_shipped_boards():
+    costs = known_costs()
+    for source in (BOARDS, MEASURED):
+        assert costs[source, "lcrn-quick"] > 100 * costs[source, "bicubic"] > 0

@@ -272,3 +272,29 @@ def test_against_a_reference_a_measure_is_turned_by_its_direction():
         assert found["low"] == pytest.approx(difference)
         assert found["high"] == pytest.approx(difference)
         assert (found["images"], found["sections"], found["reference"]) == (5, 5, "bicubic")
+
+
+def test_intervals_of_a_measure_are_cut_where_its_values_end():
+    """Of ion images and of whole sections; every other number is as it was."""
+    rows = simulated({"bicubic": 0.0, "a": 0.3}, sections=1, channels=6, metrics=("ssim", "rmse"))
+    rows["value"] = np.where(rows["metric"] == "ssim", np.clip(rows["value"], 0.02, 0.98), 0.001)
+    rows.loc[rows["channel"] == 3, "value"] = 0.98
+    free = summary(rows)
+    cut = summary(rows, bounds={"ssim": (0.1, 0.9)})
+    assert free["ssim.image.high"].max() > 0.9
+    for end, edge in (("low", 0.1), ("high", 0.9)):
+        column = f"ssim.image.{end}"
+        expected = np.clip(free[column], 0.1, 0.9)
+        np.testing.assert_array_equal(cut[column], expected)
+        assert (edge in set(cut[column])) == ((free[column] != expected).any())
+    same = [name for name in free if name not in {"ssim.image.low", "ssim.image.high"}]
+    pd.testing.assert_frame_equal(free[same], cut[same])
+    several = simulated(
+        {"bicubic": 0.0, "a": 0.3}, sections=6, channels=1, metrics=("ssim", "rmse")
+    )
+    of_sections = several["metric"] == "rmse"
+    several.loc[of_sections, "channel"] = -1
+    mean = float(several.loc[of_sections, "value"].mean())
+    found = summary(several, bounds={"rmse": (mean, mean)})
+    ends = found[["rmse.image.low", "rmse.image.high"]]
+    np.testing.assert_allclose(ends, mean, rtol=1e-9)

@@ -23,6 +23,8 @@ from msibench.weights import find as find_weight
 if TYPE_CHECKING:
     import pandas as pd
 
+LACKED = "weights-missing"
+"""How the reason of a value begins for which a pretrained file is not here."""
 WHOLE_SECTION = -1
 """Channel of a value that belongs to the section rather than to one ion image."""
 WHOLE_GIB = 3.0
@@ -256,7 +258,7 @@ def compute(
     lacking = [name for name in spec.weights if find_weight(name) is None]
     if lacking:
         how = " ".join(f"msibench weights fetch {name}" for name in lacking)
-        return np.full(channels, np.nan), [f"weights-missing: {how}"] * channels
+        return np.full(channels, np.nan), [f"{LACKED}: {how}"] * channels
     try:
         function = resolve_target(spec.target)
         if spec.kind == "contextual":
@@ -279,7 +281,7 @@ def compute(
             values = np.where(np.isfinite(values), values, np.nan)
         return values, reasons
     except MissingWeightsError as error:
-        return np.full(channels, np.nan), [f"weights-missing: {error}"[:300]] * channels
+        return np.full(channels, np.nan), [f"{LACKED}: {error}"[:300]] * channels
     except Exception as error:
         message = f"metric failed: {type(error).__name__}: {error}"[:300]
         return np.full(channels, np.nan), [message] * channels
