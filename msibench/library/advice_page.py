@@ -16,6 +16,8 @@ th, td { text-align: right; padding: .15rem .7rem; border-bottom: 1px solid var(
 th:first-child, td:first-child, td.words, th.words { text-align: left; }
 .keep td { color: var(--quiet); }
 .wide { overflow-x: auto; }
+@media (max-width: 720px) { .ions { box-shadow: inset -14px 0 12px -12px var(--frame); }
+  .ions::before { content: "more columns to the right →"; color: var(--strong); position: sticky; left: 0; } }
 .ions th, .ions td { white-space: nowrap; }
 ul.bars { list-style: none; padding: 0; max-width: 40rem; }
 .bars span { display: block; height: 1rem; min-width: 1px; margin-bottom: .5rem; background: var(--accent); }
