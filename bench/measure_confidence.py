@@ -30,8 +30,10 @@ from msibench.datasets import load_card, read_section
 from msibench.degradation import protocol
 from msibench.io.data_warning import DataWarning
 from msibench.library import advising
-from msibench.library.advising import ERROR, KEEP, SINGLE, doubt, mean_skill
+from msibench.library.advice_values import KEEP
+from msibench.library.advising import SINGLE
 from msibench.library.installed import catalogue
+from msibench.library.recommending import ERROR, doubt, mean_skill
 from msibench.library.similar_boards import SECTIONS, mean_of
 from msibench.metrics import skill
 from msibench.metrics.interval import coverage, interval_score, interval_width, structures

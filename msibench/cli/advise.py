@@ -14,7 +14,7 @@ from msibench.cli._values import chosen_mz, mz_option, peaks_option
 
 if TYPE_CHECKING:
     from msibench.errors import DataError
-    from msibench.library.advising import Advice
+    from msibench.library.advice_values import Advice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

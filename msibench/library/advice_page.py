@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from msibench.library.advising import KEEP, Advice, counts_in_words
+from msibench.library.advice_text import counts_in_words
+from msibench.library.advice_values import KEEP, Advice
 from msibench.library.similar_boards import in_words
 
 STYLE = """
@@ -74,8 +75,8 @@ def _part(advice: Advice) -> str:
         f'<th>counts a pixel</th><th class="words">why not</th></tr></thead><tbody>{ions}</tbody></table></div>'
         '<h3>Methods, mean over ions</h3><div class="wide"><table><tbody>'
         f"{methods}</tbody></table></div>"
-        '<h3>Boards of similar sections</h3><p class="quiet">Measured elsewhere: they do not change the advice '
-        f"above.</p><ul>{boards}</ul></section>"
+        '<h3>Boards of the most similar sections</h3><p class="quiet">Measured elsewhere, and known to the advice '
+        f"above as all boards are.</p><ul>{boards}</ul></section>"
     )
 
 

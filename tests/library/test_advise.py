@@ -60,7 +60,8 @@ def test_noise_alone_is_to_be_kept():
 def test_the_noise_of_the_finer_detail_is_that_of_the_counts():
     rng = np.random.default_rng(1)
     flat = mb.MSImage(rng.poisson(40, (1, 160, 160)).astype(np.float32), np.arange(1.0), 20.0)
-    from msibench.advice.energies import finest_octaves, noise_variance
+    from msibench.uncertainty.noise import noise_variance
+    from msibench.uncertainty.octaves import finest_octaves
 
     low = coarse(flat, 4)
     told = expected_detail(finest_octaves(low), noise_variance(low), 4)
