@@ -46,7 +46,7 @@ def test_what_is_like_nothing_and_factors_without_boards_are_said():
         coarse(phantom()).values * 0 + np.linspace(1, 2, 40), coarse(phantom()).mz, 0.5
     )
     assert (
-        "no board is of sections like this one"
+        "no board has sections like this one"
         in in_words(similar_boards(smooth, 4, EVERY), EVERY)[0]
     )
     assert in_words(similar_boards(coarse(phantom(), 5), 5, EVERY), EVERY) == [

@@ -174,7 +174,9 @@ def _calibrate(
     fine = file.kept("prediction")
     shape = (problem.low.channels, *problem.fine_shape)
     if task.get("no_intervals") or fine is None or fine.shape != shape:
-        return {"intervals": task.get("no_intervals") or "the prediction is not one"}
+        return {
+            "intervals": task.get("no_intervals") or "there is no prediction of the right shape"
+        }
     try:
         found = calibrated_beside(
             method,
