@@ -23,7 +23,8 @@ METRICS = ("psnr", "ssim", "vif", "sd_ratio", "nqm", "dists")
 def metrics(source: Source) -> Figure:
     """Draw those of the six metrics that the board has, one box a method over all ion images, best score on top."""
     scored = measured(source.rows)
-    known = set(scored.loc[scored["protocol"] == source.protocol, "metric"].unique())
+    scored = scored[(scored["protocol"] == source.protocol) & np.isfinite(scored["value"])]
+    known = set(scored["metric"].unique())
     names = [name for name in METRICS if name in known]
     require_some(names, ", ".join(METRICS))
     return metric_boxes(source, names, dict.fromkeys(source.table["method"], GREY))

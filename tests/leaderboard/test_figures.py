@@ -43,6 +43,7 @@ def test_boxes_of_the_six_metrics_name_every_method_and_the_metrics_that_are_the
     for word in ("PSNR (dB)", "SSIM", "better", "bicubic"):
         assert word in text
     assert "RMSE" not in text, "not one of the six"
+    assert "DISTS" not in text, "not measured"
     chosen = Choice(methods=("better",))
     assert "bicubic" not in write_figure(
         "metrics", toy.store, toy.track, tmp_path / "n.svg", chosen
