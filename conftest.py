@@ -14,8 +14,10 @@ ALL = os.environ.get("MSIBENCH_SLOW_TESTS") == "1"
 settings.register_profile("msibench", deadline=None, max_examples=100 if ALL else 25)
 settings.load_profile("msibench")
 
-LONGEST = ("tests/runner/executors/test_slurm.py",)
+LONGEST = ("tests/runner/executors/slurm/test_slurm.py",)
 """Files that take longest: begun first, so that no worker waits for another at the end."""
+CONTRACT = "test_contract"
+"""What every subclass of MethodContract has: over the methods of one file it is a sweep."""
 TOGETHER = ("tests/browser/", "tests/runner/child/")
 """Folders whose files share what is costly to make; of the others each file is by itself."""
 
@@ -30,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(skip)
-        elif item.get_closest_marker("sweep"):
+        elif item.get_closest_marker("sweep") or item.originalname == CONTRACT:
             sweeps[item.path, item.originalname].append(item)
     skip = pytest.mark.skip(
         reason="all combinations take minutes; set MSIBENCH_SLOW_TESTS=1 to run them"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from msibench.errors import ConfigurationError
 from msibench.leaderboard.board import Board, board_folder, for_others, is_published, read_board
 from msibench.leaderboard.page import write_page
+from msibench.leaderboard.rebuild import RUNS, AskedRun, with_run
 from msibench.leaderboard.render import write_leaderboard
 from msibench.leaderboard.unchanged import Placed
 from msibench.results.experiment import held_by
@@ -53,6 +54,8 @@ class BoardOptions:
     track's."""
     rebuild: str = ""
     """How to make it again, where that is not ``msibench run``."""
+    asked: AskedRun | None = None
+    """How the run was asked for on the command line; None: the whole track, or as `rebuild` says."""
     results_name: str = ""
     """The results folder as the user named it, for the commands that the board prints; empty: the
     default one, which needs no naming."""
@@ -132,9 +135,14 @@ def run_track(
     return summary
 
 
+def keeps_definition(track: Track) -> bool:
+    """Whether the results folder keeps a track's definition: it has no file of its own."""
+    return track.folder is None and track.name not in shipped_tracks()
+
+
 def _keep_track(track: Track, store: Store) -> None:
     """Keep a track that has no file of its own beside its board in the results folder."""
-    if track.folder is None and track.name not in shipped_tracks():
+    if keeps_definition(track):
         kept = board_file(store.root, track.name)
         store.make_folder(kept.parent)
         write_atomically(kept, track_as_text(track))
@@ -154,6 +162,9 @@ def _update_index(plan: Plan, catalogue: Catalogue, store: Store, board: BoardOp
             for part in ("datasets", "protocols", "methods", "metrics", "published")
         }
     track_facts |= {**experiment.as_index_entry(), "results": board.results_name}
+    labels = tuple(sorted({cell.label for cell in plan.cells}))
+    asked = board.asked or AskedRun(track=plan.track.name)
+    track_facts[RUNS] = with_run(index.track_facts, replace(asked, methods=labels))
     update_index(store, plan.track.name, index_cells(plan.cells), track_facts)
 
 

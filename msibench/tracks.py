@@ -6,12 +6,14 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from difflib import get_close_matches
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from msibench.contracts.metric import INTERVALS
+from msibench.contracts.plain_text import few_of
 from msibench.contracts.tables import (
     check_keys,
     check_plain_name,
@@ -160,7 +162,7 @@ def load_track(name: str, *, results: Path | None = None) -> Track:
         near = get_close_matches(name, found, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UnknownNameError(
-            f"No track named {name!r}.{hint} There are: {', '.join(sorted(found))}. "
+            f"No track named {name!r}.{hint} There are: {few_of(sorted(found), command='msibench list tracks')}. "
             "A track is a file leaderboards/<name>/track.toml; boards of your own sections are found "
             "by name in their results folder (--results)."
         )
@@ -184,7 +186,13 @@ def shipped_tracks() -> tuple[str, ...]:
 
 def load_shipped(name: str) -> Track:
     """Read a track that ships inside the package."""
-    return track_from_text(_shipped()[name].read_text("utf-8"), None, f"shipped track {name}")
+    return _shipped_track(_shipped()[name].read_text("utf-8"), name)
+
+
+@cache
+def _shipped_track(text: str, name: str) -> Track:
+    """Return what a text says; a run asks for all that ship several times."""
+    return track_from_text(text, None, f"shipped track {name}")
 
 
 def shipped_boards(device: str) -> dict[str, str]:

@@ -78,6 +78,8 @@ scheme = "sharpness"
 [[problems]]
 dataset = "phantom"
 protocols = ["pick-x2@1"]
+sections = ["synthetic-1"]
+mz = [417.2402, 616.1773, 703.5748, 734.5694]
 """
 
 

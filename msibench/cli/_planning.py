@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from msibench.cli._shared import comma_list, named_track
-from msibench.cli._values import chosen_mz, method_settings, mz_list, mz_option, peaks_option
+from msibench.cli._together import Excludes, Needs, check_rules
+from msibench.cli._values import (
+    WINDOW,
+    chosen_mz,
+    method_settings,
+    mz_list,
+    mz_option,
+    peaks_option,
+    pixel_size_option,
+    ppm_option,
+)
 from msibench.contracts.metric import INTERVALS
+from msibench.contracts.plain_text import few_of
 
 if TYPE_CHECKING:
     from msibench.datasets import Card
+    from msibench.leaderboard.rebuild import AskedRun
     from msibench.plugin_manager import Catalogue
     from msibench.results.store import Store
     from msibench.runner.plan import Plan
@@ -22,6 +35,14 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+OF_OWN_SECTIONS = {
+    **dict.fromkeys(
+        ("--guide", "--transform", "--level", "--dataset", "--pixel-size", "--peaks"), ""
+    ),
+    "--factor": "a track says it by its protocols (--protocol area-x2@1)",
+    "--ppm": "a track has the window of its data set",
+}
+"""Options that say something of one's own sections alone, and what a track has instead."""
 LEVEL_HELP = (
     "With --guide: level of a pyramid, 0 the finest (default: the finest; of more than 100 megapixels, "
     "the coarsest that is as fine as the grid)."
@@ -60,14 +81,10 @@ OPTIONS = (
         "--factor", type=click.IntRange(1, 32), default=4, show_default=True, help="With --data."
     ),
     click.option("--protocol", "protocols", help="Protocols to run, e.g. area-x4@1,bicubic-x4@1."),
-    click.option(
-        "--pixel-size", type=float, help="With --data: µm, in place of what the file says."
-    ),
+    pixel_size_option("With --data: µm, in place of what the file says."),
     mz_option,
     peaks_option,
-    click.option(
-        "--ppm", type=float, default=5.0, show_default=True, help="Half-width of the m/z window."
-    ),
+    ppm_option,
     click.option("--methods", help="Methods or patterns, with commas between."),
     click.option(
         "--method",
@@ -84,7 +101,7 @@ OPTIONS = (
     click.option(
         "--weights",
         multiple=True,
-        type=click.Path(path_type=Path),
+        type=click.Path(exists=True, path_type=Path),
         help="A pretrained file, or a folder of them.",
     ),
     click.option("--datasets", help="Data sets of the track to run."),
@@ -130,7 +147,13 @@ def sort_words(options: dict[str, Any]) -> None:
         options["track"] = words[0] if words else None
 
 
-def planned(options: dict[str, Any], found: Catalogue, store: Store | None = None) -> Plan:
+def planned(
+    options: dict[str, Any],
+    found: Catalogue,
+    store: Store | None = None,
+    *,
+    tell: Callable[[str], None] | None = None,
+) -> Plan:
     """Return the plan that the options describe, its track named as the board that it belongs to.
 
     Parameters
@@ -139,6 +162,8 @@ def planned(options: dict[str, Any], found: Catalogue, store: Store | None = Non
         After `sort_words`.
     store
         Where boards are looked up; None: nothing is stored yet.
+    tell
+        Told where the board has another name than expected; None: it is printed at once.
 
     Raises
     ------
@@ -172,13 +197,38 @@ def planned(options: dict[str, Any], found: Catalogue, store: Store | None = Non
         raise click.UsageError(
             "nothing to run: the filters leave no cell; see msibench list tracks"
         )
+    _refuse_unread(options, plan)
     entries = tuple(
         Entry(method=_in_full(reference), label=spec.name)
         for reference, spec in zip(options["single"], extra, strict=True)
     )
     return on_its_board(
-        plan, given, found, store, name=options["name"] or "", entries=entries, tell=_tell
+        plan, given, found, store, name=options["name"] or "", entries=entries, tell=tell or _tell
     )
+
+
+def _refuse_unread(options: dict[str, Any], plan: Plan) -> None:
+    """Raise if a filter, a wrong guide or a pretrained file was named that no cell takes up."""
+    for option, field in (("datasets", "dataset"), ("sections", "section")):
+        there = sorted({str(getattr(cell.identity, field)) for cell in plan.cells})
+        for pattern in comma_list(options[option]):
+            if not any(fnmatchcase(name, pattern) for name in there):
+                raise click.UsageError(
+                    f"--{option}: nothing is called {pattern!r}; there are {few_of(there)}"
+                )
+    wrong = () if options["controls"] in (None, "none") else comma_list(options["controls"])
+    if wrong and not any(cell.identity.control for cell in plan.cells):
+        raise click.UsageError(
+            f"--controls {','.join(wrong)}: no cell of this run uses a guide; leave it out, or name a "
+            "method that uses one"
+        )
+    needed = {Path(weight.name).name for cell in plan.cells for weight in cell.spec.weights}
+    for path in options["weights"]:
+        if path.is_file() and path.name not in needed:
+            raise click.UsageError(
+                f"--weights {path.name}: no method of this run needs a file of that name; they need "
+                f"{few_of(sorted(needed))}"
+            )
 
 
 def _tell(text: str) -> None:
@@ -199,18 +249,46 @@ def statuses(text: str | None) -> frozenset[str]:
 def as_arguments(options: Mapping[str, Any]) -> list[str]:
     """Return the planning options as arguments again, every path in full."""
     arguments = [] if options["track"] is None else [_track(options["track"])]
+    return arguments + [word for given in _given(options) for word in given]
+
+
+def _given(options: Mapping[str, Any], left_out: Collection[str] = ()) -> Iterator[tuple[str, str]]:
+    """Yield the planning options that were given, with their values, every path in full."""
     for option in OPTIONS[1:]:
         parameter = _parameter(option)
-        value = options[str(parameter.name)]
-        given = value if parameter.multiple else (value,)
-        for each in given:
+        name = str(parameter.name)
+        values = options[name] if parameter.multiple else (options[name],)
+        for each in values if name not in left_out else ():
             if each is None or each == parameter.default:
                 continue
-            text = _in_full(each) if parameter.name in {"single", "mz_text", *PATHS} else str(each)
-            arguments += [parameter.opts[0], text]
-    return arguments
+            text = _in_full(each) if name in {"single", "mz_text", *PATHS} else str(each)
+            yield parameter.opts[0], text
 
 
+def asked_run(options: Mapping[str, Any], track: Track) -> AskedRun:
+    """Return how a run was asked for, for its board: what makes it again by the name of the board.
+
+    Parameters
+    ----------
+    track
+        The planned track. Where the results folder keeps its definition, that says data, ions,
+        protocols and metrics already.
+    """
+    from msibench.leaderboard.rebuild import AskedRun
+    from msibench.run_track import keeps_definition
+
+    if keeps_definition(track):
+        return AskedRun(track=track.name, arguments=tuple(_given(options, IN_DEFINITION)))
+    named = _track(options["track"] or track.name)
+    return AskedRun(track=named, arguments=tuple(_given(options)))
+
+
+IN_DEFINITION = frozenset(
+    {
+        "data", "name", "dataset", "guide", "transform", "controls", "level", "factor", "protocols",
+        "pixel_size", "mz_text", "peaks", "ppm", "metrics", "intervals",
+    }
+)  # fmt: skip
 PATHS = frozenset({"data", "guide", "transform", "weights"})
 
 
@@ -257,9 +335,12 @@ def _what_to_run(
         track, card = _own_track(options, found, protocols, controls)
         cards[card.name] = card
     else:
-        for name in ("guide", "transform", "level", "dataset", "pixel_size", "peaks"):
-            if options[name] not in (None, ()):
-                raise click.UsageError(f"--{name.replace('_', '-')} goes with --data FILE")
+        check_rules(*(Needs(option, ("--data",), why) for option, why in OF_OWN_SECTIONS.items()))
+        if (options["mz_text"] or "").strip().lower() == "all":
+            raise click.UsageError(
+                "--mz all takes every channel of your own section: it goes with --data FILE; a track has "
+                "its own m/z where --mz is left out"
+            )
         track = named_track(options["track"] or DEFAULT_TRACK, options["results"])
         given = None if track.own is not None else track
         if protocols:
@@ -283,6 +364,11 @@ def _own_track(
     from msibench.runner.own_track import own_track
     from msibench.tracks import Own
 
+    check_rules(
+        WINDOW,
+        *(Needs(option, ("--guide",)) for option in ("--transform", "--level", "--controls")),
+        Excludes("--protocol", ("--factor",), "a protocol has its own factor"),
+    )
     data = options["data"]
     own = Own(
         data=tuple(str(path.resolve()) for path in data),

@@ -13,7 +13,12 @@ from typing import Any, TypeVar
 
 import click
 
+from msibench.cli._together import Needs
+from msibench.contracts.plain_text import few_of
+from msibench.errors import ConfigurationError
+
 Function = TypeVar("Function", bound=Callable[..., Any])
+WINDOW = Needs("--ppm", ("--mz", "--peaks"), "it is the window of an m/z")
 MZ_HELP = (
     "m/z values with commas or blanks between, a file of them (CSV, TSV, text), or all "
     "for the channels that the data have."
@@ -39,6 +44,50 @@ def mz_option(function: Function) -> Function:
 def peaks_option(function: Function) -> Function:
     """Add ``--peaks N``."""
     return click.option("--peaks", type=click.IntRange(1), help=PEAKS_HELP)(function)
+
+
+def ppm_option(function: Function) -> Function:
+    """Add ``--ppm``: refused where no window can be meant, doubted where it looks like Da."""
+    return click.option(
+        "--ppm",
+        type=float,
+        default=5.0,
+        show_default=True,
+        callback=_plausible_ppm,
+        help="Half-width of the m/z window, in parts per million of m/z.",
+    )(function)
+
+
+def pixel_size_option(text: str) -> Callable[[Function], Function]:
+    """Add ``--pixel-size``, with its help: refused where no pixel can be meant."""
+    return click.option("--pixel-size", type=float, callback=_plausible_pixel_size, help=text)
+
+
+def _plausible_ppm(context: click.Context, parameter: click.Parameter, ppm: float) -> float:
+    from msibench.io.mz_windows import check_ppm
+
+    return _told(lambda: check_ppm(ppm), ppm, parameter)
+
+
+def _plausible_pixel_size(
+    context: click.Context, parameter: click.Parameter, size_um: float | None
+) -> float | None:
+    from msibench.io.pixel_size import check_pixel_size
+
+    return (
+        size_um if size_um is None else _told(lambda: check_pixel_size(size_um), size_um, parameter)
+    )
+
+
+def _told(check: Callable[[], str], value: float, parameter: click.Parameter) -> float:
+    """Return a value after its check: an error of the option's, or a warning where it gives a doubt."""
+    try:
+        doubt = check()
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error), param=parameter) from None
+    if doubt:
+        click.echo(f"warning: {parameter.opts[0]}: {doubt}", err=True)
+    return value
 
 
 def mz_list(text: str | None) -> tuple[float, ...]:
@@ -94,7 +143,7 @@ def chosen_mz(
 
     found = most_intense(section, peaks, ppm)
     mz = tuple(found.mz.tolist())
-    some = ", ".join(f"{value:.4f}" for value in mz[:5]) + (", …" if len(mz) > 5 else "")
+    some = few_of((f"{value:.4f}" for value in mz), shown=5)
     click.echo(f"--peaks {peaks}: {len(mz)} of {found.offered} peaks, m/z {some}", err=True)
     return mz
 

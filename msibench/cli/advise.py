@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from msibench.cli._planning import LEVEL_HELP
-from msibench.cli._values import chosen_mz, mz_option, peaks_option
+from msibench.cli._together import Needs, option_rules
+from msibench.cli._values import (
+    WINDOW,
+    chosen_mz,
+    mz_option,
+    peaks_option,
+    pixel_size_option,
+    ppm_option,
+)
 
 if TYPE_CHECKING:
     from msibench.errors import DataError
@@ -45,14 +53,14 @@ class Options:
 @click.argument("section", type=click.Path(path_type=Path))
 @mz_option
 @peaks_option
-@click.option("--ppm", type=float, default=5.0, show_default=True, help="Half-width of the window.")
+@ppm_option
 @click.option("--factor", "factors", default="2,4", show_default=True, help="One or several.")
 @click.option("--guide", type=click.Path(path_type=Path), help="Optical image.")
 @click.option(
     "--transform", type=click.Path(path_type=Path), help="What `msibench register` wrote."
 )
 @click.option("--level", type=click.IntRange(0), help=LEVEL_HELP)
-@click.option("--pixel-size", type=float, help="µm, in place of what the file says.")
+@pixel_size_option("µm, in place of what the file says.")
 @click.option(
     "--methods",
     default="",
@@ -67,6 +75,7 @@ class Options:
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path),
               help="The same as numbers, in JSON.")  # fmt: skip
 @click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="One HTML file.")
+@option_rules(Needs("--transform", ("--guide",)), Needs("--level", ("--guide",)), WINDOW)
 def command(**given: Any) -> int:
     """Say which ions of SECTION may be sharpened, with what, and whether to measure finer instead."""
     from msibench.errors import DataError

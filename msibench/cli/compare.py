@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from msibench.cli._shared import comma_list
+from msibench.cli._together import Excludes, Needs, option_rules
 
 if TYPE_CHECKING:
     from msibench.gate import GateReport
@@ -60,6 +61,11 @@ class Options:
 @click.option("--junit", "junit_file", type=FILE, help="Write JUnit XML.")
 @click.option("--markdown", "markdown_file", type=FILE, help="Write a summary for a pull request.")
 @click.option("--bmf", "bmf_file", type=FILE, help="Write speed in Bencher Metric Format.")
+@option_rules(
+    Needs("--rounds", ("--speed",), "it is how often both commands are run"),
+    Needs("--timeout", ("--speed",), "it is of a round of both commands"),
+    Excludes("--speed", ("--track", "--methods", "--fail-undecided"), "commands are timed"),
+)
 def command(**given: Any) -> int:
     """Compare NEW with BASE: stores, leaderboards, REV:leaderboards/x, or benchmark JSON.
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msibench.cli._values import chosen_mz, mz_option, peaks_option
+from msibench.cli._together import Excludes, option_rules, typed
+from msibench.cli._values import (
+    WINDOW,
+    chosen_mz,
+    mz_option,
+    peaks_option,
+    pixel_size_option,
+    ppm_option,
+)
 
 if TYPE_CHECKING:
     from msibench.io import ImzMLOptions
@@ -44,10 +52,8 @@ class Options:
 @click.argument("target", type=click.Path(path_type=Path), required=False)
 @mz_option
 @peaks_option
-@click.option(
-    "--ppm", type=float, default=5.0, show_default=True, help="Half-width of the windows."
-)
-@click.option("--pixel-size", type=float, help="Edge of a pixel in µm, where the file is silent.")
+@ppm_option
+@pixel_size_option("Edge of a pixel in µm, where the file is silent.")
 @click.option("--z", type=int, help="Which slice of an imzML file with several.")
 @click.option(
     "--duplicates",
@@ -73,6 +79,14 @@ class Options:
 @click.option(
     "--check", is_flag=True, help="Write nothing: say what SOURCE is and whether it is valid."
 )
+@option_rules(
+    WINDOW,
+    Excludes(
+        "--check",
+        ("--mz", "--peaks", "--ppm", "--pixel-size", "--mode", "--clip"),
+        "it writes nothing",
+    ),
+)
 def command(**given: Any) -> None:
     """Convert a section between imzML, HDF5, npz and OME-TIFF, or draw it as PNG.
 
@@ -81,6 +95,7 @@ def command(**given: Any) -> None:
     """
     from msibench.errors import ConfigurationError
     from msibench.io import ImzMLOptions
+    from msibench.io.read import kind_of
 
     options = Options(**given)
     how = ImzMLOptions(
@@ -90,6 +105,7 @@ def command(**given: Any) -> None:
         verify=options.verify,
     )
     if options.check or options.target is None:
+        _refuse_unread(kind_of(options.source), "")
         if options.target is not None:
             raise ConfigurationError("--check writes nothing: leave TARGET out")
         if not options.check:
@@ -112,6 +128,24 @@ def command(**given: Any) -> None:
     )
 
 
+def _refuse_unread(source: str, target: str) -> None:
+    """Raise if an option was typed that says something of imzML or PNG alone."""
+    given = typed()
+    for options, kind, here, words in (
+        (
+            ("--z", "--duplicates", "--reader", "--verify"),
+            "imzml",
+            source,
+            "says how imzML is read",
+        ),
+        (("--mode",), "imzml", target, "says how imzML is written"),
+        (("--clip",), "png", target, "is for PNG"),
+    ):
+        for option in options if here != kind else ():
+            if option in given:
+                raise click.UsageError(f"{option} {words}, and this is {here}; leave it out")
+
+
 def _convert(
     source: Path,
     target: Path,
@@ -131,6 +165,7 @@ def _convert(
     if target.exists() and target.resolve() == source.resolve():
         raise ConfigurationError(f"{target} is the source itself; choose another name")
     kind = format_of(target)
+    _refuse_unread(kind_of(source), kind)
     image = read_section(source, mz=masses, ppm=ppm, pixel_size_um=pixel_size, imzml=how)
     provenance: dict[str, object] = {
         "msibench": __version__,

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from msibench.cli._shared import catalogue
+from msibench.contracts.plain_text import few_of
 
 
 @click.command(
@@ -34,7 +35,16 @@ def command(name: str, sections: tuple[str, ...], output: Path | None, allow_loc
     from msibench.io.metaspace import is_metaspace_id
 
     if is_metaspace_id(name):
+        if sections or allow_local:
+            option = "--section" if sections else "--allow-local"
+            raise click.UsageError(
+                f"{option} is for data sets with a card, and {name} is of METASPACE"
+            )
         return _from_metaspace(name, output)
+    if output is not None:
+        raise click.UsageError(
+            f"-o is for data sets of METASPACE; the files of {name} go to the cache, where runs find them"
+        )
     return _from_card(name, sections, allow_local)
 
 
@@ -46,6 +56,10 @@ def _from_card(name: str, sections: tuple[str, ...], allow_local: bool) -> int:
     if not card.files:
         click.echo(f"{name} needs no files")
         return 0
+    if unknown := sorted(set(sections) - set(card.sections)):
+        raise click.UsageError(
+            f"{name} has no section {unknown[0]!r}; it has {few_of(card.sections)}"
+        )
     missing = 0
     for file in card.files:
         if sections and file.section not in {"", *sections}:

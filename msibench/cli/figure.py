@@ -16,7 +16,15 @@ from msibench.cli._shared import (
     open_store,
     results_option,
 )
+from msibench.cli._together import typed
 from msibench.cli._values import mz_list
+
+READ_BY = {
+    "--metric": ("box", "violin", "pareto", "paired"),
+    "--reference": ("paired",),
+    **dict.fromkeys(("--section", "--mz", "--colours"), ("images",)),
+}
+"""Option → kinds of figures that it changes; other options are read by all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +50,9 @@ class Options:
     "Example: msibench figure paired bladder-x4 --metric psnr --reference bicubic -o paired.svg\n\n"
     "Example: msibench figure table bladder-x4 -o table.tex"
 )
-@click.argument("kind", type=click.Choice(["images", "box", "violin", "pareto", "paired", "table"]))
+@click.argument(
+    "kind", type=click.Choice(["images", "box", "violin", "pareto", "paired", "metrics", "table"])
+)
 @click.argument("track", default="quickstart")
 @results_option
 @base_option
@@ -69,10 +79,16 @@ class Options:
     help="Colour table (images).",
 )
 def command(**given: Any) -> None:
-    """Write the figure KIND of TRACK: images, box, violin, pareto, paired or table."""
+    """Write the figure KIND of TRACK: images, box, violin, pareto, paired, metrics (the six of Cao et al.) or table."""
     from msibench.leaderboard.figures import Choice, write_figure
 
     options = Options(**given)
+    for option in sorted(typed() & READ_BY.keys()):
+        if options.kind not in READ_BY[option]:
+            raise click.UsageError(
+                f"{option} says something of {' and '.join(READ_BY[option])}, not of {options.kind}; "
+                "leave it out"
+            )
     choice = Choice(
         metric=options.metric,
         methods=comma_list(options.methods),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from msibench.cli._together import Excludes, Needs, option_rules
+
 if TYPE_CHECKING:
     from msibench.contracts.method import MethodSpec
     from msibench.training.finetune import FinetuneRequest, TrainingSection
@@ -65,6 +67,16 @@ if TYPE_CHECKING:
 @click.option("--jobs", type=click.IntRange(1), default=1, help="Cells evaluated side by side.")
 @click.option("--resume", is_flag=True, help="Go on from the state in --out.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the result.")
+@option_rules(
+    *(
+        Needs(option, ("--grid", "--evaluate-only"), "it is for the ranking of trainings")
+        for option in ("--results", "--jobs")
+    ),
+    Needs("--evaluate", ("--grid",), "it is for the ranking of a grid"),
+    Excludes("--evaluate-only", ("--resume", "--evaluate"), "nothing is trained"),
+    Excludes("--from-scratch", ("--weights",), "a training from scratch reads no weights"),
+    Excludes("--grid", ("--resume",), "a grid goes on where it stopped by itself"),
+)
 def command(method: str, out: Path, grid: Path | None, resume: bool, **options: Any) -> int:
     """Train METHOD on ion images and write weights.safetensors and record.json into --out.
 

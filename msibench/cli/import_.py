@@ -37,6 +37,8 @@ def command(bundle: Path, max_gb: float, allow_local: bool, results: Path | None
         from msibench.gate.published_bundle import fetch_bundle
 
         bundle = fetch_bundle(bundle, allow_local=allow_local)
+    elif allow_local:
+        raise click.UsageError("--allow-local is for the folder of a board, which names an address")
     store = open_store(results, create=True)
     limits = BundleLimits(total_bytes=int(max_gb * 2**30))
     received = receive(store, bundle, catalogue().metrics, limits)

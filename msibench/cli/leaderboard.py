@@ -16,6 +16,7 @@ from msibench.cli._shared import (
     publish_option,
     results_option,
 )
+from msibench.cli._together import Excludes, Needs, option_rules
 
 
 @click.command(
@@ -41,6 +42,17 @@ from msibench.cli._shared import (
     "--pair", nargs=2, default=None, help="Compare two methods per m/z (Cao's Tables S2 and S3)."
 )
 @click.option("--scheme", default="", help="Scoring scheme of --pair (default: the track's).")
+@option_rules(
+    Needs("--scheme", ("--pair",), "a board is ranked by the scheme of its track"),
+    Excludes(
+        "--pair", ("--output", "--publish"), "two methods are compared and nothing is written"
+    ),
+    Excludes(
+        "--index",
+        ("TRACK", "--results", "--base", "--publish", "--output", "--pair"),
+        "it writes README.md of a folder of boards",
+    ),
+)
 def command(
     track: str,
     results: Path | None,
@@ -57,10 +69,10 @@ def command(
     it is written to RESULTS/grown/TRACK unless -o or --publish says otherwise. With --pair, two methods of that board
     are compared and nothing is written.
     """
+    from msibench.leaderboard.board import read_board
     from msibench.leaderboard.page import renew_page, write_page
     from msibench.leaderboard.pair import pair_page
     from msibench.leaderboard.render import write_leaderboard
-    from msibench.results.index import read_index
 
     if index is not None:
         from msibench.leaderboard.all_boards import write_index
@@ -81,13 +93,14 @@ def command(
         click.echo("\n".join([*said, f"wrote {folder / 'README.md'}"]))
         return
     store = open_store(results, create=False)
+    if pair:
+        held = read_board(store, chosen)
+        published = held.index.track_facts.get("published", {})
+        click.echo(pair_page(held.rows, chosen, published, *pair, scheme=scheme))
+        return
     folder = folder_of_board(chosen, store, output, publish=publish)
     collected = write_leaderboard(store, chosen, folder)
     renew_page(store, chosen, folder)
-    if pair:
-        published = read_index(store, chosen.name).track_facts.get("published", {})
-        click.echo(pair_page(collected.rows, chosen, published, *pair, scheme=scheme))
-        return
     for key, reason in collected.damaged.items():
         click.echo(f"left out {key[:12]}…: {reason}", err=True)
     click.echo(f"wrote {folder / 'README.md'}")

@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ import click
 
 from msibench.cli._planning import as_arguments, planned, planning_options, sort_words, statuses
 from msibench.cli._shared import catalogue, results_option, results_root, store_if_there
-from msibench.cli._values import size_in_gib, time_in_s
+from msibench.cli._together import Excludes, Needs, option_rules
+from msibench.cli._values import cells_side_by_side, size_in_gib, time_in_s
 
 if TYPE_CHECKING:
     from msibench.runner.plan import Plan
@@ -33,12 +35,15 @@ SHOWN_NOTES = 8
     "--timeout",
     type=time_in_s,
     metavar="TIME",
-    help="Time that one cell may take: 600 (s), 10m, 2h.",
+    help="With --sbatch: time that one cell may take: 600 (s), 10m, 2h.",
 )
 @click.option(
-    "--memory", type=size_in_gib, metavar="SIZE", help="Memory that one cell may use: 4 (GiB), 2GB."
+    "--memory",
+    type=size_in_gib,
+    metavar="SIZE",
+    help="With --sbatch: memory that one cell may use: 4 (GiB), 2GB.",
 )
-@click.option("--threads", type=click.IntRange(1), help="Threads of each cell.")
+@click.option("--threads", type=click.IntRange(1), help="With --sbatch: threads of each cell.")
 @click.option("--retry", help="Statuses to run again, e.g. failed,timeout.")
 @click.option("--sbatch", is_flag=True, help="Print scripts for sbatch; nothing is submitted.")
 @click.option("--machine", type=click.Path(path_type=Path), help="With --sbatch: machine.toml.")
@@ -49,18 +54,20 @@ SHOWN_NOTES = 8
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every cell as JSON.")
 @results_option
+@option_rules(
+    *(
+        Needs(option, ("--sbatch",), "it is of the scripts")
+        for option in ("--machine", "--out", "--timeout", "--memory", "--threads")
+    ),
+    Excludes("--sbatch", ("--json",), "it prints scripts, --json prints cells"),
+)
 def command(**options: Any) -> int:
     """Show which cells of TRACK a run would run, which are stored, and how long it would take."""
     from msibench.runner.preview import preview
 
     sort_words(options)
-    for name in ("machine", "out"):
-        if options[name] is not None and not options["sbatch"]:
-            raise click.UsageError(f"--{name} goes with --sbatch")
     if options["sbatch"] and options["data"]:
         raise click.UsageError("--sbatch needs a track: write a card for your own section first")
-    if options["sbatch"] and options["as_json"]:
-        raise click.UsageError("--sbatch prints scripts, --json the cells: give one")
     store = store_if_there(options["results"])
     plan = planned(options, catalogue(), store)
     forecasts = preview(plan, store, statuses(options["retry"]))
@@ -141,16 +148,26 @@ def _show(plan: Plan, forecasts: Sequence[Forecast]) -> None:
         click.echo(f"note: … and {len(notes) - SHOWN_NOTES} more (--json lists them)")
     if total.time_from != STORED_CELLS:
         click.echo(
-            "≈: by what the boards that ship with msibench took, on another machine; ≤: at most, by "
-            "the method's own declaration; no cell of these is stored yet"
+            "≈: by what methods took elsewhere, on the boards that ship with msibench or on sections of this "
+            "size; ≤: at most, by the method's own declaration; no cell of these is stored yet"
         )
     if total.counts[RUN]:
-        click.echo("The time is that of all cells one after another.")
+        longest = max(each.seconds for each in forecasts)
+        beside = cells_side_by_side(plan.cells[0].device)
+        wall = replace(total, seconds=max(longest, total.seconds / beside))
+        click.echo(
+            "The time is that of all cells one after another"
+            + (
+                f"; {duration(wall)} with {beside} side by side, as here by default."
+                if beside > 1
+                else "."
+            )
+        )
 
 
 def duration(summary: Summary) -> str:
     """Return the expected time of cells as words."""
-    from msibench.runner.preview import BOARDS, DECLARED, STORED_CELLS
+    from msibench.runner.preview import BOARDS, DECLARED, MEASURED, STORED_CELLS
 
     seconds = summary.seconds
     if not seconds:
@@ -161,7 +178,7 @@ def duration(summary: Summary) -> str:
         text = f"{seconds / 60:.0f} min"
     else:
         text = f"{seconds / 3600:.1f} h"
-    marks = {STORED_CELLS: "", BOARDS: "≈ ", DECLARED: "≤ "}
+    marks = {STORED_CELLS: "", MEASURED: "≈ ", BOARDS: "≈ ", DECLARED: "≤ "}
     return marks[summary.time_from] + text
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msibench.cli._values import chosen_mz, mz_option, peaks_option
+from msibench.cli._together import Excludes, Needs, option_rules
+from msibench.cli._values import WINDOW, chosen_mz, mz_option, peaks_option, ppm_option
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -61,15 +62,13 @@ class Options:
               help="BigWarp CSV: moving = guide, fixed = ion images.")  # fmt: skip
 @click.option("--held-out", type=click.Path(path_type=Path), default=None,
               help="BigWarp CSV of landmarks that only measure the error.")  # fmt: skip
-@click.option("--landmark-pixel-size", nargs=2, type=float, default=(1.0, 1.0), show_default=True,
+@click.option("--landmark-pixel-size", nargs=2, type=click.FloatRange(0, min_open=True), default=(1.0, 1.0), show_default=True,
               help="Pixel size of guide and section in the landmarks' unit; 1 1: they are pixels.")  # fmt: skip
 @click.option("--start", type=click.Path(path_type=Path), default=None,
               help="Transform file to start from; with --model absent it is only measured.")  # fmt: skip
 @mz_option
 @peaks_option
-@click.option(
-    "--ppm", type=float, default=5.0, show_default=True, help="Half-width of the windows."
-)
+@ppm_option
 @click.option("--level", type=click.IntRange(0), default=None,
               help="Level of a pyramid, 0 the finest (default: the finest; of more than 100 megapixels, "
               "one with four pixels along a pixel of the section). Landmarks are pixels of level 0.")  # fmt: skip
@@ -80,6 +79,11 @@ class Options:
 @click.option("--accept-registration", is_flag=True,
               help="Write the transform even when it is not good enough.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True)
+@option_rules(
+    WINDOW,
+    Needs("--landmark-pixel-size", ("--landmarks", "--held-out")),
+    Excludes("--landmarks", ("--seed",), "landmarks draw nothing at random"),
+)
 def command(**given: Any) -> None:
     """Register the optical image GUIDE onto the ion images of SECTION."""
     from msibench.errors import RegistrationError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from msibench.cli._planning import planned, planning_options, sort_words, statuses
+from msibench.cli._planning import asked_run, planned, planning_options, sort_words, statuses
 from msibench.cli._progress import listener, stopped_by_signals
 from msibench.cli._shared import (
     catalogue,
@@ -20,6 +20,7 @@ from msibench.cli._shared import (
     store_if_there,
 )
 from msibench.cli._stop import BATCH_S, WITHIN_S
+from msibench.cli._together import Excludes, option_rules
 from msibench.cli._values import size_in_gib, time_in_s
 
 if TYPE_CHECKING:
@@ -90,6 +91,13 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @publish_option
 @results_option
+@option_rules(
+    Excludes("--json", ("--events",), "each prints in a form of its own"),
+    *(
+        Excludes(part, ("--publish",), "a part of a run writes no leaderboard")
+        for part in ("--shard", "--cells")
+    ),
+)
 def command(**options: Any) -> int:
     """Run TRACK (default: quickstart), or your own section, and write its leaderboard."""
     from msibench.leaderboard.board import published_folder
@@ -97,10 +105,12 @@ def command(**options: Any) -> int:
     from msibench.runner.child.sandbox.command import AUTO, NONE, choose_sandbox
     from msibench.runner.options import RunOptions
 
+    executor_options = _executor_options(options)
     sandbox = {None: AUTO, False: NONE}.get(options["sandbox"]) or choose_sandbox()
     found = catalogue(strict=options["strict_plugins"])
     sort_words(options)
-    plan = planned(options, found, store_if_there(options["results"]))
+    said: list[str] = []  # of the board: after faults of the section, which leave none
+    plan = planned(options, found, store_if_there(options["results"]), tell=said.append)
     part = _part_of(plan, options)
     folder = published_folder(plan.track) if options["publish"] else None
     store = open_store(options["results"], create=True)
@@ -110,6 +120,7 @@ def command(**options: Any) -> int:
             click.echo(note, err=True)
         if options["data"]:
             _stage_own_sections(plan, store)
+        click.echo("".join(f"{text}\n" for text in said), nl=False, err=True)
         run_options = RunOptions(
             jobs=_jobs(options, plan),
             timeout_s=options["timeout"],
@@ -117,7 +128,7 @@ def command(**options: Any) -> int:
             disk_gb=options["disk"],
             retry=statuses(options["retry"]),
             executor=options["executor"],
-            executor_options=_executor_options(options),
+            executor_options=executor_options,
             threads=options["threads"],
             given_weights=options["weights"],
             sandbox=sandbox,
@@ -131,7 +142,11 @@ def command(**options: Any) -> int:
             run_options,
             plan=plan,
             part=part,
-            board=BoardOptions(folder=folder, results_name=str(options["results"] or "")),
+            board=BoardOptions(
+                folder=folder,
+                asked=asked_run(options, plan.track),
+                results_name=str(options["results"] or ""),
+            ),
             listen=listen,
         )
     if summary.stopped:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from msibench.cli._shared import catalogue, results_option, store_if_there
+from msibench.cli._together import Excludes, option_rules
 
 
 @click.command(
@@ -36,6 +37,7 @@ from msibench.cli._shared import catalogue, results_option, store_if_there
     help="Where the repository's files are read; method pages link to their code there.",
 )
 @results_option
+@option_rules(Excludes("--no-docs", ("--docs",), "the documentation is left out"))
 def command(
     output: Path,
     boards: Path,

@@ -14,7 +14,16 @@ import numpy as np
 
 from msibench.cli._planning import LEVEL_HELP
 from msibench.cli._shared import catalogue
-from msibench.cli._values import chosen_mz, mz_option, peaks_option, settings
+from msibench.cli._together import Needs, option_rules
+from msibench.cli._values import (
+    WINDOW,
+    chosen_mz,
+    mz_option,
+    peaks_option,
+    pixel_size_option,
+    ppm_option,
+    settings,
+)
 
 if TYPE_CHECKING:
     from msibench.contracts.method import MethodSpec
@@ -54,14 +63,14 @@ class Options:
 @click.argument("section", type=click.Path(path_type=Path))
 @mz_option
 @peaks_option
-@click.option("--ppm", type=float, default=5.0, show_default=True, help="Half-width of the window.")
+@ppm_option
 @click.option("--factor", type=click.IntRange(1, 32), default=4, show_default=True)
 @click.option("--guide", type=click.Path(path_type=Path), help="Optical image.")
 @click.option(
     "--transform", type=click.Path(path_type=Path), help="What `msibench register` wrote."
 )
 @click.option("--level", type=click.IntRange(0), help=LEVEL_HELP)
-@click.option("--pixel-size", type=float, help="µm, in place of what the file says.")
+@pixel_size_option("µm, in place of what the file says.")
 @click.option("--set", "changes", multiple=True, help="Configuration, e.g. --set kernel=nearest.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -81,9 +90,11 @@ class Options:
     type=click.Path(dir_okay=False, path_type=Path),
     help="OME-TIFF, imzML, HDF5, npz or PNG, by its suffix; may be given again.",
 )
+@option_rules(Needs("--transform", ("--guide",)), Needs("--level", ("--guide",)), WINDOW)
 def command(**given: Any) -> int:
     """Put the ion images of SECTION on a grid FACTOR times finer with METHOD."""
     from msibench.cli._progress import bar_of_progress
+    from msibench.contracts.method import Task
     from msibench.errors import MSIBenchError, PluginError
     from msibench.io.export import format_of
     from msibench.library.intervals import check
@@ -97,6 +108,11 @@ def command(**given: Any) -> int:
     found = catalogue()
     spec = resolve_method(options.method, found)
     check_factor(spec, options.factor, found)
+    if options.guide is not None and spec.task is Task.SINGLE_IMAGE:
+        raise click.UsageError(
+            f"{spec.name} looks at ion images alone, and would not see {options.guide.name}: leave --guide "
+            "out, or take a method that needs a guide (`msibench list methods`)"
+        )
     changed = settings(options.changes)
     problem = _problem(options)
     if options.level_wanted is not None:
@@ -178,9 +194,10 @@ def _intervals(
 
 def _options_of_a_run(options: Options, method: str) -> dict[str, object]:
     """Return the options of a run that measures how good the method is here."""
+    windows = options.mz_text is not None or options.peaks is not None
     return {
         "--data": options.section, "--mz": options.mz_text, "--peaks": options.peaks,
-        "--ppm": options.ppm, "--guide": options.guide, "--transform": options.transform,
+        "--ppm": options.ppm if windows else None, "--guide": options.guide, "--transform": options.transform,
         "--level": options.level, "--pixel-size": options.pixel_size, "--factor": options.factor,
         "--methods" if method == options.method else "--method": options.method,
     }  # fmt: skip

@@ -16,6 +16,7 @@ from msibench.cli._shared import (
     results_option,
     results_root,
 )
+from msibench.cli._together import Needs, option_rules
 
 if TYPE_CHECKING:
     from msibench.gate.verify import Checked
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 @results_option
+@option_rules(
+    Needs("--fresh-salt", ("--rerun",), "the methods of K cells are judged"),
+    Needs("--seed", ("--rerun",), "it draws the cells that are run again"),
+    Needs("--method", ("--rerun",), "it says where a method is that is run again"),
+)
 def command(
     target: str,
     count: int,
@@ -57,10 +63,6 @@ def command(
     Digests of records, files and truths are computed again, scores are computed again from the stored
     predictions, the leaderboard is made again, and --rerun K predictions are made again.
     """
-    if fresh and not count:
-        raise click.UsageError(
-            "--fresh-salt goes with --rerun K: the methods of K cells are judged"
-        )
     single = _single(files)
     track = _track_named(target, results)
     if results is None and _is_record(Path(target)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 HARMFUL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
@@ -20,6 +21,21 @@ def in_markdown(text: str) -> str:
     """Return text that stays text in a Markdown table or line: without markup, links or images."""
     table = {"|": "\\|", "<": "&lt;", ">": "&gt;", "`": "'", "[": "\\[", "\n": " ", "\r": " "}
     return "".join(table.get(letter, letter) for letter in visible(text))
+
+
+def few_of(names: Iterable[object], shown: int = 8, command: str = "") -> str:
+    """Return a list of names for a message: the first few, and how many more; ``none`` for an empty one.
+
+    Parameters
+    ----------
+    command
+        What lists all of them; named where some are left out.
+    """
+    every = [str(name) for name in names]
+    if len(every) <= shown + 1:
+        return ", ".join(every) or "none"
+    rest = f"and {len(every) - shown} more"
+    return f"{', '.join(every[:shown])} {rest}" + (f" ({command} shows all)" if command else "")
 
 
 ADVICE = re.compile(

@@ -88,6 +88,9 @@ class Card:
     """In ``[sections]``: those that methods may learn from."""
     test: tuple[str, ...] = ()
     """In ``[sections]``: those that are scored."""
+    specimens: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Animal, biopsy or preparation → its sections, where some have several: these are no independent
+    replicates. A section that none names is a specimen of its own."""
     reader: str = ""
     published: Path | None = None
     """A table of published scores, shown beside measured ones and never mixed with them."""
@@ -110,6 +113,10 @@ class Card:
                 f"{', '.join(sorted(self.mz_sets))}."
             )
         return self.mz_sets[name]
+
+    def specimen_of(self, section: str) -> str:
+        """Return the specimen that a section was cut from; the section's own name where the card says nothing."""
+        return next((name for name, cut in self.specimens.items() if section in cut), section)
 
     def files_of(self, section: str) -> tuple[CardFile, ...]:
         """Return the files that one section is read from."""

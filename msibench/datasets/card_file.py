@@ -20,7 +20,9 @@ from msibench.datasets.card import Card, CardFile, MZSet, Repeat
 from msibench.errors import ConfigurationError
 
 CARD_SCHEMA = 1
-READ_APART = {"folder", "files", "repeats", "mz_sets", "train", "test", "reader", "local_files"}
+READ_APART = {
+    "folder", "files", "repeats", "mz_sets", "train", "test", "specimens", "reader", "local_files",
+}  # fmt: skip
 """Fields of a `Card` that are not plain values of its table."""
 
 
@@ -61,8 +63,10 @@ def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "")
         check_plain_name(
             file.name, f"{where}: file name", folders=True, home="the data set's folder"
         )
-    for section in (*named.get("train", ()), *named.get("test", ())):
+    listed = (*named.get("train", ()), *named.get("test", ()))
+    for section in listed:
         check_plain_name(section, f"{where}: section")
+    specimens = _specimens(remaining, set(listed), where)
     published = _published(remaining, folder, where)
     values = _checked(remaining, Card, where, skip=READ_APART)
     return Card(
@@ -73,9 +77,38 @@ def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "")
         mz_sets=mz_sets,
         train=named.get("train", ()),
         test=named.get("test", ()),
+        specimens=specimens,
         reader=reader,
         published=published,
     )
+
+
+def _specimens(
+    remaining: dict[str, Any], sections: set[str], where: str
+) -> dict[str, tuple[str, ...]]:
+    """Take the specimens out of a card: each names sections of the card, and no section is of two."""
+    where = f"{where}, [specimens]"
+    found: dict[str, tuple[str, ...]] = {}
+    owner: dict[str, str] = {}
+    for name, cut in check_table(remaining.pop("specimens", {}), where).items():
+        check_plain_name(name, f"{where}: specimen")
+        if not isinstance(cut, list | tuple) or not cut:
+            raise ConfigurationError(f"{where}: {name} must be a list of sections, got {cut!r}")
+        for section in cut:
+            if section not in sections:
+                raise ConfigurationError(f"{where}: {name} has {section!r}, which [sections] lacks")
+            if owner.setdefault(section, name) != name:
+                raise ConfigurationError(
+                    f"{where}: section {section!r} is of {owner[section]} and of {name}; a section is "
+                    "cut from one specimen"
+                )
+        found[name] = tuple(cut)
+    if clash := (sections - owner.keys()) & found.keys():
+        raise ConfigurationError(
+            f"{where}: {', '.join(sorted(clash))} is also the name of a section that is cut from another "
+            "specimen; give the specimen a name of its own"
+        )
+    return found
 
 
 def _mz_sets(remaining: dict[str, Any], where: str) -> dict[str, MZSet]:

@@ -19,7 +19,16 @@ from msibench.errors import ConfigurationError, IntegrityError, MissingDataError
 from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify_board import facts_of_track
 from msibench.leaderboard.board import Board, read_board
-from msibench.leaderboard.rows import ALSO, Collected, cells, measured, tidy
+from msibench.leaderboard.rebuild import RUNS
+from msibench.leaderboard.rows import (
+    ALSO,
+    Collected,
+    cells,
+    measured,
+    stated_specimens,
+    tidy,
+    with_specimens,
+)
 from msibench.leaderboard.table import BESIDE, scheme_of
 from msibench.plugin_manager import Catalogue
 from msibench.results.identity import PROBLEM_FIELDS
@@ -27,6 +36,7 @@ from msibench.results.index import TrackIndex, read_index
 from msibench.results.schema import CellRecord
 from msibench.results.store import Store
 from msibench.scoring import load_scheme
+from msibench.scoring.cube import SPECIMEN
 from msibench.tracks import Track
 
 PLACE = list(PROBLEM_FIELDS)
@@ -152,7 +162,7 @@ def _with(
             if name in set(rows["method"])
         },
     }
-    for name in ("results", "rebuild"):
+    for name in ("results", "rebuild", RUNS):
         said.pop(name, None)
     return Board(
         Collected(rows, {}, there),
@@ -273,7 +283,10 @@ def _fitted(
         new = new.assign(**dict.fromkeys(TIMES, np.nan))
         notes.append("seconds are left out: nothing shows that the board's machine measured them")
     strange = [name for name in ALSO if name not in base]
-    return new.drop(columns=strange, errors="ignore"), notes
+    new = new.drop(columns=strange, errors="ignore")
+    if SPECIMEN in base:  # what the board says of its sections holds for every method
+        new = with_specimens(new, stated_specimens(base))
+    return new, notes
 
 
 def _same_machine(base: pd.DataFrame, own: pd.DataFrame) -> bool:

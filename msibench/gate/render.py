@@ -58,7 +58,7 @@ def as_markdown(report: GateReport) -> str:
     ]
     parts.append("\n".join(_cut(lines)))
     parts.append(_not_judged(report))
-    for name in ("undecided", "better", "equivalent"):
+    for name in ("undecided", "better", "equivalent", "identical"):
         part = report.quality[report.quality["outcome"] == name]
         if len(part):
             parts.append(_folded(name, part))

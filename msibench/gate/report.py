@@ -71,7 +71,7 @@ class GateReport:
     def counts(self) -> dict[str, int]:
         """Comparisons of quality by outcome."""
         found = self.quality["outcome"].value_counts()
-        names = ("worse", "undecided", "better", "equivalent")
+        names = ("worse", "undecided", "better", "equivalent", "identical")
         return {name: int(found.get(name, 0)) for name in names}
 
 
@@ -132,7 +132,7 @@ def compare(
         Finding(kind="coverage", text=fault)
         for fault in coverage_faults(base, new, margins, required_coverage)
     ]
-    if not (np.isfinite(quality["low"].to_numpy(float)) | quality["outcome"].eq("worse")).any():
+    if not _anything_judged(quality):
         findings.append(Finding(kind="coverage", text=_nothing(first, second, quality)))
     speed = times_of(base.rows, new.rows, margins)
     memory = compare_peaks(peaks_of(base.rows), peaks_of(new.rows), margins)
@@ -279,6 +279,18 @@ def _notes(
             f"{margins.noise_rerun:g} margins is allowed for; a track with seeds = [0, 1, 2] measures it"
         )
     return notes
+
+
+def _anything_judged(quality: pd.DataFrame) -> bool:
+    """Whether a verdict rests on an interval or a loss, or else all values that both sides hold are identical.
+
+    Identical values of one metric say nothing of another that differs on too few images.
+    """
+    outcome = quality["outcome"]
+    if (np.isfinite(quality["low"].to_numpy(float)) | outcome.eq("worse")).any():
+        return True
+    shared = outcome[quality["images"] > 0]
+    return len(shared) > 0 and bool(shared.eq("identical").all())
 
 
 def _nothing(first: pd.DataFrame, second: pd.DataFrame, quality: pd.DataFrame) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from msibench.contracts.plain_text import few_of
 from msibench.errors import IntegrityError, MSIBenchError
 from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify import Checked
@@ -29,7 +30,9 @@ from msibench.leaderboard.rows import (
     Collected,
     cells,
     collect,
+    stated_specimens,
     tidy,
+    with_specimens,
 )
 from msibench.leaderboard.table import leaderboard_table
 from msibench.leaderboard.twins import TWIN
@@ -41,6 +44,7 @@ from msibench.results.store import Store
 from msibench.results.verification import LEVELS
 from msibench.runner.plan import make_plan
 from msibench.runner.track_facts import collect_track_facts
+from msibench.scoring.cube import SPECIMEN
 from msibench.tracks import READY, Track
 
 COSTS = ["seconds_per_image", "fit_seconds", "rss_mib", "vram_mib"]
@@ -165,7 +169,7 @@ def _same_grown(
         methods = sorted(set(rows.loc[rows["cell"].isin(absent), "method"]))
         checked.notes.append(
             f"{len(absent)} of its cells are of other stores and stand as they are "
-            f"({', '.join(methods[:4])}{', …' if len(methods) > 4 else ''})"
+            f"({few_of(methods, shown=4)})"
         )
     if other - absent:
         checked.notes.append(
@@ -296,9 +300,12 @@ def row_differences(stored: pd.DataFrame, made: pd.DataFrame) -> list[str]:
 def _with_columns_of(made: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     """Remove columns that did not exist when the rows were written, and twins added since.
 
-    The value of a twin that is not in this store is kept as written.
+    The value of a twin that is not in this store is kept as written, and so are the specimens of a store
+    whose cards did not state them yet.
     """
     made = made.drop(columns=[name for name in ALSO if name not in stored], errors="ignore")
+    if SPECIMEN in stored and SPECIMEN not in made:
+        made = with_specimens(made, stated_specimens(stored))
     if TWIN not in stored or len(made) != len(stored):
         return made
     of_twin = stored[TWIN].to_numpy(float)

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from msibench.errors import ConfigurationError
+
+PLAUSIBLE_PPM = 0.1, 1000.0
+"""Half-widths of m/z windows that instruments need: from ion cyclotron resonance to linear time of flight."""
+WIDEST_PPM = 1e5
+"""No window is wider: a tenth of m/z, twice the nominal mass of the lightest elements that are imaged."""
+
+
+def check_ppm(ppm: float) -> str:
+    """Return a doubt about the half-width of an m/z window; empty for a plausible one.
+
+    Raises
+    ------
+    ConfigurationError
+        If no window can be meant.
+    """
+    if not (math.isfinite(ppm) and 0 <= ppm < WIDEST_PPM):
+        raise ConfigurationError(
+            f"ppm must be at least 0 and below {WIDEST_PPM:,.0f} (parts per million of m/z), got {ppm:g}"
+        )
+    low, high = PLAUSIBLE_PPM
+    if low <= ppm <= high:
+        return ""
+    return (
+        f"{ppm:g} ppm is a window of m/z 800 ± {ppm * 800e-6:.2g}; instruments need {low:g} to "
+        f"{high:g} ppm. If {ppm:g} is not in parts per million of m/z (±0.004 at m/z 800 is 5 ppm), convert it"
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

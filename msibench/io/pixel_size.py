@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from msibench.errors import DataError
+from msibench.errors import ConfigurationError, DataError
 from msibench.io.data_warning import warn_about_data
 
 MICROMETRES = {
@@ -44,6 +44,35 @@ PRINT_DPI = (72, 96, 100, 120, 150, 200, 240, 300, 400, 600)
 
 PLACEHOLDER_DPI = (1.0, 2.54, 0.0254)
 """One pixel per inch, centimetre and metre: what programs write when they do not know the resolution."""
+
+
+PLAUSIBLE_UM = 0.02, 2000.0
+"""Edges of the pixels of mass spectrometry images, from nanoSIMS to coarse ablation and DESI, in µm."""
+POSSIBLE_UM = 1e-3, 1e5
+"""Outside of these no pixel can be meant: smaller than a molecule, larger than a slide."""
+
+
+def check_pixel_size(size_um: float) -> str:
+    """Return a doubt about a pixel size in µm; empty for a plausible one, and for NaN.
+
+    Raises
+    ------
+    ConfigurationError
+        If no pixel can be meant.
+    """
+    if math.isnan(size_um):
+        return ""
+    if not POSSIBLE_UM[0] <= size_um <= POSSIBLE_UM[1]:
+        raise ConfigurationError(
+            f"a pixel size must be between {POSSIBLE_UM[0]:g} and {POSSIBLE_UM[1]:,.0f} µm, got "
+            f"{size_um:g} µm; give the edge of a pixel in µm"
+        )
+    if PLAUSIBLE_UM[0] <= size_um <= PLAUSIBLE_UM[1]:
+        return ""
+    return (
+        f"pixels of {size_um:g} µm are unusual ({PLAUSIBLE_UM[0]:g} to {PLAUSIBLE_UM[1]:g} µm); if that is "
+        "in nm, mm or m, give it in µm"
+    )
 
 
 def micrometres_of(unit: str) -> float:
@@ -92,8 +121,8 @@ def stated_pixel_size(value: object, source: str) -> float:
 
 
 def refuse_impossible(edge_um: float, source: str) -> None:
-    """Raise DataError where a pixel size is 0, negative or infinite; NaN is unknown."""
-    if not math.isnan(edge_um) and not 0 < edge_um < math.inf:
+    """Raise DataError where a pixel size is not positive, or outside of `POSSIBLE_UM`; NaN is unknown."""
+    if not math.isnan(edge_um) and not POSSIBLE_UM[0] <= edge_um <= POSSIBLE_UM[1]:
         raise DataError(
             f"{source}: states a pixel size of {edge_um:g} µm, which no pixel has; correct the file, "
             "or give the right one with --pixel-size (pixel_size_um=)"

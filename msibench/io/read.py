@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from msibench.errors import ConfigurationError, DataError, MissingDataError
 from msibench.image import MSImage
+from msibench.io.data_warning import warn_about_data
+from msibench.io.mz_windows import check_ppm
+from msibench.io.pixel_size import check_pixel_size, refuse_impossible
 from msibench.stand_ins import stand_in
 
 if TYPE_CHECKING:
@@ -93,8 +96,13 @@ def read_section(
         It has no channels of its own and no m/z were given, or none of its channels, or peaks, lies
         in the window of an m/z. A window of which every stored intensity is 0 gives an image of zeros.
     """
-    if pixel_size_um is not None and not 0 < pixel_size_um < math.inf:
-        raise ConfigurationError(f"pixel_size_um must be a positive length, got {pixel_size_um}")
+    if pixel_size_um is not None:
+        if not 0 < pixel_size_um < math.inf:
+            raise ConfigurationError(
+                f"pixel_size_um must be a positive length, got {pixel_size_um}"
+            )
+        check_pixel_size(pixel_size_um)
+    check_ppm(ppm)
     source = Path(path)
     kind = kind_of(source)
     if kind == "imzml":
@@ -114,7 +122,10 @@ def read_section(
         }
         image = choose_channels(readers[kind](source), mz, ppm, source.name)
     if pixel_size_um is not None:
-        image = replace(image, pixel_size_um=float(pixel_size_um))
+        return replace(image, pixel_size_um=float(pixel_size_um))
+    refuse_impossible(image.pixel_size_um, source.name)
+    if doubt := check_pixel_size(image.pixel_size_um):
+        warn_about_data(f"{source.name}: {doubt} (--pixel-size)")
     return image
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msibench.contracts.plain_text import few_of
 from msibench.errors import DataError
 from msibench.io.data_warning import warn_about_data
 
@@ -48,10 +49,9 @@ def main_series(source: Path, tiff: TiffFile, *, tell: bool = True) -> list[int]
 
 def name_unread(source: Path, others: list[tuple[int, int]]) -> None:
     """Warn of further images in a file that are not read."""
-    listed = ", ".join(f"{rows} x {columns}" for rows, columns in others[:5])
-    more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+    listed = few_of((f"{rows} x {columns}" for rows, columns in others), shown=5)
     warn_about_data(
-        f"{source.name}: holds {len(others)} further images that are not read ({listed}{more} "
+        f"{source.name}: holds {len(others)} further images that are not read ({listed} "
         "pixels); export those that are meant to a file of their own"
     )
 

@@ -1,4 +1,4 @@
-"""All boards at one glance: ``README.md`` of a folder of boards, from their committed tables alone.
+"""All boards at one glance: ``README.md`` of a folder of boards, from their committed tables and rows alone.
 
 No number of two boards is ever put together: a column belongs to one board, and nothing is averaged.
 """
@@ -20,15 +20,23 @@ from msibench.datasets import load_card
 from msibench.errors import ConfigurationError, IntegrityError, MSIBenchError
 from msibench.leaderboard.perfect import REFERENCE
 from msibench.leaderboard.render import fixed, significant, whole
-from msibench.leaderboard.rows import SELF_REPORTED
-from msibench.leaderboard.table import scheme_of
+from msibench.leaderboard.rows import SELF_REPORTED, measured
+from msibench.leaderboard.table import (
+    replicates_behind,
+    scheme_of,
+    sections_behind,
+    specimens_behind,
+)
 from msibench.plugin_manager import installed
 from msibench.results.files import write_atomically
 from msibench.scoring import Scheme
-from msibench.scoring.bootstrap import MINIMUM_SECTIONS
+from msibench.scoring.composite import score_images
+from msibench.scoring.cube import cubes
+from msibench.scoring.paired import Difference, paired_difference
+from msibench.scoring.replicates import MINIMUM_SECTIONS
 from msibench.tracks import Track, load_track
 
-TABLE, INDEX = "leaderboard.csv", "README.md"
+TABLE, ROWS, INDEX = "leaderboard.csv", "rows.parquet", "README.md"
 TRUST = (
     ("invented_share", "invented", 100.0, " %"),
     ("guide_leakage", "follows the guide alone", 100.0, " %"),
@@ -66,8 +74,15 @@ class Listed:
 
     def sections(self) -> int:
         """Return the number of sections behind the scores."""
-        found = self.table["sections"].max() if "sections" in self.table else 0
-        return 0 if pd.isna(found) else int(found)
+        return sections_behind(self.table)
+
+    def replicates(self) -> str:
+        """Return sections and, where some share one, specimens in words."""
+        return replicates_behind(self.table)
+
+    def specimens(self) -> int:
+        """Return the number of specimens that these were cut from: as many, unless the cards say otherwise."""
+        return specimens_behind(self.table)
 
 
 def boards_in(folder: Path) -> list[Listed]:
@@ -158,12 +173,14 @@ def _list(boards: list[Listed]) -> str:
     lines = []
     for board in boards:
         best = best_row(board)
+        specimens = board.specimens()
+        cut_from = f" ({specimens} specimen{'' if specimens == 1 else 's'})"
         images = board.table["images"].max() if "images" in board.table else None
         lines.append(
             [
                 f"[{in_markdown(board.name)}]({board.track.name}/README.md)",
                 in_markdown(board.track.title),
-                board.sections(),
+                f"{board.sections()}{cut_from if specimens < board.sections() else ''}",
                 whole(images),
                 len(board.table),
                 "–" if best is None else f"`{in_markdown(str(best['method']))}`",
@@ -221,8 +238,8 @@ def advice_for(boards: list[Listed]) -> str:
     measured = [board for board, _ in scored]
     guide = _guides(measured)
     sentence = f"**{_what_to_take(scored)}{f'; {guide}' if guide else ''}.**"
-    few = max(board.sections() for board in measured) < MINIMUM_SECTIONS
-    caution = "Too few sections to promise the same for others. " if few else ""
+    few = max(board.specimens() for board in measured) < MINIMUM_SECTIONS
+    caution = "Too few specimens to promise the same for others. " if few else ""
     return f"{sentence} {caution}{_harmful(measured)}"
 
 
@@ -299,34 +316,54 @@ def best_with_and_without_a_guide(
     return ordered[~alone].iloc[0], ordered[alone].iloc[0]
 
 
-def guide_gains(board: Listed) -> bool | None:
-    """Whether the best method with a guide is better than the best without; None where that is undecided.
+def guide_difference(board: Listed) -> Difference | None:
+    """Return the score of the best method with a guide less that of the best without, ion image by ion image.
 
-    It is where the lower end of the first one's interval is above the other's score, and is not where its
-    score is not above it.
+    None without both, or where the board's rows are not beside its table.
     """
     pair = best_with_and_without_a_guide(board)
-    if pair is None:
+    path = (board.track.folder or Path()) / ROWS
+    if pair is None or not path.is_file():
         return None
-    guided, alone = pair
-    if float(guided["composite"]) <= float(alone["composite"]):
-        return False
-    return True if float(guided["composite.low"]) > float(alone["composite"]) else None
+    names, control = [str(row["method"]) for row in pair], board.track.control_method
+    rows = measured(pd.read_parquet(path))
+    rows = rows[(rows["protocol"] == board.protocol) & rows["method"].isin([*names, control])]
+    ions = next(cubes(rows)).ion_images()
+    scores = score_images(ions, board.scheme, control_method=control).composite
+    guided, alone = (scores[:, ions.method(name)] for name in names)
+    return paired_difference(guided, alone, ions.sections, specimens=ions.specimens)
+
+
+def guide_gains(found: Difference | None) -> bool | None:
+    """Whether the best method with a guide is better than the best without; None where they are not told apart.
+
+    It is where the whole interval of their paired difference is above zero, and is not where all of it is
+    below: the same evidence either way.
+    """
+    if found is None:
+        return None
+    return True if found.low > 0 else False if found.high < 0 else None
 
 
 def _guides(boards: list[Listed]) -> str:
     """Return on which boards a guide helps; empty where no board has methods with and without one."""
-    said = {True: "gains", False: "gains nothing", None: "may gain"}
+    said = {
+        True: "gains",
+        False: "loses",
+        None: "is not told apart from the best without",
+    }
     asked = [board for board in boards if best_with_and_without_a_guide(board) is not None]
+    answers = {board.name: guide_gains(guide_difference(board)) for board in asked}
     groups = {
-        words: [f"`{in_markdown(board.name)}`" for board in asked if guide_gains(board) is answer]
+        words: [f"`{in_markdown(name)}`" for name, found in answers.items() if found is answer]
         for answer, words in said.items()
     }
     there = {words: names for words, names in groups.items() if names}
+    subject = "the best method with a guide or second modality"
     if len(there) == 1:
-        return f"a guide or second modality {next(iter(there))} here"
+        return f"{subject} {next(iter(there))} here"
     parts = [f"{words} on {', '.join(names)}" for words, names in there.items()]
-    return f"a guide or second modality {', '.join(parts)}" if parts else ""
+    return f"{subject} {', '.join(parts)}" if parts else ""
 
 
 def _harmful(boards: list[Listed]) -> str:
@@ -369,12 +406,20 @@ def _guided_beside_alone(board: Listed) -> str:
     if pair is None:
         return ""
     shown = [f"`{in_markdown(str(row['method']))}` {with_interval(board, row)}" for row in pair]
-    return f" Best with a guide: {shown[0]}; best without: {shown[1]}."
+    found, percent = guide_difference(board), board.scheme.percent
+    apart = ""
+    if found is not None and np.isfinite(found.low):
+        ends = (found.mean, found.low, found.high)
+        mean, low, high = (fixed(100 * x, 1) if percent else fixed(x, 3) for x in map(float, ends))
+        apart = (
+            f"; difference, image by image, {mean} [{low}, {high}]{' points' if percent else ''}"
+        )
+    return f" Best with a guide: {shown[0]}; best without: {shown[1]}{apart}."
 
 
 def _not_told_apart(board: Listed) -> str:
-    if board.sections() < MINIMUM_SECTIONS:
-        return "Too few sections to say that of others."
+    if board.specimens() < MINIMUM_SECTIONS:
+        return "Too few specimens to say that of others."
     part = board.table[~apart_from_methods(board)]
     equal = part.loc[part["rank_group"] == 1, "method"].astype(str).tolist()
     if len(equal) < 2:  # a group is held against the first of the one above, and nobody else

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from msibench.contracts.plain_text import few_of
 from msibench.errors import ConfigurationError, StoreError
 from msibench.leaderboard.rows import Collected, KeptRows, collect
 from msibench.leaderboard.table import leaderboard_table
@@ -140,9 +141,8 @@ def refuse_to_shrink(rows: pd.DataFrame, track: Track, folder: Path) -> None:
     )
     if lost:
         methods = sorted({str(cell[0]) for cell in lost})
-        some = ", ".join(methods[:8]) + (", …" if len(methods) > 8 else "")
         raise ConfigurationError(
-            f"{folder} holds a more complete board: {len(lost)} of its cells are not in this one ({some}). "
+            f"{folder} holds a more complete board: {len(lost)} of its cells are not in this one ({few_of(methods)}). "
             "It was not replaced. Run the whole track first (what is stored is not run again), or "
             "write elsewhere"
         )

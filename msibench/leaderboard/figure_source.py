@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from msibench.contracts.plain_text import few_of
 from msibench.errors import DataError, UnknownNameError
 from msibench.leaderboard.metrics import BoardMetrics
 from msibench.leaderboard.rows import measured
@@ -33,7 +34,9 @@ class Choice:
     protocol: str = ""
     section: str = ""
     mz: tuple[float, ...] = ()
-    """For ``images``; the nearest ion of each. Empty: the one with the clearest structure."""
+    """For ``images``; the nearest ion of each. Empty: those with the clearest structure."""
+    ions: int = 1
+    """For ``images`` without `mz`: how many."""
     colours: str = "viridis"
 
 
@@ -103,6 +106,4 @@ def require_known(asked: Sequence[str], known: Sequence[str], what: str) -> None
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise UnknownNameError(
-                f"No {what} named {name!r}.{hint} There are: {', '.join(known)}."
-            )
+            raise UnknownNameError(f"No {what} named {name!r}.{hint} There are: {few_of(known)}.")

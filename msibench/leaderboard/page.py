@@ -18,7 +18,6 @@ from msibench.leaderboard.board import (
     for_others,
     is_published,
     read_board,
-    results_flag,
 )
 from msibench.leaderboard.images import SectionImages
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
@@ -48,6 +47,7 @@ from msibench.leaderboard.page_parts import (
     write_parts,
 )
 from msibench.leaderboard.page_table import table_view
+from msibench.leaderboard.rebuild import flag_of, page_commands
 from msibench.leaderboard.render import board_csv
 from msibench.leaderboard.rows import marks
 from msibench.leaderboard.table import scheme_of
@@ -282,7 +282,8 @@ def _render(
         data=embedded_json(content),
         pictures=embedded_json(pictures),
         views=table_view(board),
-        flag="" if board.published else results_flag(index.track_facts.get("results", "")),
+        flag=flag_of(board),
+        rebuild=page_commands(board),
         track_facts=index.track_facts,
         damaged=damaged,
         shown=shown,

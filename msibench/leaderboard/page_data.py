@@ -43,7 +43,8 @@ def _one_protocol(cube: Cube, track: Track) -> dict[str, Any]:
         "values": [numbers(value.T) for value in values],
         "scores": {name: numbers(score.T) for name, score in stacks["scores"].items()},
         "composite": numbers(composite.T),
-        "pairs": paired_intervals([composite, *values], directions, cube.sections),
+        "specimens": len(np.unique(cube.specimens)),
+        "pairs": paired_intervals([composite, *values], directions, cube.sections, cube.specimens),
     }
 
 
@@ -117,6 +118,7 @@ def paired_intervals(
     values: list[NDArray[np.float64]],
     directions: list[str],
     sections: NDArray[np.intp],
+    specimens: NDArray[np.intp],
 ) -> list[list[Any]] | None:
     """Return mean, low and high of first minus second, per measure (composite first) and pair."""
     images, count = values[0].shape
@@ -126,7 +128,7 @@ def paired_intervals(
     measures = []
     for measure, direction in zip(values, directions, strict=True):
         shown = turned(measure, direction) if direction in TARGETS else measure
-        first, second, found = every_pair(shown, sections)
+        first, second, found = every_pair(shown, sections, specimens=specimens)
         measures.append(
             [
                 [int(a), int(b), *(number(value) for value in line)]
@@ -151,13 +153,13 @@ def trust_data(rows: pd.DataFrame, track: Track, metrics: BoardMetrics) -> dict[
     questions = {name: metrics[name].explanation or metrics[name].title or name for name in asked}
     if "psnr" in set(guided["metric"].unique()):
         questions = {"psnr": "Does the score drop with a wrong guide?", **questions}
-    for name in questions:
+    for name in filter(present.__contains__, questions):
         part = scored[scored["metric"] == name]
         if name == "psnr":
             part = part[part["method"].isin(guided["method"])]
         keys = ["protocol", "method", "control", "region"]
-        for (protocol, method, control, region), group in part.groupby(keys, sort=True):
-            values = group["value"].to_numpy(np.float64)
+        for (protocol, method, control, region), group in part.groupby(keys, sort=True)["value"]:
+            values = group.to_numpy(np.float64)
             finite = values[np.isfinite(values)]
             spread = finite.std(ddof=1) / math.sqrt(len(finite)) if len(finite) > 1 else np.nan
             lines.append(

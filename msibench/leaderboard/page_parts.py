@@ -76,6 +76,7 @@ def _one(cube: Cube, track: Track, place: int) -> tuple[dict[str, Any], dict[str
     summary = {
         **header,
         "parts": True,
+        "specimens": len(np.unique(cube.specimens)),
         "images": [
             {
                 **{key: images[at][key] for key in keys},
@@ -88,7 +89,10 @@ def _one(cube: Cube, track: Track, place: int) -> tuple[dict[str, Any], dict[str
         ],
         **{name: _listed(stack, everything) for name, stack in means.items()},
         "pairs": paired_intervals(
-            [means["composite"], *means["values"]], directions, np.arange(count)
+            [means["composite"], *means["values"]],
+            directions,
+            np.arange(count),
+            cube.specimens[first],
         ),
     }
     return summary, parts

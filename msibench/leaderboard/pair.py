@@ -14,6 +14,7 @@ from tabulate import tabulate
 from msibench.leaderboard.rows import measured
 from msibench.leaderboard.table import scheme_of
 from msibench.scoring import Scheme, comparisons, pair_table
+from msibench.scoring.replicates import SAME_SPECIMENS, SECTIONS
 from msibench.tracks import Track
 
 
@@ -71,14 +72,15 @@ def _differences(
             continue
         found = comparisons(part, scheme, second, control_method=control)
         line = found[(found["metric"] == "composite") & (found["method"] == first)].iloc[0]
-        sections = int(line["sections"])
+        sections, specimens = int(line["sections"]), int(line["specimens"])
         if not np.isfinite(line["difference"]):
             continue
-        over = (
-            f"sections ({sections})"
-            if line["scope"] == "sections"
-            else "ion images of these sections"
-        )
+        over = {
+            SECTIONS: f"sections ({sections})"
+            if specimens == sections
+            else f"specimens ({specimens}, {sections} sections)",
+            SAME_SPECIMENS: f"sections of these specimens ({specimens}, {sections} sections)",
+        }.get(str(line["scope"]), "ion images of these sections")
         interval = (
             f", 95 % interval over {over} [{line['low']:+.3g}, {line['high']:+.3g}]"
             if np.isfinite(line["low"])

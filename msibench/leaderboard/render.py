@@ -18,15 +18,14 @@ from msibench.leaderboard.board import (
     is_published,
     read_board,
     refuse_to_shrink,
-    results_flag,
 )
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.perfect import PERFECT, perfect_signal, with_references
+from msibench.leaderboard.rebuild import rebuild_commands
 from msibench.leaderboard.rows import Collected, cells, distinct, marks, measured, origins
 from msibench.leaderboard.table import BESIDE, has_ranks, scheme_of, what_numbers_mean
 from msibench.leaderboard.trust import trust_sections
 from msibench.leaderboard.twins import unstable
-from msibench.results.experiment import INDEX_ENTRY
 from msibench.results.files import explained, write_together
 from msibench.results.index import TrackIndex
 from msibench.results.metric_rows import rows_as_parquet
@@ -136,18 +135,6 @@ def markdown_page(board: Board) -> str:
     parts += _published(index)
     parts.append(f"## Rebuild\n\n```\n{rebuild_commands(board)}\n```\n\n{_provenance(collected)}")
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def rebuild_commands(board: Board) -> str:
-    """Return the commands that make this board again, as they work where it was run."""
-    name, track_facts = board.track.name, board.index.track_facts
-    if "rebuild" in track_facts:
-        return str(track_facts["rebuild"])
-    own = any(each.get("own") for each in track_facts.get("datasets", {}).values())
-    if own and INDEX_ENTRY not in track_facts:  # of an older msibench: it is not known by its name
-        return f"msibench run --data FILE …\nmsibench leaderboard results/leaderboards/{name}"
-    flag = "" if board.published else results_flag(track_facts.get("results", ""))
-    return f"msibench run {name}{flag}\nmsibench leaderboard {name}{flag}"
 
 
 def _protocol_line(index: TrackIndex, protocol: str) -> str:

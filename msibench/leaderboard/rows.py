@@ -30,6 +30,7 @@ from msibench.results.schema import CellRecord, Status
 from msibench.results.seen_cells import SeenCell
 from msibench.results.store import Store
 from msibench.results.verification import read_verifications, shown_origin
+from msibench.scoring.cube import SPECIMEN
 
 CELL_COLUMNS = (
     *IDENTITY_FIELDS, "precision",
@@ -46,7 +47,7 @@ ISOLATION = "isolation"
 """A column of rows written since methods are isolated: the kind of sandbox that a cell ran in, ``none``,
 or empty where it ran in no process."""
 
-ALSO = (ISOLATION, TWIN, DIFFERENCE)
+ALSO = (ISOLATION, TWIN, DIFFERENCE, SPECIMEN)
 """Columns that rows may have."""
 
 
@@ -135,14 +136,42 @@ def collect(
     rows = rows_of_cells(_parts(store, records, elsewhere, damaged, kept.of(seen)))
     twins = twin_values(store, records, {key: cell.twin for key, cell in seen.items()})
     differing = differences(store, records, again=again)
+    rows = with_differences(with_twins(rows, twins), differing)
     return Collected(
-        tidy(with_differences(with_twins(rows, twins), differing)),
+        tidy(with_specimens(rows, specimens_of(index.track_facts))),
         damaged,
         tuple(records),
         left_out,
         {record.method: elsewhere[record.key] for record in records if record.key in elsewhere},
         seen,
     )
+
+
+def specimens_of(track_facts: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """Return (data set, section) → specimen, where cards state some."""
+    cards = track_facts.get("datasets", {})
+    return {
+        (dataset, section): specimen
+        for dataset, card in cards.items()
+        for section, specimen in card.get("specimens", {}).items()
+    }
+
+
+def stated_specimens(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Return (data set, section) → specimen, as rows state it."""
+    places = zip(rows["dataset"], rows["section"], strict=True)
+    return dict(zip(places, rows[SPECIMEN], strict=True))
+
+
+def with_specimens(rows: pd.DataFrame, specimens: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+    """Return rows that say which specimen each section was cut from; as they are where none is stated.
+
+    A section of which nothing is stated is a specimen of its own.
+    """
+    places = list(zip(rows["dataset"], rows["section"], strict=True))
+    if not specimens.keys() & set(places):
+        return rows
+    return rows.assign(**{SPECIMEN: [specimens.get(place, place[1]) for place in places]})
 
 
 def _parts(

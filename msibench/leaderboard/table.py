@@ -14,7 +14,7 @@ from msibench.leaderboard.rows import cells, measured, origins
 from msibench.leaderboard.suspicion import ranked_apart, suspicions
 from msibench.leaderboard.twins import UNSTABLE, unstable
 from msibench.scoring import Scheme, load_scheme, summarise
-from msibench.scoring.bootstrap import MINIMUM_SECTIONS
+from msibench.scoring.replicates import MINIMUM_SECTIONS
 from msibench.scoring.schemes import DEFAULT_SCHEME, OLDER_SCHEME
 from msibench.tracks import Track
 
@@ -97,23 +97,48 @@ def sections_behind(part: pd.DataFrame) -> int:
     return 0 if pd.isna(found) else int(found)
 
 
+def specimens_behind(part: pd.DataFrame) -> int:
+    """Return the number of specimens behind the scores of one protocol: its sections, unless stated otherwise."""
+    found = part["specimens"].max() if "specimens" in part else np.nan
+    return sections_behind(part) if pd.isna(found) else int(found)
+
+
+def replicates_behind(part: pd.DataFrame) -> str:
+    """Return specimens and sections behind the scores of one protocol, in words: ``4 specimens (8 sections)``."""
+    sections, specimens = sections_behind(part), specimens_behind(part)
+    told = f"{sections} section{'' if sections == 1 else 's'}"
+    if specimens == sections:
+        return told
+    return f"{specimens} specimen{'' if specimens == 1 else 's'} ({told})"
+
+
 def has_ranks(part: pd.DataFrame) -> bool:
-    """Whether one protocol has sections enough for ranks and groups."""
-    return sections_behind(part) >= MINIMUM_SECTIONS
+    """Whether one protocol has specimens enough for ranks and groups."""
+    return specimens_behind(part) >= MINIMUM_SECTIONS
 
 
 def what_numbers_mean(part: pd.DataFrame) -> str:
     """Return what means, standard errors and intervals of one protocol's table are over."""
-    sections = sections_behind(part)
+    sections, specimens = sections_behind(part), specimens_behind(part)
     if not sections:
         return "Nobody has a score."
     images = f"{int(part['images'].max())} ion images"
+    if specimens >= MINIMUM_SECTIONS:
+        unit = "sections" if specimens == sections else "specimens"
+        taken = "" if specimens == sections else "specimens "
+        return (
+            f"Mean ± s.e.m. over {images} of {replicates_behind(part)}, {taken}taken as independent; "
+            f"95 % intervals over {unit} ({specimens}). A group begins with the first method that is told "
+            f"apart from the first of the group above, by paired differences over {unit} and Holm's "
+            "correction over all pairs (family-wise error 5 %); other methods of different groups need not "
+            "be told apart."
+        )
     if sections >= MINIMUM_SECTIONS:
         return (
-            f"Mean ± s.e.m. over {images} of {sections} sections, taken as independent; 95 % intervals "
-            f"over sections ({sections}). A group begins with the first method that is told apart from "
-            "the first of the group above, by paired differences over sections and Holm's correction over "
-            "all pairs (family-wise error 5 %); other methods of different groups need not be told apart."
+            f"Sorted by score, without ranks or groups: {specimens} specimen{'' if specimens == 1 else 's'} "
+            f"decide{'s' if specimens == 1 else ''} nothing about others. Mean ± s.e.m. over {images} of "
+            f"{replicates_behind(part)}; 95 % intervals hold for sections of "
+            f"{'this specimen' if specimens == 1 else 'these specimens'} only."
         )
     these = "this section" if sections == 1 else f"these {sections} sections"
     animals = (
@@ -133,7 +158,11 @@ def _summary(scored: pd.DataFrame, scheme: Scheme, track: Track, draws: int) -> 
     for _, part in scored.groupby("protocol", sort=True):
         try:
             table = summarise(
-                part, scheme, control_method=track.control_method, draws=draws, beside=beside
+                part,
+                scheme,
+                control_method=track.control_method,
+                draws=draws,
+                beside=beside,
             )
             tables.append(table)
         except DataError as error:

@@ -8,7 +8,8 @@ committed boards; its values stand beside those of the board, in a column of its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,9 @@ def twin_values(
     for kind in sorted(kinds) if lacking else ():
         for path in shipped_rows(OTHER.get(kind, "")):
             try:
+                changed = path.stat()
+                if _cells_in(path, changed.st_mtime_ns, changed.st_size).isdisjoint(lacking):
+                    continue
                 rows = pd.read_parquet(path, columns=["cell", *_VALUE, "value"],
                                        filters=[("cell", "in", list(lacking))])  # fmt: skip
             except (OSError, ValueError):  # pyarrow's errors are both; `verify` names the file
@@ -80,6 +84,13 @@ def twin_values(
             for cell, part in rows[rows["metric"] != ""].groupby("cell", sort=True):
                 found.setdefault(lacking[str(cell)], part.set_index(_VALUE)["value"])
     return found
+
+
+@lru_cache(maxsize=256)
+def _cells_in(path: Path, mtime_ns: int, size: int) -> frozenset[str]:
+    """Return the cells of a committed board, read once as long as its file stays as it is."""
+    del mtime_ns, size
+    return frozenset(map(str, pd.read_parquet(path, columns=["cell"])["cell"].unique()))
 
 
 def _rows_in(store: Store, key: str) -> pd.DataFrame | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from msibench.library.advice_text import counts_in_words
+from msibench.library.advice_text import counts_in_words, counts_of
 from msibench.library.advice_values import KEEP, Advice
 from msibench.library.similar_boards import in_words
 
@@ -17,7 +17,10 @@ th, td { text-align: right; padding: .15rem .7rem; border-bottom: 1px solid var(
 th:first-child, td:first-child, td.words, th.words { text-align: left; }
 .keep td { color: var(--quiet); }
 .wide { overflow-x: auto; }
+@media (max-width: 720px) { .ions { box-shadow: inset -14px 0 12px -12px var(--frame); }
+  .ions::before { content: "more columns to the right →"; color: var(--strong); position: sticky; left: 0; } }
 .ions th, .ions td { white-space: nowrap; }
+.ions td:last-child { white-space: normal; min-width: 16rem; }
 ul.bars { list-style: none; padding: 0; max-width: 40rem; }
 .bars span { display: block; height: 1rem; min-width: 1px; margin-bottom: .5rem; background: var(--accent); }
 .bars li:first-child span { background: var(--strong); }
@@ -82,12 +85,9 @@ def _part(advice: Advice) -> str:
 
 def _chart(advice: Advice) -> str:
     """Draw the share of the finer detail that is right: sharpened, and measured."""
-    bars = [(f"sharpened x{advice.factor}, {advice.recommended}", 0.0, "no time")]
-    bars[0] = (
-        bars[0][0],
-        advice.finer[0].gain_of_method,
-        f"effective {_size(advice.effective_um)}",
-    )
+    gain = advice.finer[0].gain_of_method
+    name = f"sharpened x{advice.factor}, {advice.recommended}" if gain else "kept as measured"
+    bars = [(name, gain, f"effective {_size(advice.effective_um)}")]
     for one in advice.finer:
         told = (
             f"{one.time} x the time, {counts_in_words(one.counts)}, "
@@ -117,7 +117,7 @@ def _percent(share: float) -> str:
 
 
 def _counts(counts: float) -> str:
-    return "no noise seen" if math.isinf(counts) else f"{counts:.3g}"
+    return "no noise seen" if math.isinf(counts) else counts_of(counts)
 
 
 def _size(size: float) -> str:

@@ -56,7 +56,8 @@ def text_of(advice: Advice) -> str:
     lines += ["", "  Measure finer instead?"]
     lines += [
         f"  {_um(one.pixel_size_um)}: {one.time} x the time, {counts_in_words(one.counts)}, "
-        f"{_share(one.gain, '.0%')} of the detail right (best method: {one.gain_of_method:.0%}), effective "
+        f"{_share(one.gain, '.0%')} of the detail right ({'best method' if one.gain_of_method else KEEP}: "
+        f"{one.gain_of_method:.0%}), effective "
         f"pixel {_um(one.effective_um)}"
         for one in advice.finer
     ]
@@ -71,7 +72,12 @@ def _averaged(advice: Advice, method: str) -> str:
 
 def counts_in_words(counts: float) -> str:
     """Return how many ions a pixel counts, as text says it."""
-    return "no noise seen" if np.isinf(counts) else f"{counts:.3g} counts a pixel"
+    return "no noise seen" if np.isinf(counts) else f"{counts_of(counts)} counts a pixel"
+
+
+def counts_of(counts: float) -> str:
+    """Return a number of counted ions: whole from a hundred on, three digits below."""
+    return f"{counts:,.0f}" if counts >= 100 else f"{counts:.3g}"
 
 
 def _share(value: float, form: str) -> str:

@@ -92,8 +92,8 @@ class Leaderboard:
         Returns
         -------
         One row per metric and region: means of both, mean of ``test - base`` over the common images
-        with its 95 % interval ``low`` to ``high``, ``images``, ``sections``, the share of images on
-        which `test` is better, and ``scope``: what the interval is over.
+        with its 95 % interval ``low`` to ``high``, ``images``, ``sections``, ``specimens``, the share
+        of images on which `test` is better, and ``scope``: what the interval holds for.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class Leaderboard:
                 both = np.isfinite(first) & np.isfinite(second)
                 if not both.any():
                     continue
-                found = paired_difference(first, second, cube.sections)
+                found = paired_difference(first, second, cube.sections, specimens=cube.specimens)
                 better = win_rate(*(turned(one, cube.directions[place]) for one in (first, second)))
                 lines.append(
                     {
@@ -128,6 +128,7 @@ class Leaderboard:
                         "better": better,
                         "images": int(found.images.item()),
                         "sections": int(found.sections.item()),
+                        "specimens": int(found.specimens.item()),
                         "scope": str(found.scope.item()),
                     }
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +58,14 @@ def read(
         No m/z were given for a file that has no channels, or no peak lies in the window of one.
     """
     from msibench.io import read_section
+    from msibench.io.data_warning import warn_about_data
+    from msibench.io.mz_windows import check_ppm
+    from msibench.io.pixel_size import check_pixel_size
 
+    size = math.nan if pixel_size_um is None else pixel_size_um
+    for doubt in (check_ppm(ppm), check_pixel_size(size)):
+        if doubt:
+            warn_about_data(doubt)
     return read_section(path, mz=mz, ppm=ppm, pixel_size_um=pixel_size_um)
 
 

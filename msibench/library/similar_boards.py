@@ -127,7 +127,7 @@ def in_words(boards: Sequence[SimilarBoard], tried: Iterable[str]) -> list[str]:
     here = set(tried)
     lines = []
     if not boards[0].alike:
-        lines.append("no board is of sections like this one; the nearest differ as said:")
+        lines.append("no board has sections like this one; the nearest, with what differs most:")
     for one in boards:
         best = [f"{name} {skill:+.1%}" for name, skill in list(one.skill.items())[:3]]
         line = (

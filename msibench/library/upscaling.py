@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.contracts.method import Method, MethodSpec, Task
+from msibench.contracts.plain_text import few_of
 from msibench.errors import ConfigurationError, DataError, NotApplicableError
 from msibench.image import GuideImage, MSImage, Problem
 
@@ -181,16 +182,14 @@ def check_factor(spec: MethodSpec, factor: int, found: Catalogue) -> None:
     does = ", ".join(str(each) for each in sorted(spec.factors))
     raise ConfigurationError(
         f"{spec.name} does factor {does}, not {factor}. Ready here for --factor {factor}: "
-        f"{', '.join(others) or 'none'}; each also as NAME+consistent, which keeps the input. "
+        f"{few_of(others)}; each also as NAME+consistent, which keeps the input. "
         "`msibench list methods` shows all, with their factors."
     )
 
 
 def some_of(names: Sequence[str]) -> str:
     """Return a list of names for a message, shortened where it is long."""
-    if len(names) <= FEW:
-        return ", ".join(names)
-    return ", ".join(names[:SHOWN]) + f" and {len(names) - SHOWN} more"
+    return few_of(names, len(names) if len(names) <= FEW else SHOWN)
 
 
 class _Fine:

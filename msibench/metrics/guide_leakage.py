@@ -7,9 +7,11 @@ fitted to, beyond what guides explain that cannot be right.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -28,41 +30,35 @@ from msibench.metrics.arrays import (
 from msibench.metrics.detail import LEAST_ADDED, ROUNDING, Degradation, Splitter, splitter_of
 from msibench.metrics.detail_ceiling import ceilings_by_estimate, detail_ceiling
 from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT
+from msibench.metrics.guide_lending import (
+    ALL_SHIFTS,
+    AT_ONCE,
+    NEAR_SHIFTS,
+    Judged,
+    Tiles,
+    in_patches,
+    in_tiles,
+    kept_for_the_next,
+    patches_kept,
+    patches_of,
+    shifted,
+    tiles_of,
+)
 from msibench.metrics.pairs import ImagesT
 from msibench.metrics.products import one_thread
 from msibench.metrics.upsampling import bicubic
 
-REACH = 2
-"""Pixels by which guide and truth may be shifted against the prediction, along each axis."""
-TILE = 16
-"""Fine pixels along a tile in which the guide is fitted anew, at least: paint may change its sign."""
-BAND = 128
-"""Rows that are processed together, so that a large image needs little memory."""
 RIDGE = 0.03
 """Of the mean of a Gram matrix' diagonal, added to it."""
 WEAKEST = 0.01
 """Share of the largest eigenvalue below which a direction of the truth's shifts is left out."""
 SECOND = 0.1
 """Share of the first component's strength that a guide's second colour must have to be used."""
-LEAST_TISSUE = 0.25
-"""Share of a tile that must lie inside the mask."""
 DEVIATIONS = 1.96
 End = Literal["value", "low"]
+Once = Callable[[str, Callable[[], "list[_Invented | Leakage]"]], "list[_Invented | Leakage]"]
 
-ALL_SHIFTS = tuple((a, b) for a in range(-REACH, REACH + 1) for b in range(-REACH, REACH + 1))
-FAR_SHIFTS = tuple((a, b) for a in (-REACH, 0, REACH) for b in (-REACH, 0, REACH))
-NEAR_SHIFTS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 SQUARE_SHIFTS = tuple((a, b) for a in (-1, 0, 1) for b in (-1, 0, 1))
-
-PATCH = 8
-"""Fine pixels along a patch that is compared with the guide near it."""
-SEARCH = 4
-"""Pixels by which a patch is sought in the guide, along each axis."""
-SOUGHT_SHIFTS = tuple(
-    (a, b) for a in range(-SEARCH, SEARCH + 1) for b in range(-SEARCH, SEARCH + 1)
-)
-MOST_SOUGHT = 1 << 20
-"""Pixels in which patches are sought: of a larger image every k-th band of rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +152,15 @@ def leakages(
     protocol: Degradation,
     mask: ArrayLike | None = None,
     noise: ArrayLike | None = None,
+    once: Once | None = None,
 ) -> list[Leakage]:
-    """Return value and error of every image; arguments as `guide_leakage`."""
+    """Return value and error of every image; arguments as `guide_leakage`.
+
+    Parameters
+    ----------
+    once
+        `Evaluation.once`: what the images invent is the same for every guide.
+    """
     images, _ = to_host(test, "test")
     truth, _ = to_host(reference, "reference")
     coarse, _ = to_host(low, "low")
@@ -179,12 +182,17 @@ def leakages(
         [None] * count if noise is None else list(np.broadcast_to(noise, images.shape[:-2]).ravel())
     )
     stacks = [stack.reshape(-1, *stack.shape[-2:]) for stack in (images, truth, coarse)]
-    with one_thread():
-        invented = [
-            _judged(image, other, small, inside, split, factor, share)
+    where = Judged(inside, split, factor)
+
+    def invented() -> list[_Invented | Leakage]:
+        return [
+            _judged(image, other, small, where, share)
             for image, other, small, share in zip(*stacks, shares, strict=True)
         ]
-        return _attributed(invented, colours, inside, split, factor)
+
+    with one_thread():
+        name = f"invented in {hashlib.sha256(inside.tobytes()).hexdigest()}"
+        return _attributed(once(name, invented) if once else invented(), colours, where)
 
 
 def evaluate(evaluation: Evaluation, *, against: str = "guide", end: End = "value") -> Scored:
@@ -222,7 +230,14 @@ def evaluate(evaluation: Evaluation, *, against: str = "guide", end: End = "valu
     found = evaluation.once(
         f"leakage of {against}",
         lambda: leakages(
-            evaluation.prediction, reference, low, shown, protocol=split, mask=mask, noise=noise
+            evaluation.prediction,
+            reference,
+            low,
+            shown,
+            protocol=split,
+            mask=mask,
+            noise=noise,
+            once=evaluation.once,
         ),
     )
     values = np.array([float(getattr(one, end)) for one in found], dtype=np.float64)
@@ -249,12 +264,11 @@ def _judged(
     image: Floats,
     truth: Floats,
     low: Floats,
-    mask: NDArray[np.bool_],
-    split: Splitter,
-    factor: int,
+    where: Judged,
     noise: float | None,
 ) -> _Invented | Leakage:
     """Return what one image invents; a value where nothing is added or known."""
+    mask, split = where.mask, where.split
     if not (finite_images(image, truth) and finite_images(low)):
         return Leakage(float("nan"), 0.0)
     added, wanted = split(image)[1], split(truth)[1]
@@ -264,7 +278,7 @@ def _judged(
         return Leakage(float("nan"), 0.0)
     if energy < LEAST_ADDED**2 * of_truth:
         return Leakage(0.0, 0.0)
-    enlarged = split(bicubic(low, factor))[1]
+    enlarged = split(bicubic(low, where.factor))[1]
     if noise is None or not np.isfinite(noise):
         noise = 1 - float(np.mean(ceilings_by_estimate(truth, split=split, mask=mask)))
     match = float((added * wanted)[mask].sum()) ** 2 / (energy * of_truth)
@@ -273,28 +287,27 @@ def _judged(
 
 
 def _attributed(
-    judged: list[_Invented | Leakage],
-    colours: list[Floats],
-    mask: NDArray[np.bool_],
-    split: Splitter,
-    factor: int,
+    judged: list[_Invented | Leakage], colours: list[Floats], where: Judged
 ) -> list[Leakage]:
     """Attribute what every image invents to the guide, less what wrong guides explain of it."""
-    guides = [colours, *_wrong(colours)]
-    images = [one.left for one in judged if isinstance(one, _Invented)]
-    sought = _sought(np.stack(images), guides[:3], mask, split, factor) if images else []
     inventions = [one for one in judged if isinstance(one, _Invented)]
-    by_guide = [_explained(inventions, guide, mask, split, factor) for guide in guides]
-    places = iter(zip(inventions, zip(*by_guide, strict=True), sought, strict=True))
+    if not inventions:
+        return [one for one in judged if isinstance(one, Leakage)]
+    guides = [colours, *_wrong(colours)]
+    by_patches = _sought(np.stack([one.left for one in inventions]), guides[:3], where)
+    by_guide = _explained(inventions, guides, where)
+    places = iter(zip(inventions, by_guide.swapaxes(0, 1), by_patches, strict=True))
     found = []
     for one in judged:
         if isinstance(one, Leakage):
             found.append(one)
             continue
         _, tiles, patches = next(places)
-        by_tiles = _beyond(tiles[0], np.mean(tiles[1:], axis=0), one.energy)
-        by_patches = _beyond(*patches, one.energy)
-        found.append(max(by_tiles, by_patches, key=lambda each: (each.low, each.value)))
+        ways = (
+            _beyond(tiles[0], np.mean(tiles[1:], axis=0), one.energy),
+            _beyond(*patches, one.energy),
+        )
+        found.append(max(ways, key=lambda each: (each.low, each.value)))
     return found
 
 
@@ -306,86 +319,44 @@ def _beyond(own: Floats, wrong: Floats, energy: float) -> Leakage:
     return Leakage(float(np.clip(value / energy, 0.0, 1.0)), error / energy)
 
 
-def _sought(
-    left: Floats,
-    guides: list[list[Floats]],
-    mask: NDArray[np.bool_],
-    split: Splitter,
-    factor: int,
-) -> list[tuple[Floats, Floats]]:
+def _sought(left: Floats, guides: list[list[Floats]], where: Judged) -> list[tuple[Floats, Floats]]:
     """Return per image the squared error that the guide, and wrong ones, take off each patch.
 
     Each patch takes the best of `SOUGHT_SHIFTS`, with its own amplitude. What wrong guides take off where
     they show anything is chance, and expected wherever the guide shows something: elsewhere there is
     nothing to compare. All images are looked at together, as the guide's shifted details are the same.
     """
-    bands, share = _bands_sought(mask, factor)
-    explained: list[list[Floats]] = [[np.zeros((len(left), 0))] for _ in guides]
-    possible: list[list[Floats]] = [[np.zeros((len(left), 0))] for _ in guides]
-    for band in bands:
-        inside = mask[band].astype(np.float64)
-        kept = _patches(inside, inside) >= PATCH * PATCH / 2
-        if not kept.any():  # such as a last band with fewer rows than a patch
-            continue
-        images = left[:, band] * inside
-        whole = _patches(images, images)
-        for place, guide in enumerate(guides):
-            highest, seen = np.zeros((len(left), *kept.shape)), np.zeros(kept.shape, np.bool_)
-            for detail in _moved_details(guide, band, split, factor):
-                shown = detail * inside
-                energy = _patches(shown, shown)
-                product = _patches(images, shown)
-                usable = energy > 1e-4 * max(float(energy.mean()), 1e-300)
-                taken = np.divide(product**2, energy, out=np.zeros_like(product), where=usable)
-                np.maximum(highest, taken, out=highest)
-                seen |= usable
-            explained[place].append(highest[:, kept])
-            possible[place].append((whole * seen)[:, kept])
-    own, *wrong = (np.concatenate(parts, axis=1) / share for parts in explained)
-    could, *others = (np.concatenate(parts, axis=1) / share for parts in possible)
-    taken, total = (np.sum(parts, axis=(0, 2)) for parts in (wrong, others))
+    share = where.bands_sought()[1]
+    (own, could), *others = (_taken_by(guide, left, where) for guide in guides)
+    taken, total = (
+        np.sum([each.sum(axis=1) for each in side], axis=0) for side in zip(*others, strict=True)
+    )
     by_chance = np.divide(taken, total, out=np.zeros_like(taken), where=total > 0)
-    return list(zip(own, by_chance[:, None] * could, strict=True))
+    return list(zip(own / share, by_chance[:, None] * could / share, strict=True))
 
 
-def _bands_sought(mask: NDArray[np.bool_], factor: int) -> tuple[list[slice], float]:
-    """Return bands of whole patches and coarse pixels, and the share of the mask that they hold."""
-    rows, columns = mask.shape
-    step = max(BAND // math.lcm(PATCH, factor), 1) * math.lcm(PATCH, factor)
-    every = max(-(-rows * columns // MOST_SOUGHT), 1)
-    bands = [slice(top, min(top + step, rows)) for top in range(0, rows, step)][::every]
-    inside = sum(int(mask[band].sum()) for band in bands)
-    return bands, inside / max(int(mask.sum()), 1) or 1.0
+def _taken_by(guide: list[Floats], left: Floats, where: Judged) -> tuple[Floats, Floats]:
+    """Return the squared error that a guide takes off, and what there is where it shows anything.
 
-
-def _moved_details(
-    colours: list[Floats], band: slice, split: Splitter, factor: int
-) -> Iterator[Floats]:
-    """Yield the unseen part of a guide's first colour at each of `SOUGHT_SHIFTS`, and of others nearby."""
-    rows, columns = colours[0].shape
-    margin = -(-SEARCH // factor) * factor
-    outer = slice(max(band.start - margin, 0), min(band.stop + margin, rows))
-    inner = slice(band.start - outer.start, band.stop - outer.start)
-    for number, colour in enumerate(colours):
-        padded = np.pad(colour, SEARCH, mode="edge")
-        for row, column in NEAR_SHIFTS if number else SOUGHT_SHIFTS:
-            moved = padded[
-                SEARCH + row + outer.start : SEARCH + row + outer.stop,
-                SEARCH + column : SEARCH + column + columns,
-            ]
-            yield split(moved)[1][inner]
-
-
-def _patches(first: Floats, second: Floats) -> Floats:
-    """Return sums of products over whole patches, ``(..., patch row, patch column)``."""
-    rows, columns = (side // PATCH for side in second.shape[-2:])
-    cut = [
-        one[..., : rows * PATCH, : columns * PATCH].reshape(
-            *one.shape[:-2], rows, PATCH, columns, PATCH
-        )
-        for one in (first, second)
-    ]
-    return np.asarray(np.einsum("...iajb,...iajb->...ij", *cut))
+    Each ``(image, patch)``.
+    """
+    taken: list[Floats] = [np.zeros((len(left), 0))]
+    possible: list[Floats] = [np.zeros((len(left), 0))]
+    lent = kept_for_the_next("patches", guide, where, lambda: patches_of(guide, where))
+    for _, parts in groupby(lent, key=lambda part: part.band.start):
+        highest: Floats = np.zeros(())
+        seen, images = np.zeros((), np.bool_), None
+        for part in parts:
+            if images is None:
+                inside = where.mask[part.band].astype(np.float64)
+                cut = in_patches(left[:, part.band] * inside)[:, patches_kept(inside)]
+                images = np.ascontiguousarray(cut.swapaxes(0, 1))  # (patch, image, pixel)
+            highest = np.maximum(highest, ((images @ part.shown) ** 2).max(axis=2))
+            seen = seen | part.seen
+        assert images is not None
+        taken.append(highest.T)
+        possible.append((images**2).sum(axis=2).T * seen)
+    return np.concatenate(taken, axis=1), np.concatenate(possible, axis=1)
 
 
 def _invented(
@@ -397,12 +368,12 @@ def _invented(
     noise: float,
 ) -> Floats:
     """Return what neither a filter of the true detail nor the low image explains of the added detail."""
-    own = np.stack([*_shifted(wanted, ALL_SHIFTS), *_shifted(enlarged, SQUARE_SHIFTS)])
+    own = np.stack([*shifted(wanted, ALL_SHIFTS), *shifted(enlarged, SQUARE_SHIFTS)])
     lines = own[:, mask]
     gram = _products(lines, lines)
     if noise > 0:
         white = split(np.random.default_rng(0).standard_normal(wanted.shape) * mask)[1]
-        blank = np.stack([*_shifted(white, ALL_SHIFTS)])[:, mask]
+        blank = np.stack([*shifted(white, ALL_SHIFTS)])[:, mask]
         of_noise = _products(blank, blank)
         middle, count = len(ALL_SHIFTS) // 2, len(ALL_SHIFTS)
         gram[:count, :count] -= of_noise * (noise * gram[middle, middle] / of_noise[middle, middle])
@@ -413,84 +384,120 @@ def _invented(
     return np.asarray(added - np.einsum("f,fij->ij", weights, own))
 
 
-def _explained(
-    inventions: list[_Invented],
-    colours: list[Floats],
-    mask: NDArray[np.bool_],
-    split: Splitter,
-    factor: int,
-) -> list[Floats]:
-    """Return per image how much squared error the guide takes off it in every tile, ``(tile,)``.
+def _explained(inventions: list[_Invented], guides: list[list[Floats]], where: Judged) -> Floats:
+    """Return the squared error that each guide takes off each image in every tile.
 
-    All images are looked at together, as what the guide may lend them is the same for them.
+    ``(guide, image, tile)``. All images are looked at together, as what a guide may lend them is the same.
     """
-    tile = max(TILE // factor, 2) * factor
-    rows, columns = (np.arange(side) // factor for side in mask.shape)
-    fold = (rows[:, None] + columns[None, :]) % 2
-    plains = [_of_unit_power(np.stack(_shifted(one.enlarged, NEAR_SHIFTS))) for one in inventions]
-    gains: list[list[float]] = [[] for _ in inventions]
-    for band, features in _features(colours, split, tile) if inventions else ():
-        inside, half = mask[band], fold[band]
-        for one, plain, found in zip(inventions, plains, gains, strict=True):
-            whole = np.concatenate([plain[:, band], features])
-            for place in _tiles(whole.shape[1], whole.shape[2], tile):
-                chosen = inside[place]
-                if chosen.sum() < max(LEAST_TISSUE * tile * tile, 16):
-                    continue
-                lines, left = whole[:, *place][:, chosen], one.left[band][place][chosen]
-                found.append(_gain(lines, left, half[place][chosen], len(plain)))
-    return [np.array(found or [0.0]) for found in gains]
+    sizes = [_power(one.enlarged) for one in inventions]
+    lent = [
+        kept_for_the_next("tiles", guide, where, partial(tiles_of, guide, where))
+        for guide in guides
+    ]
+    found = []
+    for band, *tiles in zip(where.bands(), *lent, strict=True):
+        halves = where.halves(band)
+        chosen = halves.any(axis=(1, 2))
+        together = max(AT_ONCE // (halves[:, 0].size * (len(NEAR_SHIFTS) + 1)), 1)
+        gains = []
+        for first in range(0, len(inventions), together):
+            some = slice(first, first + together)
+            lines = _lines(inventions[some], sizes[some], band, where.tile)
+            first_half, other = (_Sums.of(lines * halves[:, h, None, None]) for h in (0, 1))
+            gains.append([_gains((first_half, other), one)[chosen] for one in tiles])
+        found.append(np.concatenate(gains, axis=2))  # (guide, tile, image)
+    every = np.concatenate(found, axis=1).swapaxes(1, 2)
+    return every if every.shape[2] else np.zeros((*every.shape[:2], 1))
 
 
-def _tiles(rows: int, columns: int, tile: int) -> Iterator[tuple[slice, slice]]:
-    """Yield the places of tiles, row by row."""
-    for top in range(0, rows, tile):
-        for start in range(0, columns, tile):
-            yield slice(top, top + tile), slice(start, start + tile)
+def _power(enlarged: Floats) -> Floats:
+    """Return what each of the enlarged image's near shifts is divided by; 0 where it is nothing."""
+    moved = np.stack(shifted(enlarged, NEAR_SHIFTS))
+    size = np.sqrt((moved**2).mean(axis=(1, 2)))
+    return np.where(size > 1e-9 * size.max(), size, 0.0)
 
 
-def _gain(lines: Floats, left: Floats, fold: NDArray[np.integer], plain: int) -> float:
-    """Squared error without the guide's features less that with them, each half judged by the other."""
-    gain = 0.0
-    for half in (0, 1):
-        fitted, judged = lines[:, fold != half], lines[:, fold == half]
-        gram = _products(fitted, fitted)
-        share = _products(fitted, left[fold != half][None])[:, 0]
-        errors = []
-        for count in (plain, len(lines)):
-            part = gram[:count, :count].copy()
-            part[np.diag_indices(count)] += RIDGE * np.trace(part) / count + 1e-300
-            weights = np.linalg.solve(part, share[:count])
-            rest = left[fold == half] - np.einsum("f,fp->p", weights, judged[:count])
-            errors.append(float((rest * rest).sum()))
-        gain += errors[0] - errors[1]
+def _lines(inventions: list[_Invented], sizes: list[Floats], band: slice, tile: int) -> Floats:
+    """Return the enlarged images' near shifts, of unit power, and what is to be explained.
+
+    ``(tile, image, line, pixel)``
+    """
+    every = []
+    for one, size in zip(inventions, sizes, strict=True):
+        moved = np.stack(shifted(one.enlarged, NEAR_SHIFTS))[:, band]
+        scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
+        every += [moved * scale[:, None, None], one.left[None, band]]
+    laid = in_tiles(np.concatenate(every), tile).swapaxes(0, 1)
+    return np.ascontiguousarray(laid).reshape(len(laid), len(inventions), -1, laid.shape[-1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sums:
+    """Sums over one half of each tile's pixels, for each image; the lines are those of `_lines`."""
+
+    lines: Floats
+    plain: Floats
+    """Products of the enlarged image's shifts, ``(tile, image, shift, shift)``."""
+    share: Floats
+    """Their products with what is to be explained, ``(tile, image, shift, 1)``."""
+
+    @staticmethod
+    def of(lines: Floats) -> _Sums:
+        """Return the sums of lines that are 0 outside their half."""
+        every = lines @ lines.swapaxes(2, 3)
+        return _Sums(lines, every[..., :-1, :-1], every[..., :-1, -1:])
+
+    def with_guide(self, features: Floats) -> tuple[Floats, Floats]:
+        """Return products with a guide's features: of the shifts, and of what is to be explained.
+
+        ``(tile, image, shift, feature)`` and ``(tile, image, feature, 1)``.
+        """
+        tiles, images, lines, pixels = self.lines.shape
+        flat = self.lines.reshape(tiles, images * lines, pixels) @ features.swapaxes(1, 2)
+        every = flat.reshape(tiles, images, lines, -1)
+        return every[..., :-1, :], every[..., -1, :, None]
+
+
+def _gains(sums: tuple[_Sums, _Sums], lent: Tiles) -> Floats:
+    """Squared error without the guide's features less that with them, each half judged by the other.
+
+    The guide's part of the normal equations is diagonal in the eigenvectors of its Gram matrix, and is
+    taken out of them; what is left has as many unknowns as the enlarged image has shifts.
+
+    Returns
+    -------
+    ``(tile, image)``.
+    """
+    guided = [one.with_guide(lent.features) for one in sums]
+    gain = np.zeros(sums[0].lines.shape[:2])
+    for half, turned in ((0, lent.turned), (1, lent.turned.swapaxes(1, 2))):
+        fitted, judged = sums[half], sums[1 - half]
+        (cross, share), (other_cross, other_share) = guided[half], guided[1 - half]
+        powers, other_powers = (lent.powers[:, each, None, :, None] for each in (half, 1 - half))
+        trace = np.trace(fitted.plain, axis1=2, axis2=3)[..., None, None]
+        count = fitted.plain.shape[-1]
+        unit = np.eye(count)
+        alone = np.linalg.solve(
+            fitted.plain + unit * (RIDGE * trace / count + 1e-300), fitted.share
+        )
+        whole = trace + powers.sum(axis=2, keepdims=True)
+        ridge = RIDGE * whole / (count + powers.shape[2]) + 1e-300
+        part = 1 / (powers + ridge)
+        plain = np.linalg.solve(
+            fitted.plain + unit * ridge - cross @ (part * cross.swapaxes(2, 3)),
+            fitted.share - cross @ (part * share),
+        )
+        ours = part * (share - cross.swapaxes(2, 3) @ plain)
+        ours = (turned @ ours[..., 0].swapaxes(1, 2)).swapaxes(1, 2)[..., None]
+        beside = 2 * (other_cross.swapaxes(2, 3) @ plain - other_share) + other_powers * ours
+        with_guide = _quadratic(judged, plain) + ours.swapaxes(2, 3) @ beside
+        gain += (_quadratic(judged, alone) - with_guide)[..., 0, 0]
     return gain
 
 
-def _features(colours: list[Floats], split: Splitter, tile: int) -> Iterator[tuple[slice, Floats]]:
-    """Yield bands of rows, and the unseen part of what the guide may lend them, each of unit power."""
-    from scipy.ndimage import sobel
-
-    rows = colours[0].shape[0]
-    step = max(BAND // tile, 1) * tile
-    for top in range(0, rows, step):
-        outer = slice(max(top - tile, 0), min(top + step + tile, rows))
-        band = slice(top, min(top + step, rows))
-        cut = [colour[outer] for colour in colours]
-        edges = np.hypot(sobel(cut[0], 0), sobel(cut[0], 1))
-        shifted = [*_shifted(cut[0], ALL_SHIFTS), *_shifted(edges, FAR_SHIFTS)]
-        for colour in cut[1:]:
-            shifted += _shifted(colour, FAR_SHIFTS)
-        unseen = split(np.stack(shifted))[1][:, band.start - outer.start : band.stop - outer.start]
-        yield band, _of_unit_power(unseen)
-
-
-def _of_unit_power(images: Floats) -> Floats:
-    """Scale each image to a mean square of 1; one that is no more than rounding becomes 0."""
-    size = np.sqrt((images**2).mean(axis=(1, 2), keepdims=True))
-    return np.asarray(
-        np.divide(images, size, out=np.zeros_like(images), where=size > 1e-9 * size.max())
-    )
+def _quadratic(judged: _Sums, weights: Floats) -> Floats:
+    """Return the change of squared error that weights of the enlarged image's shifts make."""
+    return np.asarray(weights.swapaxes(2, 3) @ (judged.plain @ weights - 2 * judged.share))
 
 
 def _colours(bands: Floats) -> list[Floats]:
@@ -516,16 +523,6 @@ def _wrong(colours: list[Floats]) -> list[list[Floats]]:
         [colour[::-1, ::-1] for colour in colours],
         [np.roll(colour, rows, axis=0) for colour in colours],
         [np.roll(colour, columns, axis=1) for colour in colours],
-    ]
-
-
-def _shifted(image: Floats, shifts: tuple[tuple[int, int], ...]) -> list[Floats]:
-    """Return an image moved by whole pixels, edge pixels repeated."""
-    rows, columns = image.shape
-    padded = np.pad(image, REACH, mode="edge")
-    return [
-        padded[REACH + row : REACH + row + rows, REACH + column : REACH + column + columns]
-        for row, column in shifts
     ]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.arrays import (
@@ -74,35 +77,61 @@ def evaluate(evaluation: Evaluation) -> Scored:
 def _displacement(image: Floats, low: Floats, factor: int) -> tuple[float, float]:
     if not (finite_images(image) and finite_images(low)):
         return float("nan"), float("nan")
-    enlarged = bicubic(low, factor)
+    fixed = _Fixed.of(bicubic(low, factor), factor)
     total = np.zeros(2)
     for _ in range(STEPS):  # the window stays where it is: bring the image back, and look again
-        step = _step(_moved(image, -total), enlarged, factor)
+        step = _step(_moved(image, -total), fixed)
         total += step
         if not np.isfinite(step).all() or np.abs(step).max() < 1e-3:
             break
     return float(total[0]), float(total[1])
 
 
-def _step(image: Floats, enlarged: Floats, factor: int) -> Floats:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fixed:
+    """The enlarged low image, and what does not change from step to step."""
+
+    largest: float
+    conjugate: NDArray[np.complex128]
+    """Of its spectrum, ``(row, column)``."""
+    kept: NDArray[np.bool_]
+    """Coefficients below the low image's Nyquist frequency, but for the mean."""
+    rows: Floats
+    """Angular frequency along the rows of every kept coefficient."""
+    columns: Floats
+
+    @staticmethod
+    def of(enlarged: Floats, factor: int) -> _Fixed:
+        """Work it out."""
+        shape = (enlarged.shape[0], enlarged.shape[1])
+        frequency = frequencies(shape)
+        kept = (frequency < 0.5 / factor) & (frequency > 0)
+        turn = [2 * np.pi * np.fft.fftfreq(side) for side in shape]
+        rows, columns = (
+            np.broadcast_to(one, shape)[kept] for one in (turn[0][:, None], turn[1][None])
+        )
+        largest = float(np.abs(enlarged).max())
+        return _Fixed(largest, spectrum(enlarged).conj(), kept, rows, columns)
+
+
+def _step(image: Floats, fixed: _Fixed) -> Floats:
     """Return how far two images are displaced, from the peak and the slope of their phases."""
     shape = (image.shape[0], image.shape[1])
-    kept = (frequencies(shape) < 0.5 / factor) & (frequencies(shape) > 0)
-    cross = np.where(kept, spectrum(image) * spectrum(enlarged).conj(), 0)
+    kept, rows, columns = fixed.kept, fixed.rows, fixed.columns
+    cross = (spectrum(image) * fixed.conjugate)[kept]
     strength = np.abs(cross)
-    scale = float(np.abs(image).max() * np.abs(enlarged).max()) * image.size**2
+    scale = float(np.abs(image).max() * fixed.largest) * image.size**2
     if not strength.max(initial=0.0) > 1e-12 * scale:
         return np.full(2, np.nan)
     phase = np.divide(cross, strength, out=np.zeros_like(cross), where=strength > 0)
-    place = np.unravel_index(int(np.argmax(np.fft.ifft2(phase).real)), shape)
+    whole = np.zeros(shape, np.complex128)
+    whole[kept] = phase
+    place = np.unravel_index(int(np.argmax(np.fft.ifft2(whole).real)), shape)
     moved = np.array(
         [(at + side // 2) % side - side // 2 for at, side in zip(place, shape, strict=True)]
     )
-    turn = [2 * np.pi * np.fft.fftfreq(side) for side in shape]
-    rows, columns = (np.broadcast_to(one, shape)[kept] for one in (turn[0][:, None], turn[1][None]))
-    left = np.angle(phase[kept] * np.exp(1j * (moved[0] * rows + moved[1] * columns)))
-    weight = strength[kept]
-    sums = [float((weight * a * b).sum()) for a in (rows, columns) for b in (rows, columns, left)]
+    left = np.angle(phase * np.exp(1j * (moved[0] * rows + moved[1] * columns)))
+    sums = [float((strength * a * b).sum()) for a in (rows, columns) for b in (rows, columns, left)]
     normal = np.array([[sums[0], sums[1]], [sums[3], sums[4]]])
     return np.asarray(moved - np.linalg.lstsq(normal, np.array([sums[2], sums[5]]), rcond=1e-10)[0])
 

@@ -12,6 +12,7 @@ from msibench.contracts.command import CommandSpec, ExecutorSpec
 from msibench.contracts.dataset import DatasetSpec
 from msibench.contracts.method import CONSISTENT, MethodSpec, consistent_twin
 from msibench.contracts.metric import MetricSpec
+from msibench.contracts.plain_text import few_of
 from msibench.errors import UnknownNameError
 
 Spec = TypeVar("Spec", MethodSpec, DatasetSpec, MetricSpec, ExecutorSpec, CommandSpec)
@@ -72,7 +73,7 @@ class Catalogue:
             return known[name]
         near = get_close_matches(name, known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        listed = ", ".join(sorted(known)) or "none"
+        listed = few_of(sorted(known), command=f"msibench list {kind.replace(' ', '')}s")
         broken = "".join(
             f"\nPlugin {plugin!r} is installed but cannot be used: {reason}"
             for plugin, reason in self.broken.items()

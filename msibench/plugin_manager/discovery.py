@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache, lru_cache
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
 import pluggy
@@ -78,8 +78,9 @@ def discover(
         catalogue.metrics[metric.name] = replace(metric, distribution="msibench")
         catalogue.owner["metric", metric.name] = "msibench (built in)"
     found = entry_points(group=GROUP) if candidates is None else candidates
+    about = cache(_about)  # one distribution offers several plugins
     for candidate in sorted(found, key=lambda point: (point.name, point.value)):
-        info = _describe(candidate)
+        info = PluginInfo(candidate.name, candidate.value, *about(candidate.dist))
         if candidate.name in catalogue.plugins:
             other = catalogue.plugins[candidate.name]
             raise DuplicateNameError(
@@ -117,14 +118,12 @@ def installed() -> Catalogue:
     return discover()
 
 
-def _describe(candidate: EntryPoint) -> PluginInfo:
-    distribution = candidate.dist
-    return PluginInfo(
-        name=candidate.name,
-        module=candidate.value,
-        distribution=distribution.name if distribution else "not installed",
-        version=distribution.version if distribution else "",
-    )
+def _about(distribution: Distribution | None) -> tuple[str, str]:
+    """Return name and version of a distribution."""
+    if distribution is None:
+        return "not installed", ""
+    metadata = distribution.metadata  # parsed anew whenever it is asked for
+    return metadata["Name"], metadata["Version"]
 
 
 def _specs_of(plugin: object, name: str) -> dict[str, list[object]]:

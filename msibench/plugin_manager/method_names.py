@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from msibench.contracts.method import CONSISTENT, MethodSpec, Task, consistent_twin
+from msibench.contracts.plain_text import few_of
 from msibench.errors import PluginError, UnknownNameError
 from msibench.plugin_manager.catalogue import Catalogue
 from msibench.plugin_manager.discovery import GROUP
@@ -137,7 +138,7 @@ def method_from_plugin(
     """
     name, _, path = reference.partition(":")
     if name not in catalogue.plugins or catalogue.plugins[name].broken:
-        known = ", ".join(sorted(catalogue.plugins))
+        known = few_of(sorted(catalogue.plugins), command="msibench list plugins")
         why = catalogue.broken.get(name, "it is not installed")
         raise UnknownNameError(f"No usable plugin named {name!r} ({why}). Installed: {known}.")
     points = entry_points(group=GROUP, name=name) if candidates is None else candidates

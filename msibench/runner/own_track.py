@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msibench.contracts.plain_text import few_of
 from msibench.datasets import Card
 from msibench.errors import ConfigurationError
 from msibench.runner.own_section import plain_name
@@ -64,8 +65,11 @@ def own_track(
 def _described(own: Own, card: Card) -> str:
     """Describe the experiment: a second board of the same section differs in this."""
     mz = card.mz_set(card.default_mz_set).mz
-    some = ", ".join(f"{value:g}" for value in mz[:4]) + (", …" if len(mz) > 4 else "")
-    ions = f"m/z {some} (± {own.ppm:g} ppm)" if mz else "All channels of the file"
+    ions = (
+        f"m/z {few_of((f'{value:g}' for value in mz), shown=4)} (± {own.ppm:g} ppm)"
+        if mz
+        else "All channels of the file"
+    )
     guides = ", ".join(Path(name).name for name in own.guide)
     parts = [ions, f"guide {guides}" if guides else "no guide"]
     if own.transform:

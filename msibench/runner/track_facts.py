@@ -85,7 +85,13 @@ def _dataset(card: Card) -> dict[str, Any]:
         "synthetic": card.synthetic,
         "ground_truth": card.ground_truth,
         "own": bool(card.local_files),
+        **({"specimens": _specimens(card)} if card.specimens else {}),
     }
+
+
+def _specimens(card: Card) -> dict[str, str]:
+    """Return section → specimen."""
+    return {section: card.specimen_of(section) for section in card.sections}
 
 
 def _table(card: Card) -> list[list[str]]:

@@ -1,21 +1,18 @@
-"""Two-level bootstrap intervals: sections are the replicates, ion images are nested in them."""
+"""Two-level bootstrap intervals: specimens are the replicates, or their sections; ion images are nested in them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
+from msibench.scoring.replicates import Names, Replicates, numbers_of
+
 Floats = NDArray[np.float64]
 
-MINIMUM_SECTIONS = 5
-"""Below this number of sections an interval does not hold for other sections."""
-MINIMUM_FREEDOM = 4
-"""Images beyond one per section that an interval inside fixed sections needs."""
 ROUNDING = 1e-12
 """Share below which what is left of a subtraction is arithmetic."""
 _CELLS = 1 << 21
@@ -37,9 +34,12 @@ class Interval:
     """Images behind the mean."""
     sections: NDArray[np.intp]
     """Sections behind the mean."""
+    specimens: NDArray[np.intp]
+    """Specimens that these sections were cut from."""
     scope: NDArray[np.str_]
-    """``"sections"``: holds for other sections of the kind; ``"images"``: for other ion images of
-    the very same sections; empty without an interval."""
+    """``"sections"``: holds for other sections of the kind; ``"same specimens"``: for other sections of
+    these specimens; ``"images"``: for other ion images of the very same sections; empty without an
+    interval."""
     note: NDArray[np.str_]
     """A remark that must go with the interval; empty if none."""
 
@@ -47,8 +47,8 @@ class Interval:
         """Return the columns ``first <= column < end``."""
         return Interval(**{f.name: getattr(self, f.name)[first:end] for f in fields(self)})
 
-    def within(self, lowest: float, highest: float) -> Interval:
-        """Cut the intervals of a measure that cannot lie outside ``lowest .. highest``.
+    def within(self, lowest: ArrayLike, highest: ArrayLike) -> Interval:
+        """Cut the intervals of measures that cannot lie outside ``lowest .. highest``, one or one a column.
 
         A studentised interval over few images reaches beyond; what is cut off holds no possible mean.
         """
@@ -58,22 +58,25 @@ class Interval:
 
 def two_level_bootstrap(
     values: ArrayLike,
-    sections: Sequence[object] | NDArray[np.generic],
+    sections: Names,
     *,
+    specimens: Names | None = None,
     draws: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
     """Mean over images with a studentised two-level cluster bootstrap interval.
 
-    Each draw takes sections with replacement, then images with replacement inside each taken
-    section. The statistic is ``t = (mean* - mean) / se*`` with the linearised cluster standard
+    Each draw takes specimens with replacement, then images with replacement inside each taken
+    specimen; where nothing is known of specimens, every section is one. The statistic is ``t = (mean* - mean) / se*`` with the linearised cluster standard
     error, and the interval is ``mean - t_high se .. mean - t_low se`` (bootstrap-t). The plain
     percentile interval is not used: over few sections it is too narrow (five sections: it covers
     84 % instead of 95 %), and where images differ more than sections it is too wide (99 %).
 
-    With fewer than `MINIMUM_SECTIONS` sections the images are resampled inside the given sections,
-    ``scope`` says ``"images"`` and ``note`` says that nothing is known about other sections.
+    With fewer than `MINIMUM_SECTIONS` specimens the sections are drawn as if they were independent,
+    ``scope`` says ``"same specimens"`` and ``note`` that nothing is known about other specimens. With
+    fewer sections, too, the images are resampled inside the given sections, and ``scope`` says
+    ``"images"``.
 
     Parameters
     ----------
@@ -82,6 +85,9 @@ def two_level_bootstrap(
         their draws.
     sections
         Name of the section of every image.
+    specimens
+        Name of the animal, biopsy or preparation that every image's section was cut from: sections of
+        one are no independent replicates. None: every section is a specimen.
     draws, seed, level
         Number of draws, where they start, and the nominal coverage.
 
@@ -92,94 +98,53 @@ def two_level_bootstrap(
     Raises
     ------
     ValueError
-        If the lengths differ, or `level` or `draws` is out of range.
+        If the lengths differ, a section is of two specimens, or `level` or `draws` is out of range.
 
     References
     ----------
     .. [1] Davison & Hinkley, Bootstrap Methods and their Application (1997), sections 3.8 and 5.2.
     """
     table = np.asarray(values, dtype=np.float64)
-    number = section_numbers(table, sections)
+    section, specimen = numbers_of(table, sections, specimens)
     flat = table.reshape(len(table), math.prod(table.shape[1:]))
     if draws < 100 or not 0.0 < level < 1.0:
         raise ValueError(f"expected draws >= 100 and 0 < level < 1, got {draws} and {level}")
     defined = np.isfinite(flat)
-    by_section = np.argsort(number, kind="stable")
+    by_section = np.argsort(section, kind="stable")
     flat, defined = flat[by_section], defined[by_section]
-    sizes = np.bincount(number)
-
-    images = defined.sum(axis=0)
-    behind = per_section(defined.astype(np.float64), sizes)
-    count = (behind > 0).sum(axis=0)
+    section, specimen = section[by_section], specimen[by_section]
+    drawn = Replicates.of(defined, section, specimen)
+    images = drawn.images
     mean = np.full(flat.shape[1], np.nan)
     np.divide(np.where(defined, flat, 0.0).sum(axis=0), images, out=mean, where=images > 0)
     low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     deviation = np.where(defined, flat - np.where(images > 0, mean, 0.0), 0.0)
     deviation[np.abs(deviation) <= ROUNDING * np.abs(np.where(defined, flat, 0.0))] = 0.0
-    over_sections = count >= MINIMUM_SECTIONS
-    over_images = ~over_sections & (images - count >= MINIMUM_FREEDOM)
-    for wanted, fixed in ((over_sections, False), (over_images, True)):
+    for wanted, number, fixed in (
+        (drawn.over_specimens, specimen, False),
+        (drawn.over_sections, section, False),
+        (drawn.over_images, section, True),
+    ):
+        order, sizes = np.argsort(number, kind="stable"), np.bincount(number)
+        sorted_deviation, sorted_defined = deviation[order], defined[order]
         for partial in (False, True):  # columns without holes need a single denominator
             holes = ~defined.all(axis=0)
             every = np.flatnonzero(wanted & (holes == partial))
             for columns in np.split(every, range(_COLUMNS, len(every), _COLUMNS)):
                 if not len(columns):
                     continue
-                weights = defined[:, columns].astype(np.float64) if partial else None
+                weights = sorted_defined[:, columns].astype(np.float64) if partial else None
                 below, above = _t_interval(
-                    deviation[:, columns], weights, sizes, fixed, draws, seed, level
+                    sorted_deviation[:, columns], weights, sizes, fixed, draws, seed, level
                 )
                 low[columns], high[columns] = mean[columns] - below, mean[columns] + above
-    scope = scopes(over_sections, over_images)
-    note = notes(count, images)
+    scope, note = drawn.scopes(), drawn.notes()
     note[(scope != "") & np.isnan(low)] = "too few values differ for an interval"
     found = {
-        "mean": mean, "low": low, "high": high, "images": images, "sections": count,
-        "scope": scope, "note": note,
+        "mean": mean, "low": low, "high": high, "images": images,
+        "sections": drawn.sections, "specimens": drawn.specimens, "scope": scope, "note": note,
     }  # fmt: skip
     return Interval(**{name: field.reshape(table.shape[1:]) for name, field in found.items()})
-
-
-def section_numbers(
-    values: NDArray[np.float64], sections: Sequence[object] | NDArray[np.generic]
-) -> NDArray[np.intp]:
-    """Return the number of each image's section, by sorted name; values are ``(image,)`` or ``(image, column)``.
-
-    Raises
-    ------
-    ValueError
-        If the values have other axes, or not one section name per image.
-    """
-    number = np.unique(np.asarray(sections).astype(str), return_inverse=True)[1]
-    if values.ndim not in (1, 2) or len(number) != len(values):
-        raise ValueError(
-            "values must be (image,) or (image, column) with one section name per image: got shape "
-            f"{values.shape} and {len(number)} names"
-        )
-    return number
-
-
-def scopes(over_sections: NDArray[np.bool_], over_images: NDArray[np.bool_]) -> NDArray[np.str_]:
-    """Return what each interval holds for: other sections, other images of these, or nothing."""
-    return np.where(over_sections, "sections", np.where(over_images, "images", "")).astype("<U8")
-
-
-def notes(sections: NDArray[np.intp], images: NDArray[np.intp]) -> NDArray[np.str_]:
-    """Return `few_sections` of every column."""
-    pairs = zip(sections, images, strict=True)
-    return np.array([few_sections(int(count), int(size)) for count, size in pairs], dtype="<U96")
-
-
-def few_sections(sections: int, images: int) -> str:
-    """Return a caveat on an interval over few sections; empty where there are enough."""
-    if not images:
-        return "no defined value"
-    if sections >= MINIMUM_SECTIONS:
-        return ""
-    few = f"too few sections ({sections} < {MINIMUM_SECTIONS})"
-    if images - sections >= MINIMUM_FREEDOM:
-        return f"{few}: the interval holds for ion images of these sections only"
-    return f"{few} and too few images ({images}) for an interval"
 
 
 def mean_and_sem(values: ArrayLike) -> tuple[float, float, int]:
@@ -313,9 +278,3 @@ def _resample(rng: np.random.Generator, rows: int, size: int) -> Floats:
     taken = rng.integers(size, size=(rows, size), dtype=small).astype(np.intp)
     taken += np.arange(rows)[:, None] * size
     return np.bincount(taken.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
-
-
-def per_section(values: Floats, sizes: NDArray[np.intp]) -> Floats:
-    """Sum rows that are sorted by section, ``(section, column)``."""
-    edges = np.concatenate([[0], np.cumsum(sizes)])[:-1]
-    return np.add.reduceat(values, edges, axis=0) if len(values) else values[:0]

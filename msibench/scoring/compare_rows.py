@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from msibench.scoring.cube import IMAGE_KEY, Cube, cubes
+from msibench.scoring.cube import IMAGE_KEY, SPECIMEN, Cube, cubes
 from msibench.scoring.image_pairs import ImagePairs, Terms, pair_values
 from msibench.scoring.multiple_tests import corrected_by_method
 from msibench.scoring.rerun_noise import Noise, RunShift, run_shift, seed_spread
@@ -152,7 +152,8 @@ def _matched(
     tables = [side.cubes.get(protocol) for side in sides]
     methods = sorted({name for cube in tables if cube for name in cube.methods})
     measures = sorted({m for cube in tables if cube for m in cube.measures if m[0] in margins})
-    sections, labels, rows = _all_images(tables)
+    images, labels, rows = _all_images(tables)
+    sections, specimens = (images[name].to_numpy(str) for name in ("section", SPECIMEN))
     for method in methods:
         for metric, region in measures:
             first, second = (
@@ -179,13 +180,19 @@ def _matched(
             terms = Terms(
                 margin=one.margin, direction=direction, noise=noise, trains=method in trains
             )
-            yield replace(one, pairs=pair_values(first, second, sections, terms, rerun, labels))
+            yield replace(
+                one,
+                pairs=pair_values(first, second, sections, terms, rerun, labels, specimens),
+            )
 
 
 def _all_images(
     sides: Sequence[Cube | None],
-) -> tuple[NDArray[np.str_], NDArray[np.str_], list[NDArray[np.intp]]]:
-    """Return the section and the name of every ion image of either side, and where each side's are."""
+) -> tuple[pd.DataFrame, NDArray[np.str_], list[NDArray[np.intp]]]:
+    """Return section, specimen and the name of every ion image of either side, and where each side's are.
+
+    What one side says of a section's specimen holds for both: older rows say nothing.
+    """
     tables = [side.images if side else None for side in sides]
     keys = list(IMAGE_KEY)
     every = pd.concat([t for t in tables if t is not None]).drop_duplicates(keys).sort_values(keys)
@@ -194,12 +201,18 @@ def _all_images(
         np.zeros(0, np.intp) if t is None else index.get_indexer(pd.MultiIndex.from_frame(t[keys]))
         for t in tables
     ]
-    sections = (every["dataset"].astype(str) + "/" + every["section"].astype(str)).to_numpy(str)
+    owners = pd.concat([t for t in tables if t is not None])
+    owners = owners[owners[SPECIMEN] != owners["section"]].drop_duplicates(["dataset", "section"])
+    known = owners.set_index(["dataset", "section"])[SPECIMEN].to_dict()
+    places = list(zip(every["dataset"], every["section"], strict=True))
+    sections = ["/".join(map(str, place)) for place in places]
+    specimens = [f"{place[0]}/{known.get(place, place[1])}" for place in places]
     names = []
     for where, channel, mz in zip(sections, every["channel"], every["mz"], strict=True):
         ion = f"m/z {mz:.4f}" if np.isfinite(mz) else f"channel {channel}"
         names.append(f"{where}, {ion}" if channel >= 0 else str(where))
-    return sections, np.array(names, dtype=str), [row.astype(np.intp) for row in rows]
+    found = pd.DataFrame({"section": sections, SPECIMEN: specimens})
+    return found, np.array(names, dtype=str), [row.astype(np.intp) for row in rows]
 
 
 def _together(compared: Sequence[_Comparison], noise: Noise) -> list[_Comparison]:
@@ -212,13 +225,20 @@ def _together(compared: Sequence[_Comparison], noise: Noise) -> list[_Comparison
     for (protocol, metric, region), members in groups.items():
         if len(members) < 2:
             continue
-        frames = [pd.Series(m.difference, index=[m.sections, m.names]) for m in members]
+        frames = [
+            pd.Series(m.difference, index=[m.specimens, m.sections, m.names]) for m in members
+        ]
         table = pd.concat(frames, axis=1).mean(axis=1).sort_index()
-        sections = table.index.get_level_values(0).to_numpy()
+        specimens, sections = (table.index.get_level_values(level) for level in (0, 1))
         spread = float(np.sqrt(sum(m.rerun.deviation**2 for m in members))) / len(members)
         terms = Terms(margin=members[0].terms.margin, direction="higher", noise=noise)
         pairs = pair_values(
-            np.zeros(len(table)), table.to_numpy(), sections, terms, RunShift(deviation=spread)
+            np.zeros(len(table)),
+            table.to_numpy(),
+            sections.to_numpy(),
+            terms,
+            RunShift(deviation=spread),
+            specimens=specimens.to_numpy(),
         )
         images = int(pairs.found.images)
         joined.append(

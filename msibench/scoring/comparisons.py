@@ -11,6 +11,7 @@ from msibench.scoring.composite import score_images
 from msibench.scoring.cube import Cube, cubes
 from msibench.scoring.multiple_tests import holm
 from msibench.scoring.paired import every_pair, win_rate
+from msibench.scoring.replicates import SECTIONS
 from msibench.scoring.schemes import Scheme
 from msibench.scoring.table import round_significant
 
@@ -37,11 +38,11 @@ def comparisons(
     Returns
     -------
     One row per protocol, measure and method: ``protocol metric region direction method reference
-    difference low high scope win_rate p p_holm images sections note``. ``difference`` is method -
+    difference low high scope win_rate p p_holm images sections specimens note``. ``difference`` is method -
     reference in the metric's own unit; for a direction with a target (``"one"``) it is the difference of ``-|target -
     value|``. Intervals and p are those of `paired_difference`, as in the rank groups; Holm's
-    correction runs over the methods of one measure. Below five sections ``p`` is NaN and ``note``
-    says so: nothing is decided about other sections.
+    correction runs over the methods of one measure. Below five specimens ``p`` is NaN and ``note``
+    says so: nothing is decided about others.
     """
     frames = []
     for cube in cubes(rows):
@@ -71,7 +72,7 @@ def _against(
     level: float,
 ) -> pd.DataFrame:
     others = [index for index in range(len(cube.methods)) if index != base]
-    first, second, found = every_pair(values, cube.sections, level=level)
+    first, second, found = every_pair(values, cube.sections, specimens=cube.specimens, level=level)
     place = np.array(
         [np.flatnonzero(np.isin(first, (m, base)) & np.isin(second, (m, base)))[0] for m in others],
         dtype=np.intp,
@@ -79,7 +80,7 @@ def _against(
     interval = found.part(place)
     turned = np.where(first[place] == base, -1.0, 1.0)  # pairs hold the lower number first
     sign = -1.0 if direction == "lower" else 1.0
-    p = np.where(interval.scope == "sections", interval.p, np.nan)
+    p = np.where(interval.scope == SECTIONS, interval.p, np.nan)
     return pd.DataFrame(
         {
             "protocol": cube.protocol,
@@ -97,6 +98,7 @@ def _against(
             "p_holm": holm(p),
             "images": interval.images,
             "sections": interval.sections,
+            "specimens": interval.specimens,
             "note": interval.note.astype(object),
         }
     )

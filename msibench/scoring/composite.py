@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from msibench.errors import ConfigurationError
-from msibench.scoring.cube import IMAGE_KEY, Cube, cubes
+from msibench.scoring.cube import IMAGE_KEY, SPECIMEN, Cube, cubes
 from msibench.scoring.normalise import normalise
 from msibench.scoring.schemes import Scheme
 
@@ -64,7 +64,8 @@ def composite(
         ions = cube.ion_images()
         scored = score_images(ions, scheme, control_method=control_method)
         count = len(ions.methods)
-        frame = ions.images.loc[ions.images.index.repeat(count)].reset_index(drop=True)
+        images = ions.images.drop(columns=SPECIMEN)
+        frame = images.loc[images.index.repeat(count)].reset_index(drop=True)
         frame.insert(0, "protocol", cube.protocol)
         frame["method"] = np.tile(np.array(ions.methods, dtype=object), len(ions.images))
         frame["composite"] = scored.composite.ravel()

@@ -19,6 +19,10 @@ COLUMNS = (
 )  # fmt: skip
 """What a table of rows holds, one row per m/z and metric."""
 
+SPECIMEN = "specimen"
+"""A column that rows may have: the animal, biopsy or preparation that the section was cut from. Without it,
+or where it is empty, every section is a specimen."""
+
 IMAGE_KEY = ("dataset", "section", "mz_set", "channel")
 """Columns that name an ion image inside one protocol."""
 
@@ -33,10 +37,12 @@ class Cube:
 
     protocol: str
     images: pd.DataFrame
-    """One row per ion image: the columns of `IMAGE_KEY` and ``mz``, sorted. Channel -1 stands for
-    a number that a section has as a whole."""
+    """One row per ion image: the columns of `IMAGE_KEY`, ``mz`` and ``specimen``, sorted. Channel -1
+    stands for a number that a section has as a whole."""
     sections: NDArray[np.intp]
     """Number of the section that an image belongs to, ``(image,)``."""
+    specimens: NDArray[np.intp]
+    """Number of the specimen that its section was cut from, ``(image,)``."""
     methods: tuple[str, ...]
     measures: tuple[tuple[str, str], ...]
     """``(metric, region)``."""
@@ -77,6 +83,7 @@ class Cube:
             self,
             images=self.images[images].reset_index(drop=True),
             sections=self.sections[images],
+            specimens=self.specimens[images],
             values=self.values[images],
             present=self.present[images],
         )
@@ -148,11 +155,17 @@ def _cube(rows: pd.DataFrame, protocol: str) -> Cube:
     mz = pd.Series(rows["mz"].to_numpy(np.float64)).groupby(image).max()
     images["mz"] = mz.reindex(range(len(images))).to_numpy()
     section = images.groupby(["dataset", "section"], sort=True).ngroup().to_numpy()
+    images[SPECIMEN] = images["section"]
+    if SPECIMEN in rows:
+        stated = pd.Series(rows[SPECIMEN].to_numpy()).groupby(image).first()
+        images[SPECIMEN] = images["section"].mask(stated != "", stated)
+    specimen = images.groupby(["dataset", SPECIMEN], sort=True).ngroup().to_numpy()
     direction = pd.Series(rows["direction"].to_numpy()).groupby(measure).first()
     return Cube(
         protocol=protocol,
         images=images,
         sections=section.astype(np.intp),
+        specimens=specimen.astype(np.intp),
         methods=tuple(str(name) for name in methods["method"]),
         measures=tuple((str(m), str(r)) for m, r in measures.itertuples(index=False)),
         directions=tuple(cast(Direction, direction[index]) for index in range(len(measures))),

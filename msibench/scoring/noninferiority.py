@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from msibench.contracts.metric import Direction
 from msibench.scoring.image_pairs import Terms, pair_values
+from msibench.scoring.replicates import Names
 from msibench.scoring.rerun_noise import Noise, RunShift
 from msibench.scoring.verdict import Verdict, judge_pairs
 
@@ -16,8 +14,9 @@ from msibench.scoring.verdict import Verdict, judge_pairs
 def noninferiority(
     base: ArrayLike,
     new: ArrayLike,
-    sections: Sequence[object] | NDArray[np.generic],
+    sections: Names,
     *,
+    specimens: Names | None = None,
     margin: float,
     direction: Direction = "higher",
     level: float = 0.95,
@@ -32,6 +31,8 @@ def noninferiority(
         Values of one metric, ``(image,)``; images without both are left out.
     sections
         Name of the section of every image.
+    specimens
+        Name of the specimen that every image's section was cut from; None: every section is one.
     margin
         Loss that does not matter, in the metric's unit, at least 0.
     direction
@@ -51,5 +52,5 @@ def noninferiority(
     """
     terms = Terms(margin=margin, direction=direction, noise=noise or Noise(), trains=trains)
     shift = RunShift(deviation=terms.noise.rerun * margin)
-    pairs = pair_values(base, new, sections, terms, shift)
+    pairs = pair_values(base, new, sections, terms, shift, specimens=specimens)
     return judge_pairs(pairs, pairs.p, level=level, worst=False)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from msibench.contracts.plain_text import few_of
 from msibench.errors import DataError
 from msibench.scoring.composite import composite
 from msibench.scoring.schemes import Scheme
@@ -58,7 +59,7 @@ def pair_table(
     """
     for name in (method_a, method_b):
         if name not in set(rows["method"]):
-            known = ", ".join(sorted(map(str, rows["method"].unique()))) or "none"
+            known = few_of(sorted(map(str, rows["method"].unique())))
             raise DataError(f"There is no row of method {name!r}; there are rows of {known}")
     wanted = {method_a, method_b}
     if scheme.normalisation == "anchored" and control_method is not None:

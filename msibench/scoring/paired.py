@@ -1,28 +1,20 @@
 """Paired differences between methods on the same ion images, with errors, intervals and p.
 
 Rank groups, ``msibench compare``, the comparison with a reference, ``--pair`` and the page all use
-this. The section is the replicate; where too few were measured, the ion images of the given sections are,
-and the scope says so.
+this. The specimen is the replicate (each section, where nothing is known of specimens); where there are too
+few of them, their sections are, else the ion images of the given sections, and the scope says so.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from msibench.scoring.bootstrap import (
-    MINIMUM_FREEDOM,
-    MINIMUM_SECTIONS,
-    ROUNDING,
-    notes,
-    per_section,
-    scopes,
-    section_numbers,
-)
+from msibench.scoring.bootstrap import ROUNDING
+from msibench.scoring.replicates import Names, Replicates, numbers_of, per_group
 
 Floats = NDArray[np.float64]
 
@@ -50,9 +42,10 @@ class Difference:
     """Two-sided p of no difference."""
     images: NDArray[np.intp]
     sections: NDArray[np.intp]
+    specimens: NDArray[np.intp]
     scope: NDArray[np.str_]
-    """``"sections"``: holds for other sections of the kind; ``"images"``: for other ion images of
-    the very same sections; empty without an error."""
+    """``"sections"``: holds for other sections of the kind; ``"same specimens"``: for other sections of
+    these specimens; ``"images"``: for other ion images of the very same sections; empty without an error."""
     note: NDArray[np.str_]
     """A remark that must go with it; empty if none."""
 
@@ -72,8 +65,9 @@ class Difference:
 def paired_difference(
     test: ArrayLike,
     base: ArrayLike,
-    sections: Sequence[object] | NDArray[np.generic],
+    sections: Names,
     *,
+    specimens: Names | None = None,
     level: float = 0.95,
     shared_variance: ArrayLike = 0.0,
     shared_freedom: ArrayLike = np.inf,
@@ -81,8 +75,9 @@ def paired_difference(
 ) -> Difference:
     """Mean of ``test - base`` over the images that have both, with error, t interval and p.
 
-    From `MINIMUM_SECTIONS` sections on the error is cluster-robust (CR2) with Bell and McCaffrey's
-    degrees of freedom: for sections of one size exactly the paired t-test of section means [1]_.
+    From ``MINIMUM_SECTIONS`` specimens on the error is cluster-robust (CR2) with Bell and McCaffrey's
+    degrees of freedom: for specimens of one size exactly the paired t-test of specimen means [1]_.
+    Fewer specimens of as many sections: the same over sections, and it says nothing about other specimens.
     Below, it is the pooled standard error over images inside the given sections: it says nothing
     about other sections, and leaves out what all images of a run share.
 
@@ -92,6 +87,8 @@ def paired_difference(
         ``(image,)`` or ``(image, column)``; an image where either is undefined is left out.
     sections
         Name of the section of every image.
+    specimens
+        Name of the specimen that every image's section was cut from; None: every section is one.
     level
         Nominal coverage of the interval.
     shared_variance, shared_freedom
@@ -115,31 +112,30 @@ def paired_difference(
     .. [2] Smyth, Stat. Appl. Genet. Mol. Biol. 3 (2004) 3, sections 3 and 6.2.
     """
     difference = _difference(test, base)
-    number = section_numbers(difference, sections)
+    section, specimen = numbers_of(difference, sections, specimens)
     if not 0.0 < level < 1.0:
         raise ValueError(f"expected 0 < level < 1, got {level}")
     table = difference.reshape(len(difference), math.prod(difference.shape[1:]))
     defined = ~np.isnan(table)
-    size = _add_up(defined.astype(np.float64), number)
-    total = _add_up(np.where(defined, table, 0.0), number)
-    images, count = size.sum(axis=0), (size > 0).sum(axis=0)
+    drawn = Replicates.of(defined, section, specimen)
+    images, inside = drawn.images, drawn.over_images
+    total = _add_up(np.where(defined, table, 0.0), section).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(images > 0, total.sum(axis=0) / images, np.nan)
-        centre = np.where(size > 0, total / size, 0.0)
-    over_sections = count >= MINIMUM_SECTIONS
-    over_images = ~over_sections & (images - count >= MINIMUM_FREEDOM)
+        mean = np.where(images > 0, total / images, np.nan)
 
     variance, freedom = np.full((2, table.shape[1]), np.nan)
-    if over_sections.any():
-        chosen = np.flatnonzero(over_sections)
-        variance[chosen], freedom[chosen] = _between(
-            centre[:, chosen], size[:, chosen], mean[chosen]
-        )
-    if over_images.any():
-        inside = np.where(defined, table - centre[number], 0.0)
-        pooled = (inside * inside).sum(axis=0)[over_images] / (images - count)[over_images]
-        variance[over_images] = pooled / images[over_images]
-        freedom[over_images] = (images - count)[over_images]
+    for wanted, number in ((drawn.over_specimens, specimen), (drawn.over_sections, section)):
+        chosen = np.flatnonzero(wanted)
+        if len(chosen):
+            centre, size = _means(table, number)
+            variance[chosen], freedom[chosen] = _between(
+                centre[:, chosen], size[:, chosen], mean[chosen]
+            )
+    if inside.any():
+        centre, _ = _means(table, section)
+        apart = np.where(defined, table - centre[section], 0.0)
+        freedom[inside] = (images - drawn.sections)[inside]
+        variance[inside] = (apart * apart).sum(axis=0)[inside] / freedom[inside] / images[inside]
     if moderate:
         variance, freedom = moderated(variance, freedom)
     variance, freedom = _with_shared(variance, freedom, shared_variance, shared_freedom)
@@ -147,9 +143,8 @@ def paired_difference(
     reach, p = _reach_and_p(mean, error, freedom, level)
     found = {
         "mean": mean, "error": error, "freedom": freedom, "low": mean - reach,
-        "high": mean + reach, "p": p, "images": images.astype(np.intp),
-        "sections": count.astype(np.intp), "scope": scopes(over_sections, over_images),
-        "note": notes(count, images),
+        "high": mean + reach, "p": p, "images": images, "sections": drawn.sections,
+        "specimens": drawn.specimens, "scope": drawn.scopes(), "note": drawn.notes(),
     }  # fmt: skip
     return Difference(
         **{name: field.reshape(difference.shape[1:]) for name, field in found.items()}
@@ -157,7 +152,11 @@ def paired_difference(
 
 
 def every_pair(
-    values: ArrayLike, sections: Sequence[object] | NDArray[np.generic], *, level: float = 0.95
+    values: ArrayLike,
+    sections: Names,
+    *,
+    specimens: Names | None = None,
+    level: float = 0.95,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], Difference]:
     """Compare every two methods, their variances moderated by one another.
 
@@ -173,7 +172,12 @@ def every_pair(
     table = np.asarray(values, dtype=np.float64)
     first, second = np.triu_indices(table.shape[1], 1)
     found = paired_difference(
-        table[:, first], table[:, second], sections, level=level, moderate=True
+        table[:, first],
+        table[:, second],
+        sections,
+        specimens=specimens,
+        level=level,
+        moderate=True,
     )
     return first, second, found
 
@@ -312,9 +316,18 @@ def _inverse_trigamma(value: float) -> float:
     return y
 
 
+def _means(table: Floats, number: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """Return mean and number of the defined images of every group, ``(group, column)`` each; 0 where none is."""
+    defined = ~np.isnan(table)
+    size = _add_up(defined.astype(np.float64), number)
+    total = _add_up(np.where(defined, table, 0.0), number)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(size > 0, total / size, 0.0), size
+
+
 def _add_up(values: Floats, number: NDArray[np.intp]) -> Floats:
-    """Sum images of one section, ``(section, column)``."""
-    return per_section(values[np.argsort(number, kind="stable")], np.bincount(number))
+    """Sum images of one group, ``(group, column)``."""
+    return per_group(values[np.argsort(number, kind="stable")], np.bincount(number))
 
 
 def _finite(values: ArrayLike) -> Floats:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from msibench.contracts.metric import TARGETS, Direction
+from msibench.contracts.plain_text import few_of
 from msibench.contracts.tables import parse_table, read_text
 from msibench.errors import ConfigurationError, UnknownNameError
 from msibench.plugin_manager.discovery import installed
@@ -106,7 +107,7 @@ def load_scheme(name_or_path: str | Path = DEFAULT_SCHEME) -> Scheme:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UnknownNameError(
             f"No scoring scheme named {name!r}, and no file of that name.{hint} "
-            f"There are: {', '.join([*shipped_schemes(), *offered])}."
+            f"There are: {few_of([*shipped_schemes(), *offered], command='msibench list schemes')}."
         )
     return scheme_from_mapping(parse_table(text, source, fault="is not valid TOML"), source=source)
 

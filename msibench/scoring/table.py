@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from msibench.scoring.bootstrap import MINIMUM_SECTIONS, Interval, mean_and_sem, two_level_bootstrap
+from msibench.contracts.metric import ANYTHING
+from msibench.metrics.specs import builtin_metrics
+from msibench.scoring.bootstrap import Interval, mean_and_sem, two_level_bootstrap
 from msibench.scoring.composite import ImageScores, score_images
 from msibench.scoring.cube import Cube, cubes
 from msibench.scoring.multiple_tests import holm
 from msibench.scoring.paired import every_pair
 from msibench.scoring.ranking import rank_groups, ranks, weight_sensitivity
+from msibench.scoring.replicates import MINIMUM_SECTIONS, SECTIONS
 from msibench.scoring.schemes import Scheme
 from msibench.scoring.seeds import seed_from
 
@@ -36,8 +40,8 @@ def summarise(
 
     A method can be ranked when it has a composite, has rows for every expected image, and its
     composite is made of as many metrics as the most complete one; ``rank_reason`` says what stood in
-    the way. Fewer than five sections decide nothing about others: methods are then sorted by their
-    composite and nobody has a rank or group. From five on, a group begins with the first
+    the way. Fewer than five specimens (sections, where nothing is known of specimens) decide
+    nothing about others: methods are then sorted by their composite and nobody has a rank or group. From five on, a group begins with the first
     method that Holm's correction over all pairs of the protocol tells apart from the first of the group above
     (family-wise error at most 1 - `level`); other methods of two groups need not be told apart. The same rows in any order give the same table.
 
@@ -61,7 +65,7 @@ def summarise(
     -------
     Columns ``protocol method rank rank_group rank_kept rank_reason composite composite.sem
     composite.low composite.high composite.scope composite.note missing undefined images sections
-    coverage``, per scheme of `beside` its name and ``<name>.missing``, and, per metric and region, ``<metric>.<region>.{mean,sem,low,high,images,undefined}``.
+    coverage``, ``specimens`` where some have several sections, per scheme of `beside` its name and ``<name>.missing``, and, per metric and region, ``<metric>.<region>.{mean,sem,low,high,images,undefined}``.
     ``images`` stand behind the composite, ``<metric>.<region>.images`` behind that metric's mean;
     ``rank_kept`` is the share of weight draws in which the place in the order stays.
 
@@ -83,7 +87,12 @@ def summarise(
             ions.values[..., measures].reshape(len(ions.images), len(ions.methods) * len(measures)),
         ]
         interval = two_level_bootstrap(
-            np.hstack(blocks), ions.sections, draws=draws, seed=start, level=level
+            np.hstack(blocks),
+            ions.sections,
+            specimens=ions.specimens,
+            draws=draws,
+            seed=start,
+            level=level,
         )
         ends = np.cumsum([block.shape[1] for block in blocks])
         composite = interval.part(0, ends[0])
@@ -92,9 +101,9 @@ def summarise(
         table = _composite_table(ions, scored, composite, coverage, reasons)
         score = np.where([reason == "" for reason in reasons], interval.mean[: ends[0]], np.nan)
         decided = score
-        if len(np.unique(ions.sections)) < MINIMUM_SECTIONS:
+        if len(np.unique(ions.specimens)) < MINIMUM_SECTIONS:
             decided = np.full_like(score, np.nan)
-        groups = rank_groups(decided, _separated(scored.composite, decided, ions.sections, level))
+        groups = rank_groups(decided, _separated(ions, scored.composite, decided, level))
         table["rank"] = _whole(ranks(decided))
         table["rank_group"] = _whole(np.where(np.isnan(decided), np.nan, groups))
         table["rank_kept"] = _rank_kept(scored, score, start, draws)
@@ -171,17 +180,16 @@ def _rank_reasons(scored: ImageScores, coverage: NDArray[np.float64]) -> list[st
 
 
 def _separated(
-    composite: NDArray[np.float64],
-    score: NDArray[np.float64],
-    sections: NDArray[np.intp],
-    level: float,
+    ions: Cube, composite: NDArray[np.float64], score: NDArray[np.float64], level: float
 ) -> NDArray[np.bool_]:
     """Return which methods differ, ``(method, method)``, by Holm's correction over all ranked pairs."""
     apart = np.zeros((len(score),) * 2, dtype=np.bool_)
     ranked = np.flatnonzero(~np.isnan(score))
     if len(ranked) > 1:
-        first, second, found = every_pair(composite[:, ranked], sections, level=level)
-        p = holm(np.where(found.scope == "sections", found.p, np.nan))
+        first, second, found = every_pair(
+            composite[:, ranked], ions.sections, specimens=ions.specimens, level=level
+        )
+        p = holm(np.where(found.scope == SECTIONS, found.p, np.nan))
         apart[ranked[first], ranked[second]] = p <= 1.0 - level
     return apart | apart.T
 
@@ -212,9 +220,15 @@ def _composite_table(
             "undefined": (seen & np.isnan(scored.composite)).sum(axis=0),
             "images": interval.images,
             "sections": interval.sections,
+            **({"specimens": interval.specimens} if several_a_specimen(cube) else {}),
             "coverage": coverage,
         }
     )
+
+
+def several_a_specimen(cube: Cube) -> bool:
+    """Whether a specimen has more than one section."""
+    return len(np.unique(cube.specimens)) < len(np.unique(cube.sections))
 
 
 def _whole(numbers: NDArray[np.float64]) -> pd.Series[int]:
@@ -250,6 +264,7 @@ def _section_columns(cube: Cube, seed: int, draws: int, level: float) -> dict[st
     interval = two_level_bootstrap(
         part.values[..., measures].reshape(len(part.images), len(part.methods) * len(measures)),
         part.sections,
+        specimens=part.specimens,
         draws=draws,
         seed=seed,
         level=level,
@@ -257,9 +272,22 @@ def _section_columns(cube: Cube, seed: int, draws: int, level: float) -> dict[st
     return _measure_columns(part, measures, interval)
 
 
+@cache
+def bounds_of_metrics() -> Mapping[str, tuple[float, float]]:
+    """Return metric → lowest and highest value that it can have, of the core's."""
+    return {spec.name: spec.bounds for spec in builtin_metrics()}
+
+
 def _measure_columns(cube: Cube, measures: list[int], interval: Interval) -> dict[str, object]:
-    """Mean, s.e.m. and interval of every measure, without scaling; `interval` holds method × measure."""
+    """Mean, s.e.m. and interval of every measure, without scaling; `interval` holds method × measure.
+
+    Intervals are cut at the bounds of their metrics.
+    """
     columns: dict[str, object] = {}
+    bounds = bounds_of_metrics()
+    ends = np.array([bounds.get(cube.measures[measure][0], ANYTHING) for measure in measures])
+    lowest, highest = np.tile(ends.reshape(-1, 2).T, len(cube.methods))
+    interval = interval.within(lowest, highest)
     shape = (len(cube.methods), len(measures))
     for position, measure in enumerate(measures):
         name = ".".join(cube.measures[measure])

@@ -1,4 +1,4 @@
-"""From a paired comparison to a verdict: better, equivalent, worse or undecided."""
+"""From a paired comparison to a verdict: better, identical, equivalent, worse or undecided."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from msibench.scoring.image_pairs import TOLERANCE, ImagePairs
 
-Outcome = Literal["better", "equivalent", "worse", "undecided"]
+Outcome = Literal["better", "identical", "equivalent", "worse", "undecided"]
 MEAN_SHARE, LARGE_SHARE, WORST_SHARE = 0.9, 0.05, 0.05
 """How the admitted rate of false alarms is spent: on the mean, on a mean loss that is large even for so
 few images, and on single sections and images."""
@@ -24,8 +24,10 @@ class Verdict:
 
     outcome: Outcome
     """``worse``: the loss is real and may exceed the margin, or the mean, a section or an image lost
-    more than noise explains (`reason`); ``equivalent``: the whole interval lies within the margin;
-    ``better``: the gain is real and may exceed it; ``undecided``: none of these."""
+    more than noise explains (`reason`); ``identical``: every image compared has exactly the value that
+    it had, which is a fact about these images and asks for no interval; ``equivalent``: the whole
+    interval lies within the margin; ``better``: the gain is real and may exceed it; ``undecided``: none
+    of these."""
     noninferior: bool
     """A loss beyond the margin is ruled out."""
     base: float
@@ -90,6 +92,8 @@ def judge_pairs(
     found, margin, alarm = pairs.found, pairs.terms.margin, 1.0 - level
     verdict, edge = _measured(pairs, p_holm), margin * (1 + TOLERANCE)
     mean, low, high = verdict.difference, verdict.low, verdict.high
+    if pairs.identical:
+        return replace(verdict, outcome="identical", noninferior=True)
     if len(pairs.difference) and not pairs.differs:
         whole = bool(np.isfinite(low))
         return replace(verdict, outcome="equivalent" if whole else "undecided")

@@ -18,6 +18,7 @@ OPTIONS = (
 )  # fmt: skip
 FILES = (
     "README.md", "leaderboard.csv", "rows.parquet", "track.toml", "metrics.svg", "score.svg",
+    "images.png",
     "pair.md",
 )  # fmt: skip
 

@@ -117,6 +117,7 @@ def test_the_readme_from_top_to_bottom(shell, desk):
     assert (desk / "fine.png").is_file()
 
 
+@pytest.mark.slow  # the short version: tests/cli/test_own_boards.py, in this process
 def test_what_a_board_prints_works_where_it_was_printed(shell, desk):
     out, _ = shell(
         f"msibench run --data section.imzML --peaks 2 --factor 2 {shlex.join(QUICK)} --name mine"
@@ -134,9 +135,8 @@ def test_what_a_board_prints_works_where_it_was_printed(shell, desk):
     "suffix",
     [
         ".imzML",
-        ".ome.tif",
         ".png",
-        *(pytest.param(s, marks=pytest.mark.slow) for s in (".h5", ".npz", ".tif")),
+        *(pytest.param(s, marks=pytest.mark.slow) for s in (".h5", ".npz", ".tif", ".ome.tif")),
     ],
 )
 def test_a_section_in_every_format(shell, desk, suffix):
@@ -224,6 +224,7 @@ def test_a_peak_list_from_elsewhere(shell, mistaken):
     assert "images" in out
 
 
+@pytest.mark.slow  # the short version: tests/runner/test_run.py
 def test_the_same_command_again_runs_nothing(shell):
     command = cheaper("msibench run")
     first, _ = shell(command)

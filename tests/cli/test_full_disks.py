@@ -90,7 +90,9 @@ def place(server, tmp_path_factory):
     return place
 
 
-SLOW = ("convert to OME-TIFF", "convert to PNG", "upscale to npz", "report", "figure")
+SLOW = (
+    "convert to OME-TIFF", "convert to PNG", "upscale", "upscale to npz", "report", "figure", "finetune",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

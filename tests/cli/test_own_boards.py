@@ -88,6 +88,31 @@ def check_what_the_guide_brought(judged):
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+MINE = """
+import numpy as np
+
+
+class Mine:
+    def upscale(self, problem):
+        return np.repeat(np.repeat(problem.low.values, problem.factor, -2), problem.factor, -1)
+"""
+
+
+def rebuilt(name, folder="results"):
+    """Return the first command that a board prints under *Rebuild*, without ``msibench``."""
+    text = (Path(folder) / "leaderboards" / name / "README.md").read_text(encoding="utf-8")
+    return shlex.split(text.partition("## Rebuild\n\n```\n")[2].splitlines()[0])[1:]
+
+
+def planned_keys(run, command):
+    out, _ = run("plan", *command[1:], "--json")
+    return {cell["key"] for cell in json.loads(out)["cells"]}
+
+
+def cells_of_board(name, folder="results"):
+    return json.loads((Path(folder) / "tracks" / f"{name}.json").read_text())["cells"].values()
+
+
 def truths(rows, folder="results"):
     """Return the distinct problems behind the rows of a board."""
     records = [json.loads(p.read_text()) for p in Path(folder).glob("cells/*/*/record.json")]
@@ -119,7 +144,7 @@ SECOND = {
 }  # fmt: skip
 
 
-SOME = ("a changed file", "other m/z", "another factor", "a guide")
+SOME = ("other m/z", "a guide")
 
 
 @pytest.mark.parametrize("kinds", [SOME, pytest.param(tuple(SECOND), marks=pytest.mark.slow)])
@@ -140,7 +165,7 @@ def test_each_further_experiment_gets_a_board_of_its_own(run, section, tmp_path,
     assert len(found) == 1 + len(kinds)
     assert all(len(truths(rows)) == 1 for rows in found.values())
     assert len(set().union(*(truths(rows) for rows in found.values()))) == len(found)
-    for name in ("section", "section-5"):
+    for name in ("section", f"section-{len(found)}"):
         run("verify", name)
 
 
@@ -171,6 +196,20 @@ def test_the_same_experiment_goes_on_in_its_board(run, section):
     assert set(found["section"]["method"]) == {"nearest", "bicubic", "bilinear", "lanczos3"}
     facts = json.loads(Path("results/tracks/section.json").read_text())["facts"]
     assert set(facts["methods"]) == {"nearest", "bicubic", "bilinear", "lanczos3"}
+    command = rebuilt("section")
+    assert command == ["run", "section", "--methods", "nearest,bicubic,bilinear,lanczos3"]
+    assert planned_keys(run, command) == set(cells_of_board("section"))
+
+
+def test_the_command_under_rebuild_makes_this_board_of_a_track(run, section, tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    run("run", *FAST, "--method", "mine.py:Mine", "--seed", 3)
+    command = rebuilt("quickstart")
+    assert command == [
+        "run", "quickstart", "--methods", "nearest,bicubic", "--method", f"{tmp_path}/mine.py:Mine",
+        "--metrics", "psnr", "--seed", "3",
+    ]  # fmt: skip
+    assert planned_keys(run, command) == set(cells_of_board("quickstart"))
 
 
 def test_two_protocols_in_one_run_are_two_tables_of_one_board(run, section):
@@ -350,6 +389,7 @@ metrics = ["psnr"]
 dataset = "phantom"
 protocols = ["area-x4@1"]
 sections = ["synthetic-1"]
+mz = [417.2402, 616.1773]
 """
 
 
@@ -409,9 +449,17 @@ def test_a_track_without_a_folder_here_is_not_published(run):
     assert "has none here" in err
 
 
-def test_own_sections_are_asked_whether_their_detail_is_real(run, section, tmp_path):
+LEAKAGE = "skill,psnr,guide_leakage,guide_leakage_low,detail_ceiling_low,detail_ceiling_high,detail_ceiling_source"
+
+
+@pytest.mark.parametrize(
+    "chosen", [("--metrics", LEAKAGE), pytest.param((), marks=pytest.mark.slow)]
+)
+def test_own_sections_are_asked_whether_their_detail_is_real(run, section, tmp_path, chosen):
+    """With the usual metrics among the slow tests: those of networks take seconds to load."""
     picture = guide(tmp_path / "he.png")
-    out, _ = run("run", "--data", section(), "--guide", picture, "--methods", "bicubic,ridge")
+    asked = ("--data", section(), "--guide", picture, "--methods", "bicubic,ridge", *chosen)
+    out, _ = run("run", *asked)
     assert "### Is the detail real?" in out
     assert "### Does a fusion method follow any guide?" in out
     rows = boards()["section"]
@@ -432,10 +480,10 @@ def test_own_sections_are_asked_whether_their_detail_is_real(run, section, tmp_p
     run("verify", "section")
     from msibench.tracks import load_shipped
 
-    asked = load_shipped("bladder-fusion-x4").metrics
-    assert set(asked) - set(rows["metric"]) == {"off_tissue"}  # no file says where the tissue is
-    out, _ = run("run", "--data", "section.npz", "--guide", picture, "--methods", "bicubic,ridge",
-                 "--controls", "guide-mirrored")  # fmt: skip
+    usual = load_shipped("bladder-fusion-x4").metrics
+    if not chosen:  # no file says where the tissue is
+        assert set(usual) - set(rows["metric"]) == {"off_tissue"}
+    out, _ = run("run", *asked, "--controls", "guide-mirrored")
     assert set(boards()) == {"section"}
     assert set(boards()["section"]["control"]) == {"", "guide-shuffled", "guide-mirrored"}
     _, err = run("run", "--data", "section.npz", "--controls", "guide-shuffled", *FAST, status=2)

@@ -59,7 +59,9 @@ def wait_for(path, process):
         pytest.param("the board", signal.SIGINT, marks=pytest.mark.slow),
     ],
 )
-def test_one_signal_ends_a_run_soon_and_keeps_what_is_finished(tmp_path, place, number):
+def test_one_signal_ends_a_run_soon_and_keeps_what_is_finished(
+    bench_of_main, tmp_path, place, number
+):
     mark, results = tmp_path / "mark", tmp_path / "results"
     text = SCRIPT.format(mark=str(mark), slow=SLOW_S, results=str(results), patch=PLACES[place])
     process = subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE, text=True)
@@ -79,21 +81,11 @@ def test_one_signal_ends_a_run_soon_and_keeps_what_is_finished(tmp_path, place, 
             assert METRICS not in record.files, "scores are computed by the next run"
         assert not list((results / "work").iterdir())
         assert not list((results / "leases").glob("*.json"))
-
-
-def test_the_next_run_scores_what_a_stopped_one_kept(bench_of_main, tmp_path):
-    results = tmp_path / "results"
-    mark = tmp_path / "mark"
-    text = SCRIPT.format(mark=str(mark), slow=SLOW_S, results=str(results), patch=PLACES["scoring"])
-    process = subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE, text=True)
-    wait_for(mark, process)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=SLOW_S / 2)
-    words = ("quickstart", "--methods", "nearest", "--metrics", "psnr", "--results", results)
-    assert bench_of_main("run", *words) == 0
-    for record in Store.open(results, create=False).records():
-        assert METRICS in record.files
-        assert record.scores
+        words = ("quickstart", "--methods", "nearest", "--metrics", "psnr", "--results", results)
+        assert bench_of_main("run", *words) == 0
+        for record in Store.open(results, create=False).records():
+            assert METRICS in record.files, "the next run scores what a stopped one kept"
+            assert record.scores
 
 
 @pytest.fixture

@@ -23,7 +23,13 @@ def test_a_run_without_a_standard_error_runs(tmp_path):
     assert len(list((tmp_path / "results").glob("cells/*/*/record.json"))) == 2
 
 
-@pytest.mark.parametrize("words", ["list methods", "list protocols", "plan quickstart"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "list methods",
+        *(pytest.param(w, marks=pytest.mark.slow) for w in ("list protocols", "plan quickstart")),
+    ],
+)
 def test_output_that_cannot_be_written_is_said_in_one_line(tmp_path, words):
     done = shell(f"{COMMAND} {words} > /dev/full", tmp_path)
     assert done.returncode == 2

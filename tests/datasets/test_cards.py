@@ -1,5 +1,6 @@
 import hashlib
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -202,3 +203,37 @@ def test_a_link_beside_a_card_leads_nowhere_else(toy, tmp_path):
     (tmp_path / "secret.npz").write_bytes(b"of another")
     (tmp_path / "cards" / "a.npz").symlink_to(tmp_path / "secret.npz")
     assert find_file(card, card.files[0]) == tmp_path / "toy" / "a.npz"
+
+
+def test_a_card_says_which_sections_are_of_one_specimen():
+    card = card_from_table(
+        table(sections={"test": ["a", "b", "c"]}, specimens={"mouse-1": ["a", "c"]}), folder=Path()
+    )
+    assert [card.specimen_of(name) for name in card.sections] == ["mouse-1", "b", "mouse-1"]
+    assert CARDS["laicpms-prostate"].specimen_of("C3SB1") == "C3"
+    assert {CARDS["lbae-mouse-brain"].specimen_of(name) for name in LBAE_TEST} == {"brain-1"}
+
+
+@pytest.mark.parametrize(
+    ("specimens", "said"),
+    [
+        ({"mouse": ["a", "z"]}, "mouse has 'z', which \\[sections\\] lacks"),
+        ({"mouse": ["a"], "rat": ["a"]}, "'a' is of mouse and of rat"),
+        ({"mouse": "a"}, "must be a list of sections, got 'a'"),
+        ({"mouse": []}, "must be a list of sections"),
+        ({"b": ["a"]}, "b is also the name of a section"),
+        ({"../x": ["a"]}, "specimen"),
+        (["a"], "specimens"),
+    ],
+)
+def test_specimens_that_make_no_sense_are_refused(specimens, said):
+    with pytest.raises(ConfigurationError, match=said):
+        card_from_table(table(sections={"test": ["a", "b"]}, specimens=specimens), folder=Path())
+
+
+def test_specimens_change_no_key():
+    plain, stated = (
+        card_from_table(table(**extra), folder=Path())
+        for extra in ({}, {"specimens": {"x": ["a"]}})
+    )
+    assert dataset_digest(plain, "a") == dataset_digest(stated, "a")

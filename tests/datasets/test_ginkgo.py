@@ -1,9 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from msibench.datasets import load_card
+from msibench.errors import MissingDataError
 from msibench.plugin_manager.discovery import discover
 from msibench_datasets.ginkgo.generator import IONS, make_leaf
+from msibench_datasets.ginkgo.reader import in_wider_pixels, read
 
 CARD = load_card(discover().dataset("ginkgo"))
 
@@ -52,3 +56,27 @@ def test_the_card_has_the_size_of_the_paper():
 def test_a_leaf_that_is_too_small_is_refused():
     with pytest.raises(ValueError, match="at least"):
         make_leaf(seed=1, shape=(90, 200))
+
+
+def test_wider_pixels_count_what_was_counted_in_them_and_see_the_mean_of_the_light():
+    fine = leaf()
+    wide = in_wider_pixels(fine, 5)
+    assert wide.counts.shape == (len(IONS), 54, 24)
+    assert wide.counts.sum() == pytest.approx(fine.counts.sum())
+    assert wide.counts[1, 10, 7] == fine.counts[1, 50:55, 35:40].sum()
+    assert wide.expected[2, 30, 9] == pytest.approx(fine.expected[2, 150:155, 45:50].sum())
+    assert wide.guide[0, 10, 7] == pytest.approx(fine.guide[0, 50:55, 35:40].mean(), rel=1e-6)
+    assert wide.mask[27, 12]
+    assert not wide.mask[0, 0]
+    assert in_wider_pixels(fine, 1) is fine
+
+
+def test_a_section_has_the_pixels_that_its_name_says():
+    small = dataclasses.replace(CARD, parameters={"rows": 270, "columns": 120, "counts": 40.0})
+    section = read(small, "leaf-3-5um", CARD.mz_set("all"))
+    assert section.image.pixel_size_um == 5.0
+    assert section.image.values.shape == (4, 54, 24)
+    assert section.guide.values.shape == (3, 54, 24)
+    for name, said in (("leaf", "leaf-<seed>"), ("leaf-1-7um", "do not tile")):
+        with pytest.raises(MissingDataError, match=said):
+            read(small, name, CARD.mz_set("all"))

@@ -60,7 +60,14 @@ def test_the_page_has_every_kind_of_file():
     assert sum(name.endswith(".py") for name in FILES) == 10
 
 
-@pytest.mark.parametrize("name", ["blur", "tint", "learned-blur", "sure-blur", "stored-kernel"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "learned-blur",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("blur", "tint", "stored-kernel")),
+        "sure-blur",
+    ],
+)
 def test_a_method_keeps_the_contract(name, msibench):
     assert "failed" not in msibench("check", name)
 

@@ -37,7 +37,14 @@ def test_there_are_blocks():
     assert len(BLOCKS) == 4
 
 
-@pytest.mark.parametrize("place", range(len(BLOCKS)))
+@pytest.mark.parametrize(
+    "place",
+    [
+        # what a run gives is also tested on a small section: tests/library/test_library.py
+        pytest.param(place, marks=[pytest.mark.slow] if "mb.run" in code else [])
+        for place, code in enumerate(BLOCKS)
+    ],
+)
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:spatialdata")
 def test_a_block_runs(place, folder):
     import msibench as mb

@@ -12,7 +12,7 @@ MANY = os.environ.get("MSIBENCH_SLOW_TESTS") == "1"
 
 settings.register_profile(
     "msibench-fuzz",
-    max_examples=CASES if MANY else 50,
+    max_examples=CASES if MANY else 20,
     deadline=None,
     derandomize=not MANY,
     database=None,

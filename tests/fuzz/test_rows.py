@@ -69,7 +69,7 @@ def test_any_rows_read_back_as_they_were_written(cells):
     pd.testing.assert_frame_equal(read_rows(rows_as_parquet(rows), "rows.parquet"), rows)
 
 
-@settings(fuzz, max_examples=max(25, fuzz.max_examples // 10))
+@settings(fuzz, max_examples=max(10, fuzz.max_examples // 10))
 @given(st.lists(CELL, min_size=1, max_size=2))
 def test_any_rows_become_a_leaderboard_or_are_refused(few_draws, cells):
     """The whole way, some 0.1 s a case: a tenth of the cases."""

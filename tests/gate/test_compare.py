@@ -28,8 +28,27 @@ def test_the_same_rows_pass_whatever_their_order():
     rows = rows_of()
     report = outcome(rows, rows.sample(frac=1, random_state=1))
     assert report.exit_code == 0
-    assert report.counts == {"worse": 0, "undecided": 0, "better": 0, "equivalent": 4}
+    assert report.counts == {
+        "worse": 0,
+        "undecided": 0,
+        "better": 0,
+        "equivalent": 0,
+        "identical": 4,
+    }
     assert not report.findings
+
+
+def test_identical_values_pass_on_one_image_and_one_that_differs_does_not():
+    rows = rows_of(("a", "b"), metrics=("psnr", "ssim"), sections=1, channels=1)
+    report = outcome(rows, rows)
+    assert (report.exit_code, report.counts["identical"], report.findings) == (0, 4, ())
+    assert outcome(rows, rows, fail_undecided=True).exit_code == 0
+    for change in (1e-3, -1e-3, 1e-13):
+        other = outcome(rows, changed(rows, change, metric="psnr", method="a"))
+        assert other.exit_code == 6, change
+        assert (other.counts["identical"], other.counts["undecided"]) == (3, 1)
+    new = pd.concat([rows, rows[rows["method"] == "a"].assign(method="c")])
+    assert outcome(rows, new).exit_code == 0, "a method that is new is not a fault"
 
 
 def test_a_planted_loss_of_three_tenths_of_a_decibel_is_caught_under_the_noise_of_a_rerun():
@@ -150,7 +169,7 @@ def test_nothing_measured_is_never_green():
 def test_a_single_image_is_too_little_to_be_green():
     rows = rows_of(sections=1, channels=1)
     assert outcome(rows, changed(rows, -0.3, metric="psnr")).exit_code == 6
-    assert outcome(rows, rows).exit_code == 6
+    assert outcome(rows, changed(rows, 0.3, metric="psnr")).exit_code == 6
 
 
 @pytest.mark.parametrize("images", [1, 2, 4])
@@ -235,7 +254,7 @@ def test_a_metric_of_a_raised_version_is_listed_and_the_others_are_judged():
     raised = base.assign(metric_version=np.where(base["metric"] == "ssim", 2, 1))
     report = outcome(base, changed(raised, -0.2, metric="ssim"))
     assert report.exit_code == 0
-    assert report.counts["equivalent"] == 2
+    assert report.counts["identical"] == 2
     assert "changed by declaration: ssim (version 1 → 2)" in as_markdown(report)
     assert outcome(base, changed(raised, -0.5, metric="psnr")).exit_code == 4
     assert outcome(raised, base).exit_code == 6

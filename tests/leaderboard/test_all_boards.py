@@ -3,14 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from msibench.errors import ConfigurationError
 from msibench.leaderboard.all_boards import (
     INDEX,
-    Listed,
     boards_in,
+    guide_difference,
     guide_gains,
     index_page,
     prepared_in,
@@ -18,7 +19,8 @@ from msibench.leaderboard.all_boards import (
 )
 from msibench.leaderboard.render import table_csv
 from msibench.leaderboard.table import leaderboard_table, what_numbers_mean
-from msibench.scoring import load_scheme
+from msibench.metrics.specs import builtin_metrics
+from msibench.results.metric_rows import rows_as_parquet
 from msibench.scoring.multiple_tests import holm
 from msibench.scoring.paired import every_pair
 from msibench.tracks import ProblemSet, Track, track_as_text
@@ -115,6 +117,7 @@ def of_skill(tmp_path, names, skills, guided=()):
     place.mkdir()
     (place / "track.toml").write_text(track_as_text(track))
     (place / "leaderboard.csv").write_text(table_csv(leaderboard_table(rows, track, draws=100)))
+    (place / "rows.parquet").write_bytes(rows_as_parquet(rows))
     return tmp_path
 
 
@@ -134,7 +137,11 @@ def test_one_sentence_says_what_to_take_and_what_to_leave(tmp_path):
 
 @pytest.mark.parametrize(
     ("skill", "says"),
-    [(0.30, "modality gains here"), (0.12, "gains nothing here"), (0.05, "gains nothing here")],
+    [
+        (0.30, "modality gains here"),
+        (0.12, "modality is not told apart from the best without here"),
+        (0.05, "modality loses here"),
+    ],
 )
 def test_the_sentence_says_whether_a_guide_is_worth_it(tmp_path, skill, says):
     names = ("bicubic", "net", "guided")
@@ -143,17 +150,39 @@ def test_the_sentence_says_whether_a_guide_is_worth_it(tmp_path, skill, says):
     assert f"Best with a guide: `guided` {100 * skill:.1f} %" in index_page(boards_in(folder))
 
 
-def test_whether_a_guide_gains_stays_open_where_the_interval_does_not_decide():
-    rows = [
-        {"method": "alone", "task": "single-image", "composite": 0.12, "composite.low": 0.1},
-        {"method": "guided", "task": "guided", "composite": 0.13, "composite.low": 0.02},
-    ]
-    table = pd.DataFrame(rows).assign(control=False)
-    scheme = load_scheme("skill")
-    assert guide_gains(Listed(TRACK, "area-x4@1", table, scheme)) is None
-    assert guide_gains(Listed(TRACK, "area-x4@1", table[:1], scheme)) is None
-    table.loc[1, "composite.low"] = 0.125
-    assert guide_gains(Listed(TRACK, "area-x4@1", table, scheme)) is True
+@pytest.mark.parametrize(
+    ("shift", "spread", "says"),
+    [
+        (0.02, 0.001, True), (0.02, 0.2, None), (-0.02, 0.001, False), (-0.02, 0.2, None), (0.0, 0.0, None),
+    ],
+)  # fmt: skip
+def test_whether_a_guide_gains_or_loses_is_judged_by_one_rule(tmp_path, shift, spread, says):
+    """Image by image: how much images differ moves neither, how much the difference does moves both."""
+    names = ("bicubic", "net", "guided")
+    folder = of_skill(tmp_path, names, (0.03, 0.12, 0.11), guided=("guided",))
+    path = folder / "one" / "rows.parquet"
+    rows = pd.read_parquet(path)
+    image = rows.groupby(["section", "channel"]).ngroup().to_numpy()
+    rows["value"] = 0.12 + 0.05 * np.sin(image) - 0.09 * (rows["method"] == "bicubic")
+    own = (rows["method"] == "guided").to_numpy()
+    rows["value"] += own * (shift + spread * (-1.0) ** rows["section"].str[1:].astype(int))
+    path.write_bytes(rows_as_parquet(rows))
+    (board,) = boards_in(folder)
+    found = guide_difference(board)
+    assert guide_gains(found) is says
+    line = index_page([board])
+    if shift:
+        assert f"difference, image by image, {100 * found.mean:.1f} [" in line
+
+
+def test_without_rows_or_without_both_kinds_nothing_is_said_of_a_guide(tmp_path):
+    names = ("bicubic", "net", "guided")
+    folder = of_skill(tmp_path, names, (0.03, 0.12, 0.30), guided=("guided",))
+    (folder / "one" / "rows.parquet").unlink()
+    (board,) = boards_in(folder)
+    assert guide_gains(guide_difference(board)) is None
+    single = board.table[board.table["task"] == "single-image"]
+    assert guide_difference(replace(board, table=single)) is None
 
 
 def test_the_first_is_said_to_be_told_apart_from_the_next_alone(tmp_path):
@@ -204,3 +233,57 @@ def test_a_method_that_another_beats_wherever_both_compete_is_not_recommended(tm
         (place / "one").rename(tmp_path / f"board-{board}")
         place.rmdir()
     assert sentence_of(tmp_path).startswith("**Take `first`, which brings back 14 % of the detail")
+
+
+@pytest.mark.parametrize("board", ["bladder-fusion-x4", "phantom"])
+def test_values_of_committed_rows_lie_within_the_bounds_of_their_metrics_and_intervals_too(board):
+    rows = pd.read_parquet(COMMITTED / board / "rows.parquet", columns=["metric", "value"])
+    table = pd.read_csv(COMMITTED / board / "leaderboard.csv")
+    ends = rows.groupby("metric")["value"].agg(["min", "max"]).dropna()
+    core = {spec.name: spec.bounds for spec in builtin_metrics()}
+    seen = 0
+    for name, (low, high) in ends.iterrows():
+        lowest, highest = core[name]
+        assert lowest <= low <= high <= highest, name
+        for column in (f"{name}.image.low", f"{name}.image.high"):
+            if column in table:
+                assert table[column].dropna().between(lowest, highest).all(), column
+                seen += 1
+    assert seen > 20
+
+
+def counted(folder, specimens):
+    """The overview of a board of eight sections, cut in turn from so many specimens."""
+    path = folder / "one" / "leaderboard.csv"
+    rows = rows_of(("bicubic", "net"), metrics=("ssim",), sections=8).assign(metric="skill")
+    number = rows["section"].str[1:].astype(int) % specimens
+    rows = rows.assign(
+        value=0.1 + 0.1 * (rows["method"] == "net"), specimen="m" + number.astype(str)
+    )
+    track = replace(TRACK, metrics=("skill",), scheme="skill")
+    table = leaderboard_table(rows, track, draws=100)
+    path.write_text(table_csv(table))
+    return index_page(boards_in(folder)), what_numbers_mean(table)
+
+
+@pytest.mark.parametrize(
+    ("specimens", "listed", "sentence", "caption"),
+    [
+        (8, " 8 ", "told apart from the next", "of 8 sections, taken as independent"),
+        (6, " 8 (6 specimens) ", "told apart from the next", "6 specimens (8 sections), specimens taken"),
+        (4, " 8 (4 specimens) ", "Too few specimens to say that", "4 specimens decide nothing about"),
+        (1, " 8 (1 specimen) ", "Too few specimens to say that", "1 specimen decides nothing about"),
+    ],
+)  # fmt: skip
+def test_specimens_are_counted_where_sections_share_them(
+    tmp_path, specimens, listed, sentence, caption
+):
+    folder = of_skill(tmp_path, ("bicubic", "net"), (0.1, 0.2))
+    page, said = counted(folder, specimens)
+    assert f"|{listed}" in page
+    assert sentence in page
+    assert caption in said
+    assert ("over specimens (6)" in said) == (specimens == 6)
+    assert ("of 4 specimens (8 sections); 95 % intervals hold for sections" in said) == (
+        specimens == 4
+    )

@@ -137,7 +137,8 @@ def ran(tmp_path_factory):
     (folder / "track.toml").write_text(
         'schema_version = 1\nname = "small"\nmethods = ["nearest", "bilinear", "bicubic"]\n'
         'metrics = ["psnr", "ssim"]\n[[problems]]\ndataset = "phantom"\n'
-        'protocols = ["area-x4@1"]\n'
+        'protocols = ["area-x4@1"]\nsections = ["synthetic-1"]\n'
+        "mz = [417.2402, 616.1773, 703.5748, 734.5694, 798.5410]\n"
     )
     results = folder / "results"
     board = mb.run(str(folder / "track.toml"), methods=["nearest", "bilinear"], results=results)

@@ -26,7 +26,7 @@ HONEST = ("bicubic", "lanczos3", "bicubic-backprojected", "wiener")
 FLAG = 0.02
 """Lower end of the guide leakage above which an image is flagged."""
 SECTIONS = {
-    "phantom": ("synthetic-1", "", [1, 3, 9]),
+    "phantom": ("synthetic-1", "", [1, 9]),
     "bladder": ("", "demo", [0, 3]),
     "laicpms-prostate": ("C1SA1", "guided", [0, 1]),
 }

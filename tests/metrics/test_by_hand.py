@@ -6,6 +6,7 @@ from inspect import signature
 
 import numpy as np
 import pytest
+from scipy.ndimage import correlate
 
 from msibench.contracts.metric import Evaluation
 from msibench.degradation import protocol
@@ -87,6 +88,22 @@ def test_power_is_compared_in_each_band_by_itself():
             band_power(test, truth, above=edges[0], below=edges[1])
 
 
+@pytest.mark.parametrize("level", [0.1, 1.0, 3.0])
+def test_a_truth_whose_power_is_rounding_has_no_ratio(level):
+    wave = waves((12, 16), (3, 4, 1.0))
+    bands = [(0.1, 0.3), (0.3, 0.5)]
+    strength = np.array([power_between(wave, *band) for band in bands])
+    # The limit for level + a wave is 1e-12 * level * pixels, as an amplitude.
+    limit = 1e-12 * level * 12 * 16 / np.sqrt(strength)
+    for share, known in ((0.9, False), (1.1, True)):
+        for amplitude, (above, below) in zip(share * limit, bands, strict=True):
+            found = band_power(wave, level + amplitude * wave, above=above, below=below)
+            assert np.isfinite(found) == known
+    plain = band_power(wave, wave + images(1, (12, 16))[0], above=0.125)
+    full = band_power(wave, wave + images(1, (12, 16))[0], above=0.125, below=0.5)
+    assert plain == full
+
+
 def test_a_grid_that_is_not_finer_has_no_band_and_one_of_two_has():
     truth = images(2)
     for factor, reasons in ((1, (NO_BAND, NO_BAND)), (2, ("", ""))):
@@ -135,18 +152,35 @@ def test_a_spectrum_is_that_of_the_windowed_image_without_its_mean(shape):
     np.testing.assert_allclose(np.fft.ifft2(found).real, weighted, atol=1e-12)
 
 
+def test_a_spectrum_of_a_stack_is_that_of_each_image():
+    stack = images(6, (5, 7)).reshape(2, 3, 5, 7)
+    found = spectrum(stack)
+    for place in np.ndindex(2, 3):
+        np.testing.assert_allclose(found[place], spectrum(stack[place]), atol=1e-12)
+
+
 def test_a_curve_is_cut_between_the_rings_where_it_passes_its_limit():
     crossing = import_module("msibench.metrics.frc")._crossing
     frequency = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
-    limit = np.array([0.5, 0.5, 0.4, 0.4, 0.4])
+    limit = np.array([0.6, 0.5, 0.4, 0.45, 0.4])
     curve = np.array([0.9, 0.8, 0.3, 0.9, 0.1])
     # 0.3 above the limit at 0.2, 0.1 below it at 0.3
     assert crossing(curve, limit, frequency, 0.0) == pytest.approx(0.2 + 0.75 * 0.1)
-    assert crossing(curve, limit, frequency, 0.4) == pytest.approx(0.4 + 0.1 * 0.5 / 0.8)
+    assert crossing(curve, limit, frequency, 0.4) == pytest.approx(0.4 + 0.1 * 0.45 / 0.75)
     assert crossing(curve, limit, frequency, 0.25) == pytest.approx(0.25)  # below from the start
     assert crossing(curve - 0.5, limit, frequency, 0.0) == pytest.approx(0.1)
     assert crossing(limit, limit, frequency, 0.0) == 0.5  # touches it and never passes
     assert crossing(limit + 0.1, limit, frequency, 0.3) == 0.5
+
+
+def test_power_below_rounding_of_the_brightest_pixel_is_none():
+    no_power = import_module("msibench.metrics.frc")._no_power
+    stack = np.zeros((2, 3, 5))
+    stack[0, 1, 2], stack[1, 2, 4] = -2.0, 0.1
+    limits = 1e-24 * np.array([4.0, 0.01]) * 15**2
+    power = limits[:, None] * [0.0, 0.99, 1.01]
+    np.testing.assert_array_equal(no_power(stack, power), [[True, True, False]] * 2)
+    np.testing.assert_array_equal(no_power(stack[1], power[1]), [True, True, False])
 
 
 def test_rings_correlate_and_noise_may_by_hand():
@@ -365,9 +399,119 @@ def test_another_section_is_cut_about_its_centre_or_reflected_at_its_edges():
         (5, [0, 1, 2, 3, 4]),
         (9, [1, 0, 0, 1, 2, 3, 4, 4, 3]),
         (15, [4, 3, 2, 1, 0, 0, 1, 2, 3, 4, 4, 3, 2, 1, 0]),
+        (25, [0, 1, 2, 3, 4, 4, 3, 2, 1, 0] * 2 + [0, 1, 2, 3, 4]),
     ):
         found = other_section(guide, (2, side)).values[0]
         np.testing.assert_array_equal(found, [wanted] * 2)
+
+
+# -- filters -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (7, 7)])
+def test_a_product_of_spectra_correlates_with_a_kernel_about_its_centre(shape):
+    pyramid = import_module("msibench.metrics.steerable_pyramid")
+    image, kernel = images(1, (12, 15))[0], np.random.default_rng(1).normal(size=shape)
+    found = np.fft.irfft2(pyramid._spectrum(kernel, (12, 15)) * np.fft.rfft2(image), (12, 15))
+    np.testing.assert_allclose(found, correlate(image, kernel, mode="wrap"), atol=1e-12)
+
+
+def channel(power, test_power, covariance, tolerance, area=1):
+    """Return gain and noise of a distortion, with the corrections in the order of the original.
+
+    Of sums over an area, where these are not means.
+    """
+    gain = covariance / (power + tolerance)
+    noise = (test_power - gain * covariance) / area
+    if power < tolerance:
+        gain, noise = 0.0, test_power
+    if test_power < tolerance:
+        gain, noise = 0.0, 0.0
+    if gain < 0:
+        gain, noise = 0.0, test_power
+    return gain, max(noise, tolerance)
+
+
+def faint(shape, size, seed):
+    """Return a reference and a test whose variances lie about the square of `size`, each quarter in its way."""
+    reference, noise = size * np.random.default_rng(seed).normal(size=(2, *shape))
+    test = 0.8 * reference + 0.3 * noise
+    middle = shape[1] // 2
+    reference[:, :middle] *= np.linspace(0.2, 1.5, middle)  # some below the tolerance
+    test[: shape[0] // 2, middle:] *= -np.linspace(0.2, 1.5, shape[1] - middle)
+    return reference[None], test[None]
+
+
+def test_a_faint_distortion_in_pixels_has_the_gain_and_noise_of_the_original():
+    reference, test = faint((9, 24), 1.5e-5, 0)
+    weights = (0.25, 0.5, 0.25)
+    found = import_module("msibench.metrics.vifp")._distortion_channel(reference, test, weights, np)
+    kernel = np.outer(weights, weights)
+    silent = set()
+    for row, column in np.ndindex(7, 22):
+        x, y = (one[0, row : row + 3, column : column + 3] for one in (reference, test))
+        mean, test_mean = (kernel * x).sum(), (kernel * y).sum()
+        power = (kernel * x * x).sum() - mean**2
+        test_power = (kernel * y * y).sum() - test_mean**2
+        covariance = (kernel * x * y).sum() - mean * test_mean
+        gain, noise = channel(power, test_power, covariance, 1e-10)
+        wanted = (gain, noise, power if power >= 1e-10 else 0.0)
+        np.testing.assert_allclose([one[0, row, column] for one in found], wanted, rtol=1e-6)
+        silent.add((power < 1e-10, test_power < 1e-10, covariance < 0))
+    assert len(silent) >= 6
+
+
+@pytest.mark.parametrize("window", [3, 5])
+def test_a_faint_distortion_of_wavelets_has_the_gain_and_noise_of_the_original(window):
+    reference, test = faint((12, 42), 1.5e-8, 1)
+    found = import_module("msibench.metrics.vif")._distortion_channel(reference, test, window, np)
+    reach = window // 2
+    wide = [np.pad(one[0], reach, mode="reflect") for one in (reference, test)]
+    silent = set()
+    for row, column in np.ndindex(4, 14):
+        at = (
+            slice(3 * row + 1, 3 * row + 1 + window),
+            slice(3 * column + 1, 3 * column + 1 + window),
+        )
+        x, y = (one[at] for one in wide)
+        power = (x * x).sum() - x.sum() ** 2 / window**2
+        test_power = (y * y).sum() - y.sum() ** 2 / window**2
+        covariance = (x * y).sum() - x.sum() * y.sum() / window**2
+        wanted = channel(power, test_power, covariance, 1e-15, window**2)
+        np.testing.assert_allclose([one[0, row, column] for one in found], wanted, rtol=1e-6)
+        silent.add((power < 1e-15, test_power < 1e-15, covariance < 0))
+    assert len(silent) >= 3
+
+
+def test_a_lobe_is_a_cosine_over_two_octaves():
+    lobe = import_module("msibench.metrics.nqm")._lobe
+    found = lobe(np.array([0.0, 1.0, 2.0, 2 * 2**0.5, 4.0, 8 * 2**-0.5, 8.0, 9.0]), 4)
+    half = [0.5 * (1 + np.cos(np.pi / 2))] * 1
+    np.testing.assert_allclose(found, [0, 0, 0, *half, 1, *half, 0, 0], atol=1e-12)
+
+
+def test_a_noise_quality_that_is_no_number_says_which_side_has_nothing_to_see():
+    nqm = import_module("msibench.metrics.nqm")
+    nothing, texture = np.zeros((48, 64)), 0.2 + images(1, (48, 64))[0]
+    for test, reference, reason in (
+        (nothing, nothing, nqm.NEITHER),
+        (texture, nothing, nqm.NO_DETAIL),
+        (texture, texture, nqm.NO_ERROR),
+        (texture**2, texture, ""),
+    ):
+        assert nqm.why_undefined(test, reference) == [reason]
+        assert np.isnan(nqm.nqm(test, reference)) == bool(reason)
+
+
+def test_images_as_far_from_zero_as_their_numbers_can_tell_have_a_similarity():
+    ssim = import_module("msibench.metrics.ssim")
+    texture = images(1, (12, 15))[0]
+    gap = np.finfo(np.float64).eps
+    for share, reason in ((0.9, ""), (1.1, ssim.TOO_FAR)):
+        far = share * 0.03 / gap + texture
+        assert ssim.why_undefined(far, far) == [reason]
+        assert np.isnan(ssim.ssim(far, far)) == bool(reason)
+        assert ssim.why_undefined(far, texture) == [""]
 
 
 # -- DISTS -------------------------------------------------------------------------------------

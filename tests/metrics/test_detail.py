@@ -160,6 +160,34 @@ def test_bounded_keeps_order_sign_and_what_lies_above_zero(value):
     assert metrics.bounded(value - 1) < bounded
 
 
+def test_bounded_by_hand():
+    found = metrics.bounded([-3.0, -1.0, -0.25, 0.0, 0.5, 1.0])
+    np.testing.assert_allclose(found, [-0.75, -0.5, -0.2, 0.0, 0.5, 1.0])
+
+
+@pytest.mark.parametrize("level", [1e-3, 1.0, 1e3])
+def test_detail_below_a_millionth_of_the_root_mean_square_is_none(level):
+    pattern = np.where(np.indices((8, 12)).sum(0) % 2, 1.0, -1.0)  # of mean 0 in each coarse pixel
+    for share, wanted in ((0.9e-6, 0.0), (1.1e-6, 96 * (1.1e-6 * level) ** 2)):
+        truth = level * (1 + share * pattern)
+        found = metrics.split_error(truth, truth, protocol=AREA)
+        assert float(found.wanted) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_what_is_unknown_outside_the_mask_counts_as_nothing_in_both():
+    truth, prediction = images(2, 16, 24)
+    mask = np.ones((16, 24), bool)
+    mask[2:5, 3:9] = False
+    filled = [truth.copy(), prediction.copy()]
+    truth[3, 4], prediction[4, 7] = np.nan, np.inf
+    for one in filled:
+        one[3, 4] = one[4, 7] = 0
+    found = metrics.split_error(prediction, truth, protocol=AREA, mask=mask)
+    wanted = metrics.split_error(filled[1], filled[0], protocol=AREA, mask=mask)
+    for name in detail.MEASURES:
+        assert float(getattr(found, name)) == float(getattr(wanted, name))
+
+
 def test_pooled_measures_are_those_of_all_images_as_one():
     truth, guess = images(5, 16, 24), images(5, 16, 24, seed=1)
     truth[2] *= 0.1

@@ -1,5 +1,8 @@
 """How much of a noisy truth's detail there is to find: exact, measured, counted, estimated."""
 
+from dataclasses import replace
+from importlib import import_module
+
 import numpy as np
 import pytest
 
@@ -151,6 +154,141 @@ def test_what_has_no_ceiling_says_why(phantom):
         assert [bool(reason) for reason in scored.reasons] == [False, True, True]
         assert "no detail" in scored.reasons[1]
         assert "NaN" in scored.reasons[2]
+
+
+# -- by hand -----------------------------------------------------------------------------------
+
+
+module = import_module("msibench.metrics.detail_ceiling")
+
+
+def rows(image):
+    """Take the first row for what is seen and the second for what is not."""
+    return image[0], image[1]
+
+
+def test_the_signal_is_scaled_to_the_coarse_counts_and_clipped():
+    rng = np.random.default_rng(0)
+    signal, truth = 0.5 * rng.random((2, 8, 12))
+    signal[:4, :4] = 0  # nothing is expected here: as it is
+    truth[:4, 4:8] += 0.5  # more than twice as much: above 1 in places
+    means = [one.reshape(2, 4, 3, 4).mean((1, 3)) for one in (truth, signal)]
+    best = signal.copy()
+    for row, column in np.ndindex(8, 12):
+        measured, expected = (one[row // 4, column // 4] for one in means)
+        if expected:
+            best[row, column] = min(signal[row, column] * measured / expected, 1)
+    assert (best == 1).sum() > 2
+    unseen = truth - means[0].repeat(4, 0).repeat(4, 1)
+    added = best - best.reshape(2, 4, 3, 4).mean((1, 3)).repeat(4, 0).repeat(4, 1)
+    wanted = 1 - ((added - unseen) ** 2).sum() / (unseen**2).sum()
+    found = ceiling_of_signal(signal, truth, split=SPLIT, coarse=(means[0], means[1]))
+    assert found == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("size", [1 / 64, 64.0])
+@pytest.mark.parametrize(
+    ("again", "value"),
+    [
+        (((3, 4, 0, 0), (1, 1, 1, 1.5)), 1.0),  # 4.5 / 4 is too much of it, but for the limit below
+        (((3, 4, 0, 0), (0, 2, 0, 1)), 0.75),
+        (((6, 8, 0, 0), (0, 4, 0, 2)), 0.75),  # of twice the intensity
+        (((3, 4, 0, 0), (-1, 2, -2, 0)), 0.0),  # its detail is the opposite: less than nothing
+        (((4, 3, 0, 0), (0, 2, 1, 1)), 1.0),  # 2 of squared difference in either
+        (((4, 3, 0, 0), (1, 2, 1, 0)), 1.0),
+        (((0, 5, 0, 0), (0, 2, 1, 1)), np.nan),  # 10 in the input, 2 in the detail
+        (((3, 4, 0, 0), (1, 1, 1, 1)), np.nan),  # the same measurement
+        (((0, 0, 0, 0), (0, 2, 1, 1)), np.nan),
+    ],
+)
+def test_a_repeat_agrees_in_a_share_of_the_detail_by_hand(monkeypatch, size, again, value):
+    monkeypatch.setattr(module, "_unseen_share", lambda shape, split: 0.5)
+    monkeypatch.setattr(module, "LARGEST_SHARE", 1.125)  # these limits themselves are allowed
+    monkeypatch.setattr(module, "LARGEST_RATIO", 1.0)
+    truth = size * np.array([[3.0, 4, 0, 0], [1, 1, 1, 1]])
+    found = ceiling_of_repeat(truth, size * np.array(again, dtype=float), split=rows)
+    np.testing.assert_equal(found, value)
+    assert np.isnan(ceiling_of_repeat(truth * [[1], [0]], size * np.array(again), split=rows))
+
+
+def test_limits_of_a_repeat_by_hand(monkeypatch):
+    monkeypatch.setattr(module, "_unseen_share", lambda shape, split: 0.8)
+    truth = np.array([[10.0, 0, 0, 0], [10, 10, 10, 10]])
+
+    def repeated(input_error, detail, share=1.0):
+        turn = np.arccos(1 - input_error / 200)  # of the same norm
+        seen = [10 * np.cos(turn), 10 * np.sin(turn), 0, 0]
+        return ceiling_of_repeat(
+            truth, np.array([seen, [10 * share + detail, 10 * share - detail] * 2]), split=rows
+        )
+
+    # Squared differences 4 d^2 in four unseen directions of five, at most 1.25 times as much in the fifth.
+    assert repeated(1.24, 1.0) == pytest.approx(1.0)
+    assert np.isnan(repeated(1.26, 1.0))
+    assert repeated(4 * 1.24, 2.0) == pytest.approx(1.0)
+    assert np.isnan(repeated(4 * 1.26, 2.0))
+    assert repeated(0.0, 1.0, share=1.049) == 1.0
+    assert np.isnan(repeated(0.0, 1.0, share=1.051))
+    assert repeated(0.0, 2e-5) == pytest.approx(1.0)  # two millionths of the detail
+    assert np.isnan(repeated(0.0, 5e-6))
+
+
+def test_the_share_of_unseen_directions_is_that_of_one_white_noise():
+    noise = np.random.default_rng(0).standard_normal((8, 12))
+    wanted = (SPLIT(noise)[1] ** 2).sum() / (noise**2).sum()
+    assert module._unseen_share((8, 12), SPLIT) == wanted
+    assert wanted == pytest.approx(15 / 16, abs=0.05)
+
+
+def test_a_single_ion_is_detail_and_halves_to_nothing():
+    counts = np.zeros((4, 4))
+    counts[1, 2] = 1.0
+    assert ceiling_of_counts(counts / 9, 9.0, split=SPLIT, seed=0) == 0.0
+    assert ceiling_of_counts(counts / 9, 9.0, split=SPLIT, seed=0, draws=1) == 0.0
+    assert np.isnan(ceiling_of_counts(counts / 9, 4.0, split=SPLIT, seed=0))  # rounds to no ion
+
+
+def test_two_estimates_of_the_noise_look_at_the_tissue_alone():
+    rng = np.random.default_rng(0)
+    truth = np.indices((12, 16)).sum(0) / 50 + 0.1 * rng.random((12, 16))
+    tissue = np.zeros((12, 16), bool)
+    tissue[:, :8] = True
+    unseen = SPLIT(truth)[1]
+    for mask, inside in ((None, tissue | True), (tissue & False, tissue | True), (tissue, tissue)):
+        noises = (
+            nugget(truth, inside) * inside.sum(),
+            (module.noise_map(truth, inside) ** 2).sum(),
+        )
+        share = module._unseen_share((12, 16), SPLIT)
+        wanted = [1 - share * noise / (unseen**2).sum() for noise in noises]
+        np.testing.assert_allclose(ceilings_by_estimate(truth, split=SPLIT, mask=mask), wanted)
+        assert 0 < min(wanted) < max(wanted) < 1
+    noisy = rng.random((12, 16)) * 1e3 * (np.indices((12, 16)).sum(0) % 2)
+    assert ceilings_by_estimate(noisy, split=SPLIT)[0] == 0.0
+
+
+def test_each_source_of_a_small_cell_gives_what_it_gives_alone():
+    rng = np.random.default_rng(0)
+    truth = 0.01 * np.kron(rng.random((3, 8, 12)), np.ones((2, 2))).astype(np.float32)
+    signal = truth + 1e-4 * rng.random(truth.shape, dtype=np.float32)
+    coarse = [CHAIN.degrade(one).astype(float) for one in (truth, signal)]
+    found = detail_ceiling(cell(truth, noise_free=signal))
+    for place, one in enumerate(found):
+        wanted = ceiling_of_signal(
+            signal[place].astype(float), truth[place].astype(float), split=SPLIT,
+            coarse=(coarse[0][place], coarse[1][place]),
+        )  # fmt: skip
+        assert (one.low, one.high, one.source) == (wanted, wanted, EXACT)
+        assert 0.9 < wanted < 1
+    again = truth + 1e-3 * rng.standard_normal(truth.shape).astype(np.float32)
+    found = detail_ceiling(cell(truth, repeat=again, repeat_shares=("", "flicker", "")))
+    assert [one.source for one in found] == [REPEATED, BOUNDED, REPEATED]
+    found = detail_ceiling(cell(20 * truth, counts_per_unit=np.array([0.0, np.inf, 90.0])))
+    assert [one.source for one in found] == [ESTIMATED, ESTIMATED, THINNED]
+    (few,) = detail_ceiling(cell(2000 * truth[:1], counts_per_unit=np.array([0.5])))
+    assert few.source == THINNED
+    scored = evaluate(replace(cell(truth), split=None))
+    assert scored.reasons == (module.NO_SPLIT,) * 3
 
 
 ZINC = {"C1SA1": 0.87, "C1SB1": 0.91, "C2SA1": 0.86, "C2SB1": 0.69}

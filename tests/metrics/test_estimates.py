@@ -11,10 +11,13 @@ from msibench.image import as_stack
 from msibench.metrics import guide_leakage, noise_ceiling
 from msibench.metrics.detail_specs import NO_DETAIL
 
-leakage, ceiling, noise, intervals, together = (
+leakage, lending, ceiling, noise, intervals, together = (
     import_module(f"msibench.metrics.{name}")
-    for name in ("guide_leakage", "detail_ceiling", "noise_ceiling", "interval", "colocalisation")
-)
+    for name in (
+        "guide_leakage", "guide_lending", "detail_ceiling", "noise_ceiling", "interval",
+        "colocalisation",
+    )
+)  # fmt: skip
 CHAIN = protocol("area-x4@1")
 RNG = np.random.default_rng(0)
 
@@ -70,6 +73,62 @@ def test_the_noise_map_is_nothing_outside_the_mask_and_where_nothing_was_counted
         assert found[known].mean() == pytest.approx(0.3, rel=0.1)
     np.testing.assert_array_equal(noise.noise_map(image[1]), noise.noise_map(image)[1])
     assert np.isnan(noise.noise_map(np.zeros((4, 6)))).all()
+
+
+def test_a_block_tells_something_where_one_of_its_pixels_was_counted():
+    for place in np.ndindex(2, 2):
+        image = np.zeros((2, 2))
+        image[place] = 3.0
+        found = noise._noise_by_level(image, image, np.ones((1, 1), bool))
+        np.testing.assert_allclose(found, 1.5 / 0.6744897501960817)
+
+
+def test_the_noise_of_a_pixel_is_that_of_the_mean_of_five_by_five_around_it():
+    image = np.sort(RNG.gamma(1.0, size=(24, 36)), axis=1)  # brighter, and noisier, to the right
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(image, 2, mode="symmetric"), (5, 5))
+    wanted = noise._noise_by_level(image, windows.mean((-2, -1)), np.ones((12, 18), bool))
+    np.testing.assert_allclose(noise.noise_map(image), wanted)
+    assert len(np.unique(wanted)) > 100
+
+
+def test_an_estimated_signal_has_its_estimated_noise_put_on_it():
+    image = 5 + RNG.normal(0, 0.3, (12, 14))
+    mask = np.ones((12, 14), bool)
+    mask[:, 10:] = False
+    model = noise._Model.of(image, None, mask)
+    sigma = noise.noise_map(image, mask)
+    assert (model.ions, model.told) == (None, True)
+    np.testing.assert_array_equal(model.sigma, sigma)
+    np.testing.assert_array_equal(model.signal, noise._wiener(image, sigma**2))
+    normal = np.random.default_rng(3).standard_normal((12, 14))
+    measured = model.measured(np.random.default_rng(3))
+    np.testing.assert_allclose(measured, model.signal + sigma * normal)
+    assert not noise._Model.of(np.full((12, 14), 5.0), None, None).told
+    assert noise._Model.of(image, 5.0, None).sigma.size == 0
+    stack = np.stack([image, image**2])
+    for place, one in enumerate(stack):
+        np.testing.assert_allclose(noise._wiener(stack, None)[place], noise._wiener(one, None, 1.0))
+
+
+def test_a_ceiling_that_is_not_told_is_that_of_the_seed_0():
+    truth = RNG.poisson(8.0, (12, 14)) / 10.0
+
+    def first_pixel(signal, measured):
+        return measured[0, 0]
+
+    plain, first, second = (
+        float(noise_ceiling(first_pixel, truth, counts=10.0, **seed))
+        for seed in ({}, {"seed": 0}, {"seed": 1})
+    )
+    assert plain == first != second
+
+
+def test_a_ceiling_says_whether_the_noise_or_the_metric_is_missing():
+    values, finite = np.array([1.0, np.nan, np.nan, 2.0, np.nan]), np.ones(5, bool)
+    finite[4] = False
+    scored = noise._scored(values, np.array([2.0, 2.0, 0.0, 0.0, 2.0]), finite, "ssim")
+    undefined = "ssim of the signal against this truth is undefined"
+    assert scored.reasons == ("", noise.NO_NOISE, undefined, "", noise.NOT_FINITE)
 
 
 def test_a_pixel_is_pulled_to_its_mean_as_far_as_noise_explains_the_variance():
@@ -239,18 +298,18 @@ def test_what_the_right_guide_explains_beyond_wrong_ones_is_a_share_with_an_erro
     assert leakage._beyond(own[:2], wrong[:2], 18.0).error > 0
 
 
-def test_sums_over_patches_and_places_of_tiles_by_hand():
-    first, second = RNG.random((2, 3, 17, 26))
-    found = leakage._patches(first, second)
-    assert found.shape == (3, 2, 3)
-    for row in range(2):
-        for column in range(3):
-            part = (slice(None), slice(8 * row, 8 * row + 8), slice(8 * column, 8 * column + 8))
-            wanted = (first[part] * second[part]).sum((1, 2))
-            np.testing.assert_allclose(found[:, row, column], wanted)
-    assert list(leakage._tiles(20, 40, 16)) == [
-        (slice(top, top + 16), slice(start, start + 16)) for top in (0, 16) for start in (0, 16, 32)
+def test_tiles_go_row_by_row_and_end_in_zeros():
+    images = 1 + RNG.random((2, 5, 7))
+    found = lending.in_tiles(images, 3)
+    wide = np.zeros((2, 6, 9))
+    wide[:, :5, :7] = images
+    wanted = [
+        wide[:, top : top + 3, start : start + 3].reshape(2, 9)
+        for top in (0, 3)
+        for start in (0, 3, 6)
     ]
+    np.testing.assert_array_equal(found, np.stack(wanted, 1))
+    np.testing.assert_array_equal(lending.in_tiles(wide, 3), found)
 
 
 @pytest.mark.parametrize(
@@ -266,17 +325,18 @@ def test_sums_over_patches_and_places_of_tiles_by_hand():
 def test_patches_are_sought_in_whole_bands_up_to_a_million_pixels(shape, factor, bands):
     mask = np.ones(shape, bool)
     mask[: shape[0] // 3] = False
-    found, share = leakage._bands_sought(mask, factor)
+    found, share = lending.Judged(mask, CHAIN.split, factor).bands_sought()
     assert found == bands
     assert share == pytest.approx(sum(mask[band].sum() for band in bands) / mask.sum())
-    assert leakage._bands_sought(np.zeros(shape, bool), factor)[1] == 1.0
+    nothing = lending.Judged(np.zeros(shape, bool), CHAIN.split, factor)
+    assert nothing.bands_sought()[1] == 1.0
 
 
 def test_shifts_repeat_the_edge_and_wrong_guides_are_turned_and_moved_by_half():
     image = np.arange(20.0).reshape(4, 5)
     rows, columns = np.indices((4, 5))
     for shift, found in zip(
-        leakage.ALL_SHIFTS, leakage._shifted(image, leakage.ALL_SHIFTS), strict=True
+        lending.ALL_SHIFTS, lending.shifted(image, lending.ALL_SHIFTS), strict=True
     ):
         at = np.clip(rows + shift[0], 0, 3), np.clip(columns + shift[1], 0, 4)
         np.testing.assert_array_equal(found, image[at])
@@ -288,10 +348,10 @@ def test_shifts_repeat_the_edge_and_wrong_guides_are_turned_and_moved_by_half():
 
 def test_features_have_unit_power_or_none():
     stack = np.stack([3 * RNG.random((4, 5)), np.full((4, 5), 1e-12), -2 * np.ones((4, 5))])
-    found = leakage._of_unit_power(stack)
+    found = lending.of_unit_power(stack)
     np.testing.assert_allclose((found[[0, 2]] ** 2).mean((1, 2)), 1.0)
     assert not found[1].any()
-    assert not leakage._of_unit_power(np.zeros((2, 4, 5))).any()
+    assert not lending.of_unit_power(np.zeros((2, 4, 5))).any()
 
 
 def test_colours_are_the_strongest_components_and_a_weak_second_is_left_out():
@@ -307,24 +367,6 @@ def test_colours_are_the_strongest_components_and_a_weak_second_is_left_out():
     assert not flat.any()
     assert len(leakage._colours(rows[None])) == 1
     assert len(leakage._colours(np.stack([rows, columns, rows * columns]))) == 2
-
-
-def test_a_gain_is_judged_in_the_half_that_it_was_not_fitted_to():
-    lines, left = RNG.standard_normal((3, 60)), RNG.standard_normal(60)
-    left = left + 2 * lines[2]
-    fold = np.arange(60) % 2
-    wanted = 0.0
-    for half in (0, 1):
-        errors = []
-        for count in (2, 3):
-            fitted = lines[:count, fold != half]
-            gram = fitted @ fitted.T
-            gram = gram + 0.03 * np.trace(gram) / count * np.eye(count)
-            weights = np.linalg.solve(gram, fitted @ left[fold != half])
-            errors.append(((left - weights @ lines[:count])[fold == half] ** 2).sum())
-        wanted += errors[0] - errors[1]
-    assert leakage._gain(lines, left, fold, 2) == pytest.approx(wanted)
-    assert wanted > 100
 
 
 def test_arguments_of_leakage_that_do_not_fit_are_refused():

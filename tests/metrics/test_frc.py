@@ -14,6 +14,7 @@ from msibench.metrics.detail_specs import NO_DETAIL
 from msibench.metrics.frc import (
     NO_SPLIT,
     TOO_SMALL,
+    _crossing,
     chance_floor,
     evaluate,
     ring_correlation,
@@ -195,6 +196,50 @@ def test_white_noise_stays_below_its_floor():
     ]
     below = np.mean(np.array(curves) < chance_floor(shape))
     assert 0.92 < below < 0.99
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+@pytest.mark.parametrize("size", [0.01, 100.0])
+def test_a_cell_is_cut_where_its_curve_falls_below_threshold_and_floor(factor, size):
+    """The curve falls from 1 with the frequency; the floor is the higher limit of the first rings."""
+    truth = size * texture((2, 32, 40))
+    blurred = gaussian_filter(truth, (0, 0.8, 0.8)) + 0.05 * size * texture((2, 32, 40), 1)
+    asked = replace(cell(blurred, truth, pixel_size_um=0.5), factor=factor)
+    scored = evaluate(asked)
+    split = protocol("area-x4@1").split
+    parts = [split(one.astype(np.float32))[1] for one in (blurred, truth)]
+    curves, frequency = ring_correlation(*parts)
+    limit = np.maximum(1 / 7, chance_floor((32, 40)))
+    assert (limit > 1 / 7).any()
+    for value, curve in zip(scored.values, curves, strict=True):
+        cut = _crossing(curve, limit, frequency, 0.5 / factor)
+        assert value == pytest.approx(0.5 / cut, rel=1e-4)
+    assert scored.reasons == ("", "")
+    np.testing.assert_array_equal(scored.curves["floor"], chance_floor((32, 40)))
+    np.testing.assert_array_equal(scored.curves["threshold"], [1 / 7] * 16)
+    whole = frc(blurred[0], truth[0], pixel_size_um=0.5)  # no floor, and from the first ring on
+    curve, _ = ring_correlation(blurred[0], truth[0])
+    plain = _crossing(curve, np.full(16, 1 / 7), frequency, 0.0)
+    assert float(whole) == pytest.approx(0.5 / plain)
+
+
+def test_the_first_rings_of_unlike_images_are_held_to_the_threshold_alone():
+    first, second = texture((12, 16), 3), texture((12, 16), 8)
+    curve, frequency = ring_correlation(first, second)
+    limit = 0.5 * (curve.max() + np.sort(curve)[-2])  # one ring alone is above
+    assert 0 < limit < chance_floor((12, 16)).max()
+    found = frc(first, second, pixel_size_um=1.0, threshold=limit)
+    assert float(found) == 1 / _crossing(curve, np.full(6, limit), frequency, 0.0)
+    np.testing.assert_allclose(chance_floor((4, 4)), [1.645 / 2, 1.0])  # of 8 and of 2 coefficients
+
+
+def test_four_rows_are_enough_and_three_have_no_value_in_a_stack():
+    truth = texture((2, 4, 40))
+    scored = evaluate(cell(truth, truth, pixel_size_um=10.0))
+    np.testing.assert_allclose(scored.values, 20.0)
+    thin = texture((2, 3, 40))
+    found = frc(thin, thin, pixel_size_um=1.0)
+    np.testing.assert_array_equal(found, [np.nan, np.nan])
 
 
 def test_a_cell_without_a_split_or_with_too_few_pixels_says_so():

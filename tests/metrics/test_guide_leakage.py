@@ -29,7 +29,7 @@ PAINTERS = {
 
 @pytest.fixture(scope="module")
 def phantom():
-    return make_phantom(seed=1)
+    return make_phantom(seed=1, shape=(96, 112))
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_what_the_guide_brought_can_be_judged_by_itself(phantom, arrays, base):
     upside_down = grey[::-1]
     painted = adversaries.linear_paint(base, grey, CHAIN.split, 0.3)
     brought = painted - adversaries.linear_paint(base, upside_down, CHAIN.split, 0.3)
-    assert np.median(leak(brought, phantom, arrays)) > 0.2
+    assert np.median(leak(brought, phantom, arrays)) > 0.1
     assert leak(signal - base, phantom, arrays, end="low").max() < 0.02
 
 

@@ -1,3 +1,5 @@
+from importlib import import_module
+
 import numpy as np
 import pytest
 
@@ -81,3 +83,64 @@ def test_a_cell_has_the_shares_and_says_why_not(section):
     assert sum(scored.values[0] for scored in three) == pytest.approx(1)
     for scored in three:
         assert list(scored.reasons) == ["", NOTHING_ABOVE_NOISE, "a pixel is NaN or infinite"]
+
+
+# -- by hand -----------------------------------------------------------------------------------
+
+
+module = import_module("msibench.metrics.hallucination")
+
+
+def test_clear_detail_and_errors_are_more_than_the_noise_allows(monkeypatch):
+    monkeypatch.setattr(module, "_noise_of", lambda truth, mask: np.ones(truth.shape))
+    table = [  # detail of the truth and of the prediction, in standard deviations of the noise
+        (2.0, 2.0, 0), (2.5, 2.5, IMPROVED), (2.5, 1.0, OMITTED), (2.5, 1.25, IMPROVED),
+        (2.5, 0.0, OMITTED), (0.0, 2.0, 0), (0.0, 2.25, INVENTED), (1.5, -1.0, 0),
+        (1.5, -1.25, INVENTED), (3.0, -1.5, INVENTED), (-3.0, -2.5, IMPROVED), (0.0, 1.0, 0),
+        (3.0, 3.0, 0),
+    ]  # fmt: skip
+    wanted, added, expected = (np.array(one)[None] for one in zip(*table, strict=True))
+    mask = np.ones(wanted.shape, bool)
+    mask[0, -1] = False  # not looked at
+
+    def split(image):
+        return 5 - image, image
+
+    found = module._map_of(added, wanted, split, mask)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_noise_of_a_pixel_is_that_of_its_surroundings_and_never_next_to_nothing():
+    rng = np.random.default_rng(0)
+    truth = rng.random((16, 24))
+    truth[:, 12:] = 0  # nothing was counted
+    mask = rng.random((16, 24)) > 0.05
+    square = module.noise_map(truth, mask) ** 2
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(square, 2, mode="symmetric"), (5, 5))
+    around = np.sqrt(windows.mean((-2, -1)))
+    least = 0.25 * np.sqrt(square[mask].mean())
+    found = module._noise_of(truth, mask)
+    np.testing.assert_allclose(found, np.maximum(around, least))
+    assert (found == least).any()
+    nowhere = np.zeros((16, 24), bool)
+    np.testing.assert_allclose(module._noise_of(truth, nowhere), 1e-6 * truth.max())
+
+
+def test_a_map_looks_at_the_tissue_alone():
+    rng = np.random.default_rng(0)
+    truth, prediction = rng.random((2, 2, 16, 24))
+    mask = rng.random((16, 24)) > 0.3
+    found = hallucination_map(prediction, truth, protocol=CHAIN, mask=mask.tolist())
+    assert found.dtype == np.int8
+    assert not found[:, ~mask].any()
+    for one, image, other in zip(found, prediction, truth, strict=True):
+        np.testing.assert_array_equal(one, module._map_of(image, other, CHAIN.split, mask))
+        whole = hallucination_map(image, other, protocol=CHAIN)
+        assert whole[~mask].any()
+
+
+def test_one_pixel_alone_is_all_there_is():
+    for what in (IMPROVED, OMITTED, INVENTED):
+        found = np.zeros((3, 4), np.int8)
+        found[1, 2] = what
+        np.testing.assert_array_equal(shares(found), np.arange(1, 4) == what)

@@ -30,12 +30,16 @@ def in_parts(prediction, truth, mask=None, *, group=2, band=6, **facts):
         some = {name: values[chosen] for name, values in facts.items()}
         return cell(prediction[chosen], truth[chosen], mask, **some)
 
+    def read(part):
+        assert 0 <= part.start < part.stop <= rows
+        return prediction[:, part], truth[:, part]
+
     def cut(length, step):
         return tuple(slice(at, min(at + step, length)) for at in range(0, length, step))
 
     return SectionParts(
         channels=channels, shape=(rows, columns), mask=mask, groups=cut(channels, group),
-        bands=cut(rows, band), ions=ions, rows=lambda part: (prediction[:, part], truth[:, part]),
+        bands=cut(rows, band), ions=ions, rows=read,
     )  # fmt: skip
 
 
@@ -80,6 +84,21 @@ def test_colocalisation_of_one_ion_is_undefined_in_parts_too():
     )
 
 
+@pytest.mark.parametrize("size", [1e-3, 1.0])
+def test_two_faint_ions_are_enough(size):
+    prediction, truth = (np.float32(size) * one for one in section(2))
+    whole = colocalisation.evaluate(cell(prediction, truth))
+    same(colocalisation.evaluate_in_parts(in_parts(prediction, truth)), whole, atol=1e-12)
+    assert whole.reasons == ("", "")
+    change = abs(np.subtract(*(whole.curves[name][0, 1] for name in ("truth", "prediction"))))
+    np.testing.assert_allclose(whole.values, change)
+    prediction[1, 2, 3:6] = np.nan, np.inf, -np.inf  # count as nothing in the curves
+    filled = prediction.copy()
+    filled[1, 2, 3:6] = 0
+    found = colocalisation.evaluate(cell(prediction, truth)).curves["prediction"]
+    np.testing.assert_array_equal(found, colocalisation.colocalisation_matrix(filled))
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("channels", [1, 5])
 def test_the_spectral_angle_is_that_of_every_pixel(masked, channels):
@@ -100,17 +119,20 @@ def test_the_spectral_angle_is_that_of_every_pixel(masked, channels):
     )
 
 
-@pytest.mark.parametrize("known", ["signal", "counts", "nothing"])
-def test_the_noise_ceiling_is_the_same_to_the_last_bit(known):
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("known", ["signal", "counts", "few", "nothing"])
+def test_the_noise_ceiling_is_the_same_to_the_last_bit(known, masked):
     prediction, truth = section()
     truth = truth / truth.max()
     truth[4, 0, 0] = np.nan
-    facts = {
-        "signal": {"noise_free": truth * np.float32(0.9)},
-        "counts": {"counts_per_unit": np.array([9.0, np.nan, 0.0, 12.0, 5.0])},
-        "nothing": {},
+    mask = RNG.random(SHAPE[1:]) > 0.1 if masked else None
+    facts, source = {
+        "signal": ({"noise_free": truth * np.float32(0.9)}, [0] * 5),
+        "counts": ({"counts_per_unit": np.array([9.0, np.nan, 0.0, 12.0, 5.0])}, [1, 2, 2, 1, 1]),
+        "few": ({"counts_per_unit": np.array([np.nan, 0.0, 0.5, 12.0, -1.0])}, [2, 2, 1, 1, 2]),
+        "nothing": ({}, [2] * 5),
     }[known]
-    same(
-        noise_ceiling.evaluate_in_parts(in_parts(prediction, truth, **facts)),
-        noise_ceiling.evaluate(cell(prediction, truth, **facts)),
-    )
+    whole = noise_ceiling.evaluate(cell(prediction, truth, mask, **facts))
+    same(noise_ceiling.evaluate_in_parts(in_parts(prediction, truth, mask, **facts)), whole)
+    assert list(whole.curves["source"]) == source
+    assert list(whole.reasons) == ["", "", "", "", "a pixel is NaN or infinite"]

@@ -141,6 +141,63 @@ def test_calibrated_intervals_are_measured_at_their_own_levels_and_undefined_whe
         found.ends(given.prediction, 0.3)
 
 
+def test_another_level_is_that_of_a_normal_distribution_to_either_side_of_the_prediction():
+    rng = np.random.default_rng(8)
+    fine, truth = rng.normal(size=(2, 3, 20, 25))
+    down, up = rng.random((2, 3, 20, 25)) + 0.5
+    told = ToldInterval(lower=fine - down, upper=fine + up, level=0.9)
+    image = MSImage(truth.astype(np.float32), np.arange(3.0))
+    given = Evaluation(
+        prediction=fine.astype(np.float32), truth=image, low=image, factor=1,
+        degrade=lambda images: images, interval=told,
+    )  # fmt: skip
+    off = []
+    for level in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99):
+        wider = NORMAL.inv_cdf((1 + level) / 2) / NORMAL.inv_cdf(0.95)
+        held = (fine - wider * down <= truth) & (truth <= fine + wider * up)
+        off.append(np.abs(held.mean((1, 2)) - level))
+    found = evaluate(given, measure="interval_calibration_error")
+    np.testing.assert_allclose(found.values, np.mean(off, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_structure_that_is_held_least_counts_on_the_tissue(masked):
+    truth = np.random.default_rng(5).normal(size=(3, 40, 50)).astype(np.float32)
+    mask = np.arange(50) < 30 if masked else np.ones(50, bool)
+    mask = np.broadcast_to(mask, (40, 50))
+    reach = np.full(truth.shape, 1.5, np.float32)
+    told = ToldInterval(lower=-reach, upper=reach, level=0.9)
+    image = MSImage(truth, np.arange(3.0), mask=mask.copy() if masked else None)
+    given = Evaluation(
+        prediction=0 * truth, truth=image, low=image, factor=1, degrade=lambda images: images,
+        interval=told,
+    )  # fmt: skip
+    held = np.abs(truth) <= 1.5
+    wanted = [
+        min(inside[where & mask].mean() for where in structures(one).values())
+        for one, inside in zip(truth, held, strict=True)
+    ]
+    found = evaluate(given, measure="worst_interval_coverage")
+    np.testing.assert_allclose(found.values, wanted)
+    assert (found.values < held[:, mask].mean(1)).all()
+    for name, where in structures(truth[0]).items():
+        np.testing.assert_array_equal(where, structures(truth[0], smooth=1.0)[name])
+        assert (where != structures(truth[0], smooth=2.0)[name]).any()
+
+
+def test_the_signal_is_held_by_the_interval_of_the_signal():
+    shape = (2, 20, 30)
+    ones = np.ones(shape, np.float32)
+    found = CalibratedInterval(
+        reach=2 * ones, signal=ones, quantiles=np.ones((2, 50)), levels=np.arange(50, 100) / 100,
+        up=np.ones(2), floor=-np.inf, calibrated="here",
+    )  # fmt: skip
+    signal = np.random.default_rng(1).normal(size=shape)
+    given = replace(evaluation(None, found, shape), noise_free=signal)
+    told = evaluate_calibrated(given, measure="signal_coverage")
+    np.testing.assert_allclose(told.values, (np.abs(signal) <= 1).mean((1, 2)))
+
+
 def test_measures_of_intervals_have_the_versions_on_record():
     kept = json.loads(Path(__file__).with_name("versions.json").read_text())
     for begins in ("interval", "calibrated"):

@@ -1,5 +1,7 @@
 """Consistency, conservation, off-tissue share: measures that need no truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from msibench.image import GuideImage, as_stack
 from msibench.metrics import conservation, consistency, edge_perceptual_loss, off_tissue
 from msibench.metrics import consistency as consistency_value
 from msibench.metrics.arrays import factor_between
+from msibench.metrics.detail_specs import NO_SPLIT
 from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager import resolve_target
 
@@ -107,6 +110,14 @@ def test_off_tissue_is_the_share_outside_the_mask():
         off_tissue(image, mask[:2])
 
 
+def test_where_every_pixel_is_tissue_nothing_is_off_it():
+    truth = section()
+    whole = as_stack(truth, mask=np.ones((9, 15), bool))
+    scored = resolve_target("msibench.metrics.off_tissue:evaluate")(evaluation(truth, whole))
+    assert np.isnan(scored.values).all()
+    assert set(scored.reasons) == {"every pixel counts as tissue: nothing lies off it"}
+
+
 def test_off_tissue_shows_the_truths_own_share_beside():
     truth = section()
     mask = np.zeros((9, 15), bool)
@@ -147,7 +158,8 @@ def test_every_measure_of_trust_scores_the_truth_itself(spec):
 
     truth = section(3, 12, 18)
     truth[:, 4:6, 5:8] += 3  # detail that stands out of the noise
-    stack = as_stack(truth, pixel_size_um=10.0, mask=np.ones((12, 18), bool))
+    truth[:, -1] = 0  # off the tissue there is nothing
+    stack = as_stack(truth, pixel_size_um=10.0, mask=np.indices((12, 18))[0] < 11)
     scored = resolve_target(spec.target)(
         evaluation(
             truth,
@@ -169,6 +181,52 @@ def test_every_measure_of_trust_scores_the_truth_itself(spec):
     off |= {f"{whose}_calibration_error" for whose in ("interval", "calibrated")}  # held too often
     if best is not None and spec.name not in off:
         np.testing.assert_allclose(scored.values, best, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "spec", [s for s in builtin_metrics() if NO_SPLIT in s.undefined], ids=lambda s: s.name
+)
+def test_without_a_split_every_measure_that_needs_one_says_so(spec):
+    truth = section(2)
+    asked = evaluation(truth, as_stack(truth, pixel_size_um=10.0))
+    scored = resolve_target(spec.target)(replace(asked, split=None), **spec.params)
+    assert scored.reasons == (NO_SPLIT, NO_SPLIT)
+    assert np.isnan(scored.values).all()
+    assert len(scored.values) == 2
+
+
+def test_consistency_counts_in_noise_only_where_it_is_asked_to():
+    truth = section()
+    asked = evaluation(0.9 * truth, as_stack(truth), counts_per_unit=np.array([5.0, 50.0]))
+    score = resolve_target("msibench.metrics.consistency:evaluate")
+    low, prediction = asked.low.values, asked.prediction
+    relative = consistency(prediction, low, degrade=mean3)
+    counted = consistency(prediction, low, degrade=mean3, counts=[5.0, 50.0])
+    np.testing.assert_array_equal(score(asked).values, relative)
+    np.testing.assert_array_equal(score(asked, noise_units=True).values, counted)
+    assert (relative != counted).all()
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0])
+def test_an_image_of_nothing_says_so_and_a_faint_one_has_a_value(size):
+    truth = size * section()
+    truth[1] = 0
+    tissue = np.zeros((9, 15), bool)
+    tissue[2:] = True
+    asked = evaluation(truth, as_stack(truth, mask=tissue))
+    for name, reason in (
+        ("conservation", "the low image holds no intensity"),
+        ("off_tissue", "the prediction is zero everywhere"),
+        ("consistency", "the low image is zero: there is nothing to be consistent with"),
+    ):
+        scored = resolve_target(f"msibench.metrics.{name}:evaluate")(asked)
+        assert scored.reasons == ("", reason)
+        assert list(np.isnan(scored.values)) == [False, True]
+    score = resolve_target("msibench.metrics.off_tissue:evaluate")
+    for bare in (replace(asked, truth=None), replace(asked, truth=as_stack(truth))):
+        scored = score(bare)
+        assert scored.reasons == ("no tissue mask is on record",) * 2
+        assert np.isnan(scored.values).all()
 
 
 def test_the_plain_function_keeps_its_name_in_the_package():

@@ -29,6 +29,7 @@ method = "nearest"
 dataset = "phantom"
 protocols = ["area-x4@1"]
 sections = ["synthetic-1"]
+mz = [417.2402, 616.1773, 703.5748, 734.5694]
 """
 CELL_FILES = [RECORD, METRICS, PREDICTION]
 STAGED_FILES = ["problem.h5", "section.h5", "digests.json"]

@@ -28,6 +28,7 @@ from msibench.runner.scores.prediction_scores import load_staged_once
 from msibench.runner.scores.score import score
 
 METRICS = tuple(spec.name for spec in builtin_metrics() if not spec.weights)
+FEW_METRICS = ("psnr", "spectral_angle")
 ROUNDED = {"colocalisation"}
 """Sums over all pixels of all pairs run band by band: equal within rounding."""
 LIMIT = "0.05"
@@ -178,11 +179,17 @@ class TestPreparation:
 
 
 class TestCells:
-    @pytest.mark.parametrize("method", ["bicubic", "swinir-msi-tiny", "cca-regression"])
+    @pytest.mark.parametrize(
+        ("method", "metrics"),
+        [
+            ("bicubic", METRICS),
+            ("cca-regression", FEW_METRICS),
+            pytest.param("swinir-msi-tiny", FEW_METRICS, marks=pytest.mark.slow),
+        ],
+    )
     def test_a_section_in_parts_gives_the_bytes_and_scores_of_the_whole(
-        self, bench, tmp_path, method, monkeypatch
+        self, bench, tmp_path, method, metrics, monkeypatch
     ):
-        metrics = METRICS if method == "bicubic" else ("psnr", "spectral_angle")
         _, records = bench.run(method, metrics=metrics)
         assert records[method].status is Status.OK, records[method].reason
         whole = rows_of(bench, records, method)

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from msibench.scoring.bootstrap import few_sections, two_level_bootstrap
+from msibench.scoring.bootstrap import two_level_bootstrap
+from msibench.scoring.replicates import few_replicates
 
 UNEQUAL = (1, 2, 3, 4, 5, 3)
 HOLES = {4, 9}
@@ -94,17 +95,20 @@ def test_what_an_interval_holds_for_changes_at_five_sections_and_four_spare_imag
 
 
 @pytest.mark.parametrize(
-    ("sections", "images", "said"),
+    ("specimens", "sections", "images", "said"),
     [
-        (5, 5, ""),
-        (4, 8, "the interval holds for ion images of these sections only"),
-        (4, 7, "too few images (7) for an interval"),
-        (0, 0, "no defined value"),
+        (5, 5, 5, ""),
+        (5, 9, 9, ""),
+        (4, 5, 5, "the interval holds for sections of these specimens only"),
+        (1, 4, 8, "the interval holds for ion images of these sections only"),
+        (4, 4, 8, "the interval holds for ion images of these sections only"),
+        (4, 4, 7, "too few images (7) for an interval"),
+        (0, 0, 0, "no defined value"),
     ],
 )
-def test_what_is_said_changes_at_the_same_numbers(sections, images, said):
-    assert few_sections(sections, images).endswith(said)
-    assert bool(few_sections(sections, images)) == bool(said)
+def test_what_is_said_changes_at_the_same_numbers(specimens, sections, images, said):
+    assert few_replicates(specimens, sections, images).endswith(said)
+    assert bool(few_replicates(specimens, sections, images)) == bool(said)
 
 
 def test_draws_and_level_have_ends():

@@ -47,7 +47,7 @@ def test_a_loss_inside_the_margin_is_mostly_not_called_worse():
 @pytest.mark.parametrize(
     ("change", "outcome", "noninferior"),
     [
-        (0.0, "equivalent", True),
+        (0.0, "identical", True),
         (0.5, "better", True),
         (-0.5, "worse", False),
         (-0.05, "equivalent", True),
@@ -96,7 +96,7 @@ def test_tables_are_compared_by_image_whatever_their_order():
     result = compare_rows(base, new, {"psnr": 0.1, "ssim": 0.01})
     outcomes = result.set_index(["method", "metric"])["outcome"]
     assert outcomes[("a", "psnr")] == "worse"
-    assert outcomes[("a", "ssim")] == outcomes[("b", "psnr")] == "equivalent"
+    assert outcomes[("a", "ssim")] == outcomes[("b", "psnr")] == "identical"
     assert (result["images"] == 18).all()
 
 

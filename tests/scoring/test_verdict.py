@@ -117,11 +117,15 @@ def test_a_method_that_trains_is_equivalent_only_if_a_lucky_run_is_ruled_out():
     assert not judged(change, where, trains=True).noninferior
 
 
-def test_without_a_change_nothing_is_worse_and_an_interval_is_needed_to_be_equivalent():
-    found = judged(np.zeros(36), np.repeat(np.arange(6), 6))
-    assert (found.outcome, found.noninferior, found.difference) == ("equivalent", True, 0.0)
-    assert np.isnan(found.p)
-    assert judged(np.zeros(2), [0, 1]).outcome == "undecided"
+def test_the_same_values_are_identical_and_an_interval_is_needed_to_be_equivalent():
+    rounding = 1e-10 * MARGIN
+    for change, outcome in ((0.0, "identical"), (rounding, "equivalent")):
+        found = judged(np.full(36, change), np.repeat(np.arange(6), 6))
+        assert (found.outcome, found.noninferior) == (outcome, True)
+        assert found.difference == pytest.approx(0.0, abs=rounding)
+        assert np.isnan(found.p)
+    assert judged(np.zeros(2), [0, 1]).outcome == "identical"
+    assert judged(np.full(2, rounding), [0, 1]).outcome == "undecided"
     nothing = judged(np.zeros(0), [])
     assert (nothing.outcome, nothing.images) == ("undecided", 0)
     assert np.isnan([nothing.base, nothing.new]).all()

@@ -142,7 +142,10 @@ def test_ready_methods_are_not_doubled():
     assert not [name for name in CATALOGUE.methods if name.endswith("+consistent")]
 
 
-@pytest.mark.parametrize("name", ["guided-filter", "joint-bilateral", "smsdl-net-quick"])
+@pytest.mark.parametrize(
+    "name",
+    ["guided-filter", "joint-bilateral", pytest.param("smsdl-net-quick", marks=pytest.mark.slow)],
+)
 def test_filters_that_lose_to_bicubic_alone_beat_it_with_their_residual(name):
     """On the phantom the guide holds part of the ions; what the filters blur, the residual gives back."""
     card = load_card(CATALOGUE.dataset("phantom"))

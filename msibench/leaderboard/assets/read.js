@@ -96,9 +96,14 @@ function drawCharts() {
   };
   const others = methods.filter((m) => m !== reference);
   const sections = new Set(protocol.images.map((i) => `${i.dataset}/${i.section}`)).size;
+  const specimens = protocol.specimens ?? sections; // pages of older boards do not say
+  const over = sections < 5 ? `over ion images of ${sections === 1 ? "this section" : `these ${sections} sections`}`
+    : specimens === sections ? `over sections (${sections})`
+    : specimens < 5 ? `over sections (${sections}) of ${specimens === 1 ? "this specimen" : `these ${specimens} specimens`} only`
+    : `over specimens (${specimens}, ${sections} sections)`;
   const what = measure.direction === "one" ? `−|1 − ${name}|` : name;
   $("paired-text").textContent = others.length ? `Each method − ${reference} in ${what}, ${protocol.parts ? "section by section" : "ion image by ion image"}; ${measure.direction === "lower" ? "left" : "right"} of the line is better. `
-    + (pairs ? `Line: 95 % interval, ${sections < 5 ? `over ion images of ${sections === 1 ? "this section" : `these ${sections} sections`}` : `over sections (${sections})`}.` : chosenPart() ? "No intervals inside one section." : "No intervals: too many methods for one page; see msibench leaderboard --pair.") : "There is no other method.";
+    + (pairs ? `Line: 95 % interval, ${over}.` : chosenPart() ? "No intervals inside one section." : "No intervals: too many methods for one page; see msibench leaderboard --pair.") : "There is no other method.";
   drawInto($("paired"), () => others.length && pairedChart(others, points, summary, `difference in ${what}${unit}`, `Paired differences to ${reference} in ${name}`));
 
   const cost = new Map(D.cost.filter((c) => c.protocol === protocol.name).map((c) => [c.method, c.seconds]));

@@ -137,12 +137,12 @@ def _sharpened(
     """Return what a method makes of a problem, ions that are nowhere 0, and the spread that it tells."""
     present = problem.low.present()
     if not present:
-        raise DataError("nothing is present in what would be calibrated on")
+        raise DataError("there is no signal in the sections to calibrate on")
     given = replace(problem, low=problem.low.select(present))
     fine = np.zeros((len(present), *problem.fine_shape), dtype=np.float32)
     done = upscale_in_groups(method, given, fine, cuts_of(each_ion_alone, given))
     if done.skip is not None:
-        raise DataError(f"the method cannot do what it would be calibrated on: {done.skip.reason}")
+        raise DataError(f"the method declines the section to calibrate on: {done.skip.reason}")
     among = np.zeros((problem.low.channels, *problem.fine_shape))
     among[present] = fine
     return among, _spread(method, problem)

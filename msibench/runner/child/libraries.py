@@ -20,15 +20,20 @@ LIBRARIES = {
         "threadpoolctl",
     ),
     "torch": ("torch", "torch.nn.functional", "einops", "safetensors.torch"),
+    "spandrel": ("spandrel",),
 }
-"""What takes long to import, and what to import of it: nothing of it may start threads."""
+"""What takes long to import, and what to import of it: nothing of it may start threads. Each needs those before it."""
+BRINGS = {"sklearn": "scipy", "torchvision": "torch"}
+"""What imports one of `LIBRARIES` itself."""
+LATE = frozenset({"spandrel"})
+"""Looked for inside functions, too: it brings torchvision and PyTorch's compiler, which take as long as PyTorch."""
 
 
 @lru_cache(maxsize=256)
 def libraries_of(target: str) -> tuple[str, ...]:
     """Return those of `LIBRARIES` that a method's module imports, and what it imports in turn.
 
-    Followed are the imports at the top of modules, inside the method's own package and `msibench`. A wrong
+    Followed are the imports at the top of modules (of `LATE` those inside functions as well), inside the method's own package and `msibench`. A wrong
     answer costs time, never a result: the method imports for itself what is not there yet.
 
     Parameters
@@ -51,12 +56,13 @@ def libraries_of(target: str) -> tuple[str, ...]:
         seen.add(source)
         for module in _imports(source):
             package = module.partition(".")[0]
-            if package in LIBRARIES or package in {"spandrel", "torchvision", "sklearn"}:
-                found.add("scipy" if package in {"scipy", "sklearn"} else "torch")
+            if package in LIBRARIES or package in BRINGS:
+                found.add(BRINGS.get(package, package))
             elif package in {"msibench", own}:
                 waiting += [path for step in _up(module) if (path := _source(step, own, target))]
-    # one process for each: what has torch has the smaller one, too
-    return tuple(LIBRARIES) if "torch" in found else tuple(sorted(found))
+    # one process for each set: what has a larger one has the smaller ones, too
+    names = tuple(LIBRARIES)
+    return names[: max((names.index(name) + 1 for name in found), default=0)]
 
 
 def _up(module: str) -> Iterator[str]:
@@ -93,14 +99,21 @@ def _imports(source: Path) -> frozenset[str]:
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.expr):
+        names |= _named(node)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names |= {name for inner in ast.walk(node) for name in _named(inner)} & LATE
+        elif not isinstance(node, ast.Lambda | ast.expr):
             waiting += [child for child in ast.iter_child_nodes(node) if not _typing_only(child)]
     return frozenset(names)
+
+
+def _named(node: ast.AST) -> set[str]:
+    """Return the modules that one statement imports."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        return {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return set()
 
 
 def _typing_only(node: ast.AST) -> bool:

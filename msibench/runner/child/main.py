@@ -187,7 +187,7 @@ def _calibrate(
     why = str(task.get("no_intervals", ""))
     try:
         if not why and file.predicted(slice(0, 1)) is None:
-            why = "the prediction has another shape than it must"
+            why = "there is no prediction of the right shape"
         if not why:
             alone = task.get("each_ion_alone", False)
             known = calibrated_method(method, problem, folder, each_ion_alone=alone)

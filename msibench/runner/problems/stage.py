@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msibench.contracts.plain_text import few_of
 from msibench.datasets import Card, Section, read_section
 from msibench.degradation import DegradationProtocol, Prepared
 from msibench.errors import DataError
@@ -214,10 +215,9 @@ def _notes_on_absent(low: MSImage) -> list[str]:
     if not absent:
         return []
     names = [low.channel_names()[channel] for channel in absent]
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return [
         f"nothing is present in {len(absent)} of {low.channels} ion images, which methods do not get: "
-        f"{', '.join(names[:NAMED])}{more}"
+        f"{few_of(names, NAMED)}"
     ]
 
 

@@ -159,6 +159,7 @@ def test_the_gpu_kernels_agree_with_our_scan(name):
     assert (ours - theirs).abs().max() <= 1e-4 * ours.abs().max()
 
 
+@pytest.mark.slow  # the interpreter takes seconds; kernels are compared with our scan below
 def test_the_triton_kernel_agrees_with_our_scan_in_tritons_interpreter():
     pytest.importorskip("triton")
     script = (

@@ -75,6 +75,7 @@ def test_the_official_list_of_keys_is_ours(name):
     ours.load_state_dict(zeros)  # strictly, as a caller with an official checkpoint would
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.parametrize("shape", [(16, 16), (9, 19), (8, 24)])
 def test_fused_attention_gives_what_spandrel_gives(config, shape):
@@ -92,6 +93,7 @@ def test_fused_attention_gives_what_spandrel_gives(config, shape):
     assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.parametrize(
     "wrap",

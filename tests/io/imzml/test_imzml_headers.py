@@ -176,6 +176,7 @@ def test_a_length_that_all_arrays_share_may_stand_in_a_group(tmp_path, reader):
         FLOAT32,
     ],
 )
+@pytest.mark.sweep
 @pytest.mark.parametrize("reader", ["xml", "scan"])
 def test_every_number_type_is_read(tmp_path, kind, reader):
     named = (kind[0] or "IMS:0", *kind[1:])

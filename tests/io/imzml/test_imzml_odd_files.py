@@ -86,6 +86,7 @@ def test_odd_but_readable_files_give_the_images_of_their_spectra(tmp_path, reade
     np.testing.assert_allclose(section.tic().ravel(), expected)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("compression", ["none", "zlib"])
 @pytest.mark.parametrize("mz_type", ["f4", "f8", "i4", "i8"])
 @pytest.mark.parametrize("intensity_type", ["f4", "f8", "i4", "i8"])

@@ -264,7 +264,11 @@ def untidy(tmp_path_factory, make_bench):
     ("name", "status", "said"),
     [
         ("ClosesItsOutput", Status.OK, ""),
-        ("FillsItsScratch", Status.KILLED, "more than the 0.05 GiB it may; raise it with --disk"),
+        (
+            "FillsItsScratch",
+            Status.KILLED,
+            "where 0.05 GiB are allowed; raise the limit with --disk",
+        ),
         ("RewritesItsCell", Status.OK, ""),
         ("RemovesItsFolder", Status.FAILED, "its own folder was gone, or a link"),
         ("PutsALinkInItsPlace", Status.FAILED, "its own folder was gone, or a link"),

@@ -112,15 +112,15 @@ def test_only_the_cells_folder_can_be_written(bench, one_kind, tmp_path):
             assert "Read-only" in record.reason or "No such file" in record.reason
 
 
-def test_truths_secrets_and_other_cells_are_not_there(bench, kind, tmp_path, monkeypatch):
+def test_truths_secrets_and_other_cells_are_not_there(bench, one_kind, tmp_path):
     secret = tmp_path / "home" / ".ssh" / "id_ed25519"
     secret.parent.mkdir(parents=True)
     secret.write_text("a private key")
     for path in (secret, bench.store.root / "store.json", "/etc/shadow"):
-        record, _ = run(bench, kind, "Reads", path=str(path))
+        record, _ = run(bench, one_kind, "Reads", path=str(path))
         assert record.status is Status.FAILED, path
         assert "No such file" in record.reason
-    truths, log = run(bench, kind, "LooksForTruths", path=str(bench.store.root.parent))
+    truths, log = run(bench, one_kind, "LooksForTruths", path=str(bench.store.root.parent))
     assert truths.status is Status.FAILED, log
     assert "no truth in reach" in truths.reason
 
@@ -375,7 +375,7 @@ def test_a_cell_whose_sandbox_fails_is_no_failure_of_its_method(bench, monkeypat
 
     monkeypatch.setattr(watch, "enclosed", broken)
     plan = bench.plan("Sound")
-    with pytest.raises(sandbox.SandboxError, match="could not begin inside the sandbox"):
+    with pytest.raises(sandbox.SandboxError, match="could not start in the sandbox"):
         Supervisor(bench.store, bench.catalogue, RunOptions(cold=cold)).run(plan)
     assert list(bench.store.keys()) == []
 

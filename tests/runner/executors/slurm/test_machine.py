@@ -12,7 +12,7 @@ from msibench.errors import ConfigurationError
 from msibench.runner.child.job import Job
 from msibench.runner.executors.slurm.machine import Machine, load_machine, machine_from_table
 
-DOCS = Path(__file__).parents[3] / "docs" / "slurm.md"
+DOCS = Path(__file__).parents[4] / "docs" / "slurm.md"
 
 
 def job(**facts):
