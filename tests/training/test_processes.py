@@ -12,7 +12,6 @@ from msibench.cli.main import main
 from msibench.errors import ConfigurationError
 from msibench.training.launch import check_shares, is_started_by_torchrun, torchrun
 
-
 WORDS = [
     "finetune", "swinir-light", "--dataset", "phantom", "--sections", "synthetic-11", "--iterations", "4",
     "--from-scratch", "--set", "embed_dim=8", "--set", "depths=[2]", "--set", "num_heads=[2]",
