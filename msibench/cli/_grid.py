@@ -217,7 +217,7 @@ def _track(
     start: bool,
 ) -> Track:
     """Return the track of the evaluation: test sections only, under the validations' protocols."""
-    from msibench.leaderboard.overview import METRICS
+    from msibench.leaderboard.figure_boxes import METRICS
     from msibench.tracks import Entry, ProblemSet, Track
 
     protocols = dict.fromkeys(next(iter(record["request"]["protocols"])) for record in records)

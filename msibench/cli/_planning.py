@@ -147,7 +147,13 @@ def sort_words(options: dict[str, Any]) -> None:
         options["track"] = words[0] if words else None
 
 
-def planned(options: dict[str, Any], found: Catalogue, store: Store | None = None) -> Plan:
+def planned(
+    options: dict[str, Any],
+    found: Catalogue,
+    store: Store | None = None,
+    *,
+    tell: Callable[[str], None] | None = None,
+) -> Plan:
     """Return the plan that the options describe, its track named as the board that it belongs to.
 
     Parameters
@@ -156,6 +162,8 @@ def planned(options: dict[str, Any], found: Catalogue, store: Store | None = Non
         After `sort_words`.
     store
         Where boards are looked up; None: nothing is stored yet.
+    tell
+        Told where the board has another name than expected; None: it is printed at once.
 
     Raises
     ------
@@ -195,7 +203,7 @@ def planned(options: dict[str, Any], found: Catalogue, store: Store | None = Non
         for reference, spec in zip(options["single"], extra, strict=True)
     )
     return on_its_board(
-        plan, given, found, store, name=options["name"] or "", entries=entries, tell=_tell
+        plan, given, found, store, name=options["name"] or "", entries=entries, tell=tell or _tell
     )
 
 

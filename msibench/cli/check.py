@@ -8,6 +8,7 @@ import click
 
 from msibench.cli._shared import catalogue
 from msibench.cli._values import settings
+from msibench.contracts.plain_text import few_of
 
 
 @click.command(
@@ -30,6 +31,7 @@ def command(name: str, changes: tuple[str, ...], as_json: bool) -> int:
     resolve_config(spec, given)
     subject = Subject(spec=spec, config=given)
     rows: list[dict[str, str]] = []
+    told = {""}
     for check in METHOD_CHECKS:
         title = (check.__doc__ or "").splitlines()[0]
         try:
@@ -42,10 +44,13 @@ def command(name: str, changes: tuple[str, ...], as_json: bool) -> int:
             state, reason = "FAILED", f"{type(error).__name__}: {lines[0] if lines else ''}"
         rows.append({"check": check.__name__, "state": state, "reason": reason, "promise": title})
         if not as_json:
-            tail = f"\n{'':9}{reason}" if reason else ""
+            tail = "" if reason in told else f"\n{'':9}{reason}"
+            told.add(reason)
             click.echo(f"{state:<8} {title} ({check.__name__}){tail}")
     if as_json:
         click.echo(json.dumps(rows, indent=1))
+    else:
+        _tell_repeated(rows)
     if all(row["state"] == "skipped" for row in rows):
         click.echo(
             f"nothing could be checked: {rows[0]['reason']}. A method that nothing was tried on has not "
@@ -54,3 +59,16 @@ def command(name: str, changes: tuple[str, ...], as_json: bool) -> int:
         )
         return 3
     return 3 if any(row["state"] == "FAILED" for row in rows) else 0
+
+
+def _tell_repeated(rows: list[dict[str, str]]) -> None:
+    """Say once of a fault that stopped several checks how many and which those are."""
+    stopped: dict[str, list[str]] = {}
+    for row in rows:
+        if row["state"] == "FAILED":
+            stopped.setdefault(row["reason"], []).append(row["check"])
+    for reason, checks in stopped.items():
+        if len(checks) > 1:
+            click.echo(
+                f"{len(checks)} of {len(rows)} checks stopped at {reason}: {few_of(checks, 4)}"
+            )

@@ -50,7 +50,9 @@ class Options:
     "Example: msibench figure paired bladder-x4 --metric psnr --reference bicubic -o paired.svg\n\n"
     "Example: msibench figure table bladder-x4 -o table.tex"
 )
-@click.argument("kind", type=click.Choice(["images", "box", "violin", "pareto", "paired", "table"]))
+@click.argument(
+    "kind", type=click.Choice(["images", "box", "violin", "pareto", "paired", "metrics", "table"])
+)
 @click.argument("track", default="quickstart")
 @results_option
 @base_option
@@ -77,7 +79,7 @@ class Options:
     help="Colour table (images).",
 )
 def command(**given: Any) -> None:
-    """Write the figure KIND of TRACK: images, box, violin, pareto, paired or table."""
+    """Write the figure KIND of TRACK: images, box, violin, pareto, paired, metrics (the six of Cao et al.) or table."""
     from msibench.leaderboard.figures import Choice, write_figure
 
     options = Options(**given)

@@ -71,6 +71,11 @@ def _dataset(spec: DatasetSpec) -> dict[str, object]:
 NEEDS = {"single-image": "nothing", "guided": "a guide", "cross-modality": "a second modality"}
 
 
+def _time(minutes: float) -> str:
+    """Return a time that a method declares, in minutes or hours."""
+    return f"{minutes:g} min" if minutes < 120 else f"{minutes / 60:g} h"
+
+
 def _method(spec: MethodSpec, found: Catalogue) -> dict[str, object]:
     """Return what a method is, and whether it runs here without further files."""
     from msibench.weights import find
@@ -78,7 +83,8 @@ def _method(spec: MethodSpec, found: Catalogue) -> dict[str, object]:
     missing = [weight.name for weight in spec.weights if find(weight) is None]
     ready = f"no: weights missing ({', '.join(missing)})" if missing else "yes"
     if not missing and spec.budget not in ("", "quick"):
-        ready = "yes, when it is named (takes hours)"
+        whose = "the paper's budget" if spec.budget == "paper" else f"a budget of {spec.budget}"
+        ready = f"yes, when it is named ({whose}, {_time(spec.resources.minutes)} at most)"
     return {
         "method": spec.name,
         "ready here": ready,

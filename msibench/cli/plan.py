@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import click
 from msibench.cli._planning import as_arguments, planned, planning_options, sort_words, statuses
 from msibench.cli._shared import catalogue, results_option, results_root, store_if_there
 from msibench.cli._together import Excludes, Needs, option_rules
-from msibench.cli._values import size_in_gib, time_in_s
+from msibench.cli._values import cells_side_by_side, size_in_gib, time_in_s
 
 if TYPE_CHECKING:
     from msibench.runner.plan import Plan
@@ -147,16 +148,26 @@ def _show(plan: Plan, forecasts: Sequence[Forecast]) -> None:
         click.echo(f"note: … and {len(notes) - SHOWN_NOTES} more (--json lists them)")
     if total.time_from != STORED_CELLS:
         click.echo(
-            "≈: by what the boards that ship with msibench took, on another machine; ≤: at most, by "
-            "the method's own declaration; no cell of these is stored yet"
+            "≈: by what methods took elsewhere, on the boards that ship with msibench or on sections of this "
+            "size; ≤: at most, by the method's own declaration; no cell of these is stored yet"
         )
     if total.counts[RUN]:
-        click.echo("The time is that of all cells one after another.")
+        longest = max(each.seconds for each in forecasts)
+        beside = cells_side_by_side(plan.cells[0].device)
+        wall = replace(total, seconds=max(longest, total.seconds / beside))
+        click.echo(
+            "The time is that of all cells one after another"
+            + (
+                f"; {duration(wall)} with {beside} side by side, as here by default."
+                if beside > 1
+                else "."
+            )
+        )
 
 
 def duration(summary: Summary) -> str:
     """Return the expected time of cells as words."""
-    from msibench.runner.preview import BOARDS, DECLARED, STORED_CELLS
+    from msibench.runner.preview import BOARDS, DECLARED, MEASURED, STORED_CELLS
 
     seconds = summary.seconds
     if not seconds:
@@ -167,7 +178,7 @@ def duration(summary: Summary) -> str:
         text = f"{seconds / 60:.0f} min"
     else:
         text = f"{seconds / 3600:.1f} h"
-    marks = {STORED_CELLS: "", BOARDS: "≈ ", DECLARED: "≤ "}
+    marks = {STORED_CELLS: "", MEASURED: "≈ ", BOARDS: "≈ ", DECLARED: "≤ "}
     return marks[summary.time_from] + text
 
 

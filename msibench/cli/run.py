@@ -109,7 +109,8 @@ def command(**options: Any) -> int:
     sandbox = {None: AUTO, False: NONE}.get(options["sandbox"]) or choose_sandbox()
     found = catalogue(strict=options["strict_plugins"])
     sort_words(options)
-    plan = planned(options, found, store_if_there(options["results"]))
+    said: list[str] = []  # of the board: after faults of the section, which leave none
+    plan = planned(options, found, store_if_there(options["results"]), tell=said.append)
     part = _part_of(plan, options)
     folder = published_folder(plan.track) if options["publish"] else None
     store = open_store(options["results"], create=True)
@@ -119,6 +120,7 @@ def command(**options: Any) -> int:
             click.echo(note, err=True)
         if options["data"]:
             _stage_own_sections(plan, store)
+        click.echo("".join(f"{text}\n" for text in said), nl=False, err=True)
         run_options = RunOptions(
             jobs=_jobs(options, plan),
             timeout_s=options["timeout"],

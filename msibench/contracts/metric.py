@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -40,6 +41,9 @@ SHOWN_FIELDS = (
 """Fields of a `MetricSpec` that a run keeps for its board, which is made without asking plugins."""
 
 
+ANYTHING, SHARE = (-math.inf, math.inf), (0.0, 1.0)
+NOT_NEGATIVE, UP_TO_ONE = (0.0, math.inf), (-math.inf, 1.0)
+"""Bounds that many metrics have."""
 ONE_SCALE_UP, TRAINING = "one-scale-up", "training"
 INTERVALS = (ONE_SCALE_UP, TRAINING)
 """What the harness can calibrate intervals on: the section itself made coarser once more, or the training
@@ -120,6 +124,8 @@ class Intervals:
 
     told: ToldInterval | None = None
     calibrated: CalibratedInterval | None = None
+    not_calibrated: str = ""
+    """Why the harness could calibrate none, where it was asked to."""
 
     def some_ions(self, channels: slice) -> Intervals:
         """Return the intervals of some ion images."""
@@ -127,6 +133,7 @@ class Intervals:
         return Intervals(
             told=None if told is None else told.some_ions(channels),
             calibrated=None if calibrated is None else calibrated.some_ions(channels),
+            not_calibrated=self.not_calibrated,
         )
 
 
@@ -162,7 +169,9 @@ class Evaluation:
     interval: ToldInterval | None = None
     """The method's own interval; None where it gives none."""
     calibrated: CalibratedInterval | None = None
-    """What the harness calibrated; None where the track asks for no such intervals."""
+    """What the harness calibrated; None where the track asks for no such intervals, or it could not."""
+    not_calibrated: str = ""
+    """Why it could not; empty where nobody asked."""
     seed: int = 0
     shared: dict[str, Any] = field(default_factory=dict, repr=False)
     """Results of one metric that another can use; see `once`."""
@@ -237,6 +246,9 @@ class MetricSpec:
     regions: tuple[str, ...] = ("image", "tissue")
     """Where it is computed: the whole image, inside the tissue mask."""
     unit: str = ""
+    bounds: tuple[float, float] = ANYTHING
+    """Lowest and highest value that it can have. Intervals of its mean are cut there on boards, for metrics of
+    the core: a board is made without asking plugins."""
     needs: frozenset[str] = frozenset({"truth"})
     """Which of ``truth low guide counts noise_free uncharted`` must be there; else not applicable."""
     weights: tuple[str, ...] = ()

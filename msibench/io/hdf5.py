@@ -35,7 +35,13 @@ from msibench.io.hdf5_guard import has, why_unsafe
 from msibench.io.hdf5_writing import new_hdf5
 from msibench.io.partial import beside
 from msibench.io.pixel_size import stated_pixel_size
-from msibench.io.stack_properties import ALSO_CALLED, PROPERTIES, other_names
+from msibench.io.stack_properties import (
+    ALSO_CALLED,
+    PROPERTIES,
+    other_axes,
+    other_names,
+    refuse_other_axes,
+)
 from msibench.io.stored_stack import StoredStack, is_large
 
 if TYPE_CHECKING:
@@ -128,6 +134,8 @@ def read_hdf5(
         described = _other_properties(file, stack, source.name)
         mz = file["mz"][()] if "mz" in file else described.get("mz", np.full(len(values), np.nan))
         mask = file["mask"][()] if "mask" in file else described.get("mask")
+        known = mz if "mz" in file or "mz" in described else None
+        refuse_other_axes(source.name, values.shape, known, mask)
         ppm = _number(file, "ppm")
         said = _value(file, "pixel_size_um", described.get("pixel_size_um", np.nan))
         return MSImage(
@@ -254,6 +262,10 @@ def _problems(file: h5py.File) -> list[str]:
         return [f"/{stack} should be (channel, row, column), got shape {shape}"]
     if file[stack].dtype.kind not in "fiu":
         problems.append(f"/{stack} should be float32, got {file[stack].dtype}")
+    sizes = {name: file[name].shape for name in ("mz", "mask") if name in file}
+    count = sizes["mz"][0] if len(sizes.get("mz", ())) == 1 else None
+    if why := other_axes(shape, count, sizes.get("mask")):
+        return [why]
     if "mz" in file and (file["mz"].shape != shape[:1] or file["mz"].dtype.kind not in "fiu"):
         problems.append(
             f"/mz should hold {shape[0]} numbers, got {file['mz'].dtype} {file['mz'].shape}"

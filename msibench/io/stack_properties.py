@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msibench.errors import DataError
 from msibench.io.channel_names import mz_of
 from msibench.io.data_warning import warn_about_data
 
@@ -97,3 +98,49 @@ def _named_mz(names: NDArray[Any] | None, channels: int) -> NDArray[np.float64] 
     ]
     masses = np.array([mz_of(text) for text in texts])
     return None if np.isnan(masses).any() else masses
+
+
+NARROW = 8
+"""Pixels across: of so narrow images, twice as many and twice as high, the last axis is rather that of channels."""
+
+
+def refuse_other_axes(name: str, shape: Sequence[int], mz: Any, mask: Any) -> None:
+    """Raise, or warn, where axes seem to be in another order than ``(channel, row, column)``.
+
+    Raises
+    ------
+    DataError
+        As `other_axes` says.
+    """
+    if len(shape) != 3:
+        return
+    count = None if mz is None else int(np.size(mz))
+    if why := other_axes(shape, count, None if mask is None else np.shape(mask)):
+        raise DataError(f"{name}: {why}")
+    channels, rows, columns = shape
+    if mz is None and columns <= NARROW and min(channels, rows) >= 2 * NARROW:
+        warn_about_data(
+            f"{name}: read as {channels} ion images of {rows} x {columns} pixels, as axes are (channel, "
+            "row, column); if channels come last, save np.moveaxis(stack, -1, 0)"
+        )
+
+
+def other_axes(shape: Sequence[int], count: int | None, mask: Sequence[int] | None) -> str:
+    """Return what to save where axes are in another order; empty where nothing says so.
+
+    There are as many m/z (`count`) as another axis is long, and not as the first; or the mask fits with
+    its two axes exchanged.
+    """
+    channels, *grid = shape
+    if count is not None and count != channels and count in grid:
+        axis = 1 + grid.index(count)
+        return (
+            f"the stack is {tuple(shape)} and there are {count} m/z, as many as axis {axis} is long; axes "
+            f"must be (channel, row, column): save np.moveaxis(stack, {axis}, 0)"
+        )
+    if mask is not None and [*mask][::-1] == grid and grid[0] != grid[1]:
+        return (
+            f"the ion images are {grid[0]} x {grid[1]} pixels (row, column) and the mask is "
+            f"{grid[1]} x {grid[0]}: one of them is transposed; save stack.transpose(0, 2, 1), or mask.T"
+        )
+    return ""

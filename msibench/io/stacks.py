@@ -21,7 +21,7 @@ from msibench.io.ome_tiff import read_annotation, unpack_mask
 from msibench.io.picture import decode_frame, frames, open_picture
 from msibench.io.pixel_size import refuse_impossible, square_or_said, stated_pixel_size
 from msibench.io.samples import intensities, tiff_samples
-from msibench.io.stack_properties import PROPERTIES, other_names
+from msibench.io.stack_properties import PROPERTIES, other_names, refuse_other_axes
 from msibench.io.sub_images import main_series, warn_of_orientation
 from msibench.io.tiff_guard import check_page, check_tiff
 from msibench.io.tiff_tags import channel_names, tiff_pixel_size
@@ -210,6 +210,7 @@ def _stack(source: Path, values: NDArray[np.generic], mz: Any, **described: Any)
             f"{values.shape}"
         )
     refuse_infinite(values, source.name)
+    refuse_other_axes(source.name, values.shape, mz, described.get("mask"))
     try:
         return as_stack(values, mz, **described)
     except ValueError as error:

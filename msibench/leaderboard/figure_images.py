@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.errors import DataError
-from msibench.leaderboard.figure_source import Source, require_known
+from msibench.leaderboard.figure_source import Choice, Source, require_known
 from msibench.leaderboard.figure_style import scale_bar
 from msibench.leaderboard.images import structure
 from msibench.leaderboard.page_images import stored_sections
@@ -36,7 +36,7 @@ def images(source: Source) -> Figure:
 
     require_known((source.choice.colours,), ["viridis", "inferno", "gray", "grey"], "colour table")
     record, section = _chosen_section(source)
-    channels = _channels(section, record.mz, source.choice.mz)
+    channels = _channels(section, record.mz, source.choice)
     panels = _panels(source, section)
     rows, columns = panels[-1][1].shape[1:]
     across = min(len(panels), MOST_ACROSS)
@@ -146,13 +146,12 @@ def _hatched(columns: int, rows: int) -> Rectangle:
     )
 
 
-def _channels(
-    section: SectionImages, mz: Sequence[float | None], wanted: tuple[float, ...]
-) -> list[int]:
-    """Return the ions to draw: the nearest to each wanted m/z, or the clearest one."""
+def _channels(section: SectionImages, mz: Sequence[float | None], choice: Choice) -> list[int]:
+    """Return the ions to draw: the nearest to each wanted m/z, or the clearest ones."""
+    wanted = choice.mz
     if not wanted:
         clear = [(-structure(section, channel), channel) for channel in range(len(section.low))]
-        return [min(clear)[1]]
+        return [channel for _, channel in sorted(clear)[: choice.ions]]
     known = {channel: value for channel, value in enumerate(mz) if value is not None}
     if not known:
         raise DataError("the ion images of this section carry no m/z; leave --mz out")

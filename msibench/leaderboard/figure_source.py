@@ -34,7 +34,9 @@ class Choice:
     protocol: str = ""
     section: str = ""
     mz: tuple[float, ...] = ()
-    """For ``images``; the nearest ion of each. Empty: the one with the clearest structure."""
+    """For ``images``; the nearest ion of each. Empty: those with the clearest structure."""
+    ions: int = 1
+    """For ``images`` without `mz`: how many."""
     colours: str = "viridis"
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from msibench.errors import ConfigurationError, StoreError
 from msibench.leaderboard.board import Board, read_board
+from msibench.leaderboard.figure_boxes import metrics
 from msibench.leaderboard.figure_charts import box, paired, pareto, violin
 from msibench.leaderboard.figure_images import images
 from msibench.leaderboard.figure_source import Choice, Source, require_known
@@ -44,7 +45,7 @@ def write_figure(
     Parameters
     ----------
     kind
-        One of `kinds`: ``images``, ``box``, ``violin``, ``pareto`` and ``paired`` write PNG, SVG or PDF,
+        One of `kinds`: ``images``, ``box``, ``violin``, ``pareto``, ``paired`` and ``metrics`` write PNG, SVG or PDF,
         ``table`` writes Markdown (``.md``) or LaTeX (``.tex``); the ending of `path` decides.
     store, track, choice
         Where the cells lie, and which of them are shown. No store: `board` is of committed rows.
@@ -120,4 +121,5 @@ _DRAWN: dict[str, Callable[[Source], Figure]] = {
     "violin": violin,
     "pareto": pareto,
     "paired": paired,
+    "metrics": metrics,
 }

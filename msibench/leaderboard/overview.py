@@ -1,31 +1,29 @@
 """All models of a grid at one glance: metrics, score, and the best one compared with its starting point.
 
 The counterparts of Cao et al.'s Figure S3 (six metrics of all fine-tuned models), Figure S4 (their
-weighted score, ranked) and Tables S2 and S3 (fine-tuned and pre-trained, m/z by m/z).
+weighted score, ranked), Figures S5 and S6 (images of two ions, fine-tuned and pre-trained) and Tables S2 and S3
+(the two, m/z by m/z).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from msibench.leaderboard.figure_style import (
-    BLUE,
-    GREY,
-    INCH_PER_METHOD,
-    ORANGE,
-    axis_label,
-    fixed_style,
-    saved,
-)
-from msibench.leaderboard.metrics import BoardMetrics, board_metrics
+from msibench.errors import DataError
+from msibench.leaderboard.figure_boxes import boxes, metric_boxes, panels
+from msibench.leaderboard.figure_images import images
+from msibench.leaderboard.figure_source import Choice, Source
+from msibench.leaderboard.figure_style import BLUE, GREY, ORANGE, fixed_style, saved
+from msibench.leaderboard.metrics import board_metrics
 from msibench.leaderboard.pair import pair_page
-from msibench.leaderboard.rows import measured
+from msibench.leaderboard.rows import collect, measured
 from msibench.leaderboard.table import has_ranks, leaderboard_table, scheme_of
 from msibench.results.files import write_atomically
 from msibench.results.index import read_index
@@ -34,11 +32,10 @@ from msibench.scoring import composite, load_scheme
 from msibench.tracks import Track
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-METRICS = ("psnr", "ssim", "vif", "sd_ratio", "nqm", "dists")
-"""The six of Cao et al., in their order."""
+IONS = 2
+"""Ions of which the grid's figure shows images, as in Cao et al.'s Figures S5 and S6."""
 ORDER_DRAWS = 100
 """Bootstrap draws where only order and means are needed, which do not depend on them."""
 PUBLISHED_SCHEME, FALLBACK_SCHEME = "cao2025", "anchored"
@@ -76,7 +73,7 @@ def write_overview(
     start: str = "",
     missing: Sequence[str] = (),
 ) -> list[Path]:
-    """Write ``metrics.svg``, ``score.svg`` and ``pair.md`` into `folder`; same rows, same bytes.
+    """Write ``metrics.svg``, ``score.svg``, ``images.png`` and ``pair.md`` into `folder`; same rows, same bytes.
 
     Where a track has several protocols, the figures of each carry its name.
 
@@ -98,7 +95,8 @@ def write_overview(
     """
     folder.mkdir(parents=True, exist_ok=True)
     board = leaderboard_table(rows, track, draws=ORDER_DRAWS)
-    known = board_metrics(read_index(store, track.name))
+    index = read_index(store, track.name)
+    known, records = board_metrics(index), collect(store, index).records
     protocols = sorted(set(board["protocol"].unique()))
     written: list[Path] = []
     pairs: list[str] = []
@@ -110,14 +108,30 @@ def write_overview(
             method: BLUE if method in variants else ORANGE if method == start else GREY
             for method in table["method"]
         }
+        source = Source(
+            store=store,
+            track=track,
+            choice=Choice(ions=IONS),
+            rows=here,
+            records=records,
+            metrics=known,
+            protocol=protocol,
+            table=table,
+        )
+        scored = set(measured(here)["metric"].unique())
+        names = [name for name in track.metrics if name in scored]
+        best = best_of(table, variants)
+        other = start if start in set(measured(here)["method"]) else track.control_method
         with fixed_style():
             pictures = {
-                f"metrics{tail}.svg": _metrics_figure(here, track, known, colours, protocol),
+                f"metrics{tail}.svg": metric_boxes(source, names, colours),
                 f"score{tail}.svg": _score_figure(here, table, track, colours, protocol, missing),
+                f"images{tail}.png": _images(source, best, other),
             }
             for name, figure in pictures.items():
-                write_atomically(folder / name, saved(figure, ".svg"))
-                written.append(folder / name)
+                if figure is not None:
+                    write_atomically(folder / name, saved(figure, Path(name).suffix))
+                    written.append(folder / name)
         pairs.append(_pair(here, table, track, store, variants, start, protocol))
     write_atomically(folder / "pair.md", "\n\n".join(pairs) + "\n")
     return [*written, folder / "pair.md"]
@@ -134,29 +148,6 @@ def best_of(table: pd.DataFrame, methods: Sequence[str]) -> str:
     return max(found, default=(0.0, ""), key=lambda entry: entry[0])[1]
 
 
-def _metrics_figure(
-    rows: pd.DataFrame,
-    track: Track,
-    known: BoardMetrics,
-    colours: Mapping[str, str],
-    protocol: str,
-) -> Figure:
-    """Draw one panel a metric, one box a model over all ion images, best score on top."""
-    scored = measured(rows)
-    scored = scored[(scored["region"] == "image") & np.isfinite(scored["value"])]
-    names = [name for name in track.metrics if name in set(scored["metric"].unique())]
-    figure, panels = _panels(max(1, len(names)), len(colours))
-    for name, axes in zip(names, panels, strict=False):
-        part = scored[scored["metric"] == name]
-        values = {m: v["value"].to_numpy(np.float64) for m, v in part.groupby("method")}
-        _boxes(axes, values, colours)
-        axes.set_xlabel(axis_label(known[name].label, str(part["direction"].iloc[0])), fontsize=8)
-    if not names:
-        panels[0].set_xlabel("no model has a value of any metric")
-    figure.suptitle(f"{track.title or track.name}: every ion image, {protocol}")
-    return figure
-
-
 def _score_figure(
     rows: pd.DataFrame,
     table: pd.DataFrame,
@@ -166,7 +157,7 @@ def _score_figure(
     missing: Sequence[str],
 ) -> Figure:
     """Draw the composite of every ion image, models by rank, the mean written beside each."""
-    figure, (axes,) = _panels(1, len(colours), width=6.5)
+    figure, (axes,) = panels(1, len(colours), width=6.5)
     scores = table["composite"] if "composite" in table else pd.Series(np.nan, table.index)
     means = dict(zip(table["method"], scores.astype("float64"), strict=True))
     values: dict[str, NDArray[np.float64]] = {}
@@ -180,7 +171,7 @@ def _score_figure(
             str(m): part["composite"].to_numpy(np.float64) for m, part in found.groupby("method")
         }
     values = {m: v[np.isfinite(v)] for m, v in values.items() if np.isfinite(v).any()}
-    _boxes(axes, values, colours)
+    boxes(axes, values, colours)
     labels = []
     ranked = has_ranks(table)
     for rank, method in enumerate(colours, start=1):
@@ -199,34 +190,13 @@ def _score_figure(
     return figure
 
 
-def _panels(count: int, methods: int, width: float = 2.4) -> tuple[Figure, list[Axes]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    size = (width * count + 2.5, 1.4 + INCH_PER_METHOD * methods)
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, count, squeeze=False, sharey=True)[0])
-
-
-def _boxes(
-    axes: Axes, values: Mapping[str, NDArray[np.float64]], colours: Mapping[str, str]
-) -> None:
-    """Draw a box for each model that has values, and name every model beside the axis."""
-    places = dict(zip(colours, range(len(colours), 0, -1), strict=True))
-    for method, place in places.items():
-        if method not in values:
-            continue
-        line: dict[str, Any] = {"color": colours[method]}
-        axes.boxplot(
-            [values[method]], positions=[place], orientation="horizontal", widths=0.6,
-            medianprops={"color": "black"}, boxprops=line, whiskerprops=line, capprops=line,
-            flierprops={"marker": ".", "markersize": 3, "markeredgecolor": colours[method]},
-            manage_ticks=False,
-        )  # fmt: skip
-    axes.set_ylim(0.4, len(colours) + 0.6)
-    axes.set_yticks(list(places.values()), list(places))
-    axes.grid(axis="x", color="0.9")
+def _images(source: Source, best: str, other: str) -> Figure | None:
+    """Draw coarse image, truth, the best training and what it is set against; None where rows hold no images."""
+    table = source.table[source.table["method"].isin((best, other))]
+    try:
+        return images(replace(source, table=table.reset_index(drop=True)))
+    except DataError:
+        return None
 
 
 def _pair(

@@ -158,7 +158,11 @@ def _summary(scored: pd.DataFrame, scheme: Scheme, track: Track, draws: int) -> 
     for _, part in scored.groupby("protocol", sort=True):
         try:
             table = summarise(
-                part, scheme, control_method=track.control_method, draws=draws, beside=beside
+                part,
+                scheme,
+                control_method=track.control_method,
+                draws=draws,
+                beside=beside,
             )
             tables.append(table)
         except DataError as error:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from msibench.contracts.metric import Direction, MetricSpec
+from msibench.contracts.metric import (
+    ANYTHING,
+    NOT_NEGATIVE,
+    SHARE,
+    UP_TO_ONE,
+    Direction,
+    MetricSpec,
+)
 
 NO_DETAIL = "the truth has no detail that the low image does not fix"
 ADDS_NOTHING = (
@@ -42,9 +49,11 @@ def _detail(
     title: str,
     explanation: str,
     undefined: tuple[str, ...] = (NO_DETAIL, NO_SPLIT),
+    bounds: tuple[float, float] = UP_TO_ONE,
 ) -> MetricSpec:
     return _of_unseen(
         name=name,
+        bounds=bounds,
         target="msibench.metrics.detail:evaluate",
         params={"measure": name},
         direction=direction,
@@ -58,6 +67,7 @@ def _detail(
 def _share(what: str, direction: Direction, explanation: str) -> MetricSpec:
     return _of_unseen(
         name=f"{what}_share",
+        bounds=SHARE,
         target="msibench.metrics.hallucination:evaluate",
         params={"what": what},
         direction=direction,
@@ -88,6 +98,7 @@ DETAIL_METRICS: tuple[MetricSpec, ...] = (
         "higher",
         "Detail gain at the best single amplitude",
         "How well added and true detail agree; no stretch or sharpening changes it.",
+        bounds=(-1.0, 1.0),
     ),
     _detail(
         "detail_precision",
@@ -95,21 +106,25 @@ DETAIL_METRICS: tuple[MetricSpec, ...] = (
         "Share of the added detail that is true",
         "How much of the added detail is true? 1 is right, above 1 timid, near 0 invented.",
         (NO_DETAIL, ADDS_NOTHING, NO_SPLIT),
+        ANYTHING,
     ),
     _detail(
         "detail_recall",
         "one",
         "Share of the truth's unseen detail that was found",
         "How much of the true detail was found?",
+        bounds=ANYTHING,
     ),
     _detail(
         "input_error",
         "lower",
         "Error in what the low image fixes, over the unseen detail",
         "How far is the prediction from the coarse image that it was made from?",
+        bounds=NOT_NEGATIVE,
     ),
     _of_unseen(
         name="detail_energy",
+        bounds=NOT_NEGATIVE,
         target="msibench.metrics.detail:evaluate",
         params={"measure": "detail_energy"},
         direction="higher",
@@ -122,6 +137,7 @@ DETAIL_METRICS: tuple[MetricSpec, ...] = (
     ),
     _ceiling(
         name="detail_ceiling_low",
+        bounds=SHARE,
         params={"end": "low"},
         title="Lower end of the detail gain that the signal itself would get",
         label="detail ceiling low",
@@ -129,12 +145,14 @@ DETAIL_METRICS: tuple[MetricSpec, ...] = (
     ),
     _ceiling(
         name="detail_ceiling_high",
+        bounds=SHARE,
         params={"end": "high"},
         title="Upper end of the detail gain that the signal itself would get",
         label="detail ceiling high",
     ),
     _ceiling(
         name="detail_ceiling_source",
+        bounds=(0.0, 4.0),
         params={"end": "source"},
         title="Where the ceiling of the detail gain comes from",
         label="detail ceiling source",

@@ -11,6 +11,7 @@ from msibench.metrics.pairs import ImagesT
 
 EMPTY = "the prediction is zero everywhere"
 NO_MASK = "no tissue mask is on record"
+ALL_TISSUE = "every pixel counts as tissue: nothing lies off it"
 
 
 def off_tissue(test: ImagesT, mask: ArrayLike) -> ImagesT:
@@ -50,6 +51,8 @@ def evaluate(evaluation: Evaluation) -> Scored:
     count = len(prediction)
     if truth is None or truth.mask is None:
         return Scored(np.full(count, np.nan), (NO_MASK,) * count)
+    if truth.mask.all():
+        return Scored(np.full(count, np.nan), (ALL_TISSUE,) * count)
     values = off_tissue(prediction, truth.mask)
     reasons = first_reason(
         count,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msibench.contracts.metric import MetricSpec
+from msibench.contracts.metric import NOT_NEGATIVE, UP_TO_ONE, MetricSpec
 from msibench.metrics.detail_specs import DETAIL_METRICS
 from msibench.metrics.trust_specs import TRUST_METRICS
 
@@ -19,6 +19,7 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="ssim",
+        bounds=(-1.0, 1.0),
         version=2,
         target="msibench.metrics.ssim:ssim",
         direction="higher",
@@ -32,6 +33,7 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="vif",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.vif:vif",
         direction="higher",
@@ -46,6 +48,7 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="vifp",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.vifp:vifp",
         direction="higher",
@@ -59,6 +62,7 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="sd_ratio",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.sd_ratio:sd_ratio",
         direction="one",
@@ -84,6 +88,7 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="dists",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.dists:dists",
         direction="lower",
@@ -99,6 +104,7 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="rmse",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.rmse:rmse",
         direction="lower",
@@ -109,6 +115,7 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="mse",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.mse:mse",
         direction="lower",
@@ -119,6 +126,7 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="r2",
+        bounds=UP_TO_ONE,
         version=1,
         target="msibench.metrics.r2:r2",
         direction="higher",
@@ -128,6 +136,7 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="lpips",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.lpips:lpips",
         direction="lower",
@@ -140,6 +149,7 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="edge_perceptual_loss",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.edge_perceptual_loss:edge_perceptual_loss",
         direction="lower",
@@ -154,6 +164,7 @@ REFERENCE_METRICS: tuple[MetricSpec, ...] = (
     ),
     MetricSpec(
         name="perceptual_loss",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.perceptual_loss:perceptual_loss",
         direction="lower",

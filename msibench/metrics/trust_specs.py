@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from msibench.contracts.metric import Direction, MetricSpec
+from msibench.contracts.metric import NOT_NEGATIVE, SHARE, Direction, MetricSpec
 from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT, of_ion_images
 
 NO_INTERVAL = "the method tells no interval"
 NOTHING_TOLD = "the method tells no interval for this ion image"
-NOT_CALIBRATED = "the harness calibrated no interval: the track asks for none (intervals)"
+NOT_ASKED = "the track asks for no interval of the harness (intervals)"
+NOT_CALIBRATED = "the harness could calibrate no interval for this prediction"
+"""Followed by why, where that is known."""
 NOTHING_CALIBRATED = "the harness could calibrate no interval for this ion image"
 INTERVAL_METRICS: tuple[tuple[str, Direction, str, str, str], ...] = (
     (
@@ -51,11 +53,10 @@ INTERVAL_METRICS: tuple[tuple[str, Direction, str, str, str], ...] = (
     ),
 )
 """Name, direction, title, label and explanation of what is measured of an interval, whoever tells it."""
+NO_SHARES = ("{}_width", "{}_score")
+"""Those of them that are not shares of pixels."""
 CALIBRATED_METRICS = tuple(name.format("calibrated") for name, *_ in INTERVAL_METRICS)
 """What a board measures whose track asks for intervals of the harness."""
-OLDER = ("interval_coverage", "worst_interval_coverage", "interval_width", "interval_score")
-"""Measures of 0.1.0, whose code has changed since."""
-
 
 trust = partial(of_ion_images, question="trust")
 ceiling = partial(of_ion_images, question="ceiling")
@@ -81,9 +82,10 @@ def interval_metrics(
         full = name.format(begins)
         yield trust(
             name=full,
-            version=2 if full in OLDER else 1,
+            version=1 if full == "interval_calibration_error" else 2,
             target=f"msibench.metrics.interval:{function}",
             direction=direction,
+            bounds=NOT_NEGATIVE if name in NO_SHARES else SHARE,
             params={"measure": name.format("interval")},
             title=title.format(tells),
             label=label.format(label_begins),
@@ -95,6 +97,7 @@ def interval_metrics(
 TRUST_METRICS: tuple[MetricSpec, ...] = (
     trust(
         name="consistency",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.consistency:evaluate",
         direction="lower",
@@ -107,6 +110,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="consistency_noise",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.consistency:evaluate",
         direction="lower",
@@ -130,11 +134,12 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         "harness's interval",
         "evaluate_calibrated",
         "the harness calibrated",
-        (NOT_CALIBRATED, NOTHING_CALIBRATED),
+        (NOT_ASKED, NOT_CALIBRATED, NOTHING_CALIBRATED),
     ),
     trust(
         name="calibrated_signal_coverage",
-        version=1,
+        bounds=SHARE,
+        version=2,
         target="msibench.metrics.interval:evaluate_calibrated",
         direction="nine-tenths",
         params={"measure": "signal_coverage"},
@@ -142,10 +147,11 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         title="Share of the noise-free signal inside the interval of 90 % of the signal that the harness calibrated",
         label="harness's interval coverage, signal",
         explanation="The same of the signal without counting noise, which is known for synthetic sections.",
-        undefined=(NOT_CALIBRATED, NOTHING_CALIBRATED),
+        undefined=(NOT_ASKED, NOT_CALIBRATED, NOTHING_CALIBRATED),
     ),
     trust(
         name="edge_perceptual_loss_to_guide",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.edge_perceptual_loss:evaluate_to_guide",
         direction="lower",
@@ -160,7 +166,8 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="off_tissue",
-        version=1,
+        bounds=SHARE,
+        version=2,
         target="msibench.metrics.off_tissue:evaluate",
         direction="lower",
         needs=frozenset({"truth", "mask"}),
@@ -170,6 +177,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         undefined=(
             "the prediction is zero everywhere",
             "no tissue mask is on record",
+            "every pixel counts as tissue: nothing lies off it",
         ),
     ),
     trust(
@@ -185,6 +193,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="frc",
+        bounds=NOT_NEGATIVE,
         version=2,
         target="msibench.metrics.frc:evaluate",
         direction="lower",
@@ -204,6 +213,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="shift",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.shift:evaluate",
         direction="lower",
@@ -217,6 +227,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="band_power",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.band_power:evaluate",
         direction="one",
@@ -230,6 +241,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="guide_leakage",
+        bounds=SHARE,
         version=4,
         target="msibench.metrics.guide_leakage:evaluate",
         direction="lower",
@@ -241,6 +253,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="guide_leakage_low",
+        bounds=SHARE,
         version=3,
         target="msibench.metrics.guide_leakage:evaluate",
         direction="lower",
@@ -253,6 +266,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="uncharted_leakage",
+        bounds=SHARE,
         version=4,
         target="msibench.metrics.guide_leakage:evaluate",
         direction="lower",
@@ -265,6 +279,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="spectral_angle",
+        bounds=(0.0, 180.0),
         version=1,
         target="msibench.metrics.spectral_angle:evaluate",
         direction="lower",
@@ -282,6 +297,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     trust(
         name="colocalisation",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.colocalisation:evaluate",
         direction="lower",
@@ -313,6 +329,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     ceiling(
         name="noise_ceiling_ssim",
+        bounds=(-1.0, 1.0),
         version=3,
         target="msibench.metrics.noise_ceiling:evaluate",
         direction="higher",
@@ -328,6 +345,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
     ),
     ceiling(
         name="noise_ceiling_vif",
+        bounds=NOT_NEGATIVE,
         version=1,
         target="msibench.metrics.noise_ceiling:evaluate",
         direction="higher",

@@ -29,6 +29,7 @@ from msibench.results.files import sha256_of, write_atomically
 from msibench.results.keys import digest_of
 from msibench.results.schema import CellRecord
 from msibench.results.store import RECORD, Store
+from msibench.weights import is_here
 
 if TYPE_CHECKING:
     from msibench.contracts.metric import MetricSpec
@@ -145,13 +146,19 @@ def with_metrics(cells: Mapping[str, SeenCell], metrics: str) -> dict[str, SeenC
 
 
 def metrics_digest(metrics: Iterable[MetricSpec]) -> str:
-    """Return what stands for a list of metrics: all that decides which score keys a cell must hold."""
+    """Return what stands for a list of metrics: all that decides which scores a cell must hold.
+
+    Also which of their pretrained files are here: a score that lacked one is computed once it is.
+    """
     return digest_of(
         [
-            [spec.name, spec.version, dict(spec.params), list(spec.regions), sorted(spec.needs)]
+            [
+                spec.name, spec.version, dict(spec.params), list(spec.regions), sorted(spec.needs),
+                [name for name in sorted(spec.weights) if is_here(name)],
+            ]
             for spec in metrics
         ]
-    )
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=1)

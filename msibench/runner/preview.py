@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from msibench.errors import IntegrityError, SchemaError
@@ -14,17 +11,13 @@ from msibench.results.index import read_index
 from msibench.results.queue import queue_folder, read_ticket
 from msibench.results.schema import FAILURES, CellRecord, Status
 from msibench.results.store import Store
+from msibench.runner.expected_times import BOARDS, MEASURED, Costs, expected_seconds, known_costs
 from msibench.runner.plan import Cell, Plan
 from msibench.runner.supervisor import ALWAYS_AGAIN
-from msibench.tracks import shipped_boards
 
-STORED_CELLS, BOARDS, DECLARED = "stored cells", "shipped boards", "the method's declaration"
-"""Where an expected time comes from, best first."""
-SOURCES = (STORED_CELLS, BOARDS, DECLARED)
-START_S = 5.0
-"""Seconds that a cell takes besides its ion images: a process, imports, scores."""
-UNKNOWN_IMAGES = 20
-"""Ion images of a section whose number is only known when it is read."""
+STORED_CELLS, DECLARED = "stored cells", "the method's declaration"
+"""Where an expected time comes from, best and worst."""
+SOURCES = (STORED_CELLS, MEASURED, BOARDS, DECLARED)
 RUN, STORED, NOT_APPLICABLE, BUSY = "run", "stored", "not applicable", "elsewhere"
 
 
@@ -39,7 +32,7 @@ class Forecast:
     seconds: float = 0.0
     """Expected wall time; 0 when it is not run."""
     time_from: str = DECLARED
-    """`STORED_CELLS` of the method, `BOARDS` that ship with msibench, or `DECLARED`."""
+    """One of `SOURCES`."""
 
 
 def preview(plan: Plan, store: Store | None, retry: Iterable[str] = ()) -> list[Forecast]:
@@ -47,7 +40,7 @@ def preview(plan: Plan, store: Store | None, retry: Iterable[str] = ()) -> list[
     again = frozenset(retry)
     records = {} if store is None else _records(plan, store)
     times = _wall_seconds(records.values())
-    costs = _board_costs()
+    costs = known_costs()
     found = []
     for cell in plan.cells:
         what, reason = _decide(cell, store, records.get(cell.key), again)
@@ -62,29 +55,12 @@ def preview(plan: Plan, store: Store | None, retry: Iterable[str] = ()) -> list[
 
 
 def _expected(
-    cell: Cell, times: Mapping[tuple[str, str], float], costs: Mapping[str, float]
+    cell: Cell, times: Mapping[tuple[str, str], float], costs: Costs
 ) -> tuple[float, str]:
     """Return the expected wall time of a cell, and where it comes from."""
-    device = cell.device.partition(":")[0]
-    if (known := times.get((cell.label, device))) is not None:
+    if (known := times.get((cell.label, cell.device.partition(":")[0]))) is not None:
         return known, STORED_CELLS
-    if (each := costs.get(cell.label)) is not None and device == "cpu":
-        return START_S + each * (len(cell.problem.mz_set.mz) or UNKNOWN_IMAGES), BOARDS
-    return 60 * cell.spec.resources.minutes, DECLARED
-
-
-def _board_costs() -> dict[str, float]:
-    """Return seconds per ion image, fitting included, by method: the median of the shipped boards.
-
-    They were measured on other machines and other sections: only the order of magnitude is meant.
-    """
-    found: dict[str, list[float]] = {}
-    for text in shipped_boards("cpu").values():
-        for row in csv.DictReader(io.StringIO(text)):
-            with suppress(ValueError, KeyError):  # the perfect signal took no time
-                seconds = float(row["seconds_per_image"])
-                found.setdefault(row["method"], []).append(seconds)
-    return {method: statistics.median(values) for method, values in found.items()}
+    return expected_seconds(cell, costs) or (60 * cell.spec.resources.minutes, DECLARED)
 
 
 def _decide(
@@ -100,7 +76,7 @@ def _decide(
     if store is not None:
         ticket = read_ticket(queue_folder(store, cell.key))
         if ticket is not None:
-            return BUSY, f"in SLURM's queue as {ticket['task'] or 'a job without number'}"
+            return BUSY, f"in SLURM's queue as {ticket['task'] or 'a job whose number is unknown'}"
         if store.lease_path(cell.key).exists():
             return BUSY, "another run has it, or had it when it died"
     return RUN, ""

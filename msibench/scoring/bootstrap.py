@@ -47,8 +47,8 @@ class Interval:
         """Return the columns ``first <= column < end``."""
         return Interval(**{f.name: getattr(self, f.name)[first:end] for f in fields(self)})
 
-    def within(self, lowest: float, highest: float) -> Interval:
-        """Cut the intervals of a measure that cannot lie outside ``lowest .. highest``.
+    def within(self, lowest: ArrayLike, highest: ArrayLike) -> Interval:
+        """Cut the intervals of measures that cannot lie outside ``lowest .. highest``, one or one a column.
 
         A studentised interval over few images reaches beyond; what is cut off holds no possible mean.
         """

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from msibench.contracts.metric import ANYTHING
+from msibench.metrics.specs import builtin_metrics
 from msibench.scoring.bootstrap import Interval, mean_and_sem, two_level_bootstrap
 from msibench.scoring.composite import ImageScores, score_images
 from msibench.scoring.cube import Cube, cubes
@@ -269,9 +272,22 @@ def _section_columns(cube: Cube, seed: int, draws: int, level: float) -> dict[st
     return _measure_columns(part, measures, interval)
 
 
+@cache
+def bounds_of_metrics() -> Mapping[str, tuple[float, float]]:
+    """Return metric → lowest and highest value that it can have, of the core's."""
+    return {spec.name: spec.bounds for spec in builtin_metrics()}
+
+
 def _measure_columns(cube: Cube, measures: list[int], interval: Interval) -> dict[str, object]:
-    """Mean, s.e.m. and interval of every measure, without scaling; `interval` holds method × measure."""
+    """Mean, s.e.m. and interval of every measure, without scaling; `interval` holds method × measure.
+
+    Intervals are cut at the bounds of their metrics.
+    """
     columns: dict[str, object] = {}
+    bounds = bounds_of_metrics()
+    ends = np.array([bounds.get(cube.measures[measure][0], ANYTHING) for measure in measures])
+    lowest, highest = np.tile(ends.reshape(-1, 2).T, len(cube.methods))
+    interval = interval.within(lowest, highest)
     shape = (len(cube.methods), len(measures))
     for position, measure in enumerate(measures):
         name = ".".join(cube.measures[measure])

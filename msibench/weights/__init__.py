@@ -6,7 +6,7 @@ The module imports no torch; `read_state_dict` does, when it is called.
 
 from msibench.weights.container import UnsafeWeightsError, refuse_torchscript
 from msibench.weights.load import bare_state_dict, blocks_per_group, read_state_dict
-from msibench.weights.locate import add, fetch, find, require, resolve, sha256_of, verify
+from msibench.weights.locate import add, fetch, find, is_here, require, resolve, sha256_of, verify
 from msibench.weights.registry import CORE_WEIGHTS, known, lookup
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "blocks_per_group",
     "fetch",
     "find",
+    "is_here",
     "known",
     "lookup",
     "read_state_dict",

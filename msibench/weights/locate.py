@@ -7,16 +7,24 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msibench.contracts.method import WeightFile
-from msibench.downloads.download import Progress, download
-from msibench.errors import ConfigurationError, IntegrityError, MissingWeightsError
+from msibench.errors import (
+    ConfigurationError,
+    IntegrityError,
+    MissingWeightsError,
+    UnknownNameError,
+)
 from msibench.weights import digests
 from msibench.weights.digests import sha256_of
 from msibench.weights.registry import lookup, short_name
 from msibench.weights.search_paths import cached_path, packaged_path, shared_paths
 
-__all__ = ["add", "fetch", "find", "require", "resolve", "sha256_of", "verify"]
+if TYPE_CHECKING:
+    from msibench.downloads.transfer import Progress
+
+__all__ = ["add", "fetch", "find", "is_here", "require", "resolve", "sha256_of", "verify"]
 
 
 def find(file: str | WeightFile, *, given: Iterable[Path] = ()) -> Path | None:
@@ -63,6 +71,15 @@ def find(file: str | WeightFile, *, given: Iterable[Path] = ()) -> Path | None:
     if wrong is not None:
         raise wrong
     return None
+
+
+def is_here(file: str | WeightFile) -> bool:
+    """Whether a copy lies on this machine, whatever its digest; False for a name that is registered nowhere."""
+    try:
+        file = lookup(file)
+    except UnknownNameError:
+        return False
+    return packaged_path(file) is not None or next(shared_paths(file), None) is not None
 
 
 def require(file: str | WeightFile, *, given: Iterable[Path] = ()) -> Path:
@@ -169,6 +186,8 @@ def fetch(
         if ask is None or not ask(terms):
             raise ConfigurationError(f"{terms} Agree with --accept-licence to download it.")
     target = cached_path(file)
+    from msibench.downloads import download
+
     download(
         file.url,
         target,

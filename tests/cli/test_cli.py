@@ -328,6 +328,18 @@ def test_check_holds_a_method_against_the_contract(run):
     assert "values are NaN or infinite" in out
 
 
+def test_one_fault_that_stops_many_checks_is_told_once(run, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "class Mine:\n    def upscal(self, problem):\n        return 0\n"
+    )
+    status, out, _ = run("check", f"{tmp_path / 'mine.py'}:Mine")
+    assert status == 3
+    assert out.count("FAILED") >= 10
+    assert out.count("has no attribute 'upscale'") == 2
+    assert "checks stopped at AttributeError: 'Mine' object has no attribute 'upscale': " in out
+    assert "check_output_grid" in out.splitlines()[-1]
+
+
 def test_a_new_plugin_installs_and_passes_at_once(run, tmp_path):
     status, _, err = run("new", "method", "soft-focus", "--into", tmp_path)
     assert status == 0, err

@@ -11,12 +11,12 @@ MZ = np.array([500.25, 300.5, 800.0])
 TISSUE = np.arange(24).reshape(4, 6) % 3
 
 
-def save(path, **facts):
+def save(path, stack=CUBE, **facts):
     if path.suffix == ".npz":
-        np.savez(path, cube=CUBE, **facts)
+        np.savez(path, cube=stack, **facts)
     else:
         with h5py.File(path, "w") as file:
-            file["images"] = CUBE
+            file["images"] = stack
             for name, value in facts.items():
                 if np.ndim(value) == 0:
                     file.attrs[name] = value
@@ -77,3 +77,23 @@ def test_pickled_names_are_never_opened(tmp_path):
     np.savez(tmp_path / "a.npz", cube=CUBE, names=np.array([{"a": 1}, None, 3], dtype=object))
     with pytest.warns(DataWarning, match="ignored: names"):
         read_section(tmp_path / "a.npz")
+
+
+def test_axes_in_another_order_are_told_with_what_to_save(path):
+    turned = CUBE.transpose(1, 2, 0)
+    for stack, said, facts in (
+        (turned, r"as many as axis 2 is long.*np\.moveaxis\(stack, 2, 0\)", {"mz": MZ}),
+        (CUBE.transpose(1, 0, 2), r"np\.moveaxis\(stack, 1, 0\)", {"mz": MZ}),
+        (CUBE.transpose(0, 2, 1), r"6 x 4 pixels.*mask is 4 x 6.*mask\.T", {"mz": MZ, "mask": TISSUE}),
+        (CUBE, "expected shape|should hold 3", {"mz": MZ[:2]}),
+    ):  # fmt: skip
+        save(path, stack, **facts)
+        with pytest.raises(ValueError, match=said):
+            read_section(path)
+    save(path, np.ones((20, 24, 3), np.float32))
+    with pytest.warns(
+        DataWarning, match=r"20 ion images of 24 x 3 pixels.*moveaxis\(stack, -1, 0\)"
+    ):
+        assert read_section(path).shape == (24, 3)
+    save(path, np.ones((3, 24, 3), np.float32))
+    assert read_section(path).channels == 3

@@ -19,6 +19,7 @@ from msibench.leaderboard.all_boards import (
 )
 from msibench.leaderboard.render import table_csv
 from msibench.leaderboard.table import leaderboard_table, what_numbers_mean
+from msibench.metrics.specs import builtin_metrics
 from msibench.results.metric_rows import rows_as_parquet
 from msibench.scoring.multiple_tests import holm
 from msibench.scoring.paired import every_pair
@@ -232,6 +233,23 @@ def test_a_method_that_another_beats_wherever_both_compete_is_not_recommended(tm
         (place / "one").rename(tmp_path / f"board-{board}")
         place.rmdir()
     assert sentence_of(tmp_path).startswith("**Take `first`, which brings back 14 % of the detail")
+
+
+@pytest.mark.parametrize("board", ["bladder-fusion-x4", "phantom"])
+def test_values_of_committed_rows_lie_within_the_bounds_of_their_metrics_and_intervals_too(board):
+    rows = pd.read_parquet(COMMITTED / board / "rows.parquet", columns=["metric", "value"])
+    table = pd.read_csv(COMMITTED / board / "leaderboard.csv")
+    ends = rows.groupby("metric")["value"].agg(["min", "max"]).dropna()
+    core = {spec.name: spec.bounds for spec in builtin_metrics()}
+    seen = 0
+    for name, (low, high) in ends.iterrows():
+        lowest, highest = core[name]
+        assert lowest <= low <= high <= highest, name
+        for column in (f"{name}.image.low", f"{name}.image.high"):
+            if column in table:
+                assert table[column].dropna().between(lowest, highest).all(), column
+                seen += 1
+    assert seen > 20
 
 
 def counted(folder, specimens):

@@ -38,6 +38,18 @@ def test_a_picture_shows_something(toy, tmp_path):
     assert np.asarray(Image.open(path).convert("L")).std() > 5
 
 
+def test_boxes_of_the_six_metrics_name_every_method_and_the_metrics_that_are_there(toy, tmp_path):
+    text = write_figure("metrics", toy.store, toy.track, tmp_path / "m.svg").read_text("utf-8")
+    for word in ("PSNR (dB)", "SSIM", "better", "bicubic"):
+        assert word in text
+    assert "RMSE" not in text, "not one of the six"
+    assert "DISTS" not in text, "not measured"
+    chosen = Choice(methods=("better",))
+    assert "bicubic" not in write_figure(
+        "metrics", toy.store, toy.track, tmp_path / "n.svg", chosen
+    ).read_text("utf-8")
+
+
 def test_what_was_not_measured_is_hatched_and_said(toy, gap_toy, tmp_path):
     text = write_figure("images", gap_toy.store, gap_toy.track, tmp_path / "gap.svg").read_text()
     whole = write_figure("images", toy.store, toy.track, tmp_path / "whole.svg").read_text()

@@ -5,8 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from msibench.leaderboard.overview import METRICS, best_of, scheme_for, write_overview
+from msibench.leaderboard import overview
+from msibench.leaderboard.figure_boxes import METRICS
+from msibench.leaderboard.figure_images import images
+from msibench.leaderboard.figure_source import Choice
+from msibench.leaderboard.overview import best_of, scheme_for, write_overview
 from msibench.leaderboard.rows import collect, tidy
 from msibench.results.index import read_index
 from msibench.scoring import load_scheme
@@ -90,7 +95,24 @@ def test_each_protocol_has_figures_of_its_own(rows, track, toy, tmp_path):
     both = tidy(pd.concat([rows, other], ignore_index=True))
     written = write_overview(both, track, toy.store, tmp_path, variants=("better",))
     assert {path.name for path in written} == {
-        "metrics-area-x4@1.svg", "score-area-x4@1.svg", "metrics-bicubic-x4@1.svg",
-        "score-bicubic-x4@1.svg", "pair.md",
+        "metrics-area-x4@1.svg", "score-area-x4@1.svg", "images-area-x4@1.png",
+        "metrics-bicubic-x4@1.svg", "score-bicubic-x4@1.svg", "pair.md",
     }  # fmt: skip
     assert (tmp_path / "pair.md").read_text().count("A is `better`") == 2
+
+
+def test_images_of_two_ions_show_the_best_training_beside_its_start(
+    rows, track, toy, tmp_path, monkeypatch
+):
+    """As in Figures S5 and S6; without images there is no such file."""
+    drawn = []
+    monkeypatch.setattr(overview, "images", lambda source: drawn.append(source) or images(source))
+    write_overview(rows, track, toy.store, tmp_path, variants=("better",), start="bicubic")
+    (source,) = drawn
+    assert set(source.table["method"]) == {"better", "bicubic"}
+    assert source.choice.ions == 2
+    with Image.open(tmp_path / "images.png") as picture:
+        wide, high = picture.size
+    assert wide > 400
+    (one,) = [images(replace(source, choice=Choice())).get_size_inches()]
+    assert high / wide > 1.3 * one[1] / one[0], "two rows of ions"

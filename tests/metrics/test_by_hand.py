@@ -416,6 +416,73 @@ def test_a_product_of_spectra_correlates_with_a_kernel_about_its_centre(shape):
     np.testing.assert_allclose(found, correlate(image, kernel, mode="wrap"), atol=1e-12)
 
 
+def channel(power, test_power, covariance, tolerance, area=1):
+    """Return gain and noise of a distortion, with the corrections in the order of the original.
+
+    Of sums over an area, where these are not means.
+    """
+    gain = covariance / (power + tolerance)
+    noise = (test_power - gain * covariance) / area
+    if power < tolerance:
+        gain, noise = 0.0, test_power
+    if test_power < tolerance:
+        gain, noise = 0.0, 0.0
+    if gain < 0:
+        gain, noise = 0.0, test_power
+    return gain, max(noise, tolerance)
+
+
+def faint(shape, size, seed):
+    """Return a reference and a test whose variances lie about the square of `size`, each quarter in its way."""
+    reference, noise = size * np.random.default_rng(seed).normal(size=(2, *shape))
+    test = 0.8 * reference + 0.3 * noise
+    middle = shape[1] // 2
+    reference[:, :middle] *= np.linspace(0.2, 1.5, middle)  # some below the tolerance
+    test[: shape[0] // 2, middle:] *= -np.linspace(0.2, 1.5, shape[1] - middle)
+    return reference[None], test[None]
+
+
+def test_a_faint_distortion_in_pixels_has_the_gain_and_noise_of_the_original():
+    reference, test = faint((9, 24), 1.5e-5, 0)
+    weights = (0.25, 0.5, 0.25)
+    found = import_module("msibench.metrics.vifp")._distortion_channel(reference, test, weights, np)
+    kernel = np.outer(weights, weights)
+    silent = set()
+    for row, column in np.ndindex(7, 22):
+        x, y = (one[0, row : row + 3, column : column + 3] for one in (reference, test))
+        mean, test_mean = (kernel * x).sum(), (kernel * y).sum()
+        power = (kernel * x * x).sum() - mean**2
+        test_power = (kernel * y * y).sum() - test_mean**2
+        covariance = (kernel * x * y).sum() - mean * test_mean
+        gain, noise = channel(power, test_power, covariance, 1e-10)
+        wanted = (gain, noise, power if power >= 1e-10 else 0.0)
+        np.testing.assert_allclose([one[0, row, column] for one in found], wanted, rtol=1e-6)
+        silent.add((power < 1e-10, test_power < 1e-10, covariance < 0))
+    assert len(silent) >= 6
+
+
+@pytest.mark.parametrize("window", [3, 5])
+def test_a_faint_distortion_of_wavelets_has_the_gain_and_noise_of_the_original(window):
+    reference, test = faint((12, 42), 1.5e-8, 1)
+    found = import_module("msibench.metrics.vif")._distortion_channel(reference, test, window, np)
+    reach = window // 2
+    wide = [np.pad(one[0], reach, mode="reflect") for one in (reference, test)]
+    silent = set()
+    for row, column in np.ndindex(4, 14):
+        at = (
+            slice(3 * row + 1, 3 * row + 1 + window),
+            slice(3 * column + 1, 3 * column + 1 + window),
+        )
+        x, y = (one[at] for one in wide)
+        power = (x * x).sum() - x.sum() ** 2 / window**2
+        test_power = (y * y).sum() - y.sum() ** 2 / window**2
+        covariance = (x * y).sum() - x.sum() * y.sum() / window**2
+        wanted = channel(power, test_power, covariance, 1e-15, window**2)
+        np.testing.assert_allclose([one[0, row, column] for one in found], wanted, rtol=1e-6)
+        silent.add((power < 1e-15, test_power < 1e-15, covariance < 0))
+    assert len(silent) >= 3
+
+
 def test_a_lobe_is_a_cosine_over_two_octaves():
     lobe = import_module("msibench.metrics.nqm")._lobe
     found = lobe(np.array([0.0, 1.0, 2.0, 2 * 2**0.5, 4.0, 8 * 2**-0.5, 8.0, 9.0]), 4)

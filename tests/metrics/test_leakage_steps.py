@@ -1,6 +1,7 @@
 """Each step of the guide's leakage against plain loops, on images of a few tiles."""
 
 import re
+from collections import OrderedDict
 from importlib import import_module
 from itertools import product
 
@@ -326,6 +327,80 @@ def test_the_attribution_with_the_higher_lower_end_counts_image_by_image():
     assert one.low == pytest.approx(0.5 - 0.196)
     assert two.low == 0.0
     assert leakage._attributed([nothing], colours, where) == [nothing]
+
+
+# -- what is laid out, and kept ---------------------------------------------------------------
+
+
+def test_a_tile_is_of_two_coarse_pixels_or_more():
+    for factor, tile in ((1, 16), (3, 15), (4, 16), (7, 14), (8, 16), (9, 18), (16, 32), (17, 34)):
+        assert lending.Judged(np.ones((2, 2), bool), blur, factor).tile == tile
+
+
+def test_halves_are_a_checkerboard_of_coarse_pixels_inside_the_mask():
+    mask = RNG.random((40, 20)) > 0.3
+    mask[16:32, :16] = False
+    mask[16:20, :16] = True  # a quarter of a tile
+    mask[32:, 16:] = False
+    found = lending.Judged(mask, blur, 4).halves(slice(16, 40))
+    wide = np.zeros((2, 32, 32), bool)
+    for row, column in np.argwhere(mask[16:]):
+        wide[((row + 16) // 4 + column // 4) % 2, row, column] = True
+    places = product((0, 16), (0, 16))
+    wanted = [wide[:, top : top + 16, start : start + 16].reshape(2, 256) for top, start in places]
+    assert [part.sum() >= 64 for part in wanted] == [True, False, True, False]
+    for part, halves in zip(wanted, found, strict=True):
+        np.testing.assert_array_equal(halves, part & (part.sum() >= 64))
+
+
+def kept(number, rows=2):
+    """Ask for what a guide lends; return how often it has been made."""
+    guide, where = (
+        np.full((rows, 3), float(number)),
+        lending.Judged(np.ones((rows, 3), bool), blur, 1),
+    )
+    part = lending.Tiles(np.zeros((1, 2, 5)), np.zeros((1, 2, 2)), np.zeros((1, 2, 2)))  # 112 bytes
+    made = []
+    lending.kept_for_the_next("a test", [guide, guide], where, lambda: made.append(1) or [part])
+    return len(made)
+
+
+def test_what_was_asked_for_last_is_kept(monkeypatch):
+    monkeypatch.setattr(lending, "_kept", OrderedDict())
+    whole = 8 * (2 * 6 * 8 * 81)  # shifted guides of six pixels may take an eighth
+    monkeypatch.setattr(lending, "KEPT_BYTES", whole)
+    assert [kept(1), kept(1), kept(2), kept(1), kept(2)] == [1, 0, 1, 0, 0]
+    monkeypatch.setattr(lending, "KEPT_BYTES", whole - 8)
+    assert [kept(1), kept(1)] == [1, 1]  # too large to be kept: made anew
+    monkeypatch.setattr(lending, "_bytes", lambda parts: whole // 3)
+    monkeypatch.setattr(lending, "KEPT_BYTES", whole)
+    assert [kept(1), kept(2), kept(3), kept(1), kept(4)] == [0, 0, 1, 0, 1]  # the second leaves
+    assert [kept(1), kept(3), kept(4), kept(2)] == [0, 0, 0, 1]
+    monkeypatch.setattr(lending, "_bytes", lambda parts: 2 * whole)
+    assert [kept(5), kept(5), kept(6), kept(5)] == [1, 0, 1, 1]  # one at least
+
+
+def test_bytes_are_those_of_features_and_shown_details():
+    tiles = lending.Tiles(np.zeros((1, 2, 5)), np.zeros((1, 2, 2)), np.zeros((1, 2, 2)))
+    patches = lending.Patches(slice(0, 8), np.zeros((1, 64, 3)), np.zeros(1, bool))
+    assert lending._bytes([tiles, tiles]) == 2 * (10 + 4) * 8
+    assert lending._bytes([patches, patches]) == 2 * 192 * 8
+
+
+def test_what_cannot_be_told_from_another_is_not_kept(monkeypatch):
+    monkeypatch.setattr(lending, "_kept", OrderedDict())
+
+    class Unlike:
+        __hash__ = None
+
+        def split(self, image):
+            return image, image
+
+    where, made = lending.Judged(np.ones((2, 3), bool), Unlike().split, 1), []
+    for _ in range(2):
+        lending.kept_for_the_next("a test", [np.ones((2, 3))], where, lambda: made.append(1) or [])
+    assert len(made) == 2
+    assert not lending._kept
 
 
 # -- a cell ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from msibench.contracts.metric import Evaluation
 from msibench.degradation import protocol
 from msibench.image import as_stack
 from msibench.metrics import shift
-from msibench.metrics.shift import NO_STRUCTURE, _moved, _step, displacement, evaluate
+from msibench.metrics.shift import NO_STRUCTURE, _Fixed, _moved, _step, displacement, evaluate
 from msibench.metrics.spectra import spectrum
 from msibench.metrics.upsampling import bicubic
 
@@ -95,7 +95,7 @@ def test_a_step_is_the_peak_of_the_phases_less_the_slope_of_what_is_left(shape, 
         design.append(np.sqrt(strength) * turn)
         left.append(np.sqrt(strength) * angle)
     slope = np.linalg.lstsq(np.array(design), np.array(left), rcond=None)[0]
-    np.testing.assert_allclose(_step(image, enlarged, factor), whole - slope, atol=1e-9)
+    np.testing.assert_allclose(_step(image, _Fixed.of(enlarged, factor)), whole - slope, atol=1e-9)
 
 
 def test_structure_below_rounding_is_none():
@@ -105,9 +105,10 @@ def test_structure_below_rounding_is_none():
     low = np.hypot(*np.meshgrid(np.fft.fftfreq(16), np.fft.fftfreq(12), indexing="ij")) < 0.25
     # 1 + a t has a times the spectrum of t: its strongest common coefficient is to be at the limit.
     limit = 1e-12 * np.abs(enlarged).max() * (16 * 12) ** 2 / strength[low].max()
-    assert np.isnan(_step(1 + 0.9 * limit * texture, enlarged, 2)).all()
-    assert np.isfinite(_step(1 + 1.1 * limit * texture, enlarged, 2)).all()
-    assert np.isnan(_step(np.ones((16, 12)), enlarged, 2)).all()
+    fixed = _Fixed.of(enlarged, 2)
+    assert np.isnan(_step(1 + 0.9 * limit * texture, fixed)).all()
+    assert np.isfinite(_step(1 + 1.1 * limit * texture, fixed)).all()
+    assert np.isnan(_step(np.ones((16, 12)), fixed)).all()
 
 
 def test_an_image_is_moved_by_whole_pixels_and_by_parts_of_one():
@@ -131,10 +132,11 @@ def test_the_image_is_brought_back_until_it_stays(monkeypatch, steps, looks, tot
     image, low = section((16, 24)), np.random.default_rng(0).random((4, 6))
     seen = []
 
-    def step(shown, enlarged, factor):
+    def step(shown, fixed):
         seen.append(shown)
-        np.testing.assert_allclose(enlarged, bicubic(low, 4))
-        assert factor == 4
+        enlarged = bicubic(low, 4)
+        np.testing.assert_allclose(fixed.conjugate, spectrum(enlarged).conj(), atol=1e-12)
+        np.testing.assert_array_equal(fixed.kept, _Fixed.of(enlarged, 4).kept)
         return np.array(steps[len(seen) - 1], dtype=float)
 
     monkeypatch.setattr(import_module("msibench.metrics.shift"), "_step", step)

@@ -110,6 +110,14 @@ def test_off_tissue_is_the_share_outside_the_mask():
         off_tissue(image, mask[:2])
 
 
+def test_where_every_pixel_is_tissue_nothing_is_off_it():
+    truth = section()
+    whole = as_stack(truth, mask=np.ones((9, 15), bool))
+    scored = resolve_target("msibench.metrics.off_tissue:evaluate")(evaluation(truth, whole))
+    assert np.isnan(scored.values).all()
+    assert set(scored.reasons) == {"every pixel counts as tissue: nothing lies off it"}
+
+
 def test_off_tissue_shows_the_truths_own_share_beside():
     truth = section()
     mask = np.zeros((9, 15), bool)
@@ -150,7 +158,8 @@ def test_every_measure_of_trust_scores_the_truth_itself(spec):
 
     truth = section(3, 12, 18)
     truth[:, 4:6, 5:8] += 3  # detail that stands out of the noise
-    stack = as_stack(truth, pixel_size_um=10.0, mask=np.ones((12, 18), bool))
+    truth[:, -1] = 0  # off the tissue there is nothing
+    stack = as_stack(truth, pixel_size_um=10.0, mask=np.indices((12, 18))[0] < 11)
     scored = resolve_target(spec.target)(
         evaluation(
             truth,

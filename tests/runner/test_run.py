@@ -21,6 +21,7 @@ from msibench.results.arrays import read_arrays
 from msibench.results.keys import key_of
 from msibench.results.problems import load_staged
 from msibench.results.schema import Status
+from msibench.results.seen_cells import metrics_digest
 from msibench.results.store import PREDICTION, Store
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import Filters, make_plan
@@ -29,6 +30,7 @@ from msibench.runner.scores.rescore import rescore
 from msibench.runner.scores.score import score
 from msibench.scoring.cube import NOTHING_PRESENT
 from msibench.tracks import Entry, ProblemSet, Track
+from msibench.weights import CORE_WEIGHTS
 
 
 def test_a_second_run_runs_nothing(bench):
@@ -94,6 +96,34 @@ def test_a_new_metric_is_computed_from_the_stored_prediction(bench):
     assert rescore(bench.store, [key], specs).computed == 0
     newer = replace(specs[0], version=specs[0].version + 1)
     assert rescore(bench.store, [key], [newer]).computed == 2
+
+
+def test_a_metric_is_computed_once_its_pretrained_files_are_here(bench, tmp_path, monkeypatch):
+    """And cells that a run saw as complete are looked at again."""
+    monkeypatch.setenv("MSIBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MSIBENCH_MIRROR", "")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    file = WeightFile(name="tiny.pth", licence="Apache-2.0")
+    monkeypatch.setitem(CORE_WEIGHTS, "tiny", file)
+    spec = replace(bench.catalogue.metric("psnr"), weights=("tiny",))
+    _, records = bench.run("bicubic", metrics=("rmse",))
+    key = records["bicubic"].key
+
+    def values():
+        rows = bench.store.metric_rows(bench.store.record(key))
+        found = rows[(rows["metric"] == "psnr") & (rows["region"] == "image")]
+        return found["value"], found["reason"]
+
+    before = metrics_digest([spec])
+    assert rescore(bench.store, [key], [spec]).computed == 2
+    assert values()[1].str.startswith("weights-missing").all()
+    assert rescore(bench.store, [key], [spec]).computed == 0
+    (tmp_path / "cache" / "weights").mkdir(parents=True)
+    (tmp_path / "cache" / "weights" / "tiny.pth").write_bytes(b"weights")
+    assert metrics_digest([spec]) != before
+    assert rescore(bench.store, [key], [spec]).computed == 2
+    assert np.isfinite(values()[0]).all()
+    assert rescore(bench.store, [key], [spec]).computed == 0
 
 
 def test_a_cell_leased_by_another_run_is_left_to_it(bench):
@@ -174,7 +204,7 @@ def test_a_method_that_cannot_do_a_problem_is_told_so_beforehand(bench):
     found = {name: plan_of(bench, method).cells[0] for name, method in verdicts.items()}
     assert found["factor"].verdict is Status.NOT_APPLICABLE
     assert "does factor 2; the protocol asks for 4" in found["factor"].reason
-    assert "a score there would be of memory" in found["seen"].reason
+    assert "a score there would measure memory, not skill" in found["seen"].reason
     assert found["weights"].verdict is Status.WEIGHTS_MISSING
     assert "ask the authors" in found["weights"].reason
 

@@ -14,7 +14,7 @@ from msibench.io.imzml.spectra import ABSENT, COLUMNS
 MORE, COMPLETE, SURPRISE = 0, 1, 2
 """How a step ended: its rows are full, the list is at its end, or the real parser is needed."""
 
-SPACE, QUOTE, APOSTROPHE, MINUS, SLASH, LESS, EQUALS, GREATER = b" \"'-/<=>"
+SPACE, QUOTE, APOSTROPHE, SLASH, LESS, EQUALS, GREATER = b" \"'/<=>"
 OTHER, SPECTRUM, ARRAY, PARAM, REFERENCE = 0, 1, 2, 3, 4
 """Elements that are read: ``spectrum``, ``binaryDataArray``, ``cvParam`` and the reference to a
 group of those; all others are passed over."""

@@ -20,7 +20,8 @@ from msibench.results.store import METRICS, PREDICTION, Store
 from msibench.results.told_intervals import intervals_of
 from msibench.runner.problems.staged_files import REMEDY as STAGE_REMEDY
 from msibench.runner.scores.prediction_scores import load_staged_once
-from msibench.runner.scores.score import score, score_key, score_keys
+from msibench.runner.scores.score import LACKED, score, score_key, score_keys
+from msibench.weights import is_here
 
 
 @dataclass(slots=True)
@@ -52,7 +53,8 @@ def rescore(
         Cells; those without a prediction are passed over.
     metrics
         What the rows shall hold. Rows of other metrics are kept; rows whose score key (prediction,
-        truth, metric version, parameters) is unchanged are not computed again.
+        truth, metric version, parameters) is unchanged are not computed again, unless they lacked pretrained
+        files that are here now.
     force
         Compute all again.
     seen
@@ -89,7 +91,8 @@ def _rescore_one(
     if record.status is not Status.OK:
         return
     total.cells += 1
-    if not force and _up_to_date(record, metrics) and _rows_sound(store, record):
+    filled = set() if force else _lacked_weights(store, record, metrics)
+    if not (force or filled) and _up_to_date(record, metrics) and _rows_sound(store, record):
         total.kept += len(record.scores)
         return
     staged = load_staged_once(store.problem_folder(record.problem_key))
@@ -105,7 +108,11 @@ def _rescore_one(
     if digest != record.files.get(PREDICTION):
         raise IntegrityError(f"{path} was changed after it was written (digest differs); {REMEDY}")
     wanted = score_keys(metrics, staged, digest)
-    stale = {name for name, k in wanted.items() if force or record.scores.get(name) != k}
+    stale = {
+        name
+        for name, k in wanted.items()
+        if force or record.scores.get(name) != k or name.partition("@")[0] in filled
+    }
     damaged = False
     try:
         old = store.metric_rows(record)
@@ -134,6 +141,23 @@ def _rows_sound(store: Store, record: CellRecord) -> bool:
     return METRICS not in record.files or (
         path.is_file() and sha256_of(path) == record.files[METRICS]
     )
+
+
+def _lacked_weights(store: Store, record: CellRecord, metrics: list[MetricSpec]) -> set[str]:
+    """Return the metrics that were not computed for want of pretrained files, all of which are here now."""
+    fillable = {
+        spec.name
+        for spec in metrics
+        if spec.weights and all(is_here(name) for name in spec.weights)
+    }
+    if not fillable:
+        return set()
+    try:
+        rows = store.metric_rows(record)
+    except IntegrityError:
+        return set()  # computed again as a whole
+    lacked = rows[rows["metric"].isin(fillable) & rows["reason"].str.startswith(LACKED)]
+    return set(lacked["metric"])
 
 
 def _up_to_date(record: CellRecord, metrics: list[MetricSpec]) -> bool:

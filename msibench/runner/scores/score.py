@@ -23,6 +23,8 @@ from msibench.weights import find as find_weight
 if TYPE_CHECKING:
     import pandas as pd
 
+LACKED = "weights-missing"
+"""How the reason of a value begins for which a pretrained file is not here."""
 WHOLE_SECTION = -1
 """Channel of a value that belongs to the section rather than to one ion image."""
 WHOLE_GIB = 3.0
@@ -208,6 +210,7 @@ def evaluation_of(
         ),
         interval=None if intervals is None else intervals.told,
         calibrated=None if intervals is None else intervals.calibrated,
+        not_calibrated="" if intervals is None else intervals.not_calibrated,
         seed=seed,
     )
 
@@ -250,13 +253,13 @@ def compute(
     if spec.largest_image is not None and pixels > spec.largest_image:
         reason = (
             f"not computed: an image of {prediction.shape[1]} x {prediction.shape[2]} pixels; this "
-            f"metric can look at {spec.largest_image} at most within a few GB"
+            f"metric handles at most {spec.largest_image} within a few GB of memory"
         )
         return np.full(channels, np.nan), [reason] * channels
     lacking = [name for name in spec.weights if find_weight(name) is None]
     if lacking:
         how = " ".join(f"msibench weights fetch {name}" for name in lacking)
-        return np.full(channels, np.nan), [f"weights-missing: {how}"] * channels
+        return np.full(channels, np.nan), [f"{LACKED}: {how}"] * channels
     try:
         function = resolve_target(spec.target)
         if spec.kind == "contextual":
@@ -279,7 +282,7 @@ def compute(
             values = np.where(np.isfinite(values), values, np.nan)
         return values, reasons
     except MissingWeightsError as error:
-        return np.full(channels, np.nan), [f"weights-missing: {error}"[:300]] * channels
+        return np.full(channels, np.nan), [f"{LACKED}: {error}"[:300]] * channels
     except Exception as error:
         message = f"metric failed: {type(error).__name__}: {error}"[:300]
         return np.full(channels, np.nan), [message] * channels

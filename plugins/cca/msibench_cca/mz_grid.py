@@ -111,8 +111,3 @@ def binned(spectra: SpectraOnGrid, grid: MzGrid, match_ppm: float | None = None)
         return SpectrumRows(spectra, grid.assign, len(grid.mz))
     tolerance = match_ppm
     return SpectrumRows(spectra, lambda mz: grid.nearest(tolerance, mz), len(grid.mz))
-
-
-def linear_index(pixels: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.int64]:
-    """Return ``row * columns + column`` of pixels ``(pixel, 2)``: no two pixels share a number."""
-    return pixels[:, 0] * shape[1] + pixels[:, 1]

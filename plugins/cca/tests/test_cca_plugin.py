@@ -28,7 +28,7 @@ from msibench_cca.masks import (
     tissue_mask,
 )
 from msibench_cca.method import CCAFusion
-from msibench_cca.mz_grid import linear_index, make_grid
+from msibench_cca.mz_grid import make_grid
 from msibench_cca.pipeline import fuse
 from msibench_cca.registration import move, register_rigid
 
@@ -232,12 +232,6 @@ def test_the_grid_keeps_every_mz_that_occurs_and_no_other():
     assert grid.scale == pytest.approx(4)
     assert grid.assign(np.array([200.0, 150.0, 300.1])).tolist() == [2, -1, 4]
     assert grid.nearest(50, np.array([200.005, 250.0, 99.999, 301.0])).tolist() == [2, -1, 0, -1]
-
-
-def test_no_two_pixels_share_a_number():
-    pixels = np.argwhere(np.ones((3, 7), dtype=bool))
-
-    assert len(np.unique(linear_index(pixels, (3, 7)))) == 21
 
 
 def test_a_repeated_pattern_is_taken_out():

@@ -93,6 +93,7 @@ def close(ours, theirs):
 @pytest.mark.parametrize("factor", [4, 8, 16])
 def test_the_lanczos_kernel_is_the_published_one(oracle, factor):
     expected = oracle.arrays[f"lanczos2_kernel_f{factor}"]
+    # the method works by its rows and columns; the square kernel stays, as another file is another key of a cell
     np.testing.assert_allclose(lanczos2_kernel(factor), expected, atol=1e-15)
 
 
