@@ -17,7 +17,7 @@ from msibench.tracks import Entry
 from msibench.weights import find as find_weight
 from msibench.weights.locate import missing_message
 
-INTERVALS_VERSION = 1
+INTERVALS_VERSION = 2
 """Raised whenever the intervals that the harness calibrates may change."""
 
 

@@ -7,18 +7,16 @@ import pytest
 
 import msibench as mb
 from msibench.advice.energies import (
-    counting_variance,
-    finest_octaves,
     fullest,
-    noise_variance,
     piece_of,
-    repeated,
     skill_one_scale_up,
     window,
     window_about,
 )
 from msibench.advice.expected import expected_detail
 from msibench.degradation import area_mean
+from msibench.uncertainty.noise import counting_variance, noise_variance
+from msibench.uncertainty.octaves import finest_octaves, repeated
 
 
 def section(values, mask=None):

@@ -54,19 +54,17 @@ def test_what_is_like_nothing_and_factors_without_boards_are_said():
     ]
 
 
-def test_advice_says_them_and_is_the_same_without_them(tmp_path):
+def test_advice_says_them(tmp_path):
     low = coarse(phantom(seed=5))
     told = mb.advise(low, 4, methods=("bicubic", "lanczos3"))
-    assert "Boards of similar sections (they do not change the advice above)" in str(told)
+    assert "Boards of the most similar sections" in str(told)
     facts = json.loads(json.dumps(told.to_json(), allow_nan=False))
     assert facts["boards"][0]["name"] == told.boards[0].name
     named = {name for one in told.boards for name in one.skill}
     methods = catalogue().methods
     assert all(methods[name].task.value == "single-image" for name in named)
     assert not any(methods[name].trainable for name in named)
-    assert set(told.methods) == {"bicubic", "lanczos3"}, (
-        "nothing of a board is among what is expected here"
-    )
+    assert set(told.methods) == {"bicubic", "lanczos3"}, "only what was tried is expected"
 
 
 def test_boards_of_a_results_folder_count_too(tmp_path, monkeypatch):

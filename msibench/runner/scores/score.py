@@ -210,6 +210,7 @@ def evaluation_of(
         ),
         interval=None if intervals is None else intervals.told,
         calibrated=None if intervals is None else intervals.calibrated,
+        not_calibrated="" if intervals is None else intervals.not_calibrated,
         seed=seed,
     )
 
