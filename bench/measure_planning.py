@@ -28,7 +28,7 @@ def main():
 
         def states():
             for cell in found[0].cells:
-                _state(store, cell, str(cell.identity) and "", False)
+                _state(store, cell, {"another": "key"}, False)
 
         timed("how each cell stands", states)
 

@@ -79,7 +79,7 @@ def main():
         timed("nothing to do", run)
         shutil.rmtree(store.cell_folder(plan.cells[-1].key))
         timed("one cell lacking", run)
-        timed("how each cell stands", lambda: [_state(store, c, "", False) for c in plan.cells])
+        timed("how each cell stands", lambda: [_state(store, c, {}, False) for c in plan.cells])
 
 
 def timed(what, work):

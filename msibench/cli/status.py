@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +54,7 @@ def command(
     for cell in plan.cells:
         if queue and cell.key not in waiting:
             continue
-        row = _state(store, cell, old.get(str(cell.identity), ""), why_stale)
+        row = _state(store, cell, old, why_stale)
         if cell.key in waiting and not store.has(cell.key):
             row["state"], row["reason"] = waiting[cell.key]
         rows.append(row)
@@ -73,8 +75,10 @@ def command(
     click.echo(counts or "SLURM has no cell of this track")
 
 
-def _state(store: Store, cell: Cell, old_key: str, why: bool) -> dict[str, str | list[str]]:
-    """Return the state of one cell."""
+def _state(
+    store: Store, cell: Cell, old: Mapping[str, str], why: bool
+) -> dict[str, str | list[str]]:
+    """Return the state of one cell; `old` has the key of each place of the board as last run."""
     from msibench.errors import IntegrityError, SchemaError
     from msibench.results.keys import difference
     from msibench.results.leases import is_stale
@@ -82,6 +86,7 @@ def _state(store: Store, cell: Cell, old_key: str, why: bool) -> dict[str, str |
 
     lines: list[str] = []
     state, reason = "not run", ""
+    identity = cell.identity
     try:
         if store.has(cell.key):
             record = store.record(cell.key)
@@ -91,12 +96,20 @@ def _state(store: Store, cell: Cell, old_key: str, why: bool) -> dict[str, str |
                 state, reason = "not run", f"it was {record.status}, and is run again"
         elif cell.verdict is not None:
             state, reason = str(cell.verdict), cell.reason
-        elif old_key and old_key != cell.key and store.has(old_key):
+        elif (
+            old and (old_key := old.get(str(identity), cell.key)) != cell.key and store.has(old_key)
+        ):
             state = "stale"
             lines = difference(store.record(old_key).key_document, cell.document) if why else []
-        elif store.lease_path(cell.key).exists():
-            gone = is_stale(store.lease_path(cell.key))
+        elif os.path.exists(lease := store.lease_path(cell.key)):  # noqa: PTH110 - once a cell
+            gone = is_stale(lease)
             state = "interrupted" if gone else "running"
     except (IntegrityError, SchemaError) as error:
         state, reason = "damaged", str(error)
-    return {"cell": cell.name, "state": state, "reason": reason, "lines": lines, "key": cell.key}
+    return {
+        "cell": identity.title,
+        "state": state,
+        "reason": reason,
+        "lines": lines,
+        "key": cell.key,
+    }

@@ -17,6 +17,10 @@ TABLE_FIELDS = ("method", *PROBLEM_FIELDS)
 """Where the values of a cell are in a table; seeds share a place."""
 
 
+_as_text = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=plain).encode
+"""Made once: boards name a hundred thousand cells."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellIdentity:
     """One place of a board; a results folder may hold several results for it, of which one is current."""
@@ -36,7 +40,7 @@ class CellIdentity:
     def __str__(self) -> str:
         """Return the name under which a track's index lists it."""
         fields = [getattr(self, name) for name in IDENTITY_FIELDS]
-        return json.dumps(fields, separators=(",", ":"), ensure_ascii=False, default=plain)
+        return _as_text(fields)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the eight by name."""

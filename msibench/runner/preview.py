@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from msibench.errors import IntegrityError, SchemaError
 from msibench.results.index import read_index
 from msibench.results.queue import queue_folder, read_ticket
 from msibench.results.schema import FAILURES, CellRecord, Status
 from msibench.results.store import Store
+from msibench.runner.expected_times import BOARDS, MEASURED, Costs, expected_seconds, known_costs
 from msibench.runner.plan import Cell, Plan
 from msibench.runner.supervisor import ALWAYS_AGAIN
-from msibench.tracks import shipped_boards
 
-STORED_CELLS, MEASURED, BOARDS, DECLARED = (
-    "stored cells", "measured on sections of this size", "shipped boards", "the method's declaration",
-)  # fmt: skip
-"""Where an expected time comes from, best first."""
+STORED_CELLS, DECLARED = "stored cells", "the method's declaration"
+"""Where an expected time comes from, best and worst."""
 SOURCES = (STORED_CELLS, MEASURED, BOARDS, DECLARED)
-SMALL_SECTIONS = frozenset({"phantom"})
-"""Data sets whose sections have about as many pixels as those of ``seconds_of_small_sections.csv``."""
-START_S = 2.0
-"""Seconds that a cell takes besides its ion images: a process and scores."""
-UNKNOWN_IMAGES = 20
-"""Ion images of a section whose number is only known when it is read."""
-Costs = Mapping[tuple[str, str], float]
-"""Source and method → seconds per ion image."""
 RUN, STORED, NOT_APPLICABLE, BUSY = "run", "stored", "not applicable", "elsewhere"
 
 
@@ -54,7 +40,7 @@ def preview(plan: Plan, store: Store | None, retry: Iterable[str] = ()) -> list[
     again = frozenset(retry)
     records = {} if store is None else _records(plan, store)
     times = _wall_seconds(records.values())
-    costs = {**_board_costs(), **_measured_costs()}
+    costs = known_costs()
     found = []
     for cell in plan.cells:
         what, reason = _decide(cell, store, records.get(cell.key), again)
@@ -72,37 +58,9 @@ def _expected(
     cell: Cell, times: Mapping[tuple[str, str], float], costs: Costs
 ) -> tuple[float, str]:
     """Return the expected wall time of a cell, and where it comes from."""
-    device = cell.device.partition(":")[0]
-    if (known := times.get((cell.label, device))) is not None:
+    if (known := times.get((cell.label, cell.device.partition(":")[0]))) is not None:
         return known, STORED_CELLS
-    if device == "cpu":
-        images = len(cell.problem.mz_set.mz) or UNKNOWN_IMAGES
-        small = cell.problem.card.name in SMALL_SECTIONS
-        for source in (MEASURED, BOARDS) if small else (BOARDS,):
-            if (each := costs.get((source, cell.label))) is not None:
-                return START_S + each * images, source
-    return 60 * cell.spec.resources.minutes, DECLARED
-
-
-def _measured_costs() -> Costs:
-    """Return seconds of one core per ion image of 144 x 144 fine pixels, by method (`bench/measure_costs.py`)."""
-    with (Path(__file__).parent / "seconds_of_small_sections.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {(MEASURED, row["method"]): float(row["seconds_per_image"]) for row in rows}
-
-
-def _board_costs() -> Costs:
-    """Return seconds per ion image, fitting included, by method: the median of the shipped boards.
-
-    They were measured on other machines and other sections: only the order of magnitude is meant.
-    """
-    found: dict[str, list[float]] = {}
-    for text in shipped_boards("cpu").values():
-        for row in csv.DictReader(io.StringIO(text)):
-            with suppress(ValueError, KeyError):  # the perfect signal took no time
-                seconds = float(row["seconds_per_image"])
-                found.setdefault(row["method"], []).append(seconds)
-    return {(BOARDS, method): statistics.median(values) for method, values in found.items()}
+    return expected_seconds(cell, costs) or (60 * cell.spec.resources.minutes, DECLARED)
 
 
 def _decide(
@@ -118,7 +76,7 @@ def _decide(
     if store is not None:
         ticket = read_ticket(queue_folder(store, cell.key))
         if ticket is not None:
-            return BUSY, f"in SLURM's queue as {ticket['task'] or 'a job without number'}"
+            return BUSY, f"in SLURM's queue as {ticket['task'] or 'a job whose number is unknown'}"
         if store.lease_path(cell.key).exists():
             return BUSY, "another run has it, or had it when it died"
     return RUN, ""

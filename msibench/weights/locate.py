@@ -7,9 +7,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msibench.contracts.method import WeightFile
-from msibench.downloads.download import Progress, download
 from msibench.errors import (
     ConfigurationError,
     IntegrityError,
@@ -20,6 +20,9 @@ from msibench.weights import digests
 from msibench.weights.digests import sha256_of
 from msibench.weights.registry import lookup, short_name
 from msibench.weights.search_paths import cached_path, packaged_path, shared_paths
+
+if TYPE_CHECKING:
+    from msibench.downloads.transfer import Progress
 
 __all__ = ["add", "fetch", "find", "is_here", "require", "resolve", "sha256_of", "verify"]
 
@@ -183,6 +186,8 @@ def fetch(
         if ask is None or not ask(terms):
             raise ConfigurationError(f"{terms} Agree with --accept-licence to download it.")
     target = cached_path(file)
+    from msibench.downloads import download
+
     download(
         file.url,
         target,

@@ -168,7 +168,7 @@ def test_a_cell_of_changed_data_is_not_served_and_status_says_why(bench, own):
     write(2)
     (new,) = plan_own(bench, path).cells
     assert not bench.store.has(new.key)
-    row = _state(bench.store, new, old.cells[0].key, True)
+    row = _state(bench.store, new, {str(new.identity): old.cells[0].key}, True)
     assert row["state"] == "stale"
     assert any('"data"' in line for line in row["lines"])
     summary, _ = carry_out(bench, plan_own(bench, path))
