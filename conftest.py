@@ -14,7 +14,7 @@ ALL = os.environ.get("MSIBENCH_SLOW_TESTS") == "1"
 settings.register_profile("msibench", deadline=None, max_examples=100 if ALL else 25)
 settings.load_profile("msibench")
 
-LONGEST = ("tests/runner/executors/test_slurm.py",)
+LONGEST = ("tests/runner/executors/slurm/test_slurm.py",)
 """Files that take longest: begun first, so that no worker waits for another at the end."""
 CONTRACT = "test_contract"
 """What every subclass of MethodContract has: over the methods of one file it is a sweep."""

@@ -20,7 +20,7 @@ import msibench as mb
 from msibench.library.installed import catalogue
 from msibench.library.upscaling import built
 from msibench.plugin_manager import resolve_method
-from msibench.runner.child.calibration import calibrated_beside
+from msibench.runner.child.calibration import calibrated_method
 from msibench_datasets.phantom.generator import make_phantom
 
 METHODS = ("bicubic", "mosr-msi-tiny", "swinir-msi-tiny", "dctlsa-msi")
@@ -38,10 +38,9 @@ def row(name, factor):
     fine = np.asarray(method.upscale(problem))
     predicted = time.process_time()
     with TemporaryDirectory() as folder:
-        calibrated_beside(
-            method, problem, fine, Path(folder),
-            each_ion_alone=spec.each_ion_alone, never_negative=spec.never_negative,
-        )  # fmt: skip
+        alone = spec.each_ion_alone
+        known = calibrated_method(method, problem, Path(folder), each_ion_alone=alone)
+        known.interval(slice(None), fine, never_negative=spec.never_negative)
     calibrated = time.process_time()
     return {
         "method": name,

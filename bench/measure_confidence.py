@@ -2,9 +2,10 @@
 
     MSIBENCH_MIRROR=... python bench/measure_confidence.py coverage [words of titles or rows]
     MSIBENCH_MIRROR=... python bench/measure_confidence.py ions
+    python bench/measure_confidence.py fields
     python bench/measure_confidence.py speed [2] [4]
     MSIBENCH_MIRROR=... python bench/measure_confidence.py sections    (likeness of the sections of boards)
-    MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4] [networks | all] [FOLDER/]
+    MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4] [networks] [FOLDER/]
 
 Every section is made coarse; the fine one is looked at only to judge. Prints tables in Markdown. A
 FOLDER keeps what methods made, so that tables are made again at once.
@@ -29,9 +30,11 @@ from msibench.advice.likeness import likeness
 from msibench.datasets import load_card, read_section
 from msibench.degradation import protocol
 from msibench.io.data_warning import DataWarning
-from msibench.library import advising
-from msibench.library.advising import ERROR, KEEP, SINGLE, doubt, mean_skill
+from msibench.library import advising, board_record, similar_boards
+from msibench.library.advice_values import KEEP
+from msibench.library.advising import SINGLE
 from msibench.library.installed import catalogue
+from msibench.library.recommending import ERROR, FEW_COUNTS, WORTH, doubt, mean_skill
 from msibench.library.similar_boards import SECTIONS, mean_of
 from msibench.metrics import skill
 from msibench.metrics.interval import coverage, interval_score, interval_width, structures
@@ -39,8 +42,18 @@ from msibench.tracks import load_shipped, shipped_boards
 from msibench_datasets.phantom.generator import make_phantom
 
 LEVELS = (0.5, 0.7, 0.9, 0.95, 0.99)
-SLOW = ("dctlsa-msi", "spandrel-craft")
-"""Networks that need nothing to download, and too long for advice that is not asked for them."""
+DATASETS = {
+    "bladder": "bladder", "tumour": "her2-tumour", "brain": "lbae-mouse-brain", "prostate": "laicpms-prostate",
+    "phantom": "phantom",
+}  # fmt: skip
+"""Data set of each kind of section: its own boards are held out where advice is judged."""
+PARTS = [
+    {"network": network, "other": other}
+    for network in (0.5, 0.75, 1.0)
+    for other in (0.0, 0.25, 0.5)
+]
+MARGINS = (0.03, 0.05, 0.07, 0.09, 0.11, 0.13)
+"""What the constants of advice are chosen from, without the data set that is judged."""
 PROSTATE = tuple(f"C{n}S{s}1" for s in "AB" for n in (1, 2, 3, 4))
 
 HELD_OUT = ("slice_5", "slice_12", "slice_17", "slice_22", "slice_27", "slice_30")
@@ -241,6 +254,44 @@ def ion_tables():
     print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"))
 
 
+def made_field(kind, steepness, counts, seed, shape=(144, 144)):
+    """Counted ions of a random field: smoothed by a Gaussian, or of a power law, `counts` at full scale."""
+    rng = np.random.default_rng([7, seed, int(10 * steepness), counts, kind == "smoothed"])
+    spectrum = np.fft.rfft2(rng.normal(size=shape))
+    away = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None])
+    if kind == "smoothed":
+        spectrum *= np.exp(-2 * (np.pi * away * steepness) ** 2)
+    else:
+        spectrum *= np.maximum(away, 1 / max(shape)) ** (-steepness / 2) * (away > 0)
+    field = np.fft.irfft2(spectrum, shape)
+    low, high = np.quantile(field, [0.01, 0.99])
+    return rng.poisson(counts * np.clip((field - low) / (high - low), 0, 1.3)).astype(np.float32)
+
+
+def field_tables():
+    """Coverage on fields about which everything is known, calibrated on themselves: what the rule was chosen on."""
+    rows = []
+    for factor in (2, 4):
+        for kind, steepness in (
+            ("smoothed", 1),
+            ("smoothed", 2),
+            ("smoothed", 4),
+            ("power", 2),
+            ("power", 3),
+        ):
+            row = {"field": f"{kind} {steepness}", "x": factor}
+            for counts in (5, 50, 500):
+                images = [made_field(kind, steepness, counts, seed) for seed in range(4)]
+                section = mb.MSImage(np.array(images), 100.0 + np.arange(4), 10.0)
+                problem = mb.degrade(section, f"area-x{factor}@1")
+                done = mb.confidence(problem, "bicubic")
+                ends = (done.lower.values, done.upper.values)
+                held = coverage(*ends, truth_of(section, problem)[0].values)
+                row[f"{counts} counts"] = held.mean()
+            rows.append(row)
+    print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f"))
+
+
 class Kept:
     """What was measured, in a folder, so that tables are made again without running methods again."""
 
@@ -292,26 +343,56 @@ def sections_of_advice():
     return every
 
 
+class Raw:
+    """What the section itself told before boards were asked, boards of its own data set held out."""
+
+    def __init__(self, dataset):
+        self.told, self.records, self.networks = {}, [], set()
+        known, combine = similar_boards.board_skills, board_record.with_boards
+
+        def others(*given):
+            return {name: one for name, one in known(*given).items() if name != dataset}
+
+        def watched(told, records, networks):
+            self.told, self.records, self.networks = told, records, networks
+            return combine(told, records, networks)
+
+        self.patches = (others, watched), (known, combine)
+
+    def __enter__(self):
+        similar_boards.board_skills, board_record.with_boards = self.patches[0]
+        return self
+
+    def __exit__(self, *_):
+        similar_boards.board_skills, board_record.with_boards = self.patches[1]
+
+
 def held_against_truth(section, factor, names, kept):
-    """Advice from the coarse image, and the skill that each method has in truth."""
+    """Advice from the coarse image, the skill that each method has in truth, and what the section told."""
     problem = mb.degrade(section, f"area-x{factor}@1")
     kept.truth, kept.factor = protocol(problem.protocol).prepare(section).truth.values, factor
-    advice = mb.advise(problem.low, factor, methods=names)
+    with Raw(dataset_of(kept.section)) as raw:
+        advice = mb.advise(problem.low, factor, methods=names)
     given = mb.Problem(low=problem.low, factor=factor)
     true = {
         one: kept.true_skill(one, lambda one=one: mb.upscale(given, one).values)
         for one in advice.methods
     }
-    return advice, true
+    return advice, true, raw
+
+
+def dataset_of(section):
+    """Data set of a kind of section, of which the first word names it."""
+    return DATASETS[section.replace(",", " ").split()[0]]
 
 
 def advice_row(name, held):
     """One row of the table of advice: bicubic's skill ion by ion, and what was recommended."""
-    told = np.concatenate([advice.per_ion["bicubic"] for advice, _ in held])
-    seen = np.concatenate([true["bicubic"] for _, true in held])
+    told = np.concatenate([advice.per_ion["bicubic"] for advice, *_ in held])
+    seen = np.concatenate([true["bicubic"] for _, true, _ in held])
     known = np.isfinite(told) & np.isfinite(seen)
     gaps = [one["best"] - one["advice"] for one in map(picked_of, held)]
-    words = [advice.recommended for advice, _ in held]
+    words = [advice.recommended for advice, *_ in held]
     return {
         "sections": name,
         "n": len(held),
@@ -328,7 +409,7 @@ def advice_row(name, held):
 
 def picked_of(one):
     """Mean skill over the ions of a section: of every method, of what was advised, of the best."""
-    advice, true = one
+    advice, true, _ = one
     means = {method: mean_skill(values) for method, values in true.items()}
     mine = 0.0 if advice.recommended == KEEP else means[advice.recommended]
     return {KEEP: 0.0, **means, "advice": mine, "best": max(0.0, *means.values())}
@@ -355,11 +436,10 @@ def constant_choices(held):
     return rows
 
 
-def advice_tables(factors=(2, 4), networks="", folder=None):
+def advice_tables(factors=(2, 4), networks=False, folder=None):
     kept = Kept(folder)
     kept.keep_what_is_tried()
-    names = [one for one in SINGLE if one not in SLOW and (networks or not is_network(one))]
-    names += SLOW if networks == "all" else ()
+    names = [one for one in SINGLE if networks or not is_network(one)]
     for factor in factors:
         held = {}
         for name, sections in sections_of_advice().items():
@@ -375,6 +455,82 @@ def advice_tables(factors=(2, 4), networks="", folder=None):
         print("\nAgainst a constant choice, taken by the other sets:\n")
         print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".4f"))
         say_in_all([one for each in held.values() for one in each], rows, factor)
+        say_chosen_elsewhere(held)
+
+
+def judged_with(one, parts):
+    """Of one section with other parts of boards: gap to the best, ions (told, true), errors over their doubt."""
+    advice, true, raw = one
+    with_parts = board_record.PART_OF_BOARDS | parts
+    kept, board_record.PART_OF_BOARDS = board_record.PART_OF_BOARDS, with_parts
+    found = board_record.with_boards(raw.told, raw.records, raw.networks)
+    board_record.PART_OF_BOARDS = kept
+    order = sorted(advice.ions, key=lambda ion: ion.channel)
+    ceiling = np.array([ion.ceiling for ion in order])
+    skills = {name: np.minimum(each.skill, ceiling) for name, each in found.items()}
+    means = {name: mean_skill(each) for name, each in skills.items()}
+    best = max(means, key=means.get)
+    real = {name: mean_skill(true[name]) for name in skills}
+    gap = max(0.0, *real.values()) - (real[best] if means[best] >= WORTH else 0.0)
+    ions = []
+    for channel in np.flatnonzero(ceiling >= FEW_COUNTS):
+        sound = {name: each[channel] for name, each in skills.items() if np.isfinite(each[channel])}
+        top = max(sound, key=sound.get) if sound else None
+        ions += [(sound[top], true[top][channel])] if top else []
+    off = np.concatenate([np.abs(skills[n] - true[n]) / doubt(skills[n], ceiling) for n in skills])
+    return gap, np.array(ions).reshape(-1, 2), off[np.isfinite(off)], max(0.0, *real.values())
+
+
+def say_chosen_elsewhere(held):
+    """Every constant chosen on the sections of the other data sets, and judged on those of the one left out."""
+    every = [
+        (dataset_of(name), [judged_with(one, parts) for parts in PARTS])
+        for name, each in held.items()
+        for one in each
+    ]
+    rows, gaps, encouraged, inside = [], [], [], []
+    for out in dict.fromkeys(name for name, _ in every):
+        others = [each for name, each in every if name != out]
+        parts = min(range(len(PARTS)), key=lambda at: np.mean([each[at][0] for each in others]))
+        ions = np.concatenate([each[parts][1] for each in others])
+        fits = [at for at in MARGINS if false_share(ions, at) <= 0.05]
+        margin = min(fits, default=MARGINS[-1])
+        half = np.quantile(np.concatenate([each[parts][2] for each in others]), 0.9)
+        mine = [each[parts] for name, each in every if name == out]
+        own = np.concatenate([each[1] for each in mine])
+        gaps += [(each[0], each[3]) for each in mine]
+        encouraged += list(own[own[:, 0] > margin, 1])
+        held_in = np.concatenate([each[2] for each in mine]) <= half
+        inside += list(held_in)
+        rows.append(
+            {
+                "left out": out,
+                "n": len(mine),
+                "parts of boards": f"{PARTS[parts]['network']:g}, {PARTS[parts]['other']:g}",
+                "margin": margin,
+                "half-width": half,
+                "within 0.02": np.mean([each[0] <= 0.02 for each in mine]),
+                "mean skill": np.mean([each[3] - each[0] for each in mine]),
+                "best": np.mean([each[3] for each in mine]),
+                "lose": false_share(own, margin),
+                "held": np.mean(held_in),
+            }
+        )
+    print("\nConstants chosen without the data set that is judged:\n")
+    print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"))
+    gap, best = np.array(gaps).T
+    print(
+        f"\nAll {len(gap)} sections: within 0.02 of the best in {np.mean(gap <= 0.02):.0%}; mean skill "
+        f"{np.mean(best - gap):+.4f}. Of {len(encouraged)} ions that may be sharpened {sum(np.array(encouraged) <= 0)} "
+        f"lose ({np.mean(np.array(encouraged) <= 0):.1%}). Off by at most the half-width: {np.mean(inside):.1%}.",
+        flush=True,
+    )
+
+
+def false_share(ions, margin):
+    """Share of the ions told to be worth more than a margin that lose."""
+    some = ions[ions[:, 0] > margin]
+    return float(np.mean(some[:, 1] <= 0)) if len(some) else 0.0
 
 
 def is_network(name):
@@ -389,13 +545,17 @@ def say_in_all(held, constants, factor):
         for key in ("advice", "constant choice")
     )
     within = np.mean([one["best"] - one["advice"] <= 0.02 for one in picked])
-    lost = [true[i.method][i.channel] <= 0 for a, true in held for i in a.ions if i.method != KEEP]
+    lost = [
+        true[i.method][i.channel] <= 0 for a, true, _ in held for i in a.ions if i.method != KEEP
+    ]
     told, seen = (
         np.concatenate(each)
-        for each in zip(*[(a.per_ion["bicubic"], true["bicubic"]) for a, true in held], strict=True)
+        for each in zip(
+            *[(a.per_ion["bicubic"], true["bicubic"]) for a, true, _ in held], strict=True
+        )
     )
     off = []
-    for advice, true in held:
+    for advice, true, _ in held:
         order = sorted(advice.ions, key=lambda ion: ion.channel)
         ceiling = np.array([one.ceiling for one in order])
         for method, expected in advice.per_ion.items():
@@ -458,6 +618,8 @@ if __name__ == "__main__":
         coverage_tables()
     elif sys.argv[1] == "ions":
         ion_tables()
+    elif sys.argv[1] == "fields":
+        field_tables()
     elif sys.argv[1] == "speed":
         advice_speed([int(word) for word in sys.argv[2:]] or (2, 4))
     elif sys.argv[1] == "sections":
@@ -465,6 +627,5 @@ if __name__ == "__main__":
     else:
         given = [int(word) for word in sys.argv[2:] if word.isdigit()]
         folders = [Path(word) for word in sys.argv[2:] if "/" in word]
-        networks = "all" if "all" in sys.argv else "networks" * ("networks" in sys.argv)
-        advice_tables(given or (2, 4), networks, folders[0] if folders else None)
+        advice_tables(given or (2, 4), "networks" in sys.argv, folders[0] if folders else None)
     print(f"\n{time.perf_counter() - began:.0f} s", file=sys.stderr)

@@ -28,6 +28,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import measure_costs as costs
+import random_weights
 
 DENSE_BFLOAT16 = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 """Products and sums a second that the makers state, dense, with which a share of the peak is told."""
@@ -176,7 +177,7 @@ def network_rate(name: str, file: str, goal: int, options: argparse.Namespace) -
     from msibench.training.tile_plan import InputNeeds, TileOptions
     from msibench.training.tiles import upscale_ions
 
-    network = costs.random_network(file).eval().to(options.device)
+    network = random_weights.random_network(file).eval().to(options.device)
     needs = {
         "swinir-light": InputNeeds(factor=4, multiple_of=8, minimum=8),
         "mambair-light": InputNeeds(factor=4, local=False),
@@ -227,7 +228,9 @@ def resshift(options: argparse.Namespace) -> Line:
     told = argparse.Namespace(device=options.device, ions=ions, size=size, precision=precision)
     with tempfile.TemporaryDirectory() as folder:
         notes: list[str] = []
-        weights = {file.name: costs.checkpoint(file, Path(folder), notes) for file in spec.weights}
+        weights = {
+            file.name: random_weights.checkpoint(file, Path(folder), notes) for file in spec.weights
+        }
         run = costs.runner(spec, told, weights, spec.config)
         seconds = costs.shortest(run, options.device, rounds=1)
     return Line("resshift-b", ions / seconds, "images/s", ">= 40", f"{size} -> {4 * size}, 4 steps")

@@ -60,7 +60,7 @@ def row(name: str, options: argparse.Namespace) -> str:
 
 def measure(name: str, side: int) -> tuple[float, float]:
     """Return MiB above the inputs and processor seconds of one metric."""
-    from measure_costs import give_random_features
+    from random_weights import give_random_features
 
     from msibench.metrics.specs import builtin_metrics
     from msibench.plugin_manager import resolve_target

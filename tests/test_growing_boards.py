@@ -4,11 +4,9 @@ import json
 import random
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from msibench.datasets import card_from_table
 from msibench.leaderboard import board as boards
 from msibench.leaderboard.twins import twin_key
 from msibench.metrics.specs import builtin_metrics
@@ -22,6 +20,7 @@ from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
 from msibench.runner.scores.rescore import rescore
 from msibench.tracks import Entry, ProblemSet, Track
+from tests.specks import speck_card
 
 TRACK = Track(
     name="growing",
@@ -160,19 +159,7 @@ def catalogue():
 
 @pytest.fixture(scope="module")
 def card():
-    import msibench_datasets
-
-    reader = Path(msibench_datasets.__file__).parent / "phantom" / "reader.py"
-    table = {
-        "schema_version": 1, "name": "speck", "title": "a speck", "pixel_size_um": 10.0,
-        "unit": "counts", "counts": True, "synthetic": True, "tasks": ["single-image"],
-        "sections": {"test": ["synthetic-1"]},
-        "parameters": {
-            "rows": 48, "columns": 56, "counts": 60.0, "guide_rotation_deg": 0.0,
-            "guide_shift_px": [0.0, 0.0],
-        },
-    }  # fmt: skip
-    return card_from_table(table, folder=reader.parent, reader=f"{reader}:read")
+    return speck_card()
 
 
 @pytest.fixture(autouse=True)

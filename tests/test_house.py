@@ -16,6 +16,7 @@ MOST_PARAMETERS = 8
 """What goes together beyond that is one frozen value."""
 WIDER = {
     "msibench/decomposition/nmf.py: nmf": "the keywords of scikit-learn's, each with a default",
+    "msibench/scoring/noninferiority.py: noninferiority": "values, their groups, and terms with defaults",
     "plugins/baselines/msibench_baselines/image_network.py: __init__": "a method's configuration",
     "plugins/deepfere/msibench_deepfere/fitting.py: __init__": "the published choices of a fit",
     "plugins/mambair/msibench_mambair/triton_scan.py: _walk": "a kernel takes pointers and sizes",

@@ -2,12 +2,10 @@
 
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from msibench import MetricSpec
-from msibench.datasets import card_from_table
 from msibench.errors import ConfigurationError, StoreError
 from msibench.leaderboard import board as boards
 from msibench.leaderboard.render import write_leaderboard
@@ -19,6 +17,7 @@ from msibench.run_track import BoardOptions, run_track
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
 from msibench.tracks import Entry, ProblemSet, Track
+from tests.specks import speck_card
 
 OPTIONS = RunOptions(threads=1)
 TRACK = Track(
@@ -37,19 +36,7 @@ def catalogue():
 @pytest.fixture(scope="module")
 def plan(catalogue):
 
-    import msibench_datasets
-
-    reader = Path(msibench_datasets.__file__).parent / "phantom" / "reader.py"
-    table = {
-        "schema_version": 1, "name": "speck", "title": "a speck", "pixel_size_um": 10.0,
-        "unit": "counts", "counts": True, "synthetic": True, "tasks": ["single-image"],
-        "sections": {"test": ["synthetic-1"]},
-        "parameters": {
-            "rows": 48, "columns": 56, "counts": 60.0, "guide_rotation_deg": 0.0,
-            "guide_shift_px": [0.0, 0.0],
-        },
-    }  # fmt: skip
-    card = card_from_table(table, folder=reader.parent, reader=f"{reader}:read")
+    card = speck_card()
     return make_plan(TRACK, catalogue, cards={"speck": card})
 
 

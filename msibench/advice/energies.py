@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from msibench.advice.expected import Added
 from msibench.degradation import area_mean
-from msibench.degradation.grid import reduce_mask
 from msibench.image import MSImage, Problem
-from msibench.uncertainty.difficulty import noise_gain
+from msibench.uncertainty.octaves import mean_square, repeated
 
 Floats = NDArray[np.float64]
 
@@ -21,56 +20,6 @@ Upscaler = Callable[[Problem], NDArray[np.floating]]
 
 PIECE = 64
 """Edge in coarse pixels of the piece that is run with noise added."""
-
-
-LEAST_COUNTED = 0.1
-"""Share of the variance between neighbours that is taken as counting noise, at least."""
-
-
-def counting_variance(section: MSImage) -> Floats:
-    """Return the variance of the counting noise in a pixel of each ion image, mean over the image.
-
-    What neighbours do not share (`noise_variance`) is counting noise, which falls fourfold where 2 x 2 pixels are
-    averaged, and structure of the size of a pixel, which stays about as large. Both are separated by measuring
-    twice: in the image and in the image made twice coarser. The share that is counting noise is
-    the mean of an ion's own and the median of all ions.
-    """
-    whole = noise_variance(section)
-    rows, columns = (side // 2 * 2 for side in section.shape)
-    if min(rows, columns) < 4:
-        return whole
-    cut = section.crop(slice(rows), slice(columns))
-    mean = area_mean(np.nan_to_num(np.asarray(cut.values, dtype=np.float64)), 2)
-    coarser = replace(cut, values=mean.astype(np.float32), mask=reduce_mask(cut.mask, 2))
-    falls = np.clip((whole - noise_variance(coarser)) * 4 / 3, 0, whole)
-    seen = whole > 0
-    share = np.divide(falls, whole, out=np.ones_like(whole), where=seen)
-    common = float(np.median(share[seen])) if seen.any() else 1.0
-    return np.asarray(whole * np.maximum((share + common) / 2, LEAST_COUNTED))
-
-
-def noise_variance(section: MSImage) -> Floats:
-    """Return the variance that neighbouring pixels do not share, of each ion image, mean over the image."""
-    images = [np.asarray(image, dtype=np.float64) for image in section.values]
-    means = [float(np.nan_to_num(image).mean()) for image in images]
-    gains = [noise_gain(image, section.mask) for image in images]
-    return np.array([gain * mean for gain, mean in zip(gains, means, strict=True)])
-
-
-def finest_octaves(section: MSImage) -> Floats:
-    """Return the energy per pixel in two octaves, ``(2, channel)``.
-
-    Of each ion image less the means of its blocks of 2 x 2, and of those less theirs.
-    """
-    found = np.zeros((2, section.channels))
-    for channel, one in enumerate(section.values):
-        image = np.nan_to_num(np.asarray(one, dtype=np.float64))
-        for octave in found:
-            rows, columns = (side // 2 * 2 for side in image.shape)
-            mean = area_mean(image[:rows, :columns], 2)
-            octave[channel] = _energy(image[:rows, :columns] - repeated(mean, 2))
-            image = mean
-    return found
 
 
 def added(
@@ -93,18 +42,18 @@ def added(
     """
     factor = problem.factor
     fine = upscale(problem)
-    energy = np.array([_energy(gain) for gain in _details(fine, problem)])
+    energy = np.array([mean_square(gain) for gain in _details(fine, problem)])
     found, wanted = _details(upscale(up), up), _unseen(truth, factor)
     energy_up, shared_up, detail_up = np.array(
         [
-            (_energy(a), float((a * u).mean()), _energy(u))
+            (mean_square(a), float((a * u).mean()), mean_square(u))
             for a, u in zip(found, wanted, strict=True)
         ]
     ).T
     piece, noisy, power = _noisier(problem, variance, seed)
     clean = fine if piece is problem else upscale(piece)
     pairs = zip(_details(upscale(noisy), noisy), _details(clean, piece), strict=True)
-    moved = np.array([_energy(more - less) for more, less in pairs])
+    moved = np.array([mean_square(more - less) for more, less in pairs])
     passed = np.divide(moved, power, out=np.full_like(power, np.nan), where=power > 0)
     common = float(np.nanmedian(passed)) if np.isfinite(passed).any() else 0.0
     return Added(
@@ -119,7 +68,7 @@ def added(
 def skill_one_scale_up(upscale: Upscaler, up: Problem, truth: MSImage) -> Floats:
     """Return a method's skill on the section made coarser once more, ``(channel,)``; NaN: no detail."""
     pairs = zip(_details(upscale(up), up), _unseen(truth, up.factor), strict=True)
-    error, whole = np.array([(_energy(a - u), _energy(u)) for a, u in pairs]).T
+    error, whole = np.array([(mean_square(a - u), mean_square(u)) for a, u in pairs]).T
     lost = np.divide(error, whole, out=np.full_like(whole, np.nan), where=whole > 0)
     return np.asarray(1 - lost)
 
@@ -141,7 +90,7 @@ def _noisier(problem: Problem, variance: Floats, seed: int) -> tuple[Problem, Pr
     drawn = np.random.default_rng(seed).normal(size=values.shape)
     noise = drawn * np.minimum(np.sqrt(variance)[:, None, None] / 2, values / 4)
     low = replace(piece.low, values=(values + noise).astype(np.float32))
-    power = np.array([_energy(np.nan_to_num(one)) for one in noise])
+    power = np.array([mean_square(np.nan_to_num(one)) for one in noise])
     return piece, replace(piece, low=low), power
 
 
@@ -194,17 +143,8 @@ def on_fine_grid(rows: slice, columns: slice, factor: int) -> tuple[slice, slice
     return first, second
 
 
-def repeated(coarse: NDArray[np.floating], factor: int) -> Floats:
-    """Return every pixel repeated ``factor x factor`` times."""
-    return np.asarray(coarse, dtype=np.float64).repeat(factor, -2).repeat(factor, -1)
-
-
 def _details(fine: NDArray[np.floating], problem: Problem) -> Iterator[Floats]:
     """Yield, ion by ion, what was added to the pixels repeated; 0 where nothing was measured."""
     for image, coarse in zip(fine, problem.low.values, strict=True):
         detail = np.asarray(image, dtype=np.float64) - repeated(coarse, problem.factor)
         yield np.nan_to_num(detail, copy=False)
-
-
-def _energy(image: Floats) -> float:
-    return float(np.vdot(image, image)) / image.size

@@ -6,7 +6,7 @@ measured, the skill (`msibench.metrics.skill`) is ``(2⟨a,u⟩ - |a|²) / |u|²
 - ``|a|²`` is known: the method has been run on the coarse image.
 - ``|u|²`` is that of the signal plus that of the noise. Pixels whose edge is `factor` times shorter count
   `factor`² times fewer ions, so that the variance of their noise is `factor`² times that of the coarse
-  image (`msibench.advice.energies.counting_variance`). The signal's detail is taken to be as large in every octave as in the one
+  image (`msibench.uncertainty.noise.counting_variance`). The signal's detail is taken to be as large in every octave as in the one
   above, as where power falls with the square of the frequency [1]_, or smaller where it has fallen
   from the second octave of the coarse image to the first.
 - ``⟨a,u⟩``: the noise of the fine image is independent of what the method saw, so that only the signal
@@ -26,15 +26,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from msibench.uncertainty.octaves import fall_of, over, signal_in
+
 Floats = NDArray[np.float64]
 
 OWN_WEIGHT = 0.3
 """Weight of an ion's own share of right detail; the rest is that of all ions together."""
 LEAST_SIGNAL = 0.05
 """Share of what a method adds that is taken as signal, at least."""
-FALL = (0.5, 1.0)
-"""Range of the signal's detail in an octave over that in the one above: smooth structure, and that of
-natural images."""
 MOST_RIGHT = 1.5
 """Largest share of right detail: a method may be too timid, but only so far."""
 
@@ -58,7 +57,7 @@ class Detail:
     @property
     def ceiling(self) -> Floats:
         """Skill that no method can exceed: the signal's share; NaN where there is no detail."""
-        return _over(self.signal, self.whole)
+        return over(self.signal, self.whole)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -107,12 +106,8 @@ def expected_detail(octaves: Floats, variance: Floats, factor: int) -> Detail:
     Three quarters of white noise are unseen in blocks of 2 x 2, ``1 - 1 / factor²`` in those of `factor`.
     """
     held = np.minimum(variance, octaves[0] * 4 / 3)
-    first = np.maximum(octaves[0] - 0.75 * held, 0.0)
-    second = np.maximum(octaves[1] - 0.75 * held / 4, 0.0)
-    fall = np.clip(_over(first, second), *FALL)
-    # One value for every ion where an ion alone tells little: the mean of its own and of all.
-    common = float(np.nanmedian(fall)) if np.isfinite(fall).any() else 1.0
-    fall = np.where(np.isfinite(fall), (fall + common) / 2, common)
+    first, second = signal_in(octaves, held)
+    fall = fall_of(np.stack([first, second]))
     steps = float(np.log2(factor))
     series = fall[None] ** np.arange(1, int(np.ceil(steps)) + 1)[:, None]
     share = np.minimum(1.0, steps - np.arange(len(series)))  # a factor of 3 is an octave and a half
@@ -129,20 +124,16 @@ def expected_skill(added: Added, detail: Detail, factor: int) -> Expected:
     own = added.passed * detail.variance
     signal = np.maximum(added.energy - own, LEAST_SIGNAL * added.energy)
     signal_up = np.maximum(added.energy_up - own / factor**2, LEAST_SIGNAL * added.energy_up)
-    weight = _over(np.ones_like(signal), detail.seen)
+    weight = over(np.ones_like(signal), detail.seen)
     told = np.isfinite(weight) & np.isfinite(added.shared_up) & (signal_up > 0)
     total = float((signal_up * weight)[told].sum())
     common = float((added.shared_up * weight)[told].sum()) / total if total > 0 else 0.0
-    alone = np.where(told, _over(added.shared_up, signal_up), common)
+    alone = np.where(told, over(added.shared_up, signal_up), common)
     right = (1 - OWN_WEIGHT) * common + OWN_WEIGHT * np.clip(alone, -MOST_RIGHT, MOST_RIGHT)
     shared = np.minimum(right, MOST_RIGHT) * signal
     found = 2 * shared - added.energy
     return Expected(
-        skill=_over(found, detail.whole),
-        signal_gain=_over(found, detail.signal),
-        one_scale_up=_over(2 * added.shared_up - added.energy_up, added.detail_up),
+        skill=over(found, detail.whole),
+        signal_gain=over(found, detail.signal),
+        one_scale_up=over(2 * added.shared_up - added.energy_up, added.detail_up),
     )
-
-
-def _over(energy: Floats, whole: Floats) -> Floats:
-    return np.divide(energy, whole, out=np.full_like(energy, np.nan), where=whole > 0)

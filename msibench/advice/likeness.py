@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from msibench.advice.energies import counting_variance, finest_octaves
 from msibench.advice.expected import expected_detail
 from msibench.image import MSImage
+from msibench.uncertainty.noise import counting_variance
+from msibench.uncertainty.octaves import finest_octaves, signal_in
 
 STEPS = {"pixel size": 0.7, "noise": 0.3, "texture": 0.2, "fineness": 0.25}
 """Difference that counts as one: a factor of two in pixel size, 0.3 in the share of signal, a factor of 1.6 in
@@ -52,8 +53,7 @@ def likeness(low: MSImage, factor: int) -> Likeness:
     detail = expected_detail(octaves, variance, factor)
     there = low.present()
     mean = np.array([float(np.nan_to_num(image).mean()) for image in low.values])[there]
-    first = np.maximum(octaves[0] - 0.75 * detail.variance, 0.0)[there]
-    second = np.maximum(octaves[1] - 0.75 * detail.variance / 4, 0.0)[there]
+    first, second = signal_in(octaves, detail.variance)[:, there]
     with np.errstate(divide="ignore", invalid="ignore"):
         texture = np.log10(np.sqrt(octaves[1][there]) / mean)
         fall = first / second

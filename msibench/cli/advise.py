@@ -22,7 +22,7 @@ from msibench.cli._values import (
 
 if TYPE_CHECKING:
     from msibench.errors import DataError
-    from msibench.library.advising import Advice
+    from msibench.library.advice_values import Advice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,8 +120,7 @@ def command(**options: Any) -> int:
             click.echo(note, err=True)
         if options["data"]:
             _stage_own_sections(plan, store)
-        for text in said:
-            click.echo(text, err=True)
+        click.echo("".join(f"{text}\n" for text in said), nl=False, err=True)
         run_options = RunOptions(
             jobs=_jobs(options, plan),
             timeout_s=options["timeout"],

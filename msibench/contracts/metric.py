@@ -124,6 +124,8 @@ class Intervals:
 
     told: ToldInterval | None = None
     calibrated: CalibratedInterval | None = None
+    not_calibrated: str = ""
+    """Why the harness could calibrate none, where it was asked to."""
 
     def some_ions(self, channels: slice) -> Intervals:
         """Return the intervals of some ion images."""
@@ -131,6 +133,7 @@ class Intervals:
         return Intervals(
             told=None if told is None else told.some_ions(channels),
             calibrated=None if calibrated is None else calibrated.some_ions(channels),
+            not_calibrated=self.not_calibrated,
         )
 
 
@@ -166,7 +169,9 @@ class Evaluation:
     interval: ToldInterval | None = None
     """The method's own interval; None where it gives none."""
     calibrated: CalibratedInterval | None = None
-    """What the harness calibrated; None where the track asks for no such intervals."""
+    """What the harness calibrated; None where the track asks for no such intervals, or it could not."""
+    not_calibrated: str = ""
+    """Why it could not; empty where nobody asked."""
     seed: int = 0
     shared: dict[str, Any] = field(default_factory=dict, repr=False)
     """Results of one metric that another can use; see `once`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal, cast
 
 import numpy as np
@@ -99,8 +100,6 @@ def _umap(pixels: NDArray[np.float32], channels: int, seed: int) -> NDArray[np.f
             "the UMAP embedding needs umap-learn: pip install 'msibench[umap]', or choose "
             "method='pca' or 'nmf', which need nothing more"
         ) from error
-    import warnings
-
     neighbours = min(15, len(pixels) - 1)
     if neighbours < 2 or len(pixels) <= channels + 1:
         raise DataError(

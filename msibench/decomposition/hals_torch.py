@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -86,8 +87,6 @@ class TorchEngine:
         return self._sparse(csr), self._sparse(csr.T.tocsr())
 
     def _sparse(self, csr: Block) -> torch.Tensor:
-        import warnings
-
         import torch
 
         with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Collection, Iterator
@@ -93,8 +94,6 @@ def _members_of(
 
 def _size_and_digest(content: Path | bytes) -> dict[str, object]:
     if isinstance(content, bytes):
-        import hashlib
-
         return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     return {"sha256": sha256_of(content), "size": content.stat().st_size}
 

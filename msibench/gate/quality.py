@@ -212,7 +212,7 @@ def _other_measurements(
 def _other_truths(base: Side, new: Side) -> list[str]:
     """Return sections whose truth differs, where the records of both sides are available."""
     return [
-        f"{place[0]}/{place[1]} ({place[2]}, {place[3]}): the truth is another in the new results"
+        f"{place[0]}/{place[1]} ({place[2]}, {place[3]}): the truth differs in the new results"
         for place in sorted(base.truths.keys() & new.truths.keys())
         if base.truths[place] != new.truths[place]
     ]

@@ -244,8 +244,6 @@ def _checked_fact(part: str, name: str, given: object) -> dict[str, Any]:
     for flag in FLAGS.get(part, ()):
         fact[flag] = given.get(flag) is True
     if part == "protocols":
-        from msibench.degradation import protocol
-
         fact["definition"] = protocol(name).definition()
     if part == "methods":
         fact |= {"config": {}, "training_data": [], "sources": {}}

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from msibench.errors import ConfigurationError, DataError, MissingDataError
 from msibench.image import MSImage
 from msibench.io.data_warning import warn_about_data
-from msibench.io.mz_windows import check_ppm
+from msibench.io.mz_windows import check_ppm, mz_windows
 from msibench.io.pixel_size import check_pixel_size, refuse_impossible
 from msibench.stand_ins import stand_in
 
@@ -231,8 +231,6 @@ def _ion_images(
 
 def _refuse_absent(section: ImzMLSection, images: MSImage, ppm: float) -> None:
     """Raise if the file has no peak at all in a window: a mistyped m/z, or too narrow a window."""
-    from msibench.io.mz_windows import mz_windows
-
     empty = [channel for channel in range(images.channels) if not images.values[channel].any()]
     if not empty:
         return

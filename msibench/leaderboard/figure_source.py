@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -100,8 +101,6 @@ def require_some(found: Any, name: str) -> None:
 
 def require_known(asked: Sequence[str], known: Sequence[str], what: str) -> None:
     """Raise unless every requested name is known, with the nearest that is."""
-    from difflib import get_close_matches
-
     for name in asked:
         if name not in known:
             near = get_close_matches(name, known, n=1)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.contracts.metric import Intervals
+from msibench.degradation import protocol
 from msibench.errors import IntegrityError
 from msibench.leaderboard.images import (
     SectionImages,
@@ -24,6 +25,8 @@ from msibench.leaderboard.images import (
 )
 from msibench.leaderboard.page_json import embedded_json, label_of, number, numbers
 from msibench.leaderboard.veil import NEVER, calibrated_levels, supported_levels
+from msibench.metrics import hallucination_map
+from msibench.metrics.frc import chance_floor, ring_correlation
 from msibench.results.files import write_atomically
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import Store
@@ -282,9 +285,6 @@ def _detail_map(
     section: SectionImages, method: str, prediction: Any, channel: int
 ) -> NDArray[np.uint8] | None:
     """Return where detail was improved, omitted or invented as levels; the page gives them colours."""
-    from msibench.degradation import protocol
-    from msibench.metrics import hallucination_map
-
     truth = section.truth
     if truth is None or prediction.shape != truth.shape:
         return None
@@ -297,9 +297,6 @@ def _ring_curve(
     place: int, section: SectionImages, method: str, prediction: Any, channels: list[int]
 ) -> list[dict[str, Any]]:
     """Return the mean ring correlation with the truth over the ions shown."""
-    from msibench.degradation import protocol
-    from msibench.metrics.frc import chance_floor, ring_correlation
-
     truth = section.truth
     if truth is None or prediction.shape != truth.shape or min(truth.shape[1:]) < 4:
         return []

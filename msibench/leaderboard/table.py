@@ -13,7 +13,6 @@ from msibench.errors import ConfigurationError, DataError
 from msibench.leaderboard.rows import cells, measured, origins
 from msibench.leaderboard.suspicion import ranked_apart, suspicions
 from msibench.leaderboard.twins import UNSTABLE, unstable
-from msibench.metrics.specs import builtin_metrics
 from msibench.scoring import Scheme, load_scheme, summarise
 from msibench.scoring.replicates import MINIMUM_SECTIONS
 from msibench.scoring.schemes import DEFAULT_SCHEME, OLDER_SCHEME
@@ -156,7 +155,6 @@ def _summary(scored: pd.DataFrame, scheme: Scheme, track: Track, draws: int) -> 
     """Summarise; where the control method has no score, say so instead of giving composites."""
     tables = []
     beside = [replace(load_scheme(name), missing="mark") for name in BESIDE]
-    bounds = {spec.name: spec.bounds for spec in builtin_metrics()}
     for _, part in scored.groupby("protocol", sort=True):
         try:
             table = summarise(
@@ -165,12 +163,11 @@ def _summary(scored: pd.DataFrame, scheme: Scheme, track: Track, draws: int) -> 
                 control_method=track.control_method,
                 draws=draws,
                 beside=beside,
-                bounds=bounds,
             )
             tables.append(table)
         except DataError as error:
             bare = replace(scheme, normalisation="none")
-            table = summarise(part, bare, draws=draws, beside=beside, bounds=bounds)
+            table = summarise(part, bare, draws=draws, beside=beside)
             for name in table.columns:
                 if name.startswith(("composite", "rank")) and name != "composite.note":
                     table[name] = None if name != "rank_reason" else f"no composite: {error}"

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from msibench.contracts.metric import CalibratedInterval, ToldInterval
 
+Floats = NDArray[np.float64]
+
 SEEN = 0.03
 """Of the colour range: a difference to the measured pixel that can be seen, and is veiled or supported."""
 NEVER = 255
@@ -43,20 +45,16 @@ def supported_levels(
     """
     from scipy.special import ndtr, ndtri
 
-    factor = prediction.shape[0] // low.shape[0]
-    flat = np.asarray(low, dtype=np.float64).repeat(factor, 0).repeat(factor, 1)
-    fine = np.asarray(prediction, dtype=np.float64)
+    flat, fine, away = _detail(low, prediction)
     lower, upper = (
         np.asarray(ends[channel], dtype=np.float64) for ends in (told.lower, told.upper)
     )
     side = np.where(flat < fine, fine - lower, upper - fine)
-    away = np.abs(flat - fine)
     with np.errstate(divide="ignore", invalid="ignore"):
         level = 2 * ndtr(away / side * ndtri((1 + told.level) / 2)) - 1
     # An end that is cut at 0 is nearer than its normal distribution: what lies on it is held.
     level = np.where((flat == lower) | (flat == upper), np.minimum(level, told.level), level)
-    found = np.floor(np.nan_to_num(level) * 254)
-    return np.where(away > SEEN * top, found, NEVER).astype(np.uint8)
+    return _where_seen(np.floor(np.nan_to_num(level) * 254), away, top)
 
 
 def calibrated_levels(
@@ -84,10 +82,7 @@ def calibrated_levels(
     ``(row, column)``; 0 below the least level that is known and where nothing is calibrated, `NEVER` where no
     detail is shown.
     """
-    factor = prediction.shape[0] // low.shape[0]
-    flat = np.asarray(low, dtype=np.float64).repeat(factor, 0).repeat(factor, 1)
-    fine = np.asarray(prediction, dtype=np.float64)
-    away = np.abs(flat - fine)
+    flat, fine, away = _detail(low, prediction)
     reach = np.asarray(found.signal[channel], dtype=np.float64)
     side = np.where(flat < fine, 1.0, found.up[channel]) * reach
     quantiles = found.quantiles[channel]
@@ -97,5 +92,19 @@ def calibrated_levels(
     with np.errstate(divide="ignore", invalid="ignore"):
         passed = np.searchsorted(known, np.nan_to_num(away / side, posinf=0.0), side="left")
     reached = np.concatenate([[0.0], found.levels[: len(known)]])[passed]
-    shown = np.ceil(reached * 254)
-    return np.where(away > SEEN * top, shown, NEVER).astype(np.uint8)
+    return _where_seen(np.ceil(reached * 254), away, top)
+
+
+def _detail(
+    low: NDArray[np.floating], prediction: NDArray[np.floating]
+) -> tuple[Floats, Floats, Floats]:
+    """Return the measured pixels repeated, the prediction, and how far they are apart."""
+    factor = prediction.shape[0] // low.shape[0]
+    flat = np.asarray(low, dtype=np.float64).repeat(factor, 0).repeat(factor, 1)
+    fine = np.asarray(prediction, dtype=np.float64)
+    return flat, fine, np.abs(flat - fine)
+
+
+def _where_seen(levels: Floats, away: Floats, top: float) -> NDArray[np.uint8]:
+    """Return levels where detail can be seen, `NEVER` elsewhere."""
+    return np.where(away > SEEN * top, levels, NEVER).astype(np.uint8)

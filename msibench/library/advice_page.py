@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from msibench.library.advising import KEEP, Advice, counts_in_words
+from msibench.library.advice_text import counts_in_words, counts_of
+from msibench.library.advice_values import KEEP, Advice
 from msibench.library.similar_boards import in_words
 
 STYLE = """
@@ -19,6 +20,7 @@ th:first-child, td:first-child, td.words, th.words { text-align: left; }
 @media (max-width: 720px) { .ions { box-shadow: inset -14px 0 12px -12px var(--frame); }
   .ions::before { content: "more columns to the right →"; color: var(--strong); position: sticky; left: 0; } }
 .ions th, .ions td { white-space: nowrap; }
+.ions td:last-child { white-space: normal; min-width: 16rem; }
 ul.bars { list-style: none; padding: 0; max-width: 40rem; }
 .bars span { display: block; height: 1rem; min-width: 1px; margin-bottom: .5rem; background: var(--accent); }
 .bars li:first-child span { background: var(--strong); }
@@ -76,8 +78,8 @@ def _part(advice: Advice) -> str:
         f'<th>counts a pixel</th><th class="words">why not</th></tr></thead><tbody>{ions}</tbody></table></div>'
         '<h3>Methods, mean over ions</h3><div class="wide"><table><tbody>'
         f"{methods}</tbody></table></div>"
-        '<h3>Boards of similar sections</h3><p class="quiet">Measured elsewhere: they do not change the advice '
-        f"above.</p><ul>{boards}</ul></section>"
+        '<h3>Boards of the most similar sections</h3><p class="quiet">Measured elsewhere, and known to the advice '
+        f"above as all boards are.</p><ul>{boards}</ul></section>"
     )
 
 
@@ -115,7 +117,7 @@ def _percent(share: float) -> str:
 
 
 def _counts(counts: float) -> str:
-    return "no noise seen" if math.isinf(counts) else f"{counts:.3g}"
+    return "no noise seen" if math.isinf(counts) else counts_of(counts)
 
 
 def _size(size: float) -> str:

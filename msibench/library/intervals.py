@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.contracts.method import MethodSpec, Uncertain
-from msibench.errors import ConfigurationError, DataError, NotApplicableError
+from msibench.errors import ConfigurationError
 from msibench.image import MSImage, Pair, Problem, Skip
+from msibench.uncertainty.tissue import check_section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from msibench.uncertainty.conformal import Calibration, KnownPixels
     from msibench.uncertainty.difficulty import Floats
 
-FEWEST_TISSUE = 200
-"""Measured tissue pixels below which a section tells too little of its own errors."""
 SEEDS = 5
 """Runs that are averaged where a method is random."""
 TRIED = 8
@@ -179,6 +178,7 @@ def confident(
     """Give a problem's prediction its intervals; `given` is a prediction that was made already."""
     from msibench.uncertainty.sections import (
         calibrations_of,
+        calibrations_of_itself,
         difficulties,
         ends_of,
         one_scale_up,
@@ -189,7 +189,10 @@ def confident(
     seeds = seeds_of(spec, truths[0][0], changes)
     low, factor = problem.low, problem.factor
     known = [_known(spec, up, truth, changes, seeds, own=not calibration) for up, truth in truths]
-    calibrations = calibrations_of(known, [truth for _, truth in truths], low)
+    if calibration:
+        calibrations = calibrations_of(known, [truth for _, truth in truths], low)
+    else:
+        calibrations = calibrations_of_itself(known[0], truths[0][1], low, factor)
 
     fine, spread = (
         _predict(spec, problem, changes, seeds)
@@ -238,28 +241,6 @@ def check(problem: Problem, level: float) -> None:
     if problem.factor < 2:
         raise ConfigurationError("factor 1 adds no detail, so there is no uncertainty to report")
     check_section(problem.low)
-
-
-def check_section(low: MSImage) -> None:
-    """Refuse a section with too few measured tissue pixels to tell of its own errors.
-
-    Raises
-    ------
-    DataError
-        There are fewer than `FEWEST_TISSUE`.
-    """
-    tissue = int(np.count_nonzero(tissue_of(low)))
-    if tissue < FEWEST_TISSUE:
-        raise DataError(
-            f"{tissue} tissue pixels were measured; expected at least {FEWEST_TISSUE}: fewer say too little about the errors of a method. Use a larger section"
-        )
-
-
-def tissue_of(low: MSImage) -> NDArray[np.bool_]:
-    """Return the tissue pixels that were measured, ``(row, column)``; an ion that never was does not count."""
-    finite = np.isfinite(low.values)
-    inside = finite[finite.any(axis=(1, 2))].all(axis=0) & finite.any(axis=0)
-    return np.asarray(inside if low.mask is None else inside & low.mask)
 
 
 def _pair(one: MSImage | Pair, problem: Problem) -> tuple[Problem, MSImage]:
@@ -319,7 +300,7 @@ def _predict(
 
 
 def _own_spread(spec: MethodSpec, problem: Problem, changes: Mapping[str, object]) -> Floats | None:
-    """Return half the width of the interval of a method that knows one (`Uncertain`)."""
+    """Return half the width of the interval that a method tells (`Uncertain`); None where it tells none."""
     from msibench.library.upscaling import built
     from msibench.plugin_manager import resolve_target
     from msibench.runner.competitors import resolve_config
@@ -333,9 +314,7 @@ def _own_spread(spec: MethodSpec, problem: Problem, changes: Mapping[str, object
     from msibench.uncertainty.sections import told_spread
 
     told = told_spread(method, problem)
-    if isinstance(told, Skip):
-        raise NotApplicableError(f"{spec.name} cannot do this: {told.reason}")
-    return told
+    return None if isinstance(told, Skip) else told
 
 
 def seeds_of(spec: MethodSpec, up: Problem, changes: Mapping[str, object]) -> int:

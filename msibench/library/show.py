@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from msibench.library.advising import Advice
+    from msibench.library.advice_values import Advice
     from msibench.library.intervals import Confidence
     from msibench.library.leaderboards import Leaderboard
 

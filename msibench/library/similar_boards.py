@@ -98,6 +98,28 @@ def similar_boards(
     return tuple(sorted(fullest.values(), key=lambda one: (one.distance, one.name))[:SHOWN])
 
 
+def board_skills(
+    factor: int, tried: Container[str], results: Path | None = None
+) -> dict[str, Mapping[str, float]]:
+    """Return, of each data set, the mean skill of every method on the board that has most of those tried.
+
+    Parameters
+    ----------
+    factor
+        How many times finer.
+    tried
+        Names of methods.
+    results
+        A results folder with boards of one's own; None: those that ship alone.
+    """
+    known = [*_shipped(factor), *(() if results is None else _own(results, factor))]
+    shared = [(-sum(name in tried for name in one.skill), one.name, one) for one in known]
+    found: dict[str, Mapping[str, float]] = {}
+    for _, _, one in sorted(shared, key=lambda each: each[:2]):
+        found.setdefault(one.dataset, one.skill)
+    return found
+
+
 def in_words(boards: Sequence[SimilarBoard], tried: Iterable[str]) -> list[str]:
     """Return what boards of similar sections say, a line each; `tried` are the methods tried here."""
     if not boards:
@@ -105,7 +127,7 @@ def in_words(boards: Sequence[SimilarBoard], tried: Iterable[str]) -> list[str]:
     here = set(tried)
     lines = []
     if not boards[0].alike:
-        lines.append("no board is of sections like this one; the nearest differ as said:")
+        lines.append("no board has sections like this one; the nearest, with what differs most:")
     for one in boards:
         best = [f"{name} {skill:+.1%}" for name, skill in list(one.skill.items())[:3]]
         line = (

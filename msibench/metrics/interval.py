@@ -17,6 +17,7 @@ from msibench.contracts.metric import Evaluation, Scored
 from msibench.metrics.arrays import Floats, check_pair, to_host
 from msibench.metrics.trust_specs import (
     NO_INTERVAL,
+    NOT_ASKED,
     NOT_CALIBRATED,
     NOTHING_CALIBRATED,
     NOTHING_TOLD,
@@ -123,7 +124,8 @@ def evaluate_calibrated(evaluation: Evaluation, *, measure: str) -> Scored:
     """
     found = evaluation.calibrated
     if found is None:
-        return _undefined(evaluation, NOT_CALIBRATED)
+        why = evaluation.not_calibrated
+        return _undefined(evaluation, f"{NOT_CALIBRATED}: {why}" if why else NOT_ASKED)
     fine = evaluation.prediction
     if measure == "signal_coverage":
         truth, signal = evaluation.truth, evaluation.noise_free

@@ -10,7 +10,9 @@ from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT, of_ion_images
 
 NO_INTERVAL = "the method tells no interval"
 NOTHING_TOLD = "the method tells no interval for this ion image"
-NOT_CALIBRATED = "the harness calibrated no interval: the track asks for none (intervals)"
+NOT_ASKED = "the track asks for no interval of the harness (intervals)"
+NOT_CALIBRATED = "the harness could calibrate no interval for this prediction"
+"""Followed by why, where that is known."""
 NOTHING_CALIBRATED = "the harness could calibrate no interval for this ion image"
 INTERVAL_METRICS: tuple[tuple[str, Direction, str, str, str], ...] = (
     (
@@ -55,9 +57,6 @@ NO_SHARES = ("{}_width", "{}_score")
 """Those of them that are not shares of pixels."""
 CALIBRATED_METRICS = tuple(name.format("calibrated") for name, *_ in INTERVAL_METRICS)
 """What a board measures whose track asks for intervals of the harness."""
-OLDER = ("interval_coverage", "worst_interval_coverage", "interval_width", "interval_score")
-"""Measures of 0.1.0, whose code has changed since."""
-
 
 trust = partial(of_ion_images, question="trust")
 ceiling = partial(of_ion_images, question="ceiling")
@@ -83,7 +82,7 @@ def interval_metrics(
         full = name.format(begins)
         yield trust(
             name=full,
-            version=2 if full in OLDER else 1,
+            version=1 if full == "interval_calibration_error" else 2,
             target=f"msibench.metrics.interval:{function}",
             direction=direction,
             bounds=NOT_NEGATIVE if name in NO_SHARES else SHARE,
@@ -135,12 +134,12 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         "harness's interval",
         "evaluate_calibrated",
         "the harness calibrated",
-        (NOT_CALIBRATED, NOTHING_CALIBRATED),
+        (NOT_ASKED, NOT_CALIBRATED, NOTHING_CALIBRATED),
     ),
     trust(
         name="calibrated_signal_coverage",
         bounds=SHARE,
-        version=1,
+        version=2,
         target="msibench.metrics.interval:evaluate_calibrated",
         direction="nine-tenths",
         params={"measure": "signal_coverage"},
@@ -148,7 +147,7 @@ TRUST_METRICS: tuple[MetricSpec, ...] = (
         title="Share of the noise-free signal inside the interval of 90 % of the signal that the harness calibrated",
         label="harness's interval coverage, signal",
         explanation="The same of the signal without counting noise, which is known for synthetic sections.",
-        undefined=(NOT_CALIBRATED, NOTHING_CALIBRATED),
+        undefined=(NOT_ASKED, NOT_CALIBRATED, NOTHING_CALIBRATED),
     ),
     trust(
         name="edge_perceptual_loss_to_guide",

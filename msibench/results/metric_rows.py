@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ def empty_rows() -> pd.DataFrame:
 
 def rows_as_parquet(rows: pd.DataFrame) -> bytes:
     """Return rows as the bytes of a Parquet file; the same rows give the same bytes."""
-    import io
-
     import pyarrow as pa
     import pyarrow.parquet as pq
 

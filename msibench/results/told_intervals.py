@@ -12,6 +12,8 @@ from msibench.results.arrays import read_arrays
 SMALL = ("calibrated_quantiles", "calibrated_levels", "calibrated_up")
 LARGE = ("calibrated_reach", "calibrated_signal")
 """Arrays of the harness's interval; its sentence and floor are in the attribute ``calibrated``."""
+NOT_CALIBRATED = "not_calibrated"
+"""Attribute that says why the harness, asked for an interval, could calibrate none."""
 
 
 def told_interval(path: Path, *, max_bytes: int = 64 << 30) -> ToldInterval | None:
@@ -67,4 +69,9 @@ def intervals_of(path: Path) -> Intervals:
     IntegrityError
         The file is damaged.
     """
-    return Intervals(told=told_interval(path), calibrated=calibrated_interval(path))
+    _, attributes = read_arrays(path, ())
+    return Intervals(
+        told=told_interval(path),
+        calibrated=calibrated_interval(path),
+        not_calibrated=str(attributes.get(NOT_CALIBRATED, "")),
+    )

@@ -10,13 +10,14 @@ from typing import Any
 
 from msibench.contracts.method import MethodSpec, WeightFile
 from msibench.contracts.tables import check_keys
+from msibench.datasets import file_digest
 from msibench.errors import UnknownNameError
 from msibench.results.keys import code_digests, digest_of
 from msibench.tracks import Entry
 from msibench.weights import find as find_weight
 from msibench.weights.locate import missing_message
 
-INTERVALS_VERSION = 1
+INTERVALS_VERSION = 2
 """Raised whenever the intervals that the harness calibrates may change."""
 
 
@@ -115,6 +116,4 @@ def _weight_digest(weight: WeightFile, given: tuple[Path, ...]) -> str:
     path = find_weight(weight, given=given)
     if path is None:
         return f"not here: {weight.name}"
-    from msibench.datasets import file_digest
-
     return file_digest(path)

@@ -74,9 +74,8 @@ def with_keys(cells: Iterable[Cell], keys: Iterable[str]) -> list[Cell]:
         some = [cell for cell in every if cell.key.startswith(key)]
         if len(some) != 1:
             raise ConfigurationError(
-                f"--cells: {key!r} begins the key of {len(some)} cells of this plan. Where the code, "
-                "the data or a library has changed since the keys were printed they are others: "
-                "plan again (msibench plan --json)"
+                f"--cells: {key!r} begins the key of {len(some)} cells of this plan. Keys change "
+                "with the code, the data and the libraries: plan again (msibench plan --json)"
             )
         found += some
     return found

@@ -356,7 +356,7 @@ def _verdict(competitor: Competitor, problem: ProblemPlan) -> tuple[Status | Non
     seen = {card.name, f"{card.name}/{problem.section}"} & set(spec.training_data)
     if seen:
         return Status.NOT_APPLICABLE, (
-            f"its weights have seen {', '.join(sorted(seen))}: a score there would be of memory"
+            f"its weights have seen {', '.join(sorted(seen))}: a score there would measure memory, not skill"
         )
     if competitor.missing:
         return Status.WEIGHTS_MISSING, competitor.missing

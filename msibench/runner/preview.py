@@ -76,7 +76,7 @@ def _decide(
     if store is not None:
         ticket = read_ticket(queue_folder(store, cell.key))
         if ticket is not None:
-            return BUSY, f"in SLURM's queue as {ticket['task'] or 'a job without number'}"
+            return BUSY, f"in SLURM's queue as {ticket['task'] or 'a job whose number is unknown'}"
         if store.lease_path(cell.key).exists():
             return BUSY, "another run has it, or had it when it died"
     return RUN, ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from msibench.contracts.metric import ANYTHING
+from msibench.metrics.specs import builtin_metrics
 from msibench.scoring.bootstrap import Interval, mean_and_sem, two_level_bootstrap
 from msibench.scoring.composite import ImageScores, score_images
 from msibench.scoring.cube import Cube, cubes
@@ -33,7 +35,6 @@ def summarise(
     draws: int = 10_000,
     level: float = 0.95,
     beside: Sequence[Scheme] = (),
-    bounds: Mapping[str, tuple[float, float]] | None = None,
 ) -> pd.DataFrame:
     """Summarise rows to one line per protocol and method, best first within a protocol.
 
@@ -59,8 +60,6 @@ def summarise(
         As in `two_level_bootstrap`.
     beside
         Schemes whose mean score is shown too, without a rank; not anchored ones.
-    bounds
-        Metric → lowest and highest value that it can have: its intervals are cut there.
 
     Returns
     -------
@@ -108,8 +107,8 @@ def summarise(
         table["rank"] = _whole(ranks(decided))
         table["rank_group"] = _whole(np.where(np.isnan(decided), np.nan, groups))
         table["rank_kept"] = _rank_kept(scored, score, start, draws)
-        columns = _measure_columns(ions, measures, interval.part(ends[0], ends[1]), bounds or {})
-        columns |= _section_columns(cube, start, draws, level, bounds or {})
+        columns = _measure_columns(ions, measures, interval.part(ends[0], ends[1]))
+        columns |= _section_columns(cube, start, draws, level)
         table = pd.concat([table, pd.DataFrame(_other_scores(ions, beside))], axis=1)
         names = sorted(columns, key=lambda column: column.rsplit(".", 1)[0])
         table = pd.concat([table, pd.DataFrame({name: columns[name] for name in names})], axis=1)
@@ -254,9 +253,7 @@ def _rank_kept(
     return kept
 
 
-def _section_columns(
-    cube: Cube, seed: int, draws: int, level: float, bounds: Mapping[str, tuple[float, float]]
-) -> dict[str, object]:
+def _section_columns(cube: Cube, seed: int, draws: int, level: float) -> dict[str, object]:
     """Columns of the measures that are one number per section (channel -1)."""
     whole = (cube.images["channel"] < 0).to_numpy()
     measures = [m for m in range(len(cube.measures)) if cube.present[whole][..., m].any()]
@@ -272,17 +269,22 @@ def _section_columns(
         seed=seed,
         level=level,
     )
-    return _measure_columns(part, measures, interval, bounds)
+    return _measure_columns(part, measures, interval)
 
 
-def _measure_columns(
-    cube: Cube,
-    measures: list[int],
-    interval: Interval,
-    bounds: Mapping[str, tuple[float, float]],
-) -> dict[str, object]:
-    """Mean, s.e.m. and interval of every measure, without scaling; `interval` holds method × measure."""
+@cache
+def bounds_of_metrics() -> Mapping[str, tuple[float, float]]:
+    """Return metric → lowest and highest value that it can have, of the core's."""
+    return {spec.name: spec.bounds for spec in builtin_metrics()}
+
+
+def _measure_columns(cube: Cube, measures: list[int], interval: Interval) -> dict[str, object]:
+    """Mean, s.e.m. and interval of every measure, without scaling; `interval` holds method × measure.
+
+    Intervals are cut at the bounds of their metrics.
+    """
     columns: dict[str, object] = {}
+    bounds = bounds_of_metrics()
     ends = np.array([bounds.get(cube.measures[measure][0], ANYTHING) for measure in measures])
     lowest, highest = np.tile(ends.reshape(-1, 2).T, len(cube.methods))
     interval = interval.within(lowest, highest)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msibench.errors import ConfigurationError, MissingWeightsError
+from msibench.weights import bare_state_dict, read_state_dict, require
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """``(prediction, truth)``, both ``(image, channel, row, column)``, to a scalar."""
@@ -118,8 +119,6 @@ class VGGFeatures(nn.Module):
             )
         from torchvision.models import vgg16
 
-        from msibench.weights import bare_state_dict, read_state_dict
-
         with torch.device("meta"):  # every weight is read: nothing to draw at random
             network = vgg16(weights=None)
         network.classifier = nn.Sequential()
@@ -158,8 +157,6 @@ PLAIN: Mapping[str, Loss] = {
 
 
 def _registered() -> Path:
-    from msibench.weights import require
-
     return require("vgg16")
 
 

@@ -37,7 +37,9 @@ def refusal(
         As on the data set's card.
     """
     if section in spec.training_data or section.partition("/")[0] in spec.training_data:
-        return f"{spec.name} has learned from {section}: a score there would be of memory"
+        return (
+            f"{spec.name} has learned from {section}: a score there would measure memory, not skill"
+        )
     if image is None:
         return ""
     return twin_reason(spec.name, section, image, _records(spec), declared_range)
@@ -64,7 +66,7 @@ def twin_reason(
         return ""
     return (
         f"{section} is {twin[0]} under another name ({twin[1]}), and {method} has learned from it: "
-        "a score there would be of memory"
+        "a score there would measure memory, not skill"
     )
 
 

@@ -14,6 +14,7 @@ from msibench.image import MSImage
 from msibench.io.whole_files import write_whole
 from msibench.training.checkpoints import RECORD, WEIGHTS, load_record
 from msibench.training.seen import refusal, twin_reason
+from msibench.weights import add
 
 
 class MethodCatalogue(Protocol):
@@ -117,8 +118,6 @@ def read_variant(folder: Path, base: MethodSpec, *, name: str = "") -> Variant:
 
 def install(variant: Variant) -> None:
     """Copy weights and record into the cache, where every run on this machine finds them."""
-    from msibench.weights import add
-
     placed = add(variant.weights, variant.spec.weights[0])
     record = (variant.weights.parent / RECORD).read_bytes()
     write_whole({placed.with_suffix(".json"): record})

@@ -46,6 +46,20 @@ class KnownPixels:
     """``(feature, pixel)``."""
     half: NDArray[np.bool_]
     """On which colour of the checkerboard a pixel lies."""
+    unit: float = 1.0
+    """Intensity of the ion that residuals and features are relative to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grown:
+    """Root mean square of the difficulty of an ion image that is calibrated on the section itself."""
+
+    measurement: float
+    """For pixels as they would be measured, in the unit of the image."""
+    signal: float
+    """For the signal in them."""
+    where: tuple[slice, slice]
+    """Fine pixels that it is the mean over: those below what was calibrated on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -58,6 +72,8 @@ class Calibration:
     """How far the interval reaches up, down being 1."""
     ratios: Floats
     """Sorted; what the difficulty must be multiplied with to hold each known pixel."""
+    grown: Grown | None = None
+    """How large the difficulty is to be at the wanted scale; None: as its features say."""
 
     def quantile(self, level: float) -> float:
         """Return the factor of the difficulty at which a share `level` of the known pixels is held.
@@ -114,6 +130,7 @@ def known_pixels(
         residual=(truth.ravel()[where] - prediction.ravel()[where]) / unit,
         features=features.reshape(len(features), -1)[:, where].astype(np.float64) / unit,
         half=checkerboard((truth.shape[0], truth.shape[1]), factor).ravel()[where],
+        unit=unit,
     )
 
 
@@ -136,14 +153,15 @@ def calibrate(known: KnownPixels) -> Calibration | None:
     if len(size) < FEWEST or not size.any():
         return None
     ratios = np.empty_like(size)
-    up = _up(known)
+    whole = _fit(known.features, size)
+    up = _up(known, whole)
     for half in (known.half, ~known.half):
         if not half.any():
             continue
         learns = ~half if (~half).any() else half
         weights = _fit(known.features[:, learns], size[learns])
         ratios[half] = _ratio(known.residual[half], known.features[:, half], weights, up)
-    return Calibration(weights=_fit(known.features, size), up=up, ratios=np.sort(ratios))
+    return Calibration(weights=whole, up=up, ratios=np.sort(ratios))
 
 
 def difficulty(features: NDArray[np.floating], weights: Floats) -> Floats:
@@ -157,9 +175,9 @@ def _ratio(residual: Floats, features: Floats, weights: Floats, up: float) -> Fl
     return np.asarray(np.abs(residual) / np.maximum(reach, np.finfo(np.float64).tiny))
 
 
-def _up(known: KnownPixels) -> float:
+def _up(known: KnownPixels, weights: Floats) -> float:
     """How much longer the tail above the prediction is than that below, at its 90 % quantile."""
-    reach = difficulty(known.features, _fit(known.features, np.abs(known.residual)))
+    reach = difficulty(known.features, weights)
     ratio = known.residual / np.maximum(reach, np.finfo(np.float64).tiny)
     above, below = ratio[ratio > 0], -ratio[ratio < 0]
     if min(len(above), len(below)) < FEWEST // 4:
@@ -177,15 +195,30 @@ def _sum(weights: Floats, features: NDArray[np.floating]) -> Floats:
 
 def _fit(features: Floats, size: Floats) -> Floats:
     """Least squares of the absolute residual with weights of at least 0, relative to its own size."""
-    from scipy.optimize import nnls
-
     around = np.full(len(size), size.mean())
     weights = np.zeros(len(features))
     for _ in range(3):
-        rows = (features / around).T
+        rows = features / around
         # einsum sums in one order, on one thread or two
-        square = np.einsum("pf,pg->fg", rows, rows) + 1e-9 * np.eye(len(features))
-        weights = nnls(square, np.einsum("pf,p->f", rows, size / around))[0]
+        square = np.einsum("fp,gp->fg", rows, rows) + 1e-9 * np.eye(len(features))
+        weights = _never_negative(square, np.einsum("fp,p->f", rows, size / around))
         found = _sum(weights, features)
         around = np.maximum(found, 0.1 * max(float(found.mean()), 1e-12))
-    return np.asarray(weights)
+    return weights
+
+
+def _never_negative(square: Floats, right: Floats) -> Floats:
+    """Return the weights of at least 0 with the least ``w @ square @ w / 2 - right @ w``.
+
+    Every choice of features with a weight is solved, all at once, and the best without a negative weight taken: of five
+    features that is quicker than to import SciPy's `nnls`, and ends whatever features have in common.
+    """
+    size = np.sqrt(np.diag(square))
+    count = len(right)
+    chosen = (np.arange(2**count)[:, None] >> np.arange(count)) % 2 == 1
+    alike = square / np.outer(size, size) + 1e-10 * np.eye(count)
+    systems = np.where(chosen[:, :, None] & chosen[:, None, :], alike, np.eye(count))
+    wanted = np.where(chosen, right / size, 0.0)
+    found = np.linalg.solve(systems, wanted[:, :, None])[:, :, 0]
+    value = np.where((found >= 0).all(axis=1), -(wanted * found).sum(axis=1), np.inf)
+    return np.asarray(found[value.argmin()] / size)

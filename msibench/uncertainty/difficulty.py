@@ -12,51 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.degradation import area_mean
-from msibench.metrics.detail_ceiling import nugget
-from msibench.metrics.noise_ceiling import noise_map
 
 Floats = NDArray[np.float64]
 
 FEATURES = ("counting noise", "slope", "texture", "level", "spread")
 """Order of `features`; the spread is 0 where nothing is known of it."""
-LEAST_OF_MAD = 0.2
-"""Noise variance over that of the wavelet estimator, which sees structure as noise: up to three times
-or more too much on phantoms and brain sections made four times coarser (docs/confidence.md)."""
 LEAST = 1e-3
 """Of the ion's largest intensity: an uncertainty that no pixel falls below."""
-
-
-def noise_gain(image: Floats, mask: NDArray[np.bool_] | None = None) -> float:
-    """Return the variance of the noise per intensity in one pixel: constant for counted ions.
-
-    The variance is the nugget of the semivariogram [1]_: what is not correlated between neighbours. On
-    smooth images it is too small, often 0, so that at least `LEAST_OF_MAD` of the variance is taken that
-    the median absolute Haar coefficient tells (`noise_map`), which counts fine structure as noise too.
-
-    Parameters
-    ----------
-    image
-        One ion image, ``(row, column)``; NaN where not measured.
-    mask
-        Tissue; None: every pixel that was measured.
-
-    Returns
-    -------
-    In the unit of `image`; 0 where nothing is present, and where neighbours differ by no noise.
-
-    References
-    ----------
-    .. [1] Cressie, Statistics for Spatial Data, Wiley (1993), section 2.4.
-    """
-    inside = np.isfinite(image) if mask is None else np.isfinite(image) & mask
-    if not inside.any():
-        return 0.0
-    mean = float(image[inside].mean())
-    if not mean > 0:
-        return 0.0
-    filled = np.where(inside, image, 0.0)
-    by_wavelet = float((np.nan_to_num(noise_map(filled, inside))[inside] ** 2).mean())
-    return max(nugget(filled, inside), LEAST_OF_MAD * by_wavelet) / mean
 
 
 def scale_of(image: Floats) -> float:
@@ -82,7 +44,7 @@ def features(
     factor
         Fine pixels along each edge of a coarse one.
     gain
-        Variance of the noise per intensity in a pixel of the fine grid (`noise_gain`).
+        Variance of the noise per intensity in a pixel of the fine grid (`msibench.uncertainty.noise`).
     scale
         Intensity of the ion (`scale_of`).
     spread

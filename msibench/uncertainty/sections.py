@@ -17,13 +17,16 @@ from msibench.errors import ConfigurationError, DataError
 from msibench.image import MSImage, Problem, Skip
 from msibench.uncertainty.conformal import (
     Calibration,
+    Grown,
     KnownPixels,
     calibrate,
     difficulty,
     known_pixels,
     together,
 )
-from msibench.uncertainty.difficulty import Floats, features, noise_gain, scale_of
+from msibench.uncertainty.difficulty import Floats, features, scale_of
+from msibench.uncertainty.growth import growths
+from msibench.uncertainty.noise import noise_gain
 
 OF_ITS_OWN = 1000
 """Pixels with a known truth from which on an ion has a calibration of its own; else all ions share one."""
@@ -123,23 +126,74 @@ def errors_on(
 def calibrations_of(
     known: Sequence[Sequence[KnownPixels | None]], truths: Sequence[MSImage], low: MSImage
 ) -> list[Calibration | None]:
-    """Return one calibration per ion: its own where its pixels are many, that of all ions elsewhere."""
+    """Return one calibration per ion: its own where its pixels are many, that of all ions elsewhere.
+
+    Parameters
+    ----------
+    known
+        The errors on every section, one entry per ion.
+    truths
+        Those sections.
+    low
+        The section that is asked for.
+    """
     every = [one for section in known for one in section if one is not None]
     if not every:
         return [None] * low.channels
-    shared = calibrate(together(every))
     alike = all(
         truth.channels == low.channels and np.allclose(truth.mz, low.mz, equal_nan=True, rtol=1e-5)
         for truth in truths
     )
-    found: list[Calibration | None] = []
+    own: list[list[KnownPixels]] = []
     for channel in range(low.channels):
         mine = [section[channel] for section in known] if alike else []
         here = [one for one in mine if one is not None]
-        if sum(len(one.residual) for one in here) < OF_ITS_OWN:
-            found.append(shared)
-        else:
-            found.append(calibrate(together(here)))
+        own.append(here if sum(len(one.residual) for one in here) >= OF_ITS_OWN else [])
+    shared = None if all(own) else calibrate(together(every))
+    return [calibrate(together(here)) if here else shared for here in own]
+
+
+def calibrations_of_itself(
+    known: Sequence[KnownPixels | None],
+    truth: MSImage,
+    low: MSImage,
+    factor: int,
+    corner: tuple[int, int] = (0, 0),
+) -> list[Calibration | None]:
+    """Return one calibration per ion of a section that is calibrated on itself, one scale up.
+
+    Parameters
+    ----------
+    known
+        The errors there, one entry per ion.
+    truth
+        What was measured: the section, or a part of it.
+    low
+        The section.
+    factor
+        Fine pixels along the edge of a measured one.
+    corner
+        Row and column of the section at which `truth` begins.
+    """
+    fine = [
+        slice(start * factor, (start + side) * factor)
+        for start, side in zip(corner, truth.shape, strict=True)
+    ]
+    found = []
+    every = growths(known, truth, factor, enough=OF_ITS_OWN)
+    for one, calibrated, growth in zip(
+        known, calibrations_of([known], [truth], low), every, strict=True
+    ):
+        if one is None or calibrated is None or not len(one.residual):
+            found.append(calibrated)
+            continue
+        size = one.unit * _root_mean_square(difficulty(one.features, calibrated.weights))
+        grown = Grown(
+            measurement=size * growth.measurement,
+            signal=size * growth.signal,
+            where=(fine[0], fine[1]),
+        )
+        found.append(replace(calibrated, grown=grown))
     return found
 
 
@@ -176,7 +230,17 @@ def difficulties(
             # `factor` times smaller, is in the prediction and stays.
             made[0] /= factor
             signal[channel] = difficulty(made, calibrated.weights)
+            if (grown := calibrated.grown) is not None:
+                there = np.isfinite(fine[channel][grown.where])
+                if low.mask is not None:
+                    there &= low.mask.repeat(factor, 0).repeat(factor, 1)[grown.where]
+                for hard, wanted in ((reach, grown.measurement), (signal, grown.signal)):
+                    hard[channel] *= wanted / _root_mean_square(hard[channel][grown.where][there])
     return reach, signal, undefined
+
+
+def _root_mean_square(values: NDArray[np.floating]) -> float:
+    return float(np.sqrt(np.mean(values**2, dtype=np.float64)))
 
 
 def ends_of(

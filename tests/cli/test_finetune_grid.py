@@ -1,15 +1,13 @@
 """``msibench finetune METHOD --grid``: trainings, then all of them on the test sections."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
 import msibench.datasets
-from msibench.datasets import card_from_table
 from msibench.errors import ConfigurationError
 from msibench.results.store import Store
+from tests.specks import speck_card
 
 GRID = '[grid]\n"training.lr" = [1e-4, 1e-2]\n'
 OPTIONS = (
@@ -26,25 +24,7 @@ FILES = (
 @pytest.fixture
 def small_card(monkeypatch):
     """A phantom of 48 x 56 pixels with one test section, in the place of every installed card."""
-    import msibench_datasets
-
-    reader = Path(msibench_datasets.__file__).parent / "phantom" / "reader.py"
-    table = {
-        "schema_version": 1,
-        "name": "small",
-        "title": "small phantom",
-        "pixel_size_um": 10.0,
-        "unit": "counts",
-        "counts": True,
-        "synthetic": True,
-        "tasks": ["single-image"],
-        "sections": {"test": ["synthetic-1"], "train": ["synthetic-21", "synthetic-22"]},
-        "parameters": {
-            "rows": 48, "columns": 56, "counts": 60.0, "guide_rotation_deg": 0.0,
-            "guide_shift_px": [0.0, 0.0],
-        },
-    }  # fmt: skip
-    card = card_from_table(table, folder=reader.parent, reader=f"{reader}:read")
+    card = speck_card("small", train=("synthetic-21", "synthetic-22"))
     monkeypatch.setattr(msibench.datasets, "load_card", lambda entry: card)
     return card
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from msibench.degradation import Scaling, families, protocol, protocol_families
 from msibench.degradation.step import NoiseSource
+from msibench.degradation.thinning import thin_counts
 from msibench.errors import (
     ConfigurationError,
     DataError,
@@ -256,6 +257,9 @@ def test_wrong_shapes_are_refused():
         chain.degrade(np.ones((1, 5, 4)))
     with pytest.raises(ConfigurationError, match="per channel"):
         chain.prepare(section(), counts_per_unit=np.ones(2))
+    for wrong in ([1.0, 0.0, 2.0], [1.0, -1.0, 2.0], [1.0, np.nan, 2.0]):
+        with pytest.raises(ConfigurationError, match="one positive number per channel"):
+            chain.prepare(section(), counts_per_unit=np.array(wrong))
     with pytest.raises(ConfigurationError, match="declared_range"):
         chain.prepare(section(), declared_range=0)
     with pytest.raises(ConfigurationError, match="quantile"):
@@ -317,8 +321,14 @@ def test_thinned_counts_are_two_independent_measurements():
 
 
 def test_counts_that_are_not_on_record_cannot_be_thinned():
+    chain = protocol("thinned-area-x4@1")
     with pytest.raises(MissingDataError, match="thinning needs the ion counts"):
-        protocol("thinned-area-x4@1").prepare(section())
+        chain.prepare(section())
+    values, noise = np.full((2, 8, 12), 3.0), NoiseSource(1, "p", np.array([400.0, 500.0]))
+    assert thin_counts(values, np.array([0.5, 1.0]), noise)[0].shape == values.shape
+    for wrong in ([0.5, 0.0], [np.inf, 1.0], [-1.0, 1.0]):
+        with pytest.raises(MissingDataError, match="thinning needs the ion counts"):
+            thin_counts(values, np.array(wrong), noise)
 
 
 def test_the_low_image_of_a_repeat_is_of_the_second_measurement():

@@ -17,6 +17,15 @@ def test_a_quantile_outside_of_0_to_1_is_refused(quantile):
         Scaling(quantile=quantile)
 
 
+def test_a_declared_range_is_the_scale_of_every_channel_if_it_is_positive():
+    values = np.ones((2, 3, 4))
+    for declared in (0.25, 1.0, 255.0):
+        assert Scaling(quantile=1).scale(values, declared_range=declared).tolist() == [declared] * 2
+    for wrong in (0.0, -1.0, np.inf, np.nan):
+        with pytest.raises(ConfigurationError, match="must be a positive intensity"):
+            Scaling(quantile=1).scale(values, declared_range=wrong)
+
+
 def test_the_quantile_one_scales_by_the_maximum():
     values = np.arange(12.0).reshape(1, 3, 4)
     assert Scaling(quantile=1).scale(values) == [11.0]

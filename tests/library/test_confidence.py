@@ -70,10 +70,10 @@ def held(done, fine, problem):
 
 @pytest.mark.parametrize("factor", [2, 4])
 def test_calibrated_on_other_sections_it_holds_what_it_says(factor):
-    others = [section(seed) for seed in (1, 2, 3)]
+    others = [section(seed, shape=(160, 144)) for seed in (1, 2, 3)]
     found = []
     for seed in (4, 5, 6):
-        fine = section(seed)
+        fine = section(seed, shape=(160, 144))
         problem = mb.degrade(fine, f"area-x{factor}@1")
         done = mb.confidence(problem, "bicubic", calibration=others)
         found.append(held(done, fine, problem))

@@ -26,6 +26,12 @@ def test_a_masked_array_counts_like_its_mask_whatever_it_hides(name):
         np.testing.assert_array_equal(getattr(metrics, name)(masked, REFERENCE), expected)
 
 
+def test_a_single_masked_image_counts_like_its_mask():
+    masked = np.ma.array(TEST[0], mask=HIDDEN)
+    expected = metrics.psnr(TEST[0], REFERENCE[0], mask=~HIDDEN)
+    assert metrics.psnr(masked, REFERENCE[0]) == expected
+
+
 def test_two_masked_arrays_and_a_mask_leave_what_all_three_show():
     seen = rng.random((45, 52)) < 0.8
     hidden = np.broadcast_to(HIDDEN, TEST.shape)

@@ -203,7 +203,7 @@ def test_white_noise_stays_below_its_floor():
 def test_a_cell_is_cut_where_its_curve_falls_below_threshold_and_floor(factor, size):
     """The curve falls from 1 with the frequency; the floor is the higher limit of the first rings."""
     truth = size * texture((2, 32, 40))
-    blurred = gaussian_filter(truth, (0, 0.8, 0.8)) + 0.05 * size * texture((2, 32, 40), 1)
+    blurred = gaussian_filter(truth, (0, 0.8, 0.8)) + 0.5 * size * texture((2, 32, 40), 1)
     asked = replace(cell(blurred, truth, pixel_size_um=0.5), factor=factor)
     scored = evaluate(asked)
     split = protocol("area-x4@1").split
@@ -214,6 +214,9 @@ def test_a_cell_is_cut_where_its_curve_falls_below_threshold_and_floor(factor, s
     for value, curve in zip(scored.values, curves, strict=True):
         cut = _crossing(curve, limit, frequency, 0.5 / factor)
         assert value == pytest.approx(0.5 / cut, rel=1e-4)
+        assert (value == 1.0) == (
+            factor == 1
+        )  # from Nyquist's frequency on there is no more to see
     assert scored.reasons == ("", "")
     np.testing.assert_array_equal(scored.curves["floor"], chance_floor((32, 40)))
     np.testing.assert_array_equal(scored.curves["threshold"], [1 / 7] * 16)

@@ -132,6 +132,11 @@ def test_calibrated_intervals_are_measured_at_their_own_levels_and_undefined_whe
         assert told.reasons[2] == "the harness could calibrate no interval for this ion image"
     nothing = evaluate_calibrated(evaluation(None), measure="interval_width")
     assert np.isnan(nothing.values).all()
+    assert set(nothing.reasons) == {"the track asks for no interval of the harness (intervals)"}
+    failed = replace(evaluation(None), not_calibrated="it fell")
+    assert set(evaluate_calibrated(failed, measure="signal_coverage").reasons) == {
+        "the harness could calibrate no interval for this prediction: it fell"
+    }
     with pytest.raises(MSIBenchError, match="not among those calibrated"):
         found.ends(given.prediction, 0.3)
 

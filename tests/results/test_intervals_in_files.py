@@ -32,6 +32,10 @@ def test_a_file_without_intervals_has_none(tmp_path):
     path = written(tmp_path / "a.h5", {})
     assert told_interval(path) is None
     assert calibrated_interval(path) is None
+    assert intervals_of(path).not_calibrated == ""
+    why = intervals_of(written(tmp_path / "b.h5", {}, not_calibrated="it fell"))
+    assert (why.not_calibrated, why.calibrated) == ("it fell", None)
+    assert why.some_ions(slice(1)).not_calibrated == "it fell"
 
 
 def test_the_interval_that_a_method_told_comes_back(tmp_path):

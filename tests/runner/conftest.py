@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from msibench.datasets import card_from_table
 from msibench.metrics.specs import builtin_metrics
 from msibench.plugin_manager.discovery import discover
 from msibench.results.store import Store
@@ -12,6 +11,7 @@ from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
 from msibench.runner.supervisor import Supervisor
 from msibench.tracks import Entry, Limits, ProblemSet, Track
+from tests.specks import speck_card
 
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
 
@@ -24,25 +24,12 @@ def catalogue():
 @pytest.fixture(scope="session")
 def small_card(tmp_path_factory):
     """Two phantom sections of 48 x 56 pixels."""
-    import msibench_datasets
-
-    reader = Path(msibench_datasets.__file__).parent / "phantom" / "reader.py"
-    table = {
-        "schema_version": 1,
-        "name": "small",
-        "title": "small phantom",
-        "pixel_size_um": 10.0,
-        "unit": "counts",
-        "counts": True,
-        "synthetic": True,
-        "tasks": ["single-image", "guided", "cross-modality"],
-        "sections": {"test": ["synthetic-1", "synthetic-2"], "train": ["synthetic-3"]},
-        "parameters": {
-            "rows": 48, "columns": 56, "counts": 60.0, "guide_rotation_deg": 0.0,
-            "guide_shift_px": [0.0, 0.0],
-        },
-    }  # fmt: skip
-    return card_from_table(table, folder=reader.parent, reader=f"{reader}:read")
+    return speck_card(
+        "small",
+        tasks=("single-image", "guided", "cross-modality"),
+        test=("synthetic-1", "synthetic-2"),
+        train=("synthetic-3",),
+    )
 
 
 @pytest.fixture(scope="session")

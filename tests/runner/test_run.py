@@ -204,7 +204,7 @@ def test_a_method_that_cannot_do_a_problem_is_told_so_beforehand(bench):
     found = {name: plan_of(bench, method).cells[0] for name, method in verdicts.items()}
     assert found["factor"].verdict is Status.NOT_APPLICABLE
     assert "does factor 2; the protocol asks for 4" in found["factor"].reason
-    assert "a score there would be of memory" in found["seen"].reason
+    assert "a score there would measure memory, not skill" in found["seen"].reason
     assert found["weights"].verdict is Status.WEIGHTS_MISSING
     assert "ask the authors" in found["weights"].reason
 

@@ -89,6 +89,17 @@ def test_a_metric_that_is_nan_everywhere_is_missing_not_zero():
     assert scored["composite"].isna().all()
 
 
+@pytest.mark.parametrize("who", ["bicubic", "a"])
+def test_a_metric_that_the_control_or_the_method_lacks_does_not_enter(who):
+    rows = simulated({"bicubic": 0.0, "a": 0.1})
+    rows.loc[(rows["method"] == who) & (rows["metric"] == "dists"), "value"] = np.nan
+    scored = composite(rows, load_scheme("anchored"), control_method="bicubic")
+    lacking = scored.groupby("method")["missing"].first()
+    assert lacking["a"] == "dists"
+    assert lacking["bicubic"] == ("dists" if who == "bicubic" else "")
+    assert scored["composite"].notna().all()
+
+
 def test_an_image_with_an_undefined_metric_leaves_and_says_why():
     rows = simulated({"bicubic": 0.0, "a": 0.1})
     hole = (rows["method"] == "a") & (rows["metric"] == "nqm") & (rows["section"] == "s1")

@@ -113,6 +113,24 @@ def test_a_reason_of_one_side_names_its_method():
     assert np.isnan(result["ratio"].iloc[1])
 
 
+def test_a_reason_that_both_sides_share_is_given_once():
+    rows = two_methods()
+    hole = rows["method"].isin(["pre", "fine"]) & (rows["metric"] == "nqm") & (rows["channel"] == 1)
+    rows.loc[hole, "value"] = np.nan
+    result = pair_table(rows, load_scheme("anchored"), "fine", "pre", control_method="bicubic")
+    assert list(result["reason"]) == ["", "undefined: nqm", ""]
+
+
+def test_an_ion_that_one_side_lacks_is_measured_all_the_same():
+    rows = two_methods()
+    hole = (rows["method"] == "fine") & (rows["metric"] == "nqm") & (rows["channel"] == 1)
+    rows.loc[hole, "value"] = np.nan
+    result = pair_table(
+        rows, load_scheme("anchored"), "fine", "pre", PUBLISHED, control_method="bicubic"
+    )
+    assert list(result["reason"]) == ["", "fine: undefined: nqm", "not measured", ""]
+
+
 def test_the_nearest_of_two_measured_ions_takes_the_published_line():
     rows = two_methods(mz=(303.0835, 303.0831))
     result = pair_table(

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from msibench.metrics.detail_ceiling import BOUNDED, ESTIMATED, EXACT
+from msibench.metrics.detail_specs import CEILING_SOURCES
 from msibench.scoring import reachable_gain
 from tests.scoring.tables import row, table
 
@@ -82,7 +83,7 @@ def test_one_image_without_measure_does_not_decide():
     assert -0.3 < line["score"] < -0.2
 
 
-@pytest.mark.parametrize("unknown", [-1, 99])
+@pytest.mark.parametrize("unknown", [-1, len(CEILING_SOURCES), 99])
 def test_a_source_that_nobody_knows_has_no_name(unknown):
     assert net(small(source=(unknown, unknown)))["source"] == ""
     assert net(small(source=(EXACT, unknown)))["source"].startswith("exact")

@@ -11,7 +11,8 @@ from msibench.uncertainty.conformal import (
     known_pixels,
     together,
 )
-from msibench.uncertainty.difficulty import FEATURES, features, noise_gain
+from msibench.uncertainty.difficulty import FEATURES, features
+from msibench.uncertainty.noise import noise_gain
 
 
 def made(count=20_000, seed=0, draw="normal"):
@@ -99,3 +100,33 @@ def test_the_checkerboard_has_two_colours_of_whole_blocks():
     assert board.mean() == 0.5
     assert not board[:8, :8].any()
     assert board[:8, 8:16].all()
+
+
+def test_weights_are_those_of_least_squares_with_none_below_0():
+    from scipy.optimize import nnls
+
+    from msibench.uncertainty.conformal import _never_negative
+
+    rng = np.random.default_rng(4)
+    for _ in range(60):
+        rows = rng.normal(size=(30, 5)) * 10.0 ** rng.uniform(-3, 3, 5)
+        wanted = rng.normal(size=30)
+        found = _never_negative(rows.T @ rows, rows.T @ wanted)
+        assert (found >= 0).all()
+        assert np.linalg.norm(rows @ found - wanted) == pytest.approx(
+            nnls(rows, wanted)[1], rel=1e-9
+        )
+    np.testing.assert_array_equal(_never_negative(np.eye(3), -np.ones(3)), 0)
+
+
+def test_features_that_say_the_same_share_a_weight_and_the_fit_ends():
+    told = made(2000).features
+    told[2] = told[3] = told[4] = 2 * told[1]
+    told[0] = 0
+    known = KnownPixels(
+        residual=told[1] * made(2000).residual, features=told, half=np.arange(2000) % 2 == 0
+    )
+    calibrated = calibrate(known)
+    assert np.isfinite(calibrated.weights).all()
+    assert (calibrated.weights >= 0).all()
+    assert calibrated.quantile(0.9) > 0

@@ -47,7 +47,9 @@ def restore_folder(folder: Path) -> str:
     with suppress(OSError):
         remove(folder)
         folder.mkdir()
-    return "its own folder was gone, or a link, when it ended: a method must leave it be"
+    return (
+        "when it ended, its own folder was missing or a link; a method must not touch that folder"
+    )
 
 
 def clear_impostors(folder: Path) -> None:

@@ -39,7 +39,7 @@ def too_much(folder: Path, most_bytes: int) -> str:
     held, files = disk_use(folder)
     if held > most_bytes:
         return (
-            f"wrote {held / 2**30:.2f} GiB into its folder, more than the "
-            f"{most_bytes / 2**30:.2f} GiB it may; raise it with --disk"
+            f"wrote {held / 2**30:.2f} GiB into its folder, where {most_bytes / 2**30:.2f} GiB are "
+            "allowed; raise the limit with --disk"
         )
     return f"wrote more than {MOST_FILES} files" if files > MOST_FILES else ""

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from msibench.results.arrays import read_arrays, write_arrays
 from msibench.results.files import write_atomically
 from msibench.results.keys import changed_code, plain
 from msibench.results.problems import read_pairs, read_problem
+from msibench.results.told_intervals import NOT_CALIBRATED
 from msibench.runner.child.child_folder import FIT
 from msibench.runner.child.in_groups import (
     Upscaled,
@@ -44,6 +45,9 @@ from msibench.runner.child.outcome import reason_of, status_of
 from msibench.runner.child.prediction_file import PredictionFile, prediction_file
 from msibench.runner.child.progress_file import progress_writer
 from msibench.runner.child.sandbox.forbidden_calls import INSIDE, forbid_calls
+
+if TYPE_CHECKING:
+    from msibench.runner.child.calibration import Calibrated
 
 PREDICTION_SCHEMA = 1
 INTERVAL_LEVEL = 0.9
@@ -128,7 +132,7 @@ def _predict(
     """Write a prediction group by group, each ion in its place among all; absent ones are 0.
 
     Of one group what a method gives is written whatever its shape and type: the supervisor says what is
-    wrong with it. Only of one group a method is asked for its interval.
+    wrong with it.
     """
     about = {
         "schema_version": PREDICTION_SCHEMA,
@@ -147,17 +151,26 @@ def _predict(
             file[cuts[0]] = wrong.values
             report = dict(method.report()) if isinstance(method, Reporting) else {}
             done = Upscaled(wrong.seconds, report)
-        if whole and done.skip is None and isinstance(method, Uncertain):
+        if done.skip is None and isinstance(method, Uncertain):
             with _clock(timings, "interval"):
-                told = method.interval(problem, level=INTERVAL_LEVEL)
-            if isinstance(told, Interval):
-                about["interval_level"] = INTERVAL_LEVEL
-                for name, ends in (("lower", told.lower), ("upper", told.upper)):
-                    file.keep(name, np.asarray(ends, dtype=np.float32), absent=np.nan)
-        if whole and done.skip is None and task.get("intervals"):
+                about |= _told(method, problem, cuts, file)
+        if done.skip is None and task.get("intervals"):
             with _clock(timings, "calibration"):
                 done.report |= _calibrate(method, every, file, about, path.parent, task)
     return done
+
+
+def _told(
+    method: Uncertain, problem: Problem, cuts: list[slice], file: PredictionFile
+) -> dict[str, float]:
+    """Keep the interval that a method tells, group by group; return its level, nothing where it tells none."""
+    for group, part in groups_of(problem, cuts):
+        told = method.interval(part, level=INTERVAL_LEVEL)
+        if not isinstance(told, Interval):
+            return {}
+        for name, ends in (("lower", told.lower), ("upper", told.upper)):
+            file.put(name, group, np.asarray(ends, dtype=np.float32), absent=np.nan)
+    return {"interval_level": INTERVAL_LEVEL}
 
 
 def _calibrate(
@@ -168,30 +181,39 @@ def _calibrate(
     folder: Path,
     task: Mapping[str, Any],
 ) -> dict[str, str]:
-    """Keep the harness's interval beside the prediction, or say in the report why there is none."""
-    from msibench.runner.child.calibration import calibrated_beside
+    """Keep the harness's interval beside the prediction, or say there and in the report why there is none."""
+    from msibench.runner.child.calibration import calibrated_method
 
-    fine = file.kept("prediction")
-    shape = (problem.low.channels, *problem.fine_shape)
-    if task.get("no_intervals") or fine is None or fine.shape != shape:
-        return {"intervals": task.get("no_intervals") or "the prediction is not one"}
+    why = str(task.get("no_intervals", ""))
     try:
-        found = calibrated_beside(
-            method,
-            problem,
-            fine,
-            folder,
-            each_ion_alone=task.get("each_ion_alone", False),
-            never_negative=task.get("never_negative", False),
-        )
+        if not why and file.predicted(slice(0, 1)) is None:
+            why = "there is no prediction of the right shape"
+        if not why:
+            alone = task.get("each_ion_alone", False)
+            known = calibrated_method(method, problem, folder, each_ion_alone=alone)
+            about["calibrated"] = _keep_intervals(known, file, task.get("never_negative", False))
+            return {"intervals": f"calibrated {known.words}"}
     except Exception as error:  # the prediction stands without it
-        return {"intervals": f"not calibrated: {reason_of(error)}"}
-    about["calibrated"] = json.dumps(
-        {"words": found.calibrated, "never_negative": found.floor == 0}, sort_keys=True
-    )
-    for name in ("reach", "signal", "quantiles", "levels", "up"):
-        file.keep(f"calibrated_{name}", getattr(found, name), absent=np.nan)
-    return {"intervals": f"calibrated {found.calibrated}"}
+        why = reason_of(error)
+    about[NOT_CALIBRATED] = why
+    return {"intervals": f"not calibrated: {why}"}
+
+
+def _keep_intervals(known: Calibrated, file: PredictionFile, never_negative: bool) -> str:
+    """Keep the harness's intervals, a group of ion images at a time; return what the file says of them."""
+    small: dict[str, list[Any]] = {"quantiles": [], "up": []}
+    for group in file.groups():
+        fine = file.predicted(group)
+        assert fine is not None
+        found = known.interval(group, fine, never_negative=never_negative)
+        for name in ("reach", "signal"):
+            file.put_among_all(f"calibrated_{name}", group, getattr(found, name))
+        for name, values in small.items():
+            values.append(getattr(found, name))
+    for name, values in small.items():
+        file.keep(f"calibrated_{name}", np.concatenate(values), absent=np.nan)
+    file.keep("calibrated_levels", found.levels, absent=np.nan)
+    return json.dumps({"words": known.words, "never_negative": never_negative}, sort_keys=True)
 
 
 def _some(present: list[int], problem: Problem) -> bool:

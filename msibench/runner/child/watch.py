@@ -107,7 +107,7 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     warm = isinstance(process, WarmProcess)
     if isinstance(process, WarmProcess):
         if verdict is None and process.lost:
-            verdict = Status.CANCELLED, "the process that began it was ended from outside"
+            verdict = Status.CANCELLED, "the process that started it was ended from outside"
         process.close()
     if verdict is None and not has_begun:
         verdict = _never_began(job, log.last_lines())
@@ -175,10 +175,10 @@ def _never_began(job: Job, last: str) -> tuple[Status, str]:
     """
     if job.sandbox != NONE:
         raise SandboxError(
-            f"a cell could not begin inside the sandbox ({job.sandbox}): {visible(last)}; finished "
+            f"a cell could not start in the sandbox ({job.sandbox}): {visible(last)}; finished "
             "cells are kept. Run again, or with --no-sandbox, and then only methods that you trust"
         )
-    return Status.CANCELLED, f"its process could not begin: {last}"
+    return Status.CANCELLED, f"its process could not start: {last}"
 
 
 def command_of(job: Job) -> Enclosed:
@@ -260,8 +260,8 @@ class _Watch:
         self.peak_rss = max(self.peak_rss, resident)
         if job.memory_bytes is not None and resident > job.memory_bytes:
             return Status.OOM, (
-                f"used {resident / 2**30:.2f} GiB, more than the {job.memory_bytes / 2**30:.2f} GiB "
-                "it may; raise it with --memory"
+                f"used {resident / 2**30:.2f} GiB of memory, where {job.memory_bytes / 2**30:.2f} GiB are "
+                "allowed; raise the limit with --memory"
             )
         if len(tree) > MOST_PROCESSES:
             return Status.KILLED, f"started more than {MOST_PROCESSES} processes"

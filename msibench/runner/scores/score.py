@@ -210,6 +210,7 @@ def evaluation_of(
         ),
         interval=None if intervals is None else intervals.told,
         calibrated=None if intervals is None else intervals.calibrated,
+        not_calibrated="" if intervals is None else intervals.not_calibrated,
         seed=seed,
     )
 
@@ -252,7 +253,7 @@ def compute(
     if spec.largest_image is not None and pixels > spec.largest_image:
         reason = (
             f"not computed: an image of {prediction.shape[1]} x {prediction.shape[2]} pixels; this "
-            f"metric can look at {spec.largest_image} at most within a few GB"
+            f"metric handles at most {spec.largest_image} within a few GB of memory"
         )
         return np.full(channels, np.nan), [reason] * channels
     lacking = [name for name in spec.weights if find_weight(name) is None]

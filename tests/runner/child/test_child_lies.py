@@ -264,10 +264,14 @@ def untidy(tmp_path_factory, make_bench):
     ("name", "status", "said"),
     [
         ("ClosesItsOutput", Status.OK, ""),
-        ("FillsItsScratch", Status.KILLED, "more than the 0.05 GiB it may; raise it with --disk"),
+        (
+            "FillsItsScratch",
+            Status.KILLED,
+            "where 0.05 GiB are allowed; raise the limit with --disk",
+        ),
         ("RewritesItsCell", Status.OK, ""),
-        ("RemovesItsFolder", Status.FAILED, "its own folder was gone, or a link"),
-        ("PutsALinkInItsPlace", Status.FAILED, "its own folder was gone, or a link"),
+        ("RemovesItsFolder", Status.FAILED, "its own folder was missing or a link"),
+        ("PutsALinkInItsPlace", Status.FAILED, "its own folder was missing or a link"),
     ],
 )
 def test_a_method_that_leaves_a_mess_pays_for_it_alone(untidy, name, status, said):

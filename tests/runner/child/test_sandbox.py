@@ -375,7 +375,7 @@ def test_a_cell_whose_sandbox_fails_is_no_failure_of_its_method(bench, monkeypat
 
     monkeypatch.setattr(watch, "enclosed", broken)
     plan = bench.plan("Sound")
-    with pytest.raises(sandbox.SandboxError, match="could not begin inside the sandbox"):
+    with pytest.raises(sandbox.SandboxError, match="could not start in the sandbox"):
         Supervisor(bench.store, bench.catalogue, RunOptions(cold=cold)).run(plan)
     assert list(bench.store.keys()) == []
 

@@ -122,7 +122,7 @@ def choose_sandbox(wanted: str = AUTO) -> str:
 def why_not(kind: str) -> str:
     """Return why a kind of sandbox does not work here; empty when it does."""
     if kind not in KINDS:
-        return f"there is no such sandbox; expected {' or '.join(KINDS)}"
+        return f"unknown sandbox; expected {' or '.join(KINDS)}"
     if not sys.platform.startswith("linux"):
         return f"needs Linux, this is {sys.platform}"
     if kind == BUBBLEWRAP and shutil.which("bwrap") is None:

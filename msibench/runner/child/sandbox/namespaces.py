@@ -162,7 +162,7 @@ def pivot(new: str, old: str) -> None:
     """Make `new` the root and put the old root at `old`."""
     number = SYS_PIVOT_ROOT.get(os.uname().machine)
     if number is None:
-        raise SetUpError(f"not known how to change the root on {os.uname().machine}")
+        raise SetUpError(f"changing the root directory is not supported on {os.uname().machine}")
     result = libc.syscall(ctypes.c_long(number), os.fsencode(new), os.fsencode(old))
     must("changing the root", result)
 
@@ -179,7 +179,7 @@ def seal_root() -> None:
             read_only(place)
     os.chdir("/new")
     pivot(".", ".")
-    must("letting go of the old root", libc.umount2(b".", MNT_DETACH))
+    must("detaching the old root", libc.umount2(b".", MNT_DETACH))
     os.chdir("/")
     read_only("/", recursive=False)
 
@@ -195,7 +195,7 @@ def give_up_capabilities() -> None:
     nothing = (ctypes.c_uint32 * 6)()
     number = SYS_CAPSET.get(os.uname().machine)
     if number is None:
-        raise SetUpError(f"not known how to give up capabilities on {os.uname().machine}")
+        raise SetUpError(f"dropping capabilities is not supported on {os.uname().machine}")
     result = libc.syscall(ctypes.c_long(number), ctypes.byref(header), ctypes.byref(nothing))
     must("giving up capabilities", result)
 

@@ -221,7 +221,9 @@ class SlurmExecutor:
                     if not self._may_pass(error):
                         raise
                     self._not_before = time.monotonic() + BACK_OFF_S
-                    self._note(f"SLURM takes no more jobs now, they are tried again: {error}")
+                    self._note(
+                        f"SLURM accepts no more jobs at the moment; they are submitted later: {error}"
+                    )
                     return
 
     def _may_pass(self, error: SubmissionError) -> bool:
@@ -300,7 +302,7 @@ class SlurmExecutor:
             self._again(cell, "more time than declared", whole_time=True)
             return None
         if outcome.status is Status.KILLED and _state(cell) == "OUT_OF_MEMORY":
-            reason = f"SLURM ended it for memory ({cell.task}); {outcome.reason}"
+            reason = f"SLURM ended it for using too much memory ({cell.task}); {outcome.reason}"
             outcome = replace(outcome, status=Status.OOM, reason=reason)
         take_over(cell.job.folder, attempt)
         return self._done(cell, outcome)
@@ -322,7 +324,7 @@ class SlurmExecutor:
         state = _state(cell)
         culprit = begun(cell.job.folder)
         if state == "OUT_OF_MEMORY" and culprit:
-            reason = f"SLURM ended it for memory ({cell.task}); raise memory_gb in machine.toml"
+            reason = f"SLURM ended it for using too much memory ({cell.task}); raise memory_gb in machine.toml"
             return self._done(cell, Outcome(status=Status.OOM, reason=reason))
         if state in {"TIMEOUT", "DEADLINE"} and culprit and not cell.shortened:
             return self._done(cell, Outcome(status=Status.TIMEOUT, reason=OUT_OF_TIME))

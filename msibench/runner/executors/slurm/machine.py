@@ -190,7 +190,9 @@ def machine_from_table(table: Mapping[str, Any], where: str = "machine.toml") ->
     check_keys(slurm, known, f"{where} [slurm]")
     rules = table.get("method", [])
     if not isinstance(rules, list):
-        raise ConfigurationError(f"{where}: write [[method]], with two brackets, once a pattern")
+        raise ConfigurationError(
+            f"{where}: write [[method]], in double brackets, once for each pattern"
+        )
     values = {key: _slurm_value(key, value, where) for key, value in slurm.items()}
     place = {key: values.pop(key) for key in WHERE & values.keys()}
     return Machine(

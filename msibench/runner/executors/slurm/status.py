@@ -28,7 +28,7 @@ def in_the_queue(store: Store, queue: SlurmQueue | None = None) -> dict[str, tup
 
 def _said(job: str, seen: object) -> tuple[str, str]:
     if not job:
-        return "submitted", "its number was not written down; the next msibench run looks for it"
+        return "submitted", "its job number was not recorded; the next msibench run looks for it"
     if not isinstance(seen, dict):
         return "submitted", f"SLURM job {job}; squeue does not answer here"
     found = seen.get(job)

@@ -12,7 +12,7 @@ from msibench.errors import ConfigurationError
 from msibench.runner.child.job import Job
 from msibench.runner.executors.slurm.machine import Machine, load_machine, machine_from_table
 
-DOCS = Path(__file__).parents[3] / "docs" / "slurm.md"
+DOCS = Path(__file__).parents[4] / "docs" / "slurm.md"
 
 
 def job(**facts):
@@ -82,7 +82,7 @@ def test_cells_are_bundled_up_to_the_minutes_and_the_number():
         ('[[method]]\nmatch = "*"\nmemory = 3', "Did you mean 'memory_gb'"),
         ('[[methods]]\nmatch = "*"', "Did you mean 'method'"),
         ("[[method]]\ncpus = 3", "match is missing"),
-        ("[method]\ncpus = 3", "two brackets"),
+        ("[method]\ncpus = 3", "double brackets"),
         ('[[method]]\nmatch = "*"\ncpus = 0', "a whole number, 1 or more; got 0"),
         ('[[method]]\nmatch = "*"\ncpus = true', "got True"),
         ('[[method]]\nmatch = "*"\nminutes = nan', "a number"),
