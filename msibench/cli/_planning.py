@@ -366,7 +366,7 @@ def _own_track(
 
     check_rules(
         WINDOW,
-        *(Needs(option, ("--guide",)) for option in ("--transform", "--level", "--controls")),
+        *(Needs(option, ("--guide",)) for option in ("--transform", "--level")),
         Excludes("--protocol", ("--factor",), "a protocol has its own factor"),
     )
     data = options["data"]
