@@ -2,9 +2,10 @@
 
     MSIBENCH_MIRROR=... python bench/measure_confidence.py coverage [words of titles or rows]
     MSIBENCH_MIRROR=... python bench/measure_confidence.py ions
+    python bench/measure_confidence.py fields
     python bench/measure_confidence.py speed [2] [4]
     MSIBENCH_MIRROR=... python bench/measure_confidence.py sections    (likeness of the sections of boards)
-    MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4] [networks] [FOLDER/]
+    MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4] [networks] [brain ...] [FOLDER/]
 
 Every section is made coarse; the fine one is looked at only to judge. Prints tables in Markdown. A
 FOLDER keeps what methods made, so that tables are made again at once.
@@ -253,6 +254,44 @@ def ion_tables():
     print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3f"))
 
 
+def made_field(kind, steepness, counts, seed, shape=(144, 144)):
+    """Counted ions of a random field: smoothed by a Gaussian, or of a power law, `counts` at full scale."""
+    rng = np.random.default_rng([7, seed, int(10 * steepness), counts, kind == "smoothed"])
+    spectrum = np.fft.rfft2(rng.normal(size=shape))
+    away = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None])
+    if kind == "smoothed":
+        spectrum *= np.exp(-2 * (np.pi * away * steepness) ** 2)
+    else:
+        spectrum *= np.maximum(away, 1 / max(shape)) ** (-steepness / 2) * (away > 0)
+    field = np.fft.irfft2(spectrum, shape)
+    low, high = np.quantile(field, [0.01, 0.99])
+    return rng.poisson(counts * np.clip((field - low) / (high - low), 0, 1.3)).astype(np.float32)
+
+
+def field_tables():
+    """Coverage on fields about which everything is known, calibrated on themselves: what the rule was chosen on."""
+    rows = []
+    for factor in (2, 4):
+        for kind, steepness in (
+            ("smoothed", 1),
+            ("smoothed", 2),
+            ("smoothed", 4),
+            ("power", 2),
+            ("power", 3),
+        ):
+            row = {"field": f"{kind} {steepness}", "x": factor}
+            for counts in (5, 50, 500):
+                images = [made_field(kind, steepness, counts, seed) for seed in range(4)]
+                section = mb.MSImage(np.array(images), 100.0 + np.arange(4), 10.0)
+                problem = mb.degrade(section, f"area-x{factor}@1")
+                done = mb.confidence(problem, "bicubic")
+                ends = (done.lower.values, done.upper.values)
+                held = coverage(*ends, truth_of(section, problem)[0].values)
+                row[f"{counts} counts"] = held.mean()
+            rows.append(row)
+    print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f"))
+
+
 class Kept:
     """What was measured, in a folder, so that tables are made again without running methods again."""
 
@@ -397,13 +436,15 @@ def constant_choices(held):
     return rows
 
 
-def advice_tables(factors=(2, 4), networks=False, folder=None):
+def advice_tables(factors=(2, 4), networks=False, folder=None, kinds=()):
     kept = Kept(folder)
     kept.keep_what_is_tried()
     names = [one for one in SINGLE if networks or not is_network(one)]
     for factor in factors:
         held = {}
         for name, sections in sections_of_advice().items():
+            if kinds and name.split(",")[0] not in kinds:
+                continue
             held[name] = []
             for index, section in enumerate(sections):
                 kept.section = f"{name} {index} x{factor}"
@@ -416,7 +457,8 @@ def advice_tables(factors=(2, 4), networks=False, folder=None):
         print("\nAgainst a constant choice, taken by the other sets:\n")
         print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".4f"))
         say_in_all([one for each in held.values() for one in each], rows, factor)
-        say_chosen_elsewhere(held)
+        if not kinds:
+            say_chosen_elsewhere(held)
 
 
 def judged_with(one, parts):
@@ -579,6 +621,8 @@ if __name__ == "__main__":
         coverage_tables()
     elif sys.argv[1] == "ions":
         ion_tables()
+    elif sys.argv[1] == "fields":
+        field_tables()
     elif sys.argv[1] == "speed":
         advice_speed([int(word) for word in sys.argv[2:]] or (2, 4))
     elif sys.argv[1] == "sections":
@@ -586,5 +630,7 @@ if __name__ == "__main__":
     else:
         given = [int(word) for word in sys.argv[2:] if word.isdigit()]
         folders = [Path(word) for word in sys.argv[2:] if "/" in word]
-        advice_tables(given or (2, 4), "networks" in sys.argv, folders[0] if folders else None)
+        kinds = [word for word in sys.argv[2:] if word in DATASETS]
+        kept = folders[0] if folders else None
+        advice_tables(given or (2, 4), "networks" in sys.argv, kept, kinds)
     print(f"\n{time.perf_counter() - began:.0f} s", file=sys.stderr)

@@ -19,7 +19,7 @@ from msibench.uncertainty.tissue import tissue_of
 MARGIN = 0.09
 """Expected skill of an ion from which on it may be sharpened, our choice (docs/confidence.md says how often it
 misleads)."""
-ERROR = {2: 0.39, 4: 0.46}
+ERROR = {2: 0.37, 4: 0.48}
 """Half-width of the interval of an ion's expected skill over `doubt`, by factor: 90 % of all ions and methods of 25
 sections were off by no more (docs/confidence.md). That of the largest factor counts beyond it."""
 WORTH = 0.02

@@ -136,12 +136,11 @@ def axe():
 @pytest.fixture(scope="session")
 def site(browser, tmp_path_factory):
     """The site of a measured and a prepared board."""
-    from msibench.library.installed import catalogue
     from msibench.site.build import write_site
-    from tests.site.conftest import write_boards
+    from tests.site.conftest import known, write_boards
 
     place = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MSIBENCH_MIRROR", "")
-        write_site(place / "public", write_boards(place / "leaderboards"), catalogue())
+        write_site(place / "public", write_boards(place / "leaderboards"), known())
     return place / "public"

@@ -14,6 +14,7 @@ PAGES = (
 )
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("page", PAGES)
 def test_axe_finds_no_barrier(site, visit, axe, page, scheme):

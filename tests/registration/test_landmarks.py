@@ -162,3 +162,11 @@ def test_landmarks_that_determine_no_map_are_refused():
         thin_plate(points(5), points(4))
     with pytest.raises(RegistrationError, match="no linear model"):
         fit_linear("projective", points(5), points(5))
+
+
+def test_a_plate_takes_as_many_landmarks_as_it_says(monkeypatch):
+    monkeypatch.setattr("msibench.registration.landmarks.MOST_LANDMARKS", 4)
+    points = np.array([[0.0, 0], [0, 9], [7, 1], [8, 9], [3, 4]])
+    np.testing.assert_allclose(thin_plate(points[:4] + 1, points[:4])(points[:4]), points[:4] + 1)
+    with pytest.raises(RegistrationError, match="through 5 landmarks; at most 4"):
+        thin_plate(points + 1, points)

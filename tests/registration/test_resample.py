@@ -12,6 +12,7 @@ from msibench.errors import RegistrationError
 from msibench.image import GuideImage
 from msibench.registration import Affine, Composite, resample, thin_plate
 from msibench.registration.resample import _coarsen as coarsen
+from msibench.registration.resample import _inside as inside
 from msibench.registration.resample import guide_pixels_across as across
 
 RNG = np.random.default_rng(0)
@@ -162,3 +163,11 @@ def test_pixels_across_are_the_longer_edge_in_the_median_of_the_grid():
 
     with pytest.raises(RegistrationError, match="NaN"):
         across(Lost(), (9, 7))
+
+
+def test_a_point_on_the_very_edge_of_the_outer_pixels_is_inside():
+    for row, column, there in (
+        (-0.5, -0.5, True), (4.5, 6.5, True), (-0.5, 6.5, True), (2.0, 3.0, True),
+        (-0.5001, 3.0, False), (4.5001, 3.0, False), (2.0, -0.5001, False), (2.0, 6.5001, False),
+    ):  # fmt: skip
+        assert inside(np.array([row, column]), (5, 7)) == there

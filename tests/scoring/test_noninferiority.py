@@ -3,8 +3,10 @@ import pytest
 
 from msibench.errors import ConfigurationError
 from msibench.scoring import Noise, compare_rows, noninferiority
+from msibench.scoring.compare_rows import _all_images
+from msibench.scoring.cube import cubes
 from msibench.scoring.multiple_tests import corrected_by_method
-from tests.scoring.tables import simulated
+from tests.scoring.tables import row, simulated, table
 
 SECTIONS = np.repeat(np.arange(6), 6)
 
@@ -144,3 +146,25 @@ def test_correlated_metrics_of_equal_methods_keep_the_rate_of_false_alarms():
         owners = np.repeat(np.arange(3), 8).tolist()
         alarms = [(corrected_by_method(row, owners) <= 0.045).any() for row in p]
         assert np.mean(alarms) <= 0.055
+
+
+def test_a_measure_that_one_method_lacks_does_not_end_its_list():
+    rows = [row("a", "psnr", 20.0, channel=n) for n in range(3)]
+    rows += [row("b", "ssim", 0.5, channel=n) for n in range(3)]
+    found = compare_rows(table(rows), table(rows), {"psnr": 0.1, "ssim": 0.01})
+    assert sorted(zip(found["method"], found["metric"], strict=True)) == [
+        ("a", "psnr"),
+        ("b", "ssim"),
+    ]
+
+
+def test_an_image_is_named_by_its_mz_its_channel_or_its_section():
+    rows = [
+        row("a", "psnr", 20.0, channel=0, mz=100.5),
+        row("a", "psnr", 21.0, channel=1, mz=np.nan),
+    ]
+    rows.append(row("a", "ssim", 0.5, channel=-1, mz=np.nan))
+    (cube,) = cubes(table(rows))
+    _, names, places = _all_images([cube, None])
+    assert list(names) == ["bladder/s0", "bladder/s0, m/z 100.5000", "bladder/s0, channel 1"]
+    assert [len(one) for one in places] == [3, 0]

@@ -8,23 +8,25 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from msibench.cli.main import main
 from msibench.errors import ConfigurationError
 from msibench.training.launch import check_shares, is_started_by_torchrun, torchrun
+
+WORDS = [
+    "finetune", "swinir-light", "--dataset", "phantom", "--sections", "synthetic-11", "--iterations", "4",
+    "--from-scratch", "--set", "embed_dim=8", "--set", "depths=[2]", "--set", "num_heads=[2]",
+    "--factor", "2", "--patch", "8", "--batch", "4", "--out",
+]  # fmt: skip
 
 
 def finetune(out, *more):
     return subprocess.run(
-        [
-            sys.executable, "-m", "msibench.cli.main", "finetune", "swinir-light",
-            "--dataset", "phantom", "--sections", "synthetic-11", "--iterations", "4",
-            "--from-scratch", "--set", "embed_dim=8", "--set", "depths=[2]", "--set",
-            "num_heads=[2]", "--factor", "2", "--patch", "8", "--batch", "4", "--out", str(out),
-            *more,
-        ],
+        [sys.executable, "-m", "msibench.cli.main", *WORDS, str(out), *more],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 
+@pytest.mark.slow  # the short version: two processes without a command line in test_loop.py
 def test_two_processes_give_the_curve_and_the_weights_of_one(tmp_path):
     """DDP adds the halves of a gradient in another order, nothing else may differ."""
     for name, more in (("one", ()), ("two", ("--processes", "2"))):
@@ -55,10 +57,11 @@ def test_a_process_of_torchrun_starts_no_others():
     assert not is_started_by_torchrun({"WORLD_SIZE": "2"})
 
 
-def test_a_batch_that_cannot_be_shared_is_refused_before_anything_starts(tmp_path):
+def test_a_batch_that_cannot_be_shared_is_refused_before_anything_starts(tmp_path, capsys):
     with pytest.raises(ConfigurationError, match="multiple of 3"):
         check_shares(3, 8, "cpu")
-    done = finetune(tmp_path, "--processes", "3")
-    assert done.returncode == 2
-    assert "choose --batch as a multiple of 3" in done.stderr
+    with pytest.raises(SystemExit) as ended:
+        main([*WORDS, str(tmp_path), "--processes", "3"])
+    assert ended.value.code == 2
+    assert "choose --batch as a multiple of 3" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

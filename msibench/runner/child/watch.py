@@ -189,10 +189,16 @@ def command_of(job: Job) -> Enclosed:
     return enclosed(command, job.folder, job.sandbox, readable=job.readable, hidden=job.hidden)
 
 
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+"""Have the C library keep what a network frees from one layer to the next: else the kernel takes these pages and
+zeroes new ones, a tenth to a fifth of the time of a small network's fit."""
+
+
 def common_environment(job: Job) -> dict[str, str]:
     """Return what children have in common: our environment, quiet, offline, with its share of the cores."""
     threads = str(max(1, job.threads))
     return {
+        **ALLOCATOR,
         **(os.environ if job.sandbox == NONE else passed_environment()),
         "OMP_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,

@@ -250,6 +250,17 @@ def test_a_server_ends_with_its_supervisor(bench, tmp_path):
     assert not any(server.is_there for server in alive)
 
 
+def test_memory_that_is_freed_and_taken_again_is_kept(bench, tmp_path):
+    """As layers of a network do it; else every layer's pages are new ones, which the kernel zeroes."""
+    body = (
+        "count = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt; "
+        "[bytearray(8 << 20) for _ in range(3)]; before = count(); "
+        "[len(bytearray(8 << 20)) for _ in range(40)]; print('FAULTS', count() - before)"
+    )
+    _, [(_, log, _)] = run(bench, source_of(tmp_path, imports="import resource", body=body))
+    assert int(log.partition("FAULTS ")[2].split()[0]) < 40 * 2048 / 4
+
+
 def test_a_bad_method_cannot_end_another_ones_cell_through_the_server(bench, tmp_path):
     """Inside the sandbox neither the server nor its other cells are there to be found."""
     body = (
