@@ -87,16 +87,10 @@ def advise(
     from msibench.uncertainty.noise import counting_variance
     from msibench.uncertainty.octaves import finest_octaves
     from msibench.uncertainty.sections import one_scale_up
-    from msibench.uncertainty.tissue import check_section
 
     if factor < 2:
         raise ConfigurationError(f"the factor must be at least 2, got {factor}")
-    low = replace(section, values=np.maximum(np.asarray(section.values), 0))
-    if not low.present():
-        raise DataError(
-            f"no signal in any of the {low.channels} ion images; choose other m/z or a wider window (--ppm)"
-        )
-    check_section(low)
+    low = _measured(section)
     image = guide_on(section, guide, transform, factor)
     problem = Problem(low=low, factor=factor, guide=image, device=device, seed=seed)
     one_scale_up(problem)  # refuses what is too small before anything runs
@@ -130,9 +124,21 @@ def advise(
     records = board_skills(factor, single, folder)
     told |= with_boards(single, list(records.values()), networks)
     advice = advice_of(Seen(low=low, variance=variance, detail=detail), factor, told, about)
-    usable = _usable(found, guided=image is not None)
-    boards = similar_boards(low, factor, usable, folder)
+    boards = similar_boards(low, factor, _usable(found, guided=image is not None), folder)
     return replace(advice, left_out=left_out, averaged=tuple(averaged), boards=boards)
+
+
+def _measured(section: MSImage) -> MSImage:
+    """Return a section without negative intensities, once there is enough of it to advise on."""
+    from msibench.uncertainty.tissue import check_section
+
+    low = replace(section, values=np.maximum(np.asarray(section.values), 0))
+    if not low.present():
+        raise DataError(
+            f"no signal in any of the {low.channels} ion images; choose other m/z or a wider window (--ppm)"
+        )
+    check_section(low)
+    return low
 
 
 def _looks_at_no_guide(name: str, found: Catalogue) -> bool:
