@@ -90,7 +90,7 @@ def advise(
 
     if factor < 2:
         raise ConfigurationError(f"the factor must be at least 2, got {factor}")
-    low = _measured(section)
+    low = _with_signal(section)
     image = guide_on(section, guide, transform, factor)
     problem = Problem(low=low, factor=factor, guide=image, device=device, seed=seed)
     one_scale_up(problem)  # refuses what is too small before anything runs
@@ -107,16 +107,15 @@ def advise(
             spec = resolve_method(name, found)
             try:
                 told[name], seeds = _expected(spec, problem, detail, found)
+                averaged += [name] if seeds > 1 else []
             except MSIBenchError as error:
                 left_out[name] = str(error).split(". ")[0]
             except Exception as error:  # a method is a plugin: its faults cost its own line
                 left_out[name] = f"it failed: {type(error).__name__}: {error}"[:300]
-            else:
-                averaged += [name] if seeds > 1 else []
         about = (
-            _about_guide(problem, [resolve_method(name, found) for name in told], told)
-            if image is not None
-            else ()
+            ()
+            if image is None
+            else _about_guide(problem, [resolve_method(n, found) for n in told], told)
         )
     folder = None if results is None else Path(results)
     single = {name: one for name, one in told.items() if _looks_at_no_guide(name, found)}
@@ -124,12 +123,13 @@ def advise(
     records = board_skills(factor, single, folder)
     told |= with_boards(single, list(records.values()), networks)
     advice = advice_of(Seen(low=low, variance=variance, detail=detail), factor, told, about)
-    boards = similar_boards(low, factor, _usable(found, guided=image is not None), folder)
+    usable = _usable(found, guided=image is not None)
+    boards = similar_boards(low, factor, usable, folder)
     return replace(advice, left_out=left_out, averaged=tuple(averaged), boards=boards)
 
 
-def _measured(section: MSImage) -> MSImage:
-    """Return a section without negative intensities, once there is enough of it to advise on."""
+def _with_signal(section: MSImage) -> MSImage:
+    """Return a section without negative values; refuse one that shows nothing or is too small."""
     from msibench.uncertainty.tissue import check_section
 
     low = replace(section, values=np.maximum(np.asarray(section.values), 0))
