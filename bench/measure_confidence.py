@@ -5,7 +5,7 @@
     python bench/measure_confidence.py fields
     python bench/measure_confidence.py speed [2] [4]
     MSIBENCH_MIRROR=... python bench/measure_confidence.py sections    (likeness of the sections of boards)
-    MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4] [networks] [FOLDER/]
+    MSIBENCH_MIRROR=... python bench/measure_confidence.py advice [2] [4] [networks] [brain ...] [FOLDER/]
 
 Every section is made coarse; the fine one is looked at only to judge. Prints tables in Markdown. A
 FOLDER keeps what methods made, so that tables are made again at once.
@@ -436,13 +436,15 @@ def constant_choices(held):
     return rows
 
 
-def advice_tables(factors=(2, 4), networks=False, folder=None):
+def advice_tables(factors=(2, 4), networks=False, folder=None, kinds=()):
     kept = Kept(folder)
     kept.keep_what_is_tried()
     names = [one for one in SINGLE if networks or not is_network(one)]
     for factor in factors:
         held = {}
         for name, sections in sections_of_advice().items():
+            if kinds and name.split(",")[0] not in kinds:
+                continue
             held[name] = []
             for index, section in enumerate(sections):
                 kept.section = f"{name} {index} x{factor}"
@@ -455,7 +457,8 @@ def advice_tables(factors=(2, 4), networks=False, folder=None):
         print("\nAgainst a constant choice, taken by the other sets:\n")
         print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".4f"))
         say_in_all([one for each in held.values() for one in each], rows, factor)
-        say_chosen_elsewhere(held)
+        if not kinds:
+            say_chosen_elsewhere(held)
 
 
 def judged_with(one, parts):
@@ -627,5 +630,7 @@ if __name__ == "__main__":
     else:
         given = [int(word) for word in sys.argv[2:] if word.isdigit()]
         folders = [Path(word) for word in sys.argv[2:] if "/" in word]
-        advice_tables(given or (2, 4), "networks" in sys.argv, folders[0] if folders else None)
+        kinds = [word for word in sys.argv[2:] if word in DATASETS]
+        kept = folders[0] if folders else None
+        advice_tables(given or (2, 4), "networks" in sys.argv, kept, kinds)
     print(f"\n{time.perf_counter() - began:.0f} s", file=sys.stderr)

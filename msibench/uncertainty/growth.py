@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.image import MSImage
-from msibench.uncertainty.noise import counting_variance, white_variance
+from msibench.uncertainty.noise import white_counting_variance
 from msibench.uncertainty.octaves import fall_of, finest_octaves, signal_in
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def growths(
     """
     measured = np.isfinite(truth.values)
     inside = (measured if truth.mask is None else measured & truth.mask).mean(axis=(1, 2))
-    white = counting_variance(truth, white_variance)
+    white = white_counting_variance(truth)
     fall = fall_of(signal_in(finest_octaves(truth), white)) ** np.log2(factor)
     share = np.full(len(known), np.nan)
     for channel, one in enumerate(known):

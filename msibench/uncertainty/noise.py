@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +11,7 @@ from msibench.degradation import area_mean
 from msibench.degradation.grid import reduce_mask
 from msibench.image import MSImage
 from msibench.metrics.detail_ceiling import nugget
+from msibench.uncertainty.octaves import over
 
 Floats = NDArray[np.float64]
 
@@ -69,37 +69,73 @@ def white_variance(section: MSImage) -> Floats:
     they are within a few per cent where `noise_variance` finds next to none (docs/confidence.md); noise
     that the pixels of a line share is not seen. Where too few pixels lie together, `noise_variance` instead.
     """
+    found = _white(section)
+    if np.isfinite(found).all():
+        return found
+    return np.where(np.isfinite(found), found, noise_variance(section))
+
+
+def _white(section: MSImage) -> Floats:
     found = []
     for image in section.values:
         inside = _measured(image, section.mask)
         found.append(_by_third_differences(image, inside) * float(inside.mean()))
-    if np.isfinite(found).all():
-        return np.array(found)
-    return np.where(np.isfinite(found), found, noise_variance(section))
+    return np.array(found)
 
 
-def counting_variance(
-    section: MSImage, variance: Callable[[MSImage], Floats] = noise_variance
-) -> Floats:
+def counting_variance(section: MSImage) -> Floats:
     """Return the variance of the counting noise in a pixel of each ion image, mean over the image.
 
-    What neighbours do not share (`variance`) is counting noise, which falls fourfold where 2 x 2 pixels are
+    What neighbours do not share (`noise_variance`) is counting noise, which falls fourfold where 2 x 2 pixels are
     averaged, and structure of the size of a pixel, which stays about as large. Both are separated by measuring
     twice: in the image and in the image made twice coarser. The share that is counting noise is
     the mean of an ion's own and the median of all ions.
     """
-    whole = variance(section)
-    rows, columns = (side // 2 * 2 for side in section.shape)
-    if min(rows, columns) < 4:
+    whole = noise_variance(section)
+    coarser = _coarser(section)
+    if coarser is None:
         return whole
-    cut = section.crop(slice(rows), slice(columns))
-    mean = area_mean(np.nan_to_num(np.asarray(cut.values, dtype=np.float64)), 2)
-    coarser = replace(cut, values=mean.astype(np.float32), mask=reduce_mask(cut.mask, 2))
-    falls = np.clip((whole - variance(coarser)) * 4 / 3, 0, whole)
+    return _counted(whole, noise_variance(coarser), np.ones_like(whole))
+
+
+def white_counting_variance(section: MSImage) -> Floats:
+    """Return the part of `white_variance` that is counting noise, of each ion image, mean over the image.
+
+    As `counting_variance`, but structure of the size of a pixel need not stay as large where pixels are averaged: how
+    it changes is taken from the image twice coarser to that four times coarser, where noise is small beside it.
+    """
+    whole = white_variance(section)
+    coarser = _coarser(section)
+    if coarser is None:
+        return whole
+    second = white_variance(coarser)
+    coarsest = _coarser(coarser)
+    third = np.full_like(second, np.nan) if coarsest is None else _white(coarsest)
+    falls = np.clip(over(second, np.nan_to_num(third)), 0.0, 1.0)
+    common = float(np.nanmedian(falls)) if np.isfinite(falls).any() else 1.0
+    return _counted(whole, second, np.where(np.isfinite(falls), (falls + common) / 2, common))
+
+
+def _counted(whole: Floats, coarser: Floats, falls: Floats) -> Floats:
+    """Return the counting noise in the variance of an image, by that of the image twice coarser.
+
+    `falls` is the structure in `whole` over that in `coarser`; of noise it is four.
+    """
+    counted = np.clip((whole - falls * coarser) / (1 - falls / 4), 0, whole)
     seen = whole > 0
-    share = np.divide(falls, whole, out=np.ones_like(whole), where=seen)
+    share = np.divide(counted, whole, out=np.ones_like(whole), where=seen)
     common = float(np.median(share[seen])) if seen.any() else 1.0
     return np.asarray(whole * np.maximum((share + common) / 2, LEAST_COUNTED))
+
+
+def _coarser(section: MSImage) -> MSImage | None:
+    """Return a section with the means of 2 x 2 pixels; None where too little is left."""
+    rows, columns = (side // 2 * 2 for side in section.shape)
+    if min(rows, columns) < 4:
+        return None
+    cut = section.crop(slice(rows), slice(columns))
+    mean = area_mean(np.nan_to_num(np.asarray(cut.values, dtype=np.float64)), 2)
+    return replace(cut, values=mean.astype(np.float32), mask=reduce_mask(cut.mask, 2))
 
 
 def _by_third_differences(image: NDArray[np.floating], inside: NDArray[np.bool_]) -> float:

@@ -206,3 +206,34 @@ def test_where_most_pixels_are_known_exactly_an_interval_still_has_a_width():
     low.values[:, :, 20:] = 0
     done = mb.confidence(mb.Problem(low=low, factor=2), "bicubic", 0.5)
     assert (done.upper.values > done.lower.values).all()
+
+
+@pytest.mark.parametrize(("counts", "most"), [(5, 0.93), (50, 0.95)])
+def test_intervals_of_a_smooth_field_fall_with_its_detail(counts, most):
+    """One scale up this field has detail that it has not below the pixel: as wide there, 0.99 to 1 were held."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(11)
+    field = gaussian_filter(rng.normal(size=(2, 144, 144)), (0, 4, 4), mode="wrap")
+    mean = counts * (field - field.min()) / np.ptp(field)
+    fine = mb.MSImage(rng.poisson(mean).astype(np.float32), np.array([400.0, 500.0]), 10.0)
+    problem = mb.degrade(fine, "area-x4@1")
+    assert 0.72 < held(mb.confidence(problem, "bicubic"), fine, problem) < most
+
+
+def test_an_interval_that_a_method_does_not_tell_here_is_that_of_the_harness_alone(mine):
+    from pathlib import Path
+
+    text = (
+        METHODS
+        + """
+class Silent(Nearest):
+    def interval(self, problem, *, level):
+        from msibench import Skip
+        return Skip("not today")
+"""
+    )
+    Path("mine.py").write_text(text)
+    problem = mb.Problem(low=section(shape=(40, 30)), factor=2)
+    silent, plain = (mb.confidence(problem, f"mine.py:{name}") for name in ("Silent", "Nearest"))
+    np.testing.assert_array_equal(silent.upper.values, plain.upper.values)
