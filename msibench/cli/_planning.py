@@ -85,7 +85,7 @@ OPTIONS = (
     mz_option,
     peaks_option,
     ppm_option,
-    click.option("--methods", help="Methods or patterns, with commas between."),
+    click.option("--methods", help="Methods or patterns, separated by commas."),
     click.option(
         "--method",
         "single",
@@ -236,7 +236,7 @@ def _tell(text: str) -> None:
 
 
 def statuses(text: str | None) -> frozenset[str]:
-    """Read ``--retry``: statuses, with commas between."""
+    """Read ``--retry``: statuses, separated by commas."""
     from msibench.results.schema import Status
 
     wanted = comma_list(text)
@@ -366,7 +366,7 @@ def _own_track(
 
     check_rules(
         WINDOW,
-        *(Needs(option, ("--guide",)) for option in ("--transform", "--level", "--controls")),
+        *(Needs(option, ("--guide",)) for option in ("--transform", "--level")),
         Excludes("--protocol", ("--factor",), "a protocol has its own factor"),
     )
     data = options["data"]

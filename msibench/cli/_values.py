@@ -20,7 +20,7 @@ from msibench.errors import ConfigurationError
 Function = TypeVar("Function", bound=Callable[..., Any])
 WINDOW = Needs("--ppm", ("--mz", "--peaks"), "it is the window of an m/z")
 MZ_HELP = (
-    "m/z values with commas or blanks between, a file of them (CSV, TSV, text), or all "
+    "m/z values separated by commas or blanks, a file of them (CSV, TSV, text), or all "
     "for the channels that the data have."
 )
 PEAKS_HELP = "In place of --mz: the N most intense peaks of the mean spectrum."

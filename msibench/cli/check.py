@@ -53,7 +53,7 @@ def command(name: str, changes: tuple[str, ...], as_json: bool) -> int:
         _tell_repeated(rows)
     if all(row["state"] == "skipped" for row in rows):
         click.echo(
-            f"nothing could be checked: {rows[0]['reason']}. A method that nothing was tried on has not "
+            f"nothing could be checked: {rows[0]['reason']}. A method on which nothing was tried has not "
             "passed",
             err=True,
         )

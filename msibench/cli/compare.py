@@ -51,7 +51,7 @@ class Options:
 @click.argument("new")
 @click.option("--track", default="", help="The track, for results folders and git revisions.")
 @click.option("--margins", type=FILE, help="Margins in TOML (default: those that ship).")
-@click.option("--methods", help="Compare these methods or patterns only, with commas between.")
+@click.option("--methods", help="Compare these methods or patterns only, separated by commas.")
 @click.option("--fail-undecided", is_flag=True, help="Fail unless a loss can be ruled out.")
 @click.option("--strict-speed/--warn-speed", default=None, help="Fail on slower times, or warn.")
 @click.option("--speed", is_flag=True, help="BASE and NEW are commands: time them in turn.")

@@ -66,11 +66,11 @@ class Options:
 @click.option(
     "--metric", default="", help="Metric in place of the score (box, violin, pareto, paired)."
 )
-@click.option("--methods", help="Methods to show, with commas between.")
+@click.option("--methods", help="Methods to show, separated by commas.")
 @click.option("--reference", default="", help="Method that the others are set against (paired).")
 @click.option("--protocol", default="", help="Protocol, where a track has several.")
 @click.option("--section", default="", help="Section (images).")
-@click.option("--mz", "mz_text", help="m/z values (images), with commas between.")
+@click.option("--mz", "mz_text", help="m/z values (images), separated by commas.")
 @click.option(
     "--colours",
     type=click.Choice(["viridis", "inferno", "grey"]),

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     help="Results folder of the evaluation; default: results inside --out.",
 )
 @click.option("--jobs", type=click.IntRange(1), default=1, help="Cells evaluated side by side.")
-@click.option("--resume", is_flag=True, help="Go on from the state in --out.")
+@click.option("--resume", is_flag=True, help="Resume from the state in --out.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the result.")
 @option_rules(
     *(
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     Needs("--evaluate", ("--grid",), "it is for the ranking of a grid"),
     Excludes("--evaluate-only", ("--resume", "--evaluate"), "nothing is trained"),
     Excludes("--from-scratch", ("--weights",), "a training from scratch reads no weights"),
-    Excludes("--grid", ("--resume",), "a grid goes on where it stopped by itself"),
+    Excludes("--grid", ("--resume",), "a grid resumes by itself"),
 )
 def command(method: str, out: Path, grid: Path | None, resume: bool, **options: Any) -> int:
     """Train METHOD on ion images and write weights.safetensors and record.json into --out.

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -24,8 +25,8 @@ HELP = {
     "list": "List methods, data sets, metrics, plugins, tracks or protocols.",
     "fetch": "Download the public files of a data set.",
     "weights": "List, fetch, add or verify pretrained files.",
-    "status": "Show how the cells of a track stand, and why one is stale.",
-    "score": "Compute new or mended metrics from stored predictions.",
+    "status": "Show the state of a track's cells, and why one is stale.",
+    "score": "Compute new or corrected metrics from stored predictions.",
     "leaderboard": "Rebuild a leaderboard from the store alone.",
     "site": "Build the site of all boards.",
     "report": "Write the page of a track.",
@@ -118,7 +119,7 @@ class Commands(click.Group):
 @click.command(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Without anything to choose: `msibench run` runs the quickstart track. "
+    epilog="To start without data of your own: `msibench run` runs the quickstart track. "
     "Exit codes: 0 ok, 1 internal error, 2 usage, 3 some cells failed, 4 quality regression, "
     "5 speed or memory regression, 6 nothing measured, 7 integrity.",
 )
@@ -190,8 +191,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo(
-            "stopped; finished cells are kept: the same command goes on from there", err=True
+            "stopped; finished cells are kept: the same command continues from there", err=True
         )
+        if arguments is None:
+            _leave_what_computes()
         sys.exit(STOPPED)
     except click.ClickException as error:
         said = io.StringIO()
@@ -218,6 +221,14 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         _internal(error, show)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _leave_what_computes() -> NoReturn:
+    """End a stopped process without Python's own end: a library may wait there for a thread that computes."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(STOPPED)
 
 
 def _system_error(error: OSError, show: bool) -> NoReturn:

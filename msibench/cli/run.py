@@ -78,13 +78,13 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 @click.option(
     "--sandbox/--no-sandbox",
     default=None,
-    help="Methods see no truth, no network and no file but their own: insist on it, or do without. "
+    help="Keep methods from truths, the network and all files but their own: require it, or do without. "
     "(Default: wherever the system allows it.)",
 )
 @click.option(
     "--cold",
     is_flag=True,
-    help="Begin each cell as a process of its own, not as a fork of one that holds the libraries.",
+    help="Start each cell as a new process, not as a fork of one that holds the libraries.",
 )
 @click.option("--strict-plugins", is_flag=True, help="Fail when a plugin is broken.")
 @click.option("--events", is_flag=True, help="Print one JSON event a line.")

@@ -1,4 +1,4 @@
-"""``msibench score``: new or mended metrics from stored predictions."""
+"""``msibench score``: new or corrected metrics from stored predictions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from msibench.cli._shared import (
 
 @click.command(epilog="Example: msibench score bladder-x4 --metrics nqm,vif")
 @click.argument("track", default="quickstart")
-@click.option("--metrics", help="Metrics (default: the track's), with commas between.")
+@click.option("--metrics", help="Metrics (default: the track's), separated by commas.")
 @click.option("--all", "force", is_flag=True, help="Compute also what is up to date.")
 @publish_option
 @results_option

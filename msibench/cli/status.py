@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("track", default="quickstart")
 @click.option("--why-stale", is_flag=True, help="Show the lines in which old and new key differ.")
 @click.option("--queue", is_flag=True, help="Show only the cells that SLURM has.")
-@click.option("--methods", help="Methods or patterns, with commas between.")
+@click.option("--methods", help="Methods or patterns, separated by commas.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 @results_option

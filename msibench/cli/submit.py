@@ -20,7 +20,7 @@ from msibench.cli._shared import catalogue, comma_list, named_track, open_store,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The committed board that the methods are submitted to.",
 )
-@click.option("--methods", help="Methods, with commas between (default: all that the board lacks).")
+@click.option("--methods", help="Methods, separated by commas (default: all that the board lacks).")
 @click.option(
     "-o",
     "--output",

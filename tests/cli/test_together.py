@@ -41,7 +41,7 @@ REFUSED = {
     "run --data a.npz --ppm 20": "--ppm goes with --mz or --peaks",
     "run --data a.npz --level 0": "--level goes with --guide",
     "run --data a.npz --transform t.json": "--transform goes with --guide",
-    "run --data a.npz --controls guide-shuffled": "--controls goes with --guide",
+    "run --data a.npz --controls guide-shuffled": "wrong guides replace a true one; give it with --guide",
     "run --data a.npz --protocol area-x2@1 --factor 2": "a protocol has its own factor; leave --factor out",
     "run --data a.npz --methods bicubic --sections a,c": "nothing is called 'c'; there are a",
     "run --data a.npz --methods bicubic --datasets z": "nothing to run",
