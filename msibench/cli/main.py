@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -192,6 +193,8 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(
             "stopped; finished cells are kept: the same command continues from there", err=True
         )
+        if arguments is None:
+            _leave_what_computes()
         sys.exit(STOPPED)
     except click.ClickException as error:
         said = io.StringIO()
@@ -218,6 +221,14 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         _internal(error, show)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _leave_what_computes() -> NoReturn:
+    """End a stopped process without Python's own end: a library may wait there for a thread that computes."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(STOPPED)
 
 
 def _system_error(error: OSError, show: bool) -> NoReturn:

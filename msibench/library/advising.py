@@ -87,16 +87,10 @@ def advise(
     from msibench.uncertainty.noise import counting_variance
     from msibench.uncertainty.octaves import finest_octaves
     from msibench.uncertainty.sections import one_scale_up
-    from msibench.uncertainty.tissue import check_section
 
     if factor < 2:
         raise ConfigurationError(f"the factor must be at least 2, got {factor}")
-    low = replace(section, values=np.maximum(np.asarray(section.values), 0))
-    if not low.present():
-        raise DataError(
-            f"no signal in any of the {low.channels} ion images; choose other m/z or a wider window (--ppm)"
-        )
-    check_section(low)
+    low = _with_signal(section)
     image = guide_on(section, guide, transform, factor)
     problem = Problem(low=low, factor=factor, guide=image, device=device, seed=seed)
     one_scale_up(problem)  # refuses what is too small before anything runs
@@ -113,16 +107,15 @@ def advise(
             spec = resolve_method(name, found)
             try:
                 told[name], seeds = _expected(spec, problem, detail, found)
+                averaged += [name] if seeds > 1 else []
             except MSIBenchError as error:
                 left_out[name] = str(error).split(". ")[0]
             except Exception as error:  # a method is a plugin: its faults cost its own line
                 left_out[name] = f"it failed: {type(error).__name__}: {error}"[:300]
-            else:
-                averaged += [name] if seeds > 1 else []
         about = (
-            _about_guide(problem, [resolve_method(name, found) for name in told], told)
-            if image is not None
-            else ()
+            ()
+            if image is None
+            else _about_guide(problem, [resolve_method(n, found) for n in told], told)
         )
     folder = None if results is None else Path(results)
     single = {name: one for name, one in told.items() if _looks_at_no_guide(name, found)}
@@ -133,6 +126,19 @@ def advise(
     usable = _usable(found, guided=image is not None)
     boards = similar_boards(low, factor, usable, folder)
     return replace(advice, left_out=left_out, averaged=tuple(averaged), boards=boards)
+
+
+def _with_signal(section: MSImage) -> MSImage:
+    """Return a section without negative values; refuse one that shows nothing or is too small."""
+    from msibench.uncertainty.tissue import check_section
+
+    low = replace(section, values=np.maximum(np.asarray(section.values), 0))
+    if not low.present():
+        raise DataError(
+            f"no signal in any of the {low.channels} ion images; choose other m/z or a wider window (--ppm)"
+        )
+    check_section(low)
+    return low
 
 
 def _looks_at_no_guide(name: str, found: Catalogue) -> bool:

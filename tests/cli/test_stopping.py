@@ -88,6 +88,30 @@ def test_one_signal_ends_a_run_soon_and_keeps_what_is_finished(
             assert record.scores
 
 
+def test_a_stopped_command_waits_for_nothing_that_python_ends(tmp_path):
+    """Libraries wait at the end of Python, for threads that never come to theirs."""
+    mark = tmp_path / "mark"
+    text = (
+        "import sys, threading, time\n"
+        "from pathlib import Path\n"
+        "import msibench.cli.run as run\n"
+        "from msibench.cli.main import main\n"
+        "def slow(*args, **kwargs):\n"
+        f"    threading.Thread(target=time.sleep, args=({SLOW_S},)).start()\n"
+        f"    Path({str(mark)!r}).touch()\n"
+        f"    time.sleep({SLOW_S})\n"
+        "run.planned = slow\n"
+        f"sys.argv[1:] = ['run', 'quickstart', '--results', {str(tmp_path / 'results')!r}]\n"
+        "main()\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE, text=True)
+    wait_for(mark, process)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=SLOW_S / 2)[1]
+    assert process.returncode == 130, said
+    assert said.count("finished cells are kept") == 1
+
+
 @pytest.fixture
 def bench_of_main():
     """Return a function that runs the command line here and returns its exit status."""
