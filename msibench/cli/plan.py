@@ -167,7 +167,8 @@ def _show(plan: Plan, forecasts: Sequence[Forecast]) -> None:
 
 def duration(summary: Summary) -> str:
     """Return the expected time of cells as words."""
-    from msibench.runner.preview import BOARDS, DECLARED, MEASURED, STORED_CELLS
+    from msibench.runner.expected_times import BOARDS, MEASURED
+    from msibench.runner.preview import DECLARED, STORED_CELLS
 
     seconds = summary.seconds
     if not seconds:
