@@ -118,8 +118,8 @@ def two_level_bootstrap(
     mean = np.full(flat.shape[1], np.nan)
     np.divide(np.where(defined, flat, 0.0).sum(axis=0), images, out=mean, where=images > 0)
     low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    deviation = np.where(defined, flat - np.where(images > 0, mean, 0.0), 0.0)
-    deviation[np.abs(deviation) <= ROUNDING * np.abs(np.where(defined, flat, 0.0))] = 0.0
+    deviation = np.where(defined, flat - mean, 0.0)
+    deviation[np.abs(deviation) <= ROUNDING * np.abs(flat)] = 0.0
     for wanted, number, fixed in (
         (drawn.over_specimens, specimen, False),
         (drawn.over_sections, section, False),
@@ -130,9 +130,8 @@ def two_level_bootstrap(
         for partial in (False, True):  # columns without holes need a single denominator
             holes = ~defined.all(axis=0)
             every = np.flatnonzero(wanted & (holes == partial))
-            for columns in np.split(every, range(_COLUMNS, len(every), _COLUMNS)):
-                if not len(columns):
-                    continue
+            for start in range(0, len(every), _COLUMNS):
+                columns = every[start : start + _COLUMNS]
                 weights = sorted_defined[:, columns].astype(np.float64) if partial else None
                 below, above = _t_interval(
                     sorted_deviation[:, columns], weights, sizes, fixed, draws, seed, level
@@ -196,7 +195,7 @@ def _t_interval(
     with np.errstate(divide="ignore", invalid="ignore"):
         pivot = mean / error
     pivot = np.sort(np.where(np.isnan(pivot), 0.0, pivot), axis=0)
-    first = min(max(int(np.ceil((1.0 - level) / 2.0 * draws)) - 1, 0), draws - 1)
+    first = int(np.ceil((1.0 - level) / 2.0 * draws)) - 1
     ends = pivot[[first, draws - 1 - first]]
     ends[:, np.isinf(ends).any(axis=0)] = np.nan  # so few differ that draws hold no variation
     standard_error = measured.mean_and_error()[1][0]
@@ -231,10 +230,8 @@ class _Sums:
             with np.errstate(divide="ignore", invalid="ignore"):
                 squares = counts @ (deviation * deviation)
                 spread = squares - total * total / size
-                spread = np.where(
-                    (size > 1) & (spread > ROUNDING * squares), spread * size / (size - 1.0), 0.0
-                )
-            self.inside[draw] += np.maximum(spread, 0.0)
+                spread = np.where(spread > ROUNDING * squares, spread * size / (size - 1.0), 0.0)
+            self.inside[draw] += spread
         else:
             self.sections[draw] += size > 0
             self.weight_squared[draw] += size * size

@@ -114,7 +114,7 @@ def score_images(cube: Cube, scheme: Scheme, *, control_method: str | None = Non
     weights = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
     entering = np.where(weights > 0, np.nan_to_num(scores) * weights, 0.0)
     holes = np.asarray(((weights > 0) & np.isnan(scores)).any(axis=2))
-    result = np.where(holes | (total[:, 0] <= 0), np.nan, entering.sum(axis=2))
+    result = np.where(holes, np.nan, entering.sum(axis=2))
 
     missing = tuple(
         tuple(metric.name for metric, there in zip(scheme.metrics, row, strict=True) if not there)

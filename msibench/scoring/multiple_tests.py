@@ -75,4 +75,4 @@ def _cauchy(p: NDArray[np.float64]) -> float:
         return float(p.min())
     small = np.minimum(p, 0.5)
     statistic = float(np.mean(1.0 / np.tan(np.pi * small)))
-    return min(1.0, CAUCHY_OVERRUN * float(np.arctan2(1.0, statistic) / np.pi))
+    return CAUCHY_OVERRUN * float(np.arctan2(1.0, statistic) / np.pi)

@@ -71,7 +71,7 @@ def pair_table(
     keys = ["protocol", "dataset", "channel", "mz"]
     table = sides[0].merge(sides[1], on=keys, how="outer", suffixes=("_a", "_b")).sort_values(keys)
     table["tissue"] = [(tissue or {}).get(name, name) for name in table["dataset"]]
-    table["images"] = table[["images_a", "images_b"]].min(axis=1).fillna(0).astype(int)
+    table["images"] = table[["images_a", "images_b"]].fillna(0).min(axis=1).astype(int)
     for column in ("missing", "reason"):
         first, second = table[f"{column}_a"].fillna(""), table[f"{column}_b"].fillna("")
         table[column] = [
@@ -83,10 +83,9 @@ def pair_table(
     both = (table["score_a"] > 0) & (table["score_b"] > 0)
     table["ratio"] = (table["score_a"] / table["score_b"].where(both)).where(both)
     frames = [
-        _with_published(part.reset_index(drop=True), published)
-        for _, part in table.groupby("protocol", sort=True)
+        _with_published(part.copy(), published) for _, part in table.groupby("protocol", sort=True)
     ]
-    result = pd.concat(frames, ignore_index=True) if frames else table
+    result = pd.concat(frames, ignore_index=True) if frames else _with_published(table, None)
     order = ["protocol", "id", "mz", "tissue", "score_a", "score_b", "ratio", "images"]
     shown = [name for name in result.columns if name.startswith("published_")]
     return result[[*order, *shown, "missing", "reason"]]
@@ -125,21 +124,20 @@ def _with_published(table: pd.DataFrame, published: pd.DataFrame | None) -> pd.D
         match[row] = entry
         distance[row, :] = np.inf
         distance[:, entry] = np.inf
-    beside = published.add_prefix("published_").reset_index(drop=True)
+    beside = published.add_prefix("published_")
     joined = table.assign(_entry=match).merge(
         beside.assign(_entry=np.arange(len(beside))), on="_entry", how="outer"
     )
     joined["protocol"] = joined["protocol"].fillna(table["protocol"].iloc[0])
-    unmeasured = joined["score_a"].isna() & joined["score_b"].isna() & joined["mz"].isna()
+    unmeasured = joined["dataset"].isna()
     joined["mz"] = joined["mz"].fillna(joined["published_mz"])
     joined["tissue"] = joined["tissue"].fillna(joined["published_tissue"])
     joined["images"] = joined["images"].fillna(0).astype(int)
     joined["missing"] = joined["missing"].fillna("")
     joined["reason"] = joined["reason"].fillna("").mask(unmeasured, "not measured")
-    last = len(beside) + np.arange(1, len(joined) + 1)
-    own = pd.Series(last, index=joined.index).where(joined["published_id"].isna())
+    joined = joined.sort_values(
+        "published_id", kind="stable"
+    )  # ions that are not published come last
+    own = beside["published_id"].max() + joined["published_id"].isna().cumsum()
     joined["id"] = joined["published_id"].fillna(own).astype(int)
-    joined = joined.sort_values(["id", "mz"], kind="stable").reset_index(drop=True)
-    extra = joined["published_id"].isna()
-    joined.loc[extra, "id"] = int(beside["published_id"].max()) + np.arange(1, int(extra.sum()) + 1)
-    return joined.drop(columns="_entry")
+    return joined

@@ -205,7 +205,7 @@ def moderated(variance: ArrayLike, freedom: ArrayLike) -> tuple[Floats, Floats]:
     from scipy.special import digamma, polygamma
 
     own, degrees = np.asarray(variance, np.float64), np.asarray(freedom, np.float64)
-    known = np.isfinite(own) & np.isfinite(degrees) & (degrees > 0)
+    known = np.isfinite(own) & np.isfinite(degrees)
     positive = known & (own > 0)
     if positive.sum() < FEWEST_TO_SHARE:
         return own, degrees
@@ -248,7 +248,7 @@ def _between(centre: Floats, size: Floats, mean: Floats) -> tuple[Floats, Floats
     """
     share = size / size.sum(axis=0)
     weight = share * share / (1.0 - share)
-    variance = (weight * np.square(np.where(size > 0, centre - mean, 0.0))).sum(axis=0)
+    variance = (weight * np.square(centre - mean)).sum(axis=0)
     smallest = np.full(len(mean), np.inf)
     for spread in (np.ones_like(size), 1.0 / np.maximum(size, 1.0)):
         total = weight.sum(axis=0)
@@ -272,8 +272,7 @@ def _with_shared(
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.where(variance > 0, variance**2 / freedom, 0.0)
         spread += np.where(np.isfinite(degrees), extra**2 / degrees, 0.0)
-        combined = np.where(spread > 0, total**2 / spread, np.inf)
-    return total, np.where(extra > 0, np.where(np.isnan(variance), np.nan, combined), freedom)
+        return total, np.where(extra > 0, total**2 / spread, freedom)
 
 
 def _difference(test: ArrayLike, base: ArrayLike) -> Floats:
@@ -291,7 +290,7 @@ def _reach_and_p(
     from scipy.special import stdtr, stdtrit  # scipy.stats takes a second to import
 
     degrees = np.nan_to_num(freedom, nan=1.0)
-    reach = np.where(error > 0, stdtrit(degrees, (1 + level) / 2) * error, error)
+    reach = stdtrit(degrees, (1 + level) / 2) * error
     pivot = np.abs(_pivot(mean, error))
     p = np.where(np.isinf(pivot), 0.0, 2 * stdtr(degrees, -pivot))
     return reach, np.where(np.isnan(error), np.nan, p)

@@ -1,11 +1,12 @@
 """The interval against the textbook: draws are lists of values, and every sum is written out."""
 
+import contextlib
 import math
 
 import numpy as np
 import pytest
 
-from msibench.scoring.bootstrap import two_level_bootstrap
+from msibench.scoring.bootstrap import _resample, mean_and_sem, two_level_bootstrap
 from msibench.scoring.replicates import few_replicates
 
 UNEQUAL = (1, 2, 3, 4, 5, 3)
@@ -137,3 +138,95 @@ def test_draws_in_blocks_are_the_draws_at_once(monkeypatch):
     parts = two_level_bootstrap(values, names, draws=105)
     np.testing.assert_array_equal(parts.low, whole.low)
     np.testing.assert_array_equal(parts.high, whole.high)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "holes", "level"),
+    [
+        (UNEQUAL, {0, 4, 9}, 0.95),  # a section without any value
+        ((3,) * 6, (), 0.995),  # the ends are the first and the last draw
+        ((4, 1, 3), (), 0.8),
+    ],
+)
+def test_sections_without_a_value_and_the_outermost_draws_are_those_of_the_textbook(
+    sizes, holes, level
+):
+    values = np.random.default_rng(7).gamma(2.0, size=sum(sizes))
+    values[list(holes)] = np.nan
+    names = np.repeat(np.arange(len(sizes)), sizes)
+    found = two_level_bootstrap(values, names, draws=200, seed=3, level=level)
+    low, high = by_hand(values, sizes, 200, 3, level)
+    assert [found.low, found.high] == pytest.approx([low, high], rel=1e-9)
+
+
+@pytest.mark.parametrize("sizes", [(3,) * 6, UNEQUAL, (6, 4)])
+@pytest.mark.parametrize("unit", [2.0**-40, 2.0**40])
+def test_a_unit_that_is_a_power_of_two_changes_no_digit(sizes, unit):
+    values = np.random.default_rng(8).standard_normal(sum(sizes))
+    names = np.repeat(np.arange(len(sizes)), sizes)
+    here, there = (two_level_bootstrap(v, names, draws=100) for v in (values, values * unit))
+    assert (there.low, there.high) == (here.low * unit, here.high * unit)
+
+
+def test_large_equal_values_have_an_interval_of_no_width_whatever_their_last_digit():
+    values = 1e9 * (1 + np.tile([0.0, 2.3e-16], 6))
+    assert len(set(values)) == 2
+    found = two_level_bootstrap(values, np.repeat(np.arange(6), 2), draws=100)
+    assert found.low == found.mean == found.high
+
+
+def test_without_options_ten_thousand_draws_from_seed_0_give_95_percent():
+    values, names = np.random.default_rng(9).standard_normal(10), np.repeat(np.arange(5), 2)
+    plain = two_level_bootstrap(values, names)
+    said = two_level_bootstrap(values, names, draws=10_000, seed=0, level=0.95)
+    assert (plain.low, plain.high) == (said.low, said.high)
+    for other in ({"draws": 10_001}, {"seed": 1}, {"level": 0.951}):
+        assert two_level_bootstrap(values, names, **other).low != plain.low
+
+
+def test_draws_that_hold_no_variation_around_the_mean_stand_at_0():
+    """One image up, one down, four on the mean: three draws in ten have the mean 0, so 0.4 to 0.6 do."""
+    values = np.array([1.0, -1.0, 0.0, 0.0, 0.0, 0.0])
+    found = two_level_bootstrap(values, np.arange(6), draws=2000, level=0.2)
+    assert (found.mean, found.low, found.high) == (0.0, 0.0, 0.0)
+
+
+def test_an_image_on_the_mean_adds_nothing_inside_fixed_sections():
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 3.0]
+    found = two_level_bootstrap(values, [0, 0, 0, 0, 0, 1], draws=200)
+    low, high = by_hand(values, (5, 1), 200, 0, 0.95)
+    assert [found.low, found.high] == pytest.approx([low, high], rel=1e-9)
+
+
+def test_a_single_image_is_its_own_mean():
+    assert two_level_bootstrap([3.5], ["s"], draws=100).mean == 3.5
+    assert two_level_bootstrap([3.5, np.nan], ["s", "s"], draws=100).mean == 3.5
+
+
+def test_blas_keeps_to_one_thread(monkeypatch):
+    asked = []
+
+    def limits(**options):
+        asked.append(options)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr("msibench.scoring.bootstrap.threadpool_limits", limits)
+    two_level_bootstrap(np.arange(10.0), np.arange(10), draws=100)
+    assert asked == [{"limits": 1, "user_api": "blas"}]
+
+
+@pytest.mark.parametrize(
+    ("size", "kind"), [(3, np.uint16), (65535, np.uint16), (65536, np.uint32), (70000, np.uint32)]
+)
+def test_up_to_65535_things_are_drawn_as_narrow_numbers(size, kind):
+    taken = np.random.default_rng(4).integers(size, size=size, dtype=kind)
+    drawn = _resample(np.random.default_rng(4), 1, size)
+    np.testing.assert_array_equal(drawn[0], np.bincount(taken, minlength=size))
+
+
+def test_the_mean_of_one_value_has_no_error_and_that_of_two_has():
+    mean, sem, count = mean_and_sem([1.5])
+    assert (mean, count) == (1.5, 1)
+    assert math.isnan(sem)
+    assert mean_and_sem([1.0, 3.0]) == (2.0, 1.0, 2)
+    assert math.isnan(mean_and_sem([])[0])

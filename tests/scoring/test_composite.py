@@ -222,3 +222,50 @@ def test_columns_stand_in_the_order_that_is_promised():
     )
     nothing = composite(table([]), scheme_from_mapping(TWO), control_method="bicubic")
     assert list(nothing.columns) == list(scored.columns)
+
+
+def test_the_lines_of_several_protocols_are_numbered_on():
+    rows = simulated({"bicubic": 0.0, "a": 0.1}, sections=1, channels=2, metrics=("psnr", "ssim"))
+    both = table([*rows.to_dict("records"), *rows.assign(protocol="p2").to_dict("records")])
+    scored = composite(both, scheme_from_mapping(TWO), control_method="bicubic")
+    assert scored.index.tolist() == list(range(8))
+
+
+def test_a_first_metric_that_nobody_has_ends_no_composite():
+    rows = table([row("bicubic", "ssim", 0.5), row("net", "ssim", 0.4)])
+    scheme = scheme_from_mapping(TWO | {"missing": "mark"})
+    scored = composite(rows, scheme, control_method="bicubic").set_index("method")
+    assert scored.loc["net", "composite"] == pytest.approx(0.5 / 0.6 - 1)
+    assert scored.loc["net", "missing"] == "psnr"
+
+
+def test_a_method_without_any_metric_of_the_scheme_is_refused_even_if_it_may_be_marked():
+    rows = table([row("bicubic", "psnr", 20.0), row("bicubic", "ssim", 0.5), row("net", "vif", 1)])
+    scheme = scheme_from_mapping(TWO | {"missing": "mark"})
+    (cube,) = cubes(rows)
+    scored = score_images(cube, scheme, control_method="bicubic")
+    assert scored.refused == ("", "no value of psnr, ssim")
+    assert scored.weights.tolist() == [[0.75, 0.25], [0.0, 0.0]]
+    np.testing.assert_array_equal(scored.composite, [[0.0, np.nan]])
+    whole = table([row("net", name, USUAL[name], channel=-1) for name in ("psnr", "ssim")])
+    (cube,) = cubes(whole)
+    none = scheme_from_mapping({**TWO, "normalisation": "none"})
+    assert score_images(cube.ion_images(), none).refused == ("no ion image was scored",)
+
+
+def test_images_that_a_method_was_not_run_on_are_not_scored_and_not_counted():
+    """`net` lacks one image, and one of the two metrics on another; one metric nobody has."""
+    rows = simulated({"bicubic": 0.0, "net": 0.1}, sections=1, metrics=("psnr", "ssim"))
+    mine = rows["method"] == "net"
+    rows = rows[~mine | (rows["channel"] != 2)]
+    rows.loc[mine & (rows["channel"] == 1) & (rows["metric"] == "ssim"), "value"] = np.nan
+    third = {"metrics": TWO["metrics"] | {"vif": {"direction": "higher"}}, "missing": "mark"}
+    scored = composite(rows, scheme_from_mapping(TWO | third), control_method="bicubic")
+    said = scored[scored["method"] == "net"].set_index("channel")["reason"]
+    assert said.to_dict() == {0: "", 1: "undefined: ssim", 2: "not scored"}
+    strict = scheme_from_mapping(TWO | third | {"undefined": "refuse"})
+    refused = composite(rows, strict, control_method="bicubic")
+    assert set(refused[refused["method"] == "net"]["reason"]) == {
+        "refused: a metric is undefined on 1 of 2 images"
+    }
+    assert refused[refused["method"] == "bicubic"]["composite"].notna().all()

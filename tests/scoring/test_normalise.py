@@ -64,3 +64,9 @@ def test_minmax_of_a_tie_is_a_half_and_of_a_single_method_undefined():
 def test_infinity_never_enters_a_scaled_value():
     scaled = minmax(np.array([[1.0, 2.0, np.inf]]), PSNR)
     np.testing.assert_array_equal(scaled, [[0.0, 1.0, np.nan]])
+
+
+def test_pooled_the_worst_and_the_best_are_those_of_all_images():
+    values = np.array([[1.0, 3.0], [2.0, np.nan]])
+    np.testing.assert_allclose(minmax(values, SSIM, pooled=True), [[0.0, 1.0], [0.5, np.nan]])
+    np.testing.assert_allclose(minmax(values, SSIM), [[0.0, 1.0], [np.nan, np.nan]])

@@ -205,3 +205,70 @@ def test_scaled_per_image_two_scores_add_up_to_one_and_pooled_they_do_not():
     np.testing.assert_allclose(per_image["score_a"] + per_image["score_b"], 1.0)
     pooled = pair_table(rows, load_scheme("cao2025-pooled"), "fine", "pre")
     assert (np.abs(pooled["score_a"] + pooled["score_b"] - 1.0) > 0.01).all()
+
+
+def test_a_tissue_has_the_name_that_it_is_given():
+    rows = two_methods()
+    named = pair_table(rows, load_scheme("cao2025"), "fine", "pre", tissue={"bladder": "mouse"})
+    assert set(named["tissue"]) == {"mouse"}
+    other = pair_table(rows, load_scheme("cao2025"), "fine", "pre", tissue={"brain": "mouse"})
+    assert set(other["tissue"]) == {"bladder"}
+
+
+def test_a_control_enters_no_scale_that_has_none():
+    rows = two_methods()
+    plain = pair_table(rows, load_scheme("cao2025"), "fine", "pre")
+    named = pair_table(rows, load_scheme("cao2025"), "fine", "pre", control_method="bicubic")
+    pd.testing.assert_frame_equal(plain, named)
+
+
+def test_a_score_of_0_over_another_has_no_ratio():
+    result = pair_table(
+        two_methods(), load_scheme("anchored"), "bicubic", "fine", control_method="bicubic"
+    )
+    assert (result["score_a"] == 0).all()
+    assert result["ratio"].isna().all()
+
+
+def test_a_protocol_in_which_one_method_has_no_row_compares_no_image():
+    rows = two_methods()
+    alone = rows[rows["method"] != "pre"].assign(protocol="bicubic-x4@1")
+    both = pd.concat([rows, alone], ignore_index=True)
+    result = pair_table(both, load_scheme("anchored"), "fine", "pre", control_method="bicubic")
+    assert list(result["images"]) == [1, 1, 1, 0, 0, 0]
+    assert result["ratio"].notna().tolist() == [True] * 3 + [False] * 3
+
+
+def test_what_was_measured_is_never_said_to_be_not_measured():
+    """An ion that is undefined on both sides has its reason; a channel without an m/z has a score."""
+    rows = two_methods(mz=(258.7744, np.nan))
+    hole = rows["method"].isin(["pre", "fine"]) & (rows["metric"] == "nqm") & (rows["channel"] == 0)
+    rows.loc[hole, "value"] = np.nan
+    result = pair_table(
+        rows, load_scheme("anchored"), "fine", "pre", PUBLISHED, control_method="bicubic"
+    )
+    assert list(result["reason"]) == ["undefined: nqm", "not measured", "not measured", ""]
+    assert list(result["images"]) == [0, 0, 0, 1]
+    assert list(result["id"]) == [1, 2, 3, 4]
+
+
+def test_ions_that_are_not_published_are_numbered_after_those_that_are():
+    published = PUBLISHED.assign(id=[30, 10, 20])
+    rows = two_methods(mz=(500.0, 303.0830, 600.0))
+    result = pair_table(
+        rows, load_scheme("anchored"), "fine", "pre", published, control_method="bicubic"
+    )
+    assert list(result["id"]) == [10, 20, 30, 31, 32]
+    assert list(result["mz"]) == [303.083, 174.017, 258.774, 500.0, 600.0]
+    assert list(result.index) == list(range(5))
+
+
+def test_a_table_of_whole_sections_alone_gives_an_empty_pair():
+    rows = table(
+        [row(m, metric, USUAL[metric], channel=-1) for m in ("fine", "pre") for metric in SIX]
+    )
+    result = pair_table(rows, load_scheme("cao2025"), "fine", "pre")
+    assert result.empty
+    assert list(result.columns) == list(
+        pair_table(two_methods(), load_scheme("cao2025"), "fine", "pre").columns
+    )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 from msibench.scoring.multiple_tests import holm
 from msibench.scoring.paired import every_pair, moderated, paired_difference, win_rate
@@ -184,3 +184,121 @@ def test_a_level_outside_0_to_1_is_refused():
     for level in (0.0, 1.0):
         with pytest.raises(ValueError, match="0 < level < 1"):
             paired_difference(np.ones(6), np.zeros(6), np.arange(6), level=level)
+
+
+def smyth(variance, freedom):
+    """Posterior variances by plain loops and a root found by bisection (Smyth 2004, 6.2)."""
+    known = [i for i, f in enumerate(freedom) if np.isfinite([variance[i], f]).all()]
+    used = [i for i in known if variance[i] > 0]
+    if len(used) < 3:
+        return list(variance), list(freedom)
+    logs = [
+        np.log(variance[i]) - special.digamma(freedom[i] / 2) + np.log(freedom[i] / 2) for i in used
+    ]
+    spread = np.var(logs, ddof=1) - np.mean([special.polygamma(1, freedom[i] / 2) for i in used])
+    prior, common = np.inf, np.exp(np.mean(logs))
+    if spread > 0:
+        half = optimize.brentq(lambda y: special.polygamma(1, y) - spread, 1e-3, 1e6, xtol=1e-13)
+        prior = 2 * half
+        common *= np.exp(special.digamma(half)) / half
+    drawn, degrees = list(variance), list(freedom)
+    for i in known:
+        weight = min(0.5 * prior, 4 * freedom[i])
+        drawn[i] = (weight * common + freedom[i] * variance[i]) / (weight + freedom[i])
+        degrees[i] = weight + freedom[i]
+    return drawn, degrees
+
+
+@pytest.mark.parametrize(
+    ("variance", "freedom"),
+    [
+        ([0.5, 1.0, 1.9], [4.0, 4.0, 4.0]),  # three are enough, and agree
+        ([0.2, 0.9, 6.0, 1.0], [9.0, 9.0, 8.0, 7.0]),
+        ([0.1, 0.9, 6.0, 30.0], [2.0, 1.0, 0.5, 3.0]),  # they do not
+        ([0.5, 1.0, 0.0], [4.0, 4.0, 4.0]),  # two that vary are too few
+        ([0.5, 1.0, 0.0, 3.0, 0.01], [4.0, 4.0, 4.0, 6.0, 3.0]),
+        ([0.5, 1.0, np.nan, 3.0, 2.0], [4.0, 4.0, 4.0, 4.0, np.nan]),
+        ([0.5, 1.0, np.inf, 3.0, 0.4], [4.0, 1.0, 1.0, 4.0, 4.0]),
+    ],
+)
+def test_moderated_variances_are_those_of_plain_loops(variance, freedom):
+    drawn, degrees = moderated(variance, freedom)
+    wanted = smyth(variance, freedom)
+    np.testing.assert_allclose(drawn, wanted[0], rtol=1e-6)
+    np.testing.assert_allclose(degrees, wanted[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [(3,) * 6, (2, 3, 5, 2, 4, 1), (7, 6)])
+def test_a_column_with_holes_is_what_it_is_without_these_images(sizes):
+    """A whole section and single images are undefined; a column stands by itself, unless moderated."""
+    rng = np.random.default_rng(4)
+    names = np.repeat(np.arange(len(sizes)), sizes)
+    test, base = rng.standard_normal((2, len(names), 4)) + 5.0
+    test[:2, 1], base[3, 1], base[-2, 1] = np.nan, np.inf, np.nan
+    together = paired_difference(test, base, names)
+    for column in range(4):
+        kept = np.isfinite(test[:, column]) & np.isfinite(base[:, column])
+        alone = paired_difference(test[kept, column], base[kept, column], names[kept])
+        for field in ("mean", "error", "freedom", "low", "high", "p", "images", "sections"):
+            assert getattr(together, field)[column] == pytest.approx(getattr(alone, field)), field
+
+
+def test_a_level_of_95_percent_and_no_moderation_are_what_is_meant_without_a_word():
+    test, base = np.random.default_rng(2).standard_normal((2, 12, 4))
+    names = np.repeat(np.arange(6), 2)
+    plain = paired_difference(test, base, names)
+    said = paired_difference(
+        test, base, names, level=0.95, shared_variance=0.0, shared_freedom=np.inf, moderate=False
+    )
+    moderate = paired_difference(test, base, names, moderate=True)
+    assert (plain.low == said.low).all()
+    assert (plain.low != moderate.low).all()
+    first, second, pairs = every_pair(test, names)
+    wanted = paired_difference(test[:, first], test[:, second], names, moderate=True)
+    np.testing.assert_array_equal(pairs.low, wanted.low)
+    assert list(zip(first, second, strict=True)) == [
+        (0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", [(1,) * 5 + (2,), (4, 4, 4, 5, 5, 40), (6, 6, 6, 6, 6, 1)])
+def test_of_two_degrees_of_freedom_the_smaller_is_taken(sizes):
+    """Of section means that vary alike, and of means that vary as one over their images."""
+    share = np.array(sizes) / sum(sizes)
+    residual = np.eye(6) - share[None, :]
+    form = residual.T @ np.diag(share**2 / (1 - share)) @ residual
+    both = [
+        np.trace(form @ v) ** 2 / np.trace(form @ v @ form @ v)
+        for v in (np.eye(6), np.diag(1 / np.array(sizes)))
+    ]
+    names = np.repeat(np.arange(6), sizes)
+    values = np.random.default_rng(3).standard_normal(len(names))
+    found = paired_difference(values, np.zeros(len(names)), names)
+    assert found.freedom == pytest.approx(min(both))
+    assert both[0] != pytest.approx(both[1])
+
+
+@pytest.mark.parametrize("unit", [2.0**-40, 2.0**40])
+@pytest.mark.parametrize("sections", [2, 6])
+def test_a_unit_changes_no_p_of_a_difference(unit, sections):
+    test, base = np.random.default_rng(5).standard_normal((2, 12))
+    names = np.arange(12) % sections
+    here = paired_difference(test, base, names)
+    there = paired_difference(test * unit, base * unit, names)
+    assert (there.p, there.low, there.freedom) == (here.p, here.low * unit, here.freedom)
+
+
+def test_no_difference_at_all_keeps_its_degrees_of_freedom():
+    values = np.arange(12.0)
+    found = paired_difference(values, values, np.repeat(np.arange(6), 2))
+    assert found.freedom == pytest.approx(5)
+    assert (found.error, found.low, found.high) == (0.0, 0.0, 0.0)
+
+
+def test_a_single_image_is_its_own_mean_difference():
+    assert paired_difference([3.5], [1.0], ["s"]).mean == 2.5
+
+
+def test_a_win_by_more_than_one_is_a_win():
+    assert win_rate([5, 2, 0.5], [1, 2, 0.0]) == pytest.approx(2.5 / 3)
+    assert win_rate([1, 1], [4, 1]) == 0.25

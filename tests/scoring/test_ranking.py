@@ -84,3 +84,28 @@ def test_six_equal_weights_vary_by_0_067_as_is_said():
     for options in ({"concentration": 31.0}, {"seed": 1}):
         assert (share != weight_sensitivity(scores, [1] * 6, draws=500, **options)).any()
     np.testing.assert_array_equal(share, weight_sensitivity(scores, [1] * 6, draws=500, seed=0))
+
+
+def test_the_shape_of_what_is_separated_is_checked():
+    with pytest.raises(ValueError, match=r"\(method, method\) = \(3, 3\), got \(2, 2\)"):
+        rank_groups([0.9, 0.8, 0.7], np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "weights"),
+    [((2, 3), [1, 1]), ((2, 2, 3), np.ones((2, 3))), ((3,), np.float64(1)), ((2, 2), [1, -1])],
+)
+def test_weights_that_do_not_fit_the_scores_are_refused(shape, weights):
+    with pytest.raises(ValueError, match=r"expected scores \(method, metric\) and one weight"):
+        weight_sensitivity(np.ones(shape), weights)
+
+
+def test_scores_that_nobody_has_keep_no_rank():
+    assert np.isnan(weight_sensitivity(np.full((2, 2), np.nan), [1, 1])).all()
+
+
+def test_ten_thousand_weights_are_drawn():
+    scores = np.random.default_rng(1).random((6, 6))
+    ten = weight_sensitivity(scores, [1] * 6)
+    np.testing.assert_array_equal(ten, weight_sensitivity(scores, [1] * 6, draws=10_000, seed=0))
+    np.testing.assert_allclose(ten * 10_000, np.round(ten * 10_000), rtol=0, atol=1e-9)

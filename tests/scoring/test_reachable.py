@@ -4,6 +4,7 @@ import pytest
 from msibench.metrics.detail_ceiling import BOUNDED, ESTIMATED, EXACT
 from msibench.metrics.detail_specs import CEILING_SOURCES
 from msibench.scoring import reachable_gain
+from msibench.scoring.reachable import _withheld
 from tests.scoring.tables import row, table
 
 
@@ -92,3 +93,32 @@ def test_a_source_that_nobody_knows_has_no_name(unknown):
 def test_an_estimate_that_leaves_nothing_disagrees_with_one_that_leaves_much():
     line = net(small(low=(0.1, 0.3), high=(0.9, 0.9)))  # the lower ceiling is the control itself
     assert "disagree: 0.00 or 0.70" in line["withheld"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (np.nan, 0.5, "the ceiling is not known"),
+        (0.5, np.nan, "the ceiling is not known"),
+        (-0.1, 0.0, "the control is at the ceiling"),
+        (0.0, 0.5, "the estimators of the ceiling disagree: 0.00 or 0.50 to gain, more than"),
+        (0.5, 0.75, ""),
+        (0.5, 0.751, "the estimators of the ceiling disagree: 0.50 or 0.75 to gain, more than"),
+        (2.0, 2.5, ""),
+    ],
+)
+def test_a_share_is_withheld_from_these_limits_on(low, high, said):
+    assert _withheld(low, high).startswith(said)
+    assert bool(_withheld(low, high)) == bool(said)
+
+
+def test_the_most_frequent_source_is_named_first_and_the_gain_is_told():
+    rows = small() + [
+        one | {"channel": one["channel"] + 2} for one in small(source=(BOUNDED, BOUNDED))
+    ]
+    rows += [one | {"channel": 4} for one in small(source=(BOUNDED, EXACT))[:8]]
+    line = net(rows)
+    assert line["source"] == f"{CEILING_SOURCES[BOUNDED]}; {CEILING_SOURCES[EXACT]}"
+    assert net(small())["gain"] == pytest.approx(0.15)
+    control = reachable_gain(table(small()), "bicubic").set_index("method").loc["bicubic"]
+    assert control["gain"] == 0

@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,8 @@ from msibench.scoring import compare_rows, comparisons, load_scheme, noninferior
 from msibench.scoring.bootstrap import two_level_bootstrap
 from msibench.scoring.cube import SPECIMEN, cubes
 from msibench.scoring.paired import every_pair, paired_difference
-from msibench.scoring.replicates import SAME_SPECIMENS, SECTIONS
+from msibench.scoring.replicates import SAME_SPECIMENS, SECTIONS, Replicates, numbers_of, per_group
+from msibench.scoring.seeds import seed_from
 from tests.scoring.tables import simulated
 
 SCHEME = load_scheme("cao2025")
@@ -186,3 +189,46 @@ def test_older_rows_without_specimens_are_compared_as_the_newer_ones_say():
     for table in stated:
         assert set(table["scope"]) == {SAME_SPECIMENS}
         pd.testing.assert_frame_equal(table, stated[0])
+
+
+def test_what_stands_behind_a_column_is_counted_by_section_and_specimen():
+    """Six sections of two images: of five specimens, of four, with and without their values."""
+    section = np.repeat(np.arange(6), 2)
+    specimen = np.repeat([0, 1, 2, 3, 4, 4], 2)
+    defined = np.ones((12, 5), dtype=bool)
+    defined[section == 0, 1] = False  # five sections of four specimens
+    defined[section < 2, 2] = False  # four of three
+    defined[(section > 0) | (np.arange(12) == 0), 3] = False  # a single image
+    defined[:, 4] = False
+    found = Replicates.of(defined, section, specimen)
+    assert found.images.tolist() == [12, 10, 8, 1, 0]
+    assert found.sections.tolist() == [6, 5, 4, 1, 0]
+    assert found.specimens.tolist() == [5, 4, 3, 1, 0]
+    assert found.scopes().tolist() == [SECTIONS, SAME_SPECIMENS, "images", "", ""]
+    assert [note.split(" (")[0] for note in found.notes()] == [
+        "", "too few specimens", "too few sections", "too few sections", "no defined value"
+    ]  # fmt: skip
+
+
+def test_names_are_numbered_in_their_order_and_sections_stand_for_specimens_of_their_own():
+    values = np.zeros((4, 1))
+    section, specimen = numbers_of(values, ["b", "a", "c", "a"], ["x", "z", "x", "z"])
+    assert (section.tolist(), specimen.tolist()) == ([1, 0, 2, 0], [0, 1, 0, 1])
+    section, specimen = numbers_of(values[:, 0], ["b", "a", "c", "a"], ["x", "z", "y", "z"])
+    assert section.tolist() == specimen.tolist() == [1, 0, 2, 0]
+    for wrong in (np.zeros(()), np.zeros((4, 1, 1)), np.zeros(3)):
+        with pytest.raises(ValueError, match="with one section name per image: got shape"):
+            numbers_of(wrong, ["b", "a", "c", "a"])
+    with pytest.raises(ValueError, match="a section is of two specimens"):
+        numbers_of(values, ["a", "b", "a", "b"], ["x", "x", "y", "y"])
+
+
+def test_rows_are_summed_group_by_group():
+    rows = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0]])
+    np.testing.assert_array_equal(per_group(rows, np.array([1, 3])), [[1, 10], [9, 90]])
+    assert per_group(np.zeros((0, 2)), np.zeros(0, dtype=np.intp)).shape == (0, 2)
+
+
+def test_a_seed_is_the_first_64_bits_of_the_hash_of_its_names():
+    digest = hashlib.sha256(b"summary\x1farea-x4@1\x1f0").hexdigest()
+    assert seed_from("summary", "area-x4@1", 0) == int(digest[:16], 16)

@@ -86,3 +86,8 @@ def test_a_stated_variance_raises_the_degrees_of_freedom_and_adds_none_without_a
     assert np.isnan([unknown.error, unknown.freedom]).all()
     none = paired_difference(values, np.zeros(7), np.arange(7))
     assert none.freedom == pytest.approx(6)
+
+
+def test_two_seeds_are_enough_for_a_spread():
+    found = seed_spread(table(of_seeds([[20.0, 22.0], [21.0, 23.0]])), {"psnr": 0.1})
+    assert found == {("area-x4@1", "net", "psnr", "image"): (pytest.approx(0.5), 2)}

@@ -10,7 +10,10 @@ import pytest
 from msibench.scoring import comparisons, load_scheme, scheme_from_mapping, summarise
 from msibench.scoring import table as scoring_table
 from msibench.scoring.bootstrap import two_level_bootstrap
+from msibench.scoring.composite import composite
 from msibench.scoring.cube import NOTHING_PRESENT, images_of_nothing
+from msibench.scoring.ranking import weight_sensitivity
+from msibench.scoring.seeds import seed_from
 from msibench.scoring.table import round_significant
 from tests.scoring.tables import SIX, row, simulated, table
 
@@ -303,3 +306,150 @@ def test_intervals_of_a_measure_are_cut_where_its_values_end(monkeypatch):
     within(rmse=(mean, mean))
     ends = summary(several)[["rmse.image.low", "rmse.image.high"]]
     np.testing.assert_allclose(ends, mean, rtol=1e-9)
+
+
+def small(methods=("bicubic", "a"), **options):
+    usual = {"sections": 5, "channels": 2, "metrics": ("psnr", "ssim")}
+    return simulated({name: 0.2 * n for n, name in enumerate(methods)}, **(usual | options))
+
+
+def test_without_options_ten_thousand_draws_from_seed_0_give_95_percent():
+    rows = small(sections=6, channels=3)
+    plain = summarise(rows, SCHEME, control_method="bicubic")
+    said = summarise(
+        rows, SCHEME, control_method="bicubic", seed=0, draws=10_000, level=0.95, expected=None
+    )
+    pd.testing.assert_frame_equal(plain, said)
+    for other in ({"draws": 10_001}, {"seed": 1}, {"level": 0.951}):
+        found = summarise(rows, SCHEME, control_method="bicubic", **other)
+        assert not found.equals(plain)
+
+
+def test_lines_are_numbered_on_and_measures_stand_in_their_order():
+    rows = small()
+    rows = pd.concat([rows, rows.assign(protocol="p2")])
+    more = [
+        row(method, "rmse", 0.1, section=f"s{s}", protocol=protocol, **place)
+        for method in ("bicubic", "a")
+        for s in range(5)
+        for protocol in ("area-x4@1", "p2")
+        for place in ({"region": "tissue"}, {"channel": -1, "mz": np.nan})
+    ]
+    found = summary(table([*rows.to_dict("records"), *more]), draws=100)
+    assert found.index.tolist() == list(range(4))
+    columns = list(found.columns)
+    assert columns[:7] == [
+        "protocol", "method", "rank", "rank_group", "rank_kept", "rank_reason", "composite"
+    ]  # fmt: skip
+    assert columns[columns.index("coverage") + 1 :] == [
+        f"{measure}.{end}"
+        for measure in ("psnr.image", "rmse.image", "rmse.tissue", "ssim.image")
+        for end in ("mean", "sem", "low", "high", "images", "undefined")
+    ]
+
+
+def test_two_methods_that_differ_are_two_groups():
+    found = summary(small(("bicubic", "a"), sections=6)).set_index("method")
+    assert found["rank_group"].to_dict() == {"a": 1, "bicubic": 2}
+    alone = summary(small(("bicubic",)))
+    assert alone[["rank", "rank_group", "rank_kept"]].iloc[0].tolist() == [1, 1, 1.0]
+
+
+def test_the_error_of_a_score_and_of_other_scores_is_that_of_its_images():
+    rows = small(("bicubic", "a", "b"), noise=0.1)
+    other = scheme_from_mapping(
+        {"name": "mine", "normalisation": "none", "metrics": {"psnr": {"direction": "higher"}}}
+    )
+    found = summary(rows, beside=[other]).set_index("method")
+    scores = composite(rows, SCHEME, control_method="bicubic").groupby("method")["composite"]
+    pd.testing.assert_series_equal(
+        found["composite.sem"], scores.sem(), check_names=False, check_like=True
+    )
+    psnr = rows[rows["metric"] == "psnr"].groupby("method")["value"].mean()
+    pd.testing.assert_series_equal(found["mine"], psnr, check_names=False, check_like=True)
+
+
+def test_a_rank_is_kept_as_often_as_the_weights_say():
+    """Methods that trade metrics; what is missing everywhere has no weight."""
+    rows = simulated({"bicubic": 0.0, "a": 0.0, "b": 0.0}, channels=2, metrics=SIX[:-1])
+    for method, metrics in (("a", ("psnr", "ssim")), ("b", ("vif", "nqm"))):
+        rows["value"] *= 1 + 0.2 * ((rows["method"] == method) & rows["metric"].isin(metrics))
+    found = summary(rows, draws=300).set_index("method")
+    scored = composite(rows, SCHEME, control_method="bicubic")
+    means = scored.groupby("method")[
+        [f"score.{name}" for name in SIX[:-1] if name in SCHEME.weights]
+    ]
+    means = means.mean()
+    weights = [SCHEME.weights[name.removeprefix("score.")] for name in means]
+    share = weight_sensitivity(
+        means.to_numpy(), weights, draws=300, seed=seed_from("summary", "area-x4@1", 0)
+    )
+    assert found["rank_kept"].loc[means.index].tolist() == pytest.approx(share.tolist())
+    assert (share < 1.0).any()
+
+
+def test_coverage_of_one_image_and_of_none_that_is_expected():
+    rows = small(("bicubic", "a"), sections=1, channels=1)
+    found = summary(rows, expected={"a": 0}).set_index("method")
+    assert found.loc["bicubic", "coverage"] == 1.0
+    assert np.isnan(found.loc["a", "coverage"])
+    assert found.loc["a", "rank_reason"] == ""
+
+
+def test_methods_without_a_score_come_last_and_say_why():
+    rows = small(("bicubic", "a", "b", "c"))
+    never = (rows["method"] == "a") & (rows["metric"] == ("psnr"))
+    first = rows["channel"] == 0
+    rows.loc[never & first, "value"] = np.nan  # undefined on every image: one metric on half of
+    never = (rows["method"] == "a") & (rows["metric"] == "ssim")
+    rows.loc[never & ~first, "value"] = np.nan  # them, the other on the other half
+    rows = rows[(rows["method"] != "b") | (rows["section"] != "s1")]
+    found = summary(rows)
+    assert list(found["method"]) == ["c", "bicubic", "b", "a"]
+    assert list(found["rank_reason"]) == [
+        "", "", "covers 80.0% of the expected images", "no composite: undefined on every image"
+    ]  # fmt: skip
+
+
+def test_the_interval_of_whole_sections_is_that_of_their_numbers():
+    rows = small(channels=1)
+    values = np.random.default_rng(0).normal(3.0, 1.0, 5)
+    more = [
+        row(method, "rmse", value, section=f"s{s}", channel=-1, mz=np.nan)
+        for method in ("bicubic", "a")
+        for s, value in enumerate(values)
+    ]
+    line = summary(table([*rows.to_dict("records"), *more]), draws=200).iloc[0]
+    start = seed_from("summary", "area-x4@1", 0)
+    wanted = two_level_bootstrap(values, np.arange(5), draws=200, seed=start)
+    assert line["rmse.image.low"] == pytest.approx(max(float(wanted.low), 0.0))
+    assert line["rmse.image.high"] == pytest.approx(float(wanted.high))
+
+
+def test_an_interval_of_a_bounded_score_ends_at_minus_one_and_one():
+    rows = simulated({"up": 0.0, "down": 0.1}, metrics=("skill",), sections=1, channels=7)
+    skill = np.array([0.999, 0.99, 0.98, 0.97, 0.96, 0.95, -99.0])
+    rows.loc[rows["method"] == "up", "value"] = skill
+    score = np.where(skill > 0, skill, 1 / (1 - skill) - 1)
+    rows.loc[rows["method"] == "down", "value"] = np.where(score < 0, -score, 1 - 1 / (1 - score))
+    line = summarise(rows, load_scheme(), draws=1000).set_index("method")
+    assert line.loc["up", "composite"] == pytest.approx(-line.loc["down", "composite"])
+    ends = line[["composite.low", "composite.high"]].to_numpy()
+    assert (ends.min(), ends.max()) == (-1.0, 1.0)
+
+
+def test_against_a_reference_in_the_middle_both_sides_keep_their_sign():
+    rows = small(("a", "b", "c"), sections=6)
+    found = comparisons(rows, SCHEME, "b", control_method="a")
+    assert found.index.tolist() == list(range(len(found)))
+    psnr = found[found["metric"] == "psnr"].set_index("method")
+    means = rows[rows["metric"] == "psnr"].groupby("method")["value"].mean()
+    for name in "ac":
+        assert psnr.loc[name, "difference"] == pytest.approx(means[name] - means["b"])
+        assert psnr.loc[name, "low"] < psnr.loc[name, "difference"] < psnr.loc[name, "high"]
+    assert psnr["win_rate"].to_dict() == {"a": 0.0, "c": 1.0}
+    turned = comparisons(rows, SCHEME, "a", control_method="a").set_index(["metric", "method"])
+    other = turned.loc[("psnr", "b")]
+    assert psnr.loc["a", ["low", "high"]].tolist() == pytest.approx([-other["high"], -other["low"]])
+    nothing = comparisons(rows[rows["method"] == "none"], SCHEME, "b", control_method="a")
+    assert list(nothing.columns) == ["protocol", "metric", "region", "method", "reference"]

@@ -8,8 +8,9 @@ from scipy import stats
 
 from msibench.scoring import Noise, compare_rows, noninferiority
 from msibench.scoring.image_pairs import Terms, pair_values
+from msibench.scoring.paired import paired_difference
 from msibench.scoring.rerun_noise import RunShift
-from msibench.scoring.verdict import judge_pairs
+from msibench.scoring.verdict import judge_pairs, undecided
 from tests.scoring.tables import row, simulated, table
 
 MARGIN = 0.1
@@ -24,7 +25,7 @@ def judged(change, sections, *, noise=None, rerun=None, direction="higher", name
     shift = RunShift(deviation=noise.rerun * MARGIN if rerun is None else rerun)
     base = np.full(len(change), 20.0)
     pairs = pair_values(base, base + np.asarray(change), sections, terms, shift, names)
-    return judge_pairs(pairs, pairs.p, **options)
+    return judge_pairs(pairs, options.pop("p_holm", pairs.p), **options)
 
 
 @pytest.mark.parametrize("count", [1, 7])
@@ -159,6 +160,10 @@ def test_no_shift_is_larger_than_the_largest_change_seen():
     change = np.tile([-0.001, 0.001], 18)
     found = judged(change, np.repeat(np.arange(6), 6))
     assert found.high - found.low < 10 * 0.001
+    where = np.repeat(np.arange(6), 6)
+    wanted = paired_difference(change, np.zeros(36), where, shared_variance=0.001**2)
+    assert found.low == pytest.approx(float(wanted.low), rel=1e-6)
+    assert found.high == pytest.approx(float(wanted.high), rel=1e-6)
 
 
 def test_changes_of_a_billionth_of_the_margin_are_rounding():
@@ -250,3 +255,66 @@ def test_a_margin_of_nothing_asks_for_the_mean_alone():
     assert judge_pairs(pairs, pairs.p).outcome == "undecided"
     sure = pair_values(base, base - 1.0, where, terms, RunShift(deviation=0.0))
     assert judge_pairs(sure, sure.p).reason == "mean"
+
+
+def test_measured_spread_is_that_around_the_median_of_the_others():
+    """As above with every image 0.3 better: the median absolute deviation is 0.2 again."""
+    change = np.tile([-0.2, 0.2], 15) + 0.3
+    change[4] = -5.0
+    variance = (10 * (2.5**2 + 0.5**2) * MARGIN**2 + 30 * (1.4826 * 0.2) ** 2) / 40
+    allowed = MARGIN + stats.t.isf(0.05 * 0.05 / 30, 40) * math.sqrt(variance + MARGIN**2)
+    assert judged(change, np.zeros(30)).place_allowed == pytest.approx(allowed)
+
+
+def test_two_sections_are_two_places_more():
+    """Five images as they were and one, a section of its own, that lost: eight places share the alarms."""
+    noise = Noise(image=0.5, section=0.5, rerun=0.0)
+    stated, alarm = (0.5**2 + 0.5**2) * MARGIN**2, 0.05 * (1.0 - 0.05)
+    # means of 0 and -loss have the median absolute deviation loss / 2; solved for loss = allowance
+    t = stats.t.isf(alarm / 8, 10 + 2)
+    a, b = t**2 * 2 * (1.4826 / 2) ** 2 / 12, t**2 * 10 * stated / 12
+    allowed = (MARGIN + math.sqrt(MARGIN**2 - (1 - a) * (MARGIN**2 - b))) / (1 - a)
+    below, above = (
+        judged(
+            [0.0, 0.0, 0.0, 0.0, 0.0, -allowed * share],
+            list("aaaaab"),
+            noise=noise,
+            level=0.05,
+            p_holm=1.0,
+        )
+        for share in (0.999, 1.001)
+    )
+    assert (above.reason, above.place) == ("section", "b")
+    assert (below.reason, below.place) == ("image", "b")
+    of_image = MARGIN + stats.t.isf(alarm / 8, 10 + 6) * math.sqrt(10 * stated / 16)
+    assert below.place_allowed == pytest.approx(of_image)
+
+
+WHERE = np.repeat(np.arange(6), 6)
+
+
+def test_a_corrected_p_of_exactly_its_share_of_the_alarms_is_a_loss():
+    change = np.full(36, -0.12)
+    share = 0.9 * (1.0 - 0.95)
+    assert judged(change, WHERE, p_holm=share).reason == "mean"
+    assert judged(change, WHERE, p_holm=share * 1.001).reason == ""
+    assert judged(change, WHERE, p_holm=share, level=0.96).reason == ""
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.5])
+def test_no_p_makes_a_mean_that_is_not_below_0_a_loss(mean):
+    change = np.where(WHERE % 2 == 0, -2.0, 2.0) + mean
+    found = judged(change, WHERE, p_holm=0.0, worst=False)
+    assert found.low < -MARGIN
+    assert found.reason == ""
+
+
+def test_a_certain_loss_inside_the_margin_is_equivalent():
+    found = judged(np.full(36, -0.05), WHERE, rerun=0.0)
+    assert (found.outcome, found.noninferior, found.p) == ("equivalent", True, 0.0)
+
+
+def test_what_could_not_be_compared_holds_no_image_and_no_section():
+    found = undecided("no reason")
+    assert (found.images, found.sections, found.noninferior) == (0, 0, False)
+    assert (found.outcome, found.note, found.scope) == ("undecided", "no reason", "")
