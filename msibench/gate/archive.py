@@ -158,7 +158,7 @@ def _manifest(text: bytes) -> Manifest:
 
 def _text(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     with archive.open(info) as stream:
-        return stream.read(LARGEST_TEXT + 1)
+        return stream.read(LARGEST_TEXT)
 
 
 def _extract(

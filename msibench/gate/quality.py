@@ -40,7 +40,7 @@ def one_seed(base: pd.DataFrame, new: pd.DataFrame) -> list[str]:
     """Return the methods that train and hold fewer than two seeds on either side."""
     seeds = [side.groupby("method")["seed"].nunique() for side in (base, new)]
     both = training(base) & training(new)
-    return sorted(name for name in both if min(int(side.get(name, 0)) for side in seeds) < 2)
+    return sorted(name for name in both if min(int(side[name]) for side in seeds) < 2)
 
 
 def coverage_faults(base: Side, new: Side, margins: Margins, required: float) -> list[str]:
@@ -143,7 +143,7 @@ def _lost(
     missing = before - after.reindex(before.index, fill_value=0)
     lacking = missing[missing > 0]
     faults = []
-    for pair, part in lacking.groupby(level=PAIR, sort=True):
+    for pair, part in lacking.groupby(level=PAIR):
         protocol, method, metric, region = pair
         total = int(before.loc[pair].sum())
         faults.append(
@@ -203,7 +203,7 @@ def _other_measurements(
     masses = [side[side["mz"].notna()].groupby(places)["mz"].first() for side in (first, second)]
     before_mz, after_mz = masses[0].align(masses[1], join="inner")
     apart = ~np.isclose(before_mz.to_numpy(float), after_mz.to_numpy(float), rtol=1e-6)
-    named = before_mz.index[apart].to_frame(index=False)
+    named = before_mz.index[apart].to_frame()
     for dataset, mz_set in named[["dataset", "mz_set"]].drop_duplicates().itertuples(index=False):
         faults.append(f"m/z set {mz_set!r} of {dataset} holds other m/z values in the new rows")
     return faults

@@ -295,7 +295,7 @@ def _anything_judged(quality: pd.DataFrame) -> bool:
 
 def _nothing(first: pd.DataFrame, second: pd.DataFrame, quality: pd.DataFrame) -> str:
     """Return why nothing could be tested."""
-    for side, name in ((first, "base"), (second, "new rows")):
+    for side, name in ((first, "base rows"), (second, "new rows")):
         if not len(side):
             return f"nothing measured: the {name} hold no score"
     protocols = [sorted(set(side["protocol"])) for side in (first, second)]

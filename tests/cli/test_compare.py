@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from msibench.cli.main import main
+from msibench.gate.interleave import Once
 from tests.gate.tables import changed, rows_of, saved
 
 
@@ -90,10 +91,18 @@ def test_slower_cells_fail_here_warn_on_a_shared_runner_and_fail_there_when_told
     assert run(*words, "--strict-speed")[0] == 5
 
 
-def test_two_commands_are_timed_and_one_that_fails_measures_nothing(run):
+def test_two_commands_are_timed_and_one_that_fails_measures_nothing(run, monkeypatch):
     quick = f"{sys.executable} -c pass"
     slow = f"{sys.executable} -c 'import time; time.sleep(0.3)'"
-    assert run("compare", "--speed", quick, slow, "--rounds", 7)[0] == 5
+    code = run("compare", "--speed", quick, slow, "--rounds", 1)[0]
+    assert code == 6, "one round each decides nothing, however long it takes"
+    with monkeypatch.context() as clock:  # seven rounds of another load may be told apart or not
+        clock.setattr(
+            "msibench.gate.interleave.run_once",
+            lambda command, **_: Once(seconds=0.4 if "sleep" in command[-1] else 0.1, peak_mib=9.0),
+        )
+        assert run("compare", "--speed", quick, slow, "--rounds", 7)[0] == 5
+        assert run("compare", "--speed", slow, quick, "--rounds", 7)[0] == 0
     broken = f"{sys.executable} -c 'raise SystemExit(1)'"
     assert run("compare", "--speed", quick, broken, "--rounds", 1)[0] == 6
 

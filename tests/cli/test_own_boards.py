@@ -487,7 +487,7 @@ def test_own_sections_are_asked_whether_their_detail_is_real(run, section, tmp_p
     assert set(boards()) == {"section"}
     assert set(boards()["section"]["control"]) == {"", "guide-shuffled", "guide-mirrored"}
     _, err = run("run", "--data", "section.npz", "--controls", "guide-shuffled", *FAST, status=2)
-    assert "--controls goes with --guide" in err
+    assert "give it with --guide" in err
 
 
 def test_cells_of_another_experiment_in_an_old_index_are_left_out_and_listed(run, section):

@@ -1,6 +1,7 @@
 """What a fine image lacks is added where it belongs on the fine grid."""
 
 import numpy as np
+from scipy import ndimage
 
 from msibench.degradation import area_mean
 from msibench.degradation.back_projection import back_project
@@ -16,6 +17,15 @@ def test_a_ramp_is_magnified_to_the_ramp_between_pixel_centres():
     rows, columns = ((np.arange(side) + 0.5) / 2 - 0.5 for side in (24, 28))
     expected = np.add.outer(3 * rows, columns) + 5
     np.testing.assert_allclose(fine[0, 8:-8, 8:-8], expected[8:-8, 8:-8], atol=0.01)
+
+
+def test_the_difference_is_read_off_its_cubic_spline_on_images_of_any_shape():
+    low = np.random.default_rng(2).random((2, 12, 40)) + 5
+    fine = back_project(np.zeros((2, 24, 80)), low, halved, steps=1)
+    places = np.meshgrid(*((np.arange(side) + 0.5) / 2 - 0.5 for side in (24, 80)), indexing="ij")
+    for image, coarse in zip(fine, low, strict=True):
+        spline = ndimage.map_coordinates(coarse, places, order=3, mode="nearest")
+        np.testing.assert_allclose(image, spline, atol=1e-5)
 
 
 def test_every_step_brings_the_degraded_image_nearer_and_what_fits_stays():

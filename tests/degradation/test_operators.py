@@ -17,6 +17,8 @@ from msibench.degradation import (
     quantise8,
     round_spot,
 )
+from msibench.degradation.bicubic import keys_kernel
+from msibench.degradation.binning import check_divides
 from msibench.errors import ConfigurationError
 
 SIDES = st.tuples(st.integers(1, 5), st.integers(1, 6))
@@ -225,3 +227,78 @@ def test_a_beam_much_thinner_than_a_fine_pixel_sees_those_nearest_to_its_centre(
     np.testing.assert_allclose(even, inner)
     odd = gaussian_beam(values[:, :, :15], 3, fwhm=1e-3)
     np.testing.assert_allclose(odd, values[:, 1::3, 1:15:3])
+
+
+def test_a_beam_of_any_width_is_the_weighted_mean_within_four_sigma():
+    """In plain loops; at a width of 3 four sigma are more than five coarse pixels."""
+    lines = np.random.default_rng(0).random((1, 40, 2))
+    for fwhm in (0.4, 1.0, 3.0):
+        sigma, expected = fwhm / 2.3548200450309493, []
+        for coarse in range(20):
+            distance = (np.arange(40) - (2 * coarse + 0.5)) / 2
+            weight = np.exp(-(distance**2) / (2 * sigma**2)) * (abs(distance) <= 4 * sigma)
+            expected.append((weight * lines[0].mean(axis=1)).sum() / weight.sum())
+        np.testing.assert_allclose(gaussian_beam(lines, 2, fwhm=fwhm)[0, :, 0], expected)
+
+
+@pytest.mark.parametrize(("factor", "diameter"), [(2, 1.7), (3, 1.0), (3, 2.4), (4, 0.6)])
+def test_a_spot_is_the_mean_of_the_samples_under_it(factor, diameter):
+    """16 x 16 samples a fine pixel, each looked at by itself; what lies beyond the image does not count."""
+    rows, columns = 3 * factor, 2 * factor
+    values = np.random.default_rng(0).random((1, rows, columns))
+    down, across = ((np.arange(16 * side) + 0.5) / 16 - 0.5 for side in (rows, columns))
+    fine = values[0].repeat(16, 0).repeat(16, 1)
+    found = round_spot(values, factor, diameter=diameter)
+    assert found.shape == (1, 3, 2)
+    for row in range(3):
+        for column in range(2):
+            middle = factor * row + (factor - 1) / 2, factor * column + (factor - 1) / 2
+            square = (down[:, None] - middle[0]) ** 2 + (across - middle[1]) ** 2
+            under = square <= (diameter * factor / 2) ** 2
+            assert found[0, row, column] == pytest.approx(fine[under].mean(), rel=1e-12)
+
+
+def test_a_spot_smaller_than_the_samples_sees_the_pixels_at_its_centre():
+    values = np.random.default_rng(0).random((2, 12, 24))
+    np.testing.assert_allclose(round_spot(values, 3, diameter=1e-3), values[:, 1::3, 1::3])
+    inner = values.reshape(2, 3, 4, 6, 4)[:, :, 1:3, :, 1:3].mean(axis=(2, 4))
+    np.testing.assert_allclose(round_spot(values, 4, diameter=1e-3), inner)
+
+
+@pytest.mark.parametrize("width", [0, 0.0, -1.0, float("nan")])
+def test_a_probe_without_a_width_is_refused(width):
+    values = np.ones((1, 4, 4))
+    with pytest.raises(ConfigurationError, match="fwhm must be a positive number"):
+        gaussian_beam(values, 2, fwhm=width)
+    with pytest.raises(ConfigurationError, match="diameter must be a positive number"):
+        round_spot(values, 2, diameter=width)
+
+
+def test_less_than_one_ion_may_be_expected_at_one():
+    counted = count_ions(np.full(40_000, 3.0), 0.5, np.random.default_rng(0))
+    assert set(counted) <= set(2.0 * np.arange(20))  # whole ions, each of an intensity of 2
+    assert counted.mean() == pytest.approx(3.0, abs=0.1)
+
+
+def test_no_line_or_nearly_all_may_be_lost_but_not_every_one():
+    values = np.ones((2, 50, 3))
+    np.testing.assert_array_equal(drop_lines(values, 0.0, np.random.default_rng(0)), values)
+    assert drop_lines(values, 0.999, np.random.default_rng(0)).mean() < 0.1
+    for wrong in (1, 1.0, 1.5, -0.01, float("nan")):
+        with pytest.raises(ConfigurationError, match="fraction must lie in"):
+            drop_lines(values, wrong, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (6, 4), (0, 8), (8, 0), (2, 2)])
+def test_both_sides_must_hold_whole_blocks(shape):
+    with pytest.raises(ConfigurationError, match="whole blocks of 4 x 4"):
+        check_divides(shape, 4)
+    check_divides((4, 8), 4)
+    with pytest.raises(ConfigurationError, match="at least 1, got 0"):
+        check_divides(shape, 0)
+
+
+def test_the_cubic_kernel_is_that_of_keys():
+    """1 - 2.5 d^2 + 1.5 d^3 up to 1, and 2 - 4 d + 2.5 d^2 - 0.5 d^3 up to 2."""
+    found = keys_kernel(np.array([0.0, 0.5, -0.5, 1.0, 1.5, -1.5, 2.0, 2.5]))
+    np.testing.assert_allclose(found, [1, 0.5625, 0.5625, 0, -0.0625, -0.0625, 0, 0], atol=1e-15)

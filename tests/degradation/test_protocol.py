@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msibench.degradation import Scaling, families, protocol, protocol_families
+from msibench.degradation.grid import crop_to_multiple
+from msibench.degradation.repeats import second_measurements
 from msibench.degradation.step import NoiseSource
 from msibench.degradation.thinning import thin_counts
 from msibench.errors import (
@@ -225,6 +227,12 @@ def test_normalisation_comes_before_scaling_and_needs_its_norm():
         ("bicubic-x04@1", "bicubic-x4@1"),
         ("area-poison-x8@1", "area-poisson-x8@1"),
         ("area-x4@2", "area-x4@1"),
+        ("aera-x1@1", "area-x1@1"),
+        ("aera-x32@1", "area-x32@1"),
+        ("aera-x33@1", "area-x4@1"),
+        ("aera-x0@1", "area-x4@1"),
+        ("aera-x320@1", "area-x4@1"),
+        ("area-x8@1 and something more", "area-x8@1"),
     ],
 )
 def test_an_unknown_protocol_gets_the_nearest_name(name, nearest):
@@ -437,3 +445,85 @@ def test_the_least_image_behind_a_single_low_one_is_that_of_the_stack():
     np.testing.assert_array_equal(chain.least_norm(low[0]), chain.least_norm(low)[0])
     with pytest.raises(ConfigurationError, match=r"expected images \(\.\.\., row, column\)"):
         chain.least_norm(low[0, 0])
+
+
+def test_the_numbers_of_a_channel_follow_from_seed_protocol_operator_and_mz_alone():
+    noise = NoiseSource(7, "area-x4@1", np.array([300.5, np.nan]), first=2)
+    for name, stream in (
+        ("blur|mz 0x1.2c80000000000p+8", noise.channel("blur", 0)),
+        ("blur|channel 3", noise.channel("blur", 1)),
+        ("blur|section", noise.section("blur")),
+    ):
+        digest = hashlib.sha256(f"7|area-x4@1|{name}".encode()).hexdigest()
+        wanted = np.random.Generator(np.random.PCG64(int(digest[:32], 16)))
+        assert stream.random(3).tolist() == wanted.random(3).tolist()
+
+
+def test_what_is_said_of_a_section_is_said_of_what_was_done_alone():
+    plain = protocol("area-x1@1").prepare(section())
+    (clipped,) = plain.notes
+    assert "above the scale" in clipped
+    assert plain.truth.mask is plain.low.mask is None
+    cut = protocol("area-x5@1").prepare(section())
+    assert cut.notes[0] == (
+        "cropped 2 rows and 3 columns at the lower and right edge: "
+        "27 x 38 pixels are not a multiple of 5"
+    )
+    counts = np.array([1.0, 2.0, 0.5])
+    normalised = protocol("area-tic-x1@1").prepare(
+        section(), counts_per_unit=counts, norm=np.full((27, 38), 2.0)
+    )
+    assert normalised.counts_per_unit is None
+    assert normalised.notes[0] == "normalised by tic before scaling"
+    assert normalised.notes[-1].startswith("ion counts per intensity vary between pixels")
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (5, 4), (4, 4), (2, 2)])
+def test_what_is_cut_off_lies_below_and_to_the_right(shape):
+    image = as_stack(np.arange(float(np.prod(shape))).reshape(1, *shape))
+    found, cut = crop_to_multiple(image, 2)
+    assert cut == (shape[0] % 2, shape[1] % 2)
+    kept = image.values[:, : shape[0] - cut[0], : shape[1] - cut[1]]
+    np.testing.assert_array_equal(found.values, kept)
+
+
+def test_whole_numbers_are_degraded_to_their_means():
+    low = protocol("area-x2@1").degrade(np.array([[[1, 2], [2, 2]]]))
+    assert (low.dtype, low.tolist()) == (np.float64, [[[1.75]]])
+    single = np.ones((1, 2, 2), np.float32)
+    assert protocol("area-x2@1").degrade(single).dtype == np.float32
+
+
+def test_the_truth_is_left_out_once_it_is_on_disk():
+    made = protocol("area-x2@1").prepare(section((4, 6)))
+    left = made.without_truth()
+    assert left.truth.values.shape == (0, 4, 6)
+    assert left.truth.mz.size == 0
+    assert left.low is made.low
+    assert left.truth.pixel_size_um == 10.0
+
+
+def test_a_second_measurement_is_brought_to_the_total_of_what_was_measured():
+    values = np.zeros((2, 2, 2), np.float32)
+    values[0], values[1] = [[8, 1], [2, 3]], [[9, 0.25], [0, 0.25]]
+    fine = MSImage(values, np.array([64.0, 66.0]))
+    missing = np.array([[True, False], [False, False]])
+    found = second_measurements(fine, slice(0, 1), {0: 1}, missing)
+    np.testing.assert_allclose(found, [[[0, 3], [0, 3]]])  # 6 measured, 0.5 measured again
+    both = second_measurements(fine, slice(0, 2), {0: 1, 1: 0})
+    np.testing.assert_allclose(both.sum(axis=(1, 2)), [14, 9.5])
+    np.testing.assert_allclose(both[1], values[0] * 9.5 / 14, rtol=1e-6)
+    empty = MSImage(np.stack([values[0], 0 * values[0]]), np.array([64.0, 66.0]))
+    with pytest.raises(MissingDataError, match=r"of m/z 64\.0000 holds nothing"):
+        second_measurements(empty, slice(0, 1), {0: 1})
+
+
+def test_halves_of_counts_add_up_and_nothing_is_halved_into_nothing():
+    values = np.array([[[0.0, 0.5], [1.0, 20.0]]])
+    noise = NoiseSource(1, "p", np.array([400.0]))
+    one, two = thin_counts(values, np.array([2.0]), noise)
+    np.testing.assert_array_equal((one + two) / 2, values)
+    assert (one[0, 0, 0], two[0, 0, 0]) == (0, 0)
+    negative, rest = thin_counts(-values, np.array([2.0]), noise)
+    assert not negative.any()
+    assert not rest.any()

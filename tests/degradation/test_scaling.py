@@ -26,6 +26,13 @@ def test_a_declared_range_is_the_scale_of_every_channel_if_it_is_positive():
             Scaling(quantile=1).scale(values, declared_range=wrong)
 
 
+def test_a_mask_without_tissue_counts_every_pixel():
+    values = np.arange(12.0).reshape(1, 3, 4)
+    assert Scaling(quantile=1).scale(values, np.zeros((3, 4), bool)) == [11.0]
+    tissue = values[0] < 5
+    assert Scaling(quantile=1).scale(values, tissue) == [4.0]
+
+
 def test_the_quantile_one_scales_by_the_maximum():
     values = np.arange(12.0).reshape(1, 3, 4)
     assert Scaling(quantile=1).scale(values) == [11.0]
@@ -46,7 +53,7 @@ def test_the_maximum_is_the_scale_where_the_quantile_is_zero_and_one_where_all_i
 def test_what_the_scale_clips_is_counted_and_said():
     values = np.full((1, 4, 5), 0.5, dtype=np.float32)
     values[0, 0, :3] = -1.0
-    values[0, 1, 0] = 2.0
+    values[0, 1, :2] = 0.75, 0.0
     section = MSImage(values, np.array([500.0]))
     prepared = replace(protocol("area-x1@1"), scaling=Scaling(quantile=0.9)).prepare(section)
     assert prepared.clipped == Clipped(3, 1, 20)

@@ -6,6 +6,7 @@ import pytest
 from msibench.degradation import DegradationProtocol, Scaling, protocol, protocol_families
 from msibench.degradation.bicubic import Bicubic
 from msibench.degradation.binning import AreaMean
+from msibench.degradation.counting_noise import CountingNoise
 from msibench.degradation.line_projector import UNSEEN_BELOW, LineProjector
 from msibench.degradation.psf import GaussianBeam, RoundSpot
 from msibench.degradation.resampling import matrix_of
@@ -20,6 +21,18 @@ def made_of(*steps, factor=3):
     return DegradationProtocol(
         name="mine", factor=factor, steps=steps, scaling=Scaling(), quantise8=False, border=0
     )
+
+
+class EveryOther:
+    """A linear step that does not know what it fixes."""
+
+    linear = True
+
+    def definition(self):
+        return {"step": "every-other"}
+
+    def apply(self, values, noise):
+        return values[:, ::2, ::2]
 
 
 def dense(chain, shape):
@@ -101,6 +114,37 @@ def test_a_direction_that_hardly_passes_counts_as_unseen():
     np.testing.assert_allclose((seen * unseen).sum(), 0, atol=1e-9)
 
 
+def passing(*strengths):
+    """The taps of a line of pixels each of which passes by itself, with its strength."""
+    return np.arange(len(strengths))[:, None], np.array(strengths)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("strengths", "seen"),
+    [
+        ((2.0, 2.0, 0.03), (1, 1, 1)),  # 1.5 % of the largest
+        ((2.0, 2.0, 0.1), (1, 1, 1)),
+        ((2.0, 2.0, 0.01), (1, 1, 0)),  # 0.5 % of the largest
+        ((0.01, 2.0, 2.0), (0, 1, 1)),
+        ((2.0, 0.01, 0.01), (1, 0, 0)),
+        ((0.2, 0.2, 0.001), (1, 1, 0)),
+        ((0.05,), (1,)),
+    ],
+)
+def test_a_pixel_is_seen_if_it_passes_with_a_hundredth_of_the_largest_strength(strengths, seen):
+    line = LineProjector(passing(*strengths), len(strengths))
+    assert (line._basis is None) is (min(seen) == 1)  # else all is solved banded, pixel by pixel
+    lines = images(len(strengths), 4) + 1
+    kept = np.array(seen)[:, None]
+    np.testing.assert_allclose(line(lines), kept * lines)
+    np.testing.assert_allclose(line.inverse(lines), kept * lines / np.array(strengths)[:, None])
+
+
+def test_a_line_whose_directions_all_pass_is_solved_banded():
+    for step in (Bicubic(4), GaussianBeam(4)):
+        assert LineProjector(step.line(64), 64)._basis is None
+
+
 def test_any_batch_and_each_image_by_itself():
     chain = protocol("bicubic-x4@1")
     stack = images(2, 3, 16, 24)
@@ -141,9 +185,17 @@ def test_what_the_split_leaves_out_is_said():
 def test_what_cannot_be_split_is_refused():
     with pytest.raises(ConfigurationError, match="whole blocks of 4 x 4"):
         protocol("bicubic-x4@1").split(images(2, 16, 23))
+    with pytest.raises(ConfigurationError, match="whole blocks of 4 x 4"):
+        protocol("bicubic-x4@1").split(images(2, 15, 24))
     with pytest.raises(ConfigurationError, match=r"spots of 1\.5 coarse pixels overlap"):
         made_of(RoundSpot(3, diameter=1.5)).split(images(2, 12, 12))
-    with pytest.raises(ConfigurationError, match="expected one linear step"):
+    with pytest.raises(
+        ConfigurationError, match=r"expected one linear step .*, got area-mean, area-mean"
+    ):
         made_of(AreaMean(3), AreaMean(1)).split(images(2, 12, 12))
+    with pytest.raises(ConfigurationError, match=r"expected one linear step .*, got none"):
+        made_of(CountingNoise(9.0)).split(images(2, 12, 12))
+    with pytest.raises(ConfigurationError, match=r"expected one linear step .*, got every-other"):
+        made_of(EveryOther(), factor=2).split(images(2, 12, 12))
     with pytest.raises(ConfigurationError, match="expected images"):
         protocol("area-x4@1").split(np.zeros(16))

@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 from msibench.errors import DataError, IntegrityError, MSIBenchError, SchemaError, StoreError
 from msibench.gate.archive import BundleLimits, unpack
 from msibench.gate.bundle import write_bundle
-from msibench.gate.receive import receive
+from msibench.gate.receive import _fine_shape, receive
 from msibench.gate.verify import verify_cell
 from msibench.leaderboard.figures import Choice, write_figure
 from msibench.leaderboard.page import write_page
@@ -92,6 +93,21 @@ def test_the_same_store_gives_the_same_bundle(board, packed, tmp_path):
     names = zipfile.ZipFile(packed).namelist()
     assert len(names) == 2 + 2 * 3
     assert not [name for name in names if "log" in name or "section" in name]
+    with zipfile.ZipFile(packed) as archive:
+        text = archive.read("bundle.json").decode()
+        rows = pd.read_parquet(io.BytesIO(archive.read("rows.parquet")))
+    found = json.loads(text)
+    assert text == json.dumps(found, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+    assert "\\u" not in text
+    assert rows.equals(collect(board.store, board.index).rows)
+
+
+def test_some_methods_travel_alone_and_into_new_folders(board, tmp_path):
+    path = tmp_path / "new" / "folder" / "one.zip"
+    assert write_bundle(board.store, "tiny", path, methods=("bicubic",)) == 1
+    with zipfile.ZipFile(path) as archive:
+        rows = pd.read_parquet(io.BytesIO(archive.read("rows.parquet")))
+    assert set(rows["method"]) == {"bicubic"}
 
 
 def test_predictions_travel_only_on_request(board, tmp_path):
@@ -147,7 +163,28 @@ def test_what_one_has_is_never_replaced(board, packed):
     received = receive(board.store, packed, board_metrics())
     assert received.added == []
     assert len(received.notes) == 2
+    assert f"({board.keys['bicubic'][:12]}…): the store has it already" in "".join(received.notes)
     assert board.store.record(board.keys["bicubic"]).origin == "measured"
+
+
+def test_a_bundle_that_lacks_the_scores_of_a_record_or_has_others_is_refused(
+    board, packed, elsewhere
+):
+    name = f"cells/{board.keys['bicubic']}/metrics.parquet"
+    with pytest.raises(IntegrityError, match=r"metrics\.parquet is in its record but not in"):
+        receive(elsewhere, rewritten(packed, lambda m: m.pop(name)), board_metrics())
+    higher = with_rows(packed, board, "bicubic", lambda rows: rows.assign(value=rows["value"] + 1))
+    with pytest.raises(IntegrityError, match="holds values that differ from its record"):
+        receive(elsewhere, higher, board_metrics())
+    assert nothing_was_added(elsewhere)
+
+
+def test_the_fine_grid_of_a_cell_is_known_where_its_problem_is(board, elsewhere):
+    record = board.store.record(board.keys["bicubic"])
+    with h5py.File(board.file("prediction.h5")) as file:
+        assert _fine_shape(board.store, record) == file["prediction"].shape
+    assert _fine_shape(elsewhere, record) is None
+    assert _fine_shape(board.store, replace(record, protocol="none-x4@1")) is None
 
 
 def other_seed(board, packed):

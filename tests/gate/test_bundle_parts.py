@@ -54,6 +54,8 @@ def test_what_is_unpacked_is_what_was_packed(tmp_path):
     for name, content in members.items():
         assert (tmp_path / "out" / name).read_bytes() == content
     assert not (tmp_path / "out" / "bundle.json").exists()
+    with pytest.raises(DataError, match=r"none\.zip cannot be read or unpacked"):
+        unpack(tmp_path / "none.zip", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -436,6 +438,11 @@ def psnr_of(rows, change, method="bicubic"):
     return rows.assign(value=rows["value"] + change * where)
 
 
+def with_wrong_guide(rows):
+    wrong = rows.assign(control="mirrored", cell=rows["cell"].map(lambda key: "0" + key[1:]))
+    return pd.concat([rows, wrong])
+
+
 GUIDED = OWN.assign(task=OWN["method"].map({"bicubic": "single-image", "mine": "guided"}))
 
 
@@ -459,6 +466,15 @@ GUIDED = OWN.assign(task=OWN["method"].map({"bicubic": "single-image", "mine": "
         (BASE, other_cells(GUIDED), ["shows that the guide is the same"] * 2),
         (BASE.assign(metric=BASE["metric"].replace("ssim", "guide_leakage")),
          other_cells(GUIDED.assign(metric=GUIDED["metric"].replace("ssim", "guide_leakage"))), []),
+        (BASE.assign(task="guided"), other_cells(OWN.assign(task="guided")), []),
+        (with_wrong_guide(BASE), other_cells(psnr_of(with_wrong_guide(OWN), 1e-3)),
+         ["protocol on toy/s0/area-x4@1/all: psnr of bicubic is", "protocol on toy/s1/area"]),
+        (BASE, OWN.where(OWN["section"] == "s0", other_cells(psnr_of(OWN, 1e-3))),
+         ["m/z values or protocol on toy/s1/area-x4@1/all"]),
+        (BASE, rows_of(("bicubic", "mine"), metrics=("psnr", "ssim", "rmse"), sections=2, channels=2),
+         []),
+        (pd.concat([BASE, rows_of(("led",), metrics=("shift",), sections=2, channels=2, task="guided")]),
+         GUIDED, ["mine has no value of shift"]),
         (BASE.assign(task="guided"), OWN, []),  # of guided methods, nothing is asked of others
     ],
 )  # fmt: skip
@@ -467,6 +483,15 @@ def test_what_may_stand_beside_committed_rows(base, own, said):
     assert len(found) == len(said), found
     for fault, words in zip(found, said, strict=True):
         assert words in fault
+
+
+def test_of_other_data_the_first_value_is_told():
+    own = other_cells(psnr_of(OWN, 1e-3))
+    value = BASE.loc[(BASE["method"] == "bicubic") & (BASE["metric"] == "psnr"), "value"].iloc[0]
+    assert differences(own=own)[0] == (
+        "other data, guide, m/z values or protocol on toy/s0/area-x4@1/all: psnr of bicubic is "
+        f"{value + 1e-3:.6g}, the board has {value:.6g}"
+    )
 
 
 def test_a_place_that_the_board_lacks_is_named():

@@ -3,6 +3,7 @@
 import pytest
 
 from msibench.errors import ConfigurationError, DataError, MissingDataError
+from msibench.io import peak_list
 from msibench.io.peak_list import LARGEST_LIST, read_peak_list
 
 METASPACE = """# Generated at 1/2/2024 3:04:05 PM
@@ -37,6 +38,7 @@ TWO = (798.541, 760.5851)
         ("line.txt", "798.541, 760.5851,600\n", (*TWO, 600.0)),
         ("whole.csv", "mz,intensity\n798,54\n760,53\n", (798.0, 760.0)),
         ("one.txt", "798.541", (798.541,)),
+        ("light.txt", "0.5\n1\n", (0.5, 1.0)),
     ],
 )
 def test_lists_are_read_as_they_come(tmp_path, name, text, expected):
@@ -55,6 +57,10 @@ def test_lists_are_read_as_they_come(tmp_path, name, text, expected):
         (b"mz,name\nabc,def\n", DataError, "line 2: no m/z in 'abc; def'; expected a number in column 1"),
         (b"798.5\n-3\n", DataError, "line 2: an m/z is a positive number, got '-3'"),
         (b"798.5\nnan\n", DataError, "line 2"),
+        (b"798.5\n0\n", DataError, "line 2: an m/z is a positive number, got '0'"),
+        (b"798.5\ninf\n", DataError, "line 2: an m/z is a positive number, got 'inf'"),
+        (b"798.5\n" + b"x" * 81, DataError, "line 2: no m/z in 'x{80}'; expected a number$"),
+        (b"798.5\n74_1.5\n", DataError, "line 2: no m/z in '74_1.5'; expected a number$"),
         (b"# only this\n", DataError, "holds no m/z"),
         (b"", DataError, "holds no m/z"),
         (b"mz,name\n", DataError, "names of columns and no m/z"),
@@ -75,3 +81,15 @@ def test_a_list_that_is_not_there_or_too_large(tmp_path):
         file.truncate(LARGEST_LIST + 1)
     with pytest.raises(DataError, match="it is not a peak list"):
         read_peak_list(tmp_path / "large.csv")
+
+
+def test_a_list_of_just_the_largest_size_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(peak_list, "LARGEST_LIST", 3 << 20)
+    path = tmp_path / "a.csv"
+    for size in (3 << 20, (3 << 20) + 1):
+        path.write_bytes(b"798.5\n#".ljust(size, b"x"))
+        if size == 3 << 20:
+            assert read_peak_list(path) == (798.5,)
+        else:
+            with pytest.raises(DataError, match="is larger than 3 MiB: it is not a peak list"):
+                read_peak_list(path)

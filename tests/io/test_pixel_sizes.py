@@ -12,6 +12,7 @@ from msibench.errors import ConfigurationError, DataError
 from msibench.io import DataWarning, read_section, write_hdf5, write_image
 from msibench.io.guide import read_guide
 from msibench.io.pixel_size import (
+    check_pixel_size,
     micrometres_of,
     pixel_size_from_density,
     pixel_size_in_um,
@@ -218,3 +219,11 @@ def test_a_stated_size_is_one_number_or_two_edges():
         stated_pixel_size([], "a")
     with pytest.raises(DataError, match="must be one number"):
         stated_pixel_size("wide", "a")
+
+
+def test_the_ends_of_what_is_plausible_and_of_what_is_possible():
+    assert all(not check_pixel_size(size) for size in (0.02, 2000.0, math.nan))
+    assert all(check_pixel_size(size) for size in (0.001, 0.019, 2001.0, 1e5))
+    for size in (0.0, 9e-4, 1.1e5, math.inf, -1.0):
+        with pytest.raises(ConfigurationError, match=r"between 0\.001 and 100,000 µm"):
+            check_pixel_size(size)

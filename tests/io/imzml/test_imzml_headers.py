@@ -4,6 +4,7 @@ import contextlib
 import math
 import uuid
 import warnings
+from types import SimpleNamespace
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from msibench import MSImage
 from msibench.errors import DataError
 from msibench.io import DataWarning, open_imzml, read_section, write_imzml
+from msibench.io.imzml.header import Header
 from msibench.io.imzml.pyimzml_reader import read_with_pyimzml
-from msibench.io.imzml.scan import scan_imzml
+from msibench.io.imzml.scan import _Groups, scan_imzml
 from msibench.io.imzml.xml import parse_imzml
 
 UUID = uuid.UUID("12345678-1234-5678-1234-567812345678")
@@ -293,3 +295,67 @@ def test_largest_sizes_are_whole_numbers_as_the_vocabulary_asks(tmp_path):
     text = write_imzml(tmp_path / "a.imzML", image).read_text(encoding="utf-8")
     assert 'name="max dimension x" value="86"' in text
     assert 'name="max dimension y" value="37"' in text
+
+
+def test_a_plain_file_is_scanned_and_one_with_comments_is_left_to_the_parser(tmp_path):
+    path = write(tmp_path / "a.imzML")
+    header, table = scan_imzml(path)
+    assert header == parse_imzml(path)[0]
+    assert len(table.column("x")) == 6
+    text = path.read_text()
+    path.write_text(text.replace("<fileDescription>", "<!-- of a laboratory --><fileDescription>"))
+    assert scan_imzml(path) is None
+    assert parse_imzml(path)[0] == header
+
+
+@pytest.mark.parametrize(
+    ("names", "usable"),
+    [
+        ([], True),
+        (["mz", "int"], True),
+        (["mz", "a&amp;b"], False),
+        (["mz", "a<b"], False),
+        (["mz", 'a"b'], False),
+        (["mz", "a'b"], False),
+        (["mz", "größe"], False),
+        ([f"g{number}" for number in range(63)], True),
+        ([f"g{number}" for number in range(64)], False),
+    ],
+)
+def test_groups_are_usable_by_the_scan_if_their_names_are_plain_and_few(names, usable):
+    assert _Groups(SimpleNamespace(groups={name: [] for name in names})).usable is usable
+
+
+def notes_of(x=(), y=(), size=(math.nan, math.nan)):
+    """What is noted of lengths that a header holds for both axes, and of the size that it gives."""
+    held = {"IMS:1000046": x, "IMS:1000047": y}
+    return Header.pixel_size_notes(
+        SimpleNamespace(
+            _lengths=lambda accession: [param for param, _ in held[accession]],
+            _stated_um=lambda accession: held[accession][0][1],
+            pixel_size_um=lambda: size,
+        )
+    )
+
+
+def test_of_a_size_that_is_not_valid_forty_signs_are_told_and_of_each_axis_one():
+    def param(value, unit_name="", unit_accession=""):
+        return SimpleNamespace(value=value, unit_name=unit_name, unit_accession=unit_accession)
+
+    long = (param("v" * 41, "u" * 41), math.nan)
+    shown = "a pixel size {} of {!r} is not valid; left unknown"
+    assert notes_of(x=[long, long]) == (shown.format("x", "v" * 40 + " " + "u" * 40),)
+    odd = (param(" 3 ", "", "UO:0"), 0.0)
+    assert notes_of(x=[odd], y=[(param("inf"), math.inf)]) == (
+        shown.format("x", "3 UO:0"), shown.format("y", "inf"),
+    )  # fmt: skip
+    assert notes_of(x=[(param("0.5"), 0.5)], size=(0.5, 0.5)) == ()
+
+
+def test_pixels_are_square_that_differ_by_a_millionth():
+    assert notes_of(size=(50.0, 50.00004)) == notes_of(size=(50.00004, 50.0)) == ()
+    for size in ((50.0, 50.00006), (50.00006, 50.0)):
+        (note,) = notes_of(size=size)
+        assert note.endswith("are not square; pixel_size_um is left unknown")
+    for size in ((math.nan, 50.0), (50.0, math.nan), (math.inf, 50.0), (50.0, math.inf)):
+        assert notes_of(size=size) == ()

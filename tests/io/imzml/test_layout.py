@@ -59,6 +59,13 @@ def test_spectra_of_two_encodings_are_two_groups():
     groups = [(a.dtype, b.dtype, rows.tolist()) for a, b, rows in found.groups()]
     assert groups == [("<f8", "<f4", [0, 2]), ("<f8", "<f8", [1])]
     assert found.warnings == ()
+    narrow = ArrayEncoding("mz", "<f4", "none")
+    found = checked(
+        encodings=(MZ, INTENSITY, narrow), mz_encoding=(0, 2, 0), mz_encoded=(16, 8, 16),
+        mz_offset=(16, 40, 56), intensity_offset=(32, 48, 72), size=80,
+    )  # fmt: skip
+    groups = [(a.dtype, b.dtype, rows.tolist()) for a, b, rows in found.groups()]
+    assert groups == [("<f8", "<f4", [0, 2]), ("<f4", "<f4", [1])]
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,26 @@ def test_peaks_are_means_of_their_windows():
     assert (none.mz.size, none.intensity.size, none.offered) == (0, 0, 0)
 
 
+def test_a_narrow_window_lies_around_the_strongest_bin_that_the_search_may_look_at():
+    bins = Bins(100.0, 2000.0, 5.0, None)
+    bins.search = 2 * BINS_PER_WINDOW  # as for profiles: the window itself is half as wide
+    place = bins.amount.size // 2
+
+    def centre_of(amounts):
+        bins.amount[:] = 0
+        for step, amount in amounts.items():
+            bins.amount[place + step] = amount
+        (centre,) = bins._centres(np.array([place]))
+        return np.interp(np.log(centre), bins.nodes, bins.places) - (place + 0.5)
+
+    assert centre_of({0: 1, 10: 2}) == pytest.approx(10, abs=1e-3)
+    assert centre_of({0: 1, -10: 2}) == pytest.approx(-10, abs=1e-3)
+    assert centre_of({0: 1, 11: 2}) == pytest.approx(0, abs=1e-3)
+    assert centre_of({0: 1, -11: 2}) == pytest.approx(0, abs=1e-3)
+    assert centre_of({0: 3, 5: 1}) == pytest.approx(1.25, abs=1e-3)
+    assert centre_of({0: 3, 6: 1}) == pytest.approx(0, abs=1e-3)
+
+
 def test_samples_of_profiles_lie_evenly_and_peaks_do_not():
     even = 100.0 * 1.0001 ** np.arange(400)
     uneven = np.sort(RNG.uniform(100, 1000, 400))

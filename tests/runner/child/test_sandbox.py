@@ -388,7 +388,7 @@ def test_without_a_sandbox_nothing_runs(monkeypatch):
 
 
 def test_a_sandbox_that_does_not_exist_is_refused(tmp_path):
-    assert "no such sandbox" in sandbox.why_not("chroot")
+    assert "unknown sandbox" in sandbox.why_not("chroot")
     job = Job(key="k", folder=tmp_path, timeout_s=1.0, sandbox="chroot")
     with pytest.raises(sandbox.SandboxError, match="unknown sandbox 'chroot'"):
         command_of(job)
