@@ -121,7 +121,7 @@ def few_replicates(specimens: int, sections: int, images: int) -> str:
 def per_group(values: NDArray[np.float64], sizes: NDArray[np.intp]) -> NDArray[np.float64]:
     """Sum rows that are sorted by group, ``(group, column)``."""
     edges = np.concatenate([[0], np.cumsum(sizes)])[:-1]
-    return np.add.reduceat(values, edges, axis=0) if len(values) else values
+    return np.asarray(np.add.reduceat(values, edges, axis=0))
 
 
 def _groups_behind(defined: NDArray[np.bool_], number: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -289,6 +289,7 @@ def shared_loss(methods, *, sections=6, metrics=("psnr",), kept=(), **columns):
     found = compare_rows(
         base, new, dict.fromkeys(metrics, 0.1), noise=Noise(rerun=columns.get("rerun", 1.2))
     )
+    assert found.index.tolist() == list(range(len(found)))
     return found.set_index("method")
 
 
