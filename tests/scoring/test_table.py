@@ -448,6 +448,7 @@ def test_against_a_reference_in_the_middle_both_sides_keep_their_sign():
         assert psnr.loc[name, "difference"] == pytest.approx(means[name] - means["b"])
         assert psnr.loc[name, "low"] < psnr.loc[name, "difference"] < psnr.loc[name, "high"]
     assert psnr["win_rate"].to_dict() == {"a": 0.0, "c": 1.0}
+    assert (psnr["p"] < 0.001).all()
     turned = comparisons(rows, SCHEME, "a", control_method="a").set_index(["metric", "method"])
     other = turned.loc[("psnr", "b")]
     assert psnr.loc["a", ["low", "high"]].tolist() == pytest.approx([-other["high"], -other["low"]])

@@ -318,3 +318,14 @@ def test_what_could_not_be_compared_holds_no_image_and_no_section():
     found = undecided("no reason")
     assert (found.images, found.sections, found.noninferior) == (0, 0, False)
     assert (found.outcome, found.note, found.scope) == ("undecided", "no reason", "")
+
+
+def test_of_two_sections_the_one_further_beyond_its_own_allowance_is_named():
+    """The mean of 25 images may lose a third of a dB, a section of one image three times as much."""
+    sections = np.array([*np.repeat(list("abcdefgh"), 4), *"y" * 25, "z"])
+    change = np.select([sections == "y", sections == "z"], [-0.6, -1.1], 0.0)
+    found = judged(change, sections, rerun=0.0, p_holm=1.0)
+    assert (found.reason, found.place) == ("section", "y")
+    assert found.place_loss == pytest.approx(0.6)
+    alone = judged(np.where(sections == "z", change, 0.0), sections, rerun=0.0, p_holm=1.0)
+    assert (alone.reason, alone.place) == ("section", "z")
