@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -175,7 +176,8 @@ def _expected(
         detail = expected_detail(finest_octaves(low), counting_variance(low), given.factor)
     up, truth = one_scale_up(given)
     seeds = seeds_of(spec, up, {})
-    made = added(_runner(spec, seeds), given, up, truth, detail.variance, seed=problem.seed)
+    with _threads_of(spec):
+        made = added(_runner(spec, seeds), given, up, truth, detail.variance, seed=problem.seed)
     return expected_skill(made, detail, given.factor), seeds
 
 
@@ -193,6 +195,15 @@ def _runner(spec: MethodSpec, seeds: int = 1) -> Upscaler:
         return total if seeds == 1 else total / np.float32(seeds)
 
     return run
+
+
+def _threads_of(spec: MethodSpec) -> AbstractContextManager[object]:
+    """Hold a network to one thread: on pieces this small, beside other work, a second one waits more than it computes."""
+    if _is_cheap(spec):
+        return nullcontext()
+    from msibench.training.threads import one_thread_each
+
+    return one_thread_each()
 
 
 def _is_cheap(spec: MethodSpec) -> bool:

@@ -131,6 +131,32 @@ def test_a_method_that_fails_costs_its_own_line_and_a_random_one_is_averaged(min
     assert (told.per_ion[names[0]] > alone).all(), "less noise in a mean"
 
 
+def test_a_network_is_tried_on_one_thread(monkeypatch):
+    """On a busy machine a second one only waits for the first."""
+    import torch
+
+    from msibench.advice import energies
+
+    threads = torch.get_num_threads()
+    seen = []
+
+    usual = energies.added
+
+    def added(*args, **kwargs):
+        seen.append(torch.get_num_threads())
+        return usual(*args, **kwargs)
+
+    monkeypatch.setattr(energies, "added", added)
+    torch.set_num_threads(2)
+    try:
+        for name in ("swinir-msi-tiny", "bicubic"):
+            mb.advise(coarse(fine_section(counts=(50,)), 4), 4, methods=(name,))
+        assert seen == [1, 2], "a network, and what is not one"
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_nothing_present_is_refused_and_an_ion_that_was_never_measured_is_not():
     low = coarse(fine_section(counts=(0, 0)), 2)
     with pytest.raises(mb.MSIBenchError, match="no signal in any of the 2 ion images"):

@@ -219,3 +219,10 @@ def test_just_enough_landmarks_have_no_error_of_leaving_one_out():
     assert not any("landmark error" in reason for reason in kept.reasons)
     strict = assess(guide, stack, there, there, held_out=off, max_target_error=0.99)
     assert any("held-out landmark error 1.00" in reason for reason in strict.reasons)
+
+
+def test_a_fall_by_just_a_thousandth_is_none():
+    found = GOOD | {"mutual_information_before": 1.0, "mutual_information_chance": 0.5}
+    assert _judge(found | {"mutual_information_after": 0.999}, (), (), 3.0) == ()
+    (reason,) = _judge(found | {"mutual_information_after": 0.99899}, (), (), 3.0)
+    assert reason == "mutual information fell from 1.0000 to 0.9990"

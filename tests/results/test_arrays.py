@@ -14,6 +14,8 @@ def test_the_same_content_gives_the_same_bytes(tmp_path):
     for name in ("a.h5", "b.h5"):
         write_arrays(tmp_path / name, arrays, {"factor": 4})
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    with h5py.File(tmp_path / "a.h5") as file:  # nor does the second matter in which it was made
+        assert not file["prediction"].id.get_create_plist().get_obj_track_times()
 
 
 def test_arrays_and_attributes_come_back(tmp_path):

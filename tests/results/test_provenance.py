@@ -65,3 +65,8 @@ def test_a_processor_is_named_as_the_system_does(monkeypatch, text, name):
 def test_a_library_that_is_not_installed_is_left_out(monkeypatch):
     monkeypatch.setattr(provenance, "LIBRARIES", ("no-such-library", "numpy"))
     assert environment()["libraries"] == {"numpy": np.__version__}
+
+
+def test_a_machine_that_does_not_tell_its_cores_has_one(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert environment()["cores"] == 1

@@ -1,6 +1,8 @@
 import errno
 import json
 import os
+import re
+import shutil
 from dataclasses import replace
 
 import pandas as pd
@@ -19,6 +21,7 @@ from msibench.results.index import (
     update_index,
 )
 from msibench.results.metric_rows import empty_rows, rows_as_parquet
+from msibench.results.queue import sweep_queue, tickets
 from msibench.results.schema import SCHEMA_VERSION, CellRecord, Status, record_from_json
 from msibench.results.store import METRICS, Store, _link_or_copy, check_store_schema
 
@@ -458,3 +461,18 @@ def test_small_files_of_a_store_have_one_text(store):
     text = index_path(store, "t").read_text(encoding="utf-8")
     assert text == json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     assert "µ" in text
+
+
+def test_names_in_a_store_begin_with_the_key_that_they_are_of(store):
+    put(store)
+    assert re.fullmatch(KEY + "-[0-9a-f]{8}", store.set_aside(KEY).name)
+    assert store.new_work(KEY).name.startswith(f"{KEY[:16]}-")
+
+
+def test_a_store_in_which_nothing_was_run_is_swept(store):
+    for name in ("work", "queue", "leases", "tracks"):
+        shutil.rmtree(store.root / name, ignore_errors=True)
+    store.sweep()
+    sweep_queue(store)
+    assert list(tickets(store)) == []
+    assert list(store.keys()) == []
