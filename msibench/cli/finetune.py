@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from msibench.training.loop import Progress
 
 
+OF_TRAINING = (
+    "--resume", "--evaluate", "--grid", "--sections", "--validation", "--factor", "--protocol", "--iterations",
+    "--from-scratch", "--set", "--train", "--patch", "--batch", "--augment", "--seed", "--processes",
+)  # fmt: skip
+"""Options that a ranking of finished trainings does not read."""
+
+
 @click.command(
     "finetune",
     epilog="Example: msibench finetune mosr-msi-tiny --dataset lbae-mouse-brain --iterations 2000 --out mine",
@@ -73,7 +80,7 @@ if TYPE_CHECKING:
         for option in ("--results", "--jobs")
     ),
     Needs("--evaluate", ("--grid",), "it is for the ranking of a grid"),
-    Excludes("--evaluate-only", ("--resume", "--evaluate"), "nothing is trained"),
+    Excludes("--evaluate-only", OF_TRAINING, "nothing is trained"),
     Excludes("--from-scratch", ("--weights",), "a training from scratch reads no weights"),
     Excludes("--grid", ("--resume",), "a grid resumes by itself"),
 )

@@ -87,14 +87,14 @@ def _chart(advice: Advice) -> str:
     """Draw the share of the finer detail that is right: sharpened, and measured."""
     gain = advice.finer[0].gain_of_method
     name = f"sharpened x{advice.factor}, {advice.recommended}" if gain else "kept as measured"
-    bars = [(name, gain, f"effective {_size(advice.effective_um)}")]
+    bars = [(name, gain, f"effective pixel {_size(advice.effective_um)}")]
     for one in advice.finer:
         told = (
             f"{one.time} x the time, {counts_in_words(one.counts)}, "
-            f"effective {_size(one.effective_um)}"
+            f"effective pixel {_size(one.effective_um)}"
         )
         share = 0.0 if math.isnan(one.gain) else one.gain
-        bars.append((f"measured at {_size(one.pixel_size_um)}", share, told))
+        bars.append((f"measured, pixel {_size(one.pixel_size_um)}", share, told))
     rows = "".join(
         f"<li>{escape(name)}: {share:.0%}; {escape(told)}"
         f'<span style="width: {100 * max(share, 0.0):.1f}%"></span></li>'
@@ -121,4 +121,4 @@ def _counts(counts: float) -> str:
 
 
 def _size(size: float) -> str:
-    return "unknown pixel size" if math.isnan(size) else f"{size:.3g} µm"
+    return "of unknown size" if math.isnan(size) else f"{size:.3g} µm"
