@@ -170,7 +170,14 @@ def test_bad_input_is_told_what_was_expected(run, tmp_path, monkeypatch, argumen
 def test_a_broken_method_costs_its_cell_and_the_exit_status(run, tmp_path):
     bad = Path(__file__).parents[1] / "runner" / "misbehaving.py"
     status, out, _ = run(
-        "run", "--results", tmp_path, "--methods", "bicubic,raises", "--method", f"{bad}:Raises", *PSNR
+        "run",
+        "--results",
+        tmp_path,
+        "--methods",
+        "bicubic,raises",
+        "--method",
+        f"{bad}:Raises",
+        *PSNR,
     )
     assert status == 3
     assert "the matrix is singular" in out

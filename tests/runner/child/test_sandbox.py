@@ -82,8 +82,7 @@ def run_side_by_side(bench, kind, *methods, timeout_s=90.0, memory_gb=None):
     records = [bench.store.record(cells[entry.label]) for entry in entries]
     logs = [bench.store.cell_folder(record.key) / "log.txt" for record in records]
     return [
-        (record, log.read_text(errors="replace"))
-        for record, log in zip(records, logs, strict=True)
+        (record, log.read_text(errors="replace")) for record, log in zip(records, logs, strict=True)
     ]
 
 
@@ -110,9 +109,7 @@ def test_there_is_no_network_inside(bench, kind):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         near, far = ({"host": "127.0.0.1", "port": port}, {"host": "203.0.113.1", "port": 80})
-        (record, _), (far, _) = run_side_by_side(
-            bench, kind, ("CallsOut", near), ("CallsOut", far)
-        )
+        (record, _), (far, _) = run_side_by_side(bench, kind, ("CallsOut", near), ("CallsOut", far))
         assert record.status is Status.FAILED
         assert "ConnectionRefused" in record.reason
         assert far.status is Status.FAILED
