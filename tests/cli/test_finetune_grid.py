@@ -14,9 +14,8 @@ OPTIONS = (
     "--patch", "6", "--batch", "2",
 )  # fmt: skip
 FILES = (
-    "README.md", "leaderboard.csv", "rows.parquet", "track.toml", "metrics.svg", "score.svg",
-    "images.png",
-    "pair.md",
+    "README.md", "leaderboard.csv", "rows.parquet", "track.toml", "pretrained.svg", "metrics.svg",
+    "score.svg", "images.png", "pair.md",
 )  # fmt: skip
 
 
@@ -64,9 +63,9 @@ def test_all_models_of_a_grid_are_ranked_on_test_sections(call, tmp_path, count)
     assert (out / "trainings.csv").is_file()
     assert not board.exists()
 
-    done = call("--evaluate-only", trainings=False)
+    done = call("--evaluate-only", "--beside", "nearest", trainings=False)
     assert done.return_value == 0, done.output
-    assert f"evaluated {count} trainings: {count + 2} ok; {count + 2} run now" in done.output
+    assert f"evaluated {count} trainings: {count + 3} ok; {count + 3} run now" in done.output
     trained = [f"mosr-msi-tiny@finetuned-{p.parent.name}" for p in out.glob("*/record.json")]
     assert len(trained) == count
     assert {path.name for path in board.iterdir()} == set(FILES)
@@ -78,10 +77,13 @@ def test_all_models_of_a_grid_are_ranked_on_test_sections(call, tmp_path, count)
         "msibench finetune mosr-msi-tiny --out tuned --evaluate-only"
         in (board / "README.md").read_text()
     )
+    pretrained = (board / "pretrained.svg").read_text()
+    assert all(method in pretrained for method in ("mosr-msi-tiny", "bicubic", "nearest"))
+    assert not any(method in pretrained for method in trained)
     rows = pd.read_parquet(board / "rows.parquet")
     assert set(rows["section"]) == {"synthetic-1"}, "only what no model has learned from"
-    assert {"psnr", "ssim", "vif", "sd_ratio", "nqm"} <= set(rows["metric"])
-    assert "scheme anchored (cao2025 needs dists)" in (board / "score.svg").read_text()
+    assert {"skill", "psnr", "ssim", "vif", "sd_ratio", "nqm"} <= set(rows["metric"])
+    assert "scheme skill (cao2025 needs dists)" in (board / "score.svg").read_text()
     pair = (board / "pair.md").read_text()
     assert "B is `mosr-msi-tiny`" in pair
     assert sum(f"A is `{method}`" in pair for method in trained) == 1
@@ -91,9 +93,9 @@ def test_all_models_of_a_grid_are_ranked_on_test_sections(call, tmp_path, count)
     if count == 1:  # the short version of what follows: tests/training/test_finetune.py
         return
     before = {path: path.read_bytes() for path in board.iterdir()}
-    again = call()
+    again = call("--beside", "nearest")
     assert again.output.count("finished before") == 2
-    assert "0 run now, 4 were stored already" in again.output
+    assert "0 run now, 5 were stored already" in again.output
     assert {path: path.read_bytes() for path in board.iterdir()} == before
 
 

@@ -321,6 +321,19 @@ def test_boards_of_several_sections_have_the_section_as_unit(run, section, tmp_p
     table = table[table["task"] != "reference"]
     assert set(table["sections"]) == {5}
     assert set(table["composite.scope"]) == {"sections"}
+    page = Path("results/leaderboards/mice/README.md")
+    assert "Each section is counted as a specimen of its own" in page.read_text()
+
+    several = ("--specimen", "mouse-1=a,b", "--specimen", "mouse-2=[cd]")
+    run("run", "--data", tmp_path / "mice", *several, *FAST)  # the same cells, other replicates
+    assert dict(zip(boards()["mice"]["section"], boards()["mice"]["specimen"], strict=True)) == {
+        "a": "mouse-1", "b": "mouse-1", "c": "mouse-2", "d": "mouse-2", "e": "e",
+    }  # fmt: skip
+    table = pd.read_csv("results/leaderboards/mice/leaderboard.csv")
+    assert set(table.loc[table["task"] != "reference", "composite.scope"]) == {"same specimens"}
+    assert "Cut from one specimen: mouse-1: a, b; mouse-2: c, d." in page.read_text()
+    run("run", "mice", *FAST)  # by its name, as its page says
+    assert set(boards()["mice"]["specimen"]) == {"mouse-1", "mouse-2", "e"}
 
     run("run", "--data", *paths, section("mice/f.npz", seed=9), *FAST)  # one more animal
     assert set(boards()) == {"mice"}
