@@ -37,7 +37,9 @@ def author(pytester):
 
     def run(*words, ini="[pytest]\n"):
         pytester.makeini(ini)
-        done = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-W", "error", *plugin, *words)
+        done = pytester.runpytest_inprocess(
+            "-p", "no:cacheprovider", "-W", "error", *plugin, *words
+        )
         return done.ret, "\n".join((*done.outlines, *done.errlines))
 
     return run
