@@ -12,6 +12,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from msibench.contracts.plain_text import in_markdown, visible
+from msibench.io.whole_files import sweep_parts
 from msibench.leaderboard.board import (
     Board,
     for_others,
@@ -62,6 +63,8 @@ def write_leaderboard(
     contents = leaderboard_files(board)
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        for place in (folder, *(one for one in folder.iterdir() if one.is_dir())):
+            sweep_parts(place)
         new = {folder / name: content for name, content in contents.items()}
         write_together({path: new[path] for path in new if not _holds(path, new[path])})
     return board.collected

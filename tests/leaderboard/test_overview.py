@@ -42,7 +42,11 @@ def test_the_published_scheme_is_taken_where_all_its_metrics_are_there(rows):
     assert scheme_for(rows) == ("cao2025", ())
     gone = (rows["metric"] == "dists") & (rows["method"] == "better")
     without = rows.assign(value=rows["value"].mask(gone, np.nan))
-    assert scheme_for(without) == ("anchored", ("dists",)), "one model lacks it"
+    assert scheme_for(without) == ("anchored", ("dists",)), (
+        "one model lacks it, rows are older than skill"
+    )
+    skilled = pd.concat([without, without[without["metric"] == "psnr"].assign(metric="skill")])
+    assert scheme_for(skilled) == ("skill", ("dists",))
     assert scheme_for(rows[rows["metric"] == ""])[0] == "anchored"
 
 
@@ -53,9 +57,15 @@ def test_figures_name_every_model_and_every_metric_and_are_the_same_twice(
         write_overview(
             rows, track, toy.store, tmp_path / name, variants=("better",), start="bicubic"
         )
-    metrics, score = ((tmp_path / "one" / f"{n}.svg").read_text() for n in ("metrics", "score"))
+    metrics, score, pretrained = (
+        (tmp_path / "one" / f"{n}.svg").read_text() for n in ("metrics", "score", "pretrained")
+    )
     for label in ("PSNR (dB)", "SSIM", "VIF", "SD (nearer", "NQM (dB)", "DISTS (lower"):
         assert label in metrics
+        assert label in pretrained
+    assert "bicubic" in pretrained
+    assert ">better<" in metrics
+    assert ">better<" not in pretrained, "a training is not pre-trained"
     for method in ("better", "bicubic", "broken-evil"):
         assert method in metrics
         assert method in score
@@ -97,6 +107,7 @@ def test_each_protocol_has_figures_of_its_own(rows, track, toy, tmp_path):
     assert {path.name for path in written} == {
         "metrics-area-x4@1.svg", "score-area-x4@1.svg", "images-area-x4@1.png",
         "metrics-bicubic-x4@1.svg", "score-bicubic-x4@1.svg", "pair.md",
+        "pretrained-area-x4@1.svg", "pretrained-bicubic-x4@1.svg",
     }  # fmt: skip
     assert (tmp_path / "pair.md").read_text().count("A is `better`") == 2
 
