@@ -84,6 +84,9 @@ class Own:
     """Where the files do not say."""
     dataset: str = ""
     """The card whose m/z set and published scores apply; empty: none."""
+    specimens: tuple[str, ...] = ()
+    """``NAME=SECTION,SECTION`` for each animal, biopsy or preparation that several sections were cut from; a section
+    may be a pattern. Empty: each section is a specimen of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,7 +98,13 @@ def test_a_track_is_written_as_it_is_read():
         required_coverage=0.5,
         device="cuda",
         limits=Limits(timeout_s=3.0, memory_gb=2.0),
-        own=Own(data=("/a/b c.imzML",), guide=("/he.png",), mz=(1.5,), pixel_size_um=20.0),
+        own=Own(
+            data=("/a/b c.imzML",),
+            guide=("/he.png",),
+            mz=(1.5,),
+            pixel_size_um=20.0,
+            specimens=("mouse=a,b",),
+        ),
     )
     assert track_from_text(track_as_text(track), None, "text") == track
     for path in ROOT.glob("leaderboards/*/track.toml"):

@@ -46,6 +46,8 @@ class GridEvaluation:
     datasets: tuple[str, ...] = ()
     """Data sets whose test sections are used, besides those that the trainings learned from or were
     validated on."""
+    beside: tuple[str, ...] = ()
+    """Further methods to rank with the trainings: other pre-trained networks, say."""
     mz_set: str = ""
     """m/z set of the cards; empty: each card's own."""
     results: Path | None = None
@@ -92,8 +94,8 @@ def evaluate_grid(
 ) -> GridResult:
     """Run all finished trainings in `out` on held-out sections and write their leaderboard.
 
-    They are compared with the method that was trained, if its weights are here, and with `CONTROL`, under the protocol
-    on which each training was validated. Cells that are stored are not run again.
+    They are compared with the method that was trained, if its weights are here, with `CONTROL` and with what is asked
+    for beside, under the protocol on which each training was validated. Cells that are stored are not run again.
 
     Parameters
     ----------
@@ -115,7 +117,7 @@ def evaluate_grid(
     Raises
     ------
     ConfigurationError
-        If there is no finished training, or no data set has a test section.
+        If there is no finished training, no data set has a test section, or there is no method of a name.
     """
     from msibench.leaderboard.overview import scheme_for, write_overview
     from msibench.results.store import Store
@@ -129,7 +131,8 @@ def evaluate_grid(
     cards = {name: card_of(name) for name in names}
     store = Store.open(asked.results or out / RESULTS)
     with _starting_weights(spec, asked.given_weights) as (ready, search_paths):
-        track = _track(spec, out, records.values(), cards, asked.mz_set, start=ready)
+        untrained = dict.fromkeys([*([spec.name] if ready else []), CONTROL, *asked.beside])
+        track = _track(spec, out, records.values(), cards, asked.mz_set, tuple(untrained))
         options = RunOptions(
             jobs=asked.jobs,
             executor_options={"cuda": asked.device.startswith("cuda")},
@@ -213,28 +216,27 @@ def _track(
     records: Iterable[Mapping[str, Any]],
     cards: Mapping[str, Card],
     mz_set: str,
-    *,
-    start: bool,
+    untrained: tuple[str, ...],
 ) -> Track:
     """Return the track of the evaluation: test sections only, under the validations' protocols."""
     from msibench.leaderboard.figure_boxes import METRICS
+    from msibench.scoring.schemes import DEFAULT_SCHEME
     from msibench.tracks import Entry, ProblemSet, Track
 
     protocols = dict.fromkeys(next(iter(record["request"]["protocols"])) for record in records)
-    methods = dict.fromkeys([*([spec.name] if start else []), CONTROL])
     label = re.sub(r"[^A-Za-z0-9._-]+", "-", out.resolve().name)
     return Track(
         name=f"grid-{label}",
         title=f"Trainings of {spec.name} ({label})",
         description="Every finished training of a grid, the method that was trained where its "
-        "weights are here, and the control, on held-out test sections.",
+        "weights are here, the control and what was asked for beside them, on held-out test sections.",
         problems=tuple(
             ProblemSet(dataset=name, protocols=tuple(protocols), mz_set=mz_set)
             for name, card in cards.items()
             if card.test
         ),
-        entries=tuple(Entry(method=name) for name in methods),
-        metrics=METRICS,
+        entries=tuple(Entry(method=name) for name in untrained),
+        metrics=(DEFAULT_SCHEME, *METRICS),
         control_method=CONTROL,
     )
 

@@ -37,7 +37,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 OF_OWN_SECTIONS = {
     **dict.fromkeys(
-        ("--guide", "--transform", "--level", "--dataset", "--pixel-size", "--peaks"), ""
+        ("--guide", "--transform", "--level", "--dataset", "--specimen", "--pixel-size", "--peaks"),
+        "",
     ),
     "--factor": "a track says it by its protocols (--protocol area-x2@1)",
     "--ppm": "a track has the window of its data set",
@@ -59,6 +60,13 @@ OPTIONS = (
     click.option("--name", help="What the board of your own sections is called."),
     click.option(
         "--dataset", help="With --data: the card whose m/z set and published scores apply."
+    ),
+    click.option(
+        "--specimen",
+        "specimens",
+        multiple=True,
+        help="With --data: which sections were cut from one animal, biopsy or preparation and so are no "
+        "independent replicates: NAME=SECTION,SECTION or NAME=PATTERN; repeatable.",
     ),
     click.option(
         "--guide",
@@ -285,7 +293,7 @@ def asked_run(options: Mapping[str, Any], track: Track) -> AskedRun:
 
 IN_DEFINITION = frozenset(
     {
-        "data", "name", "dataset", "guide", "transform", "controls", "level", "factor", "protocols",
+        "data", "name", "dataset", "specimens", "guide", "transform", "controls", "level", "factor", "protocols",
         "pixel_size", "mz_text", "peaks", "ppm", "metrics", "intervals",
     }
 )  # fmt: skip
@@ -379,6 +387,7 @@ def _own_track(
         ppm=options["ppm"],
         pixel_size_um=options["pixel_size"],
         dataset=options["dataset"] or "",
+        specimens=options["specimens"],
     )
     card = own_card(own, found)
     return own_track(

@@ -67,6 +67,11 @@ OF_TRAINING = (
 )
 @click.option("--evaluate-only", is_flag=True, help="Rank the finished trainings in --out.")
 @click.option(
+    "--beside",
+    multiple=True,
+    help="A method to rank with the trainings, another pre-trained network, say; repeatable.",
+)
+@click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),
     help="Results folder of the evaluation; default: results inside --out.",
@@ -77,7 +82,7 @@ OF_TRAINING = (
 @option_rules(
     *(
         Needs(option, ("--grid", "--evaluate-only"), "it is for the ranking of trainings")
-        for option in ("--results", "--jobs")
+        for option in ("--results", "--jobs", "--beside")
     ),
     Needs("--evaluate", ("--grid",), "it is for the ranking of a grid"),
     Excludes("--evaluate-only", OF_TRAINING, "nothing is trained"),
@@ -182,6 +187,7 @@ def _evaluate(spec: MethodSpec, out: Path, reader: _Reader, options: Mapping[str
             reader.card,
             asked=GridEvaluation(
                 datasets=options["datasets"],
+                beside=options["beside"],
                 mz_set=options["mz_set"],
                 results=options["results"],
                 given_weights=options["given"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,9 @@ def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "")
     listed = (*named.get("train", ()), *named.get("test", ()))
     for section in listed:
         check_plain_name(section, f"{where}: section")
-    specimens = _specimens(remaining, set(listed), where)
+    specimens = check_specimens(
+        remaining.pop("specimens", {}), set(listed), f"{where}, [specimens]"
+    )
     published = _published(remaining, folder, where)
     values = _checked(remaining, Card, where, skip=READ_APART)
     return Card(
@@ -83,14 +85,13 @@ def card_from_table(table: Mapping[str, Any], *, folder: Path, reader: str = "")
     )
 
 
-def _specimens(
-    remaining: dict[str, Any], sections: set[str], where: str
+def check_specimens(
+    table: object, sections: Collection[str], where: str
 ) -> dict[str, tuple[str, ...]]:
-    """Take the specimens out of a card: each names sections of the card, and no section is of two."""
-    where = f"{where}, [specimens]"
+    """Return specimen → sections, or raise: each names some of `sections`, and no section is of two."""
     found: dict[str, tuple[str, ...]] = {}
     owner: dict[str, str] = {}
-    for name, cut in check_table(remaining.pop("specimens", {}), where).items():
+    for name, cut in check_table(table, where).items():
         check_plain_name(name, f"{where}: specimen")
         if not isinstance(cut, list | tuple) or not cut:
             raise ConfigurationError(f"{where}: {name} must be a list of sections, got {cut!r}")
@@ -103,7 +104,7 @@ def _specimens(
                     "cut from one specimen"
                 )
         found[name] = tuple(cut)
-    if clash := (sections - owner.keys()) & found.keys():
+    if clash := (set(sections) - owner.keys()) & found.keys():
         raise ConfigurationError(
             f"{where}: {', '.join(sorted(clash))} is also the name of a section that is cut from another "
             "specimen; give the specimen a name of its own"

@@ -1,7 +1,7 @@
 """All models of a grid at one glance: metrics, score, and the best one compared with its starting point.
 
-The counterparts of Cao et al.'s Figure S3 (six metrics of all fine-tuned models), Figure S4 (their
-weighted score, ranked), Figures S5 and S6 (images of two ions, fine-tuned and pre-trained) and Tables S2 and S3
+The counterparts of Cao et al.'s Figure S1 (six metrics of pre-trained networks), Figure S3 (of all fine-tuned
+models), Figure S4 (their weighted score, ranked), Figures S5 and S6 (images of two ions, fine-tuned and pre-trained) and Tables S2 and S3
 (the two, m/z by m/z).
 """
 
@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from msibench.errors import DataError
-from msibench.leaderboard.figure_boxes import boxes, metric_boxes, panels
+from msibench.leaderboard.figure_boxes import METRICS, boxes, metric_boxes, panels
 from msibench.leaderboard.figure_images import images
 from msibench.leaderboard.figure_source import Choice, Source
 from msibench.leaderboard.figure_style import BLUE, GREY, ORANGE, fixed_style, saved
@@ -29,6 +29,7 @@ from msibench.results.files import write_atomically
 from msibench.results.index import read_index
 from msibench.results.store import Store
 from msibench.scoring import composite, load_scheme
+from msibench.scoring.schemes import DEFAULT_SCHEME, OLDER_SCHEME
 from msibench.tracks import Track
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ IONS = 2
 """Ions of which the grid's figure shows images, as in Cao et al.'s Figures S5 and S6."""
 ORDER_DRAWS = 100
 """Bootstrap draws where only order and means are needed, which do not depend on them."""
-PUBLISHED_SCHEME, FALLBACK_SCHEME = "cao2025", "anchored"
+PUBLISHED_SCHEME = "cao2025"
 
 
 def scheme_for(rows: pd.DataFrame) -> tuple[str, tuple[str, ...]]:
@@ -52,7 +53,7 @@ def scheme_for(rows: pd.DataFrame) -> tuple[str, tuple[str, ...]]:
     Returns
     -------
     ``("cao2025", ())`` where every method that was scored under a protocol has a value of each of its
-    metrics, else ``"anchored"`` and the names of the metrics that are missing.
+    metrics, else ``"skill"`` (``"anchored"`` for rows from before it) and the names of the metrics that are missing.
     """
     scored = measured(rows)
     wanted = [metric.name for metric in load_scheme(PUBLISHED_SCHEME).metrics]
@@ -60,7 +61,9 @@ def scheme_for(rows: pd.DataFrame) -> tuple[str, tuple[str, ...]]:
     for _, part in scored[scored["region"] == "image"].groupby(["protocol", "method"]):
         lacking |= set(wanted) - set(part.loc[np.isfinite(part["value"]), "metric"])
     missing = tuple(name for name in wanted if name in lacking)
-    return (FALLBACK_SCHEME if missing else PUBLISHED_SCHEME), missing
+    if not missing:
+        return PUBLISHED_SCHEME, ()
+    return (DEFAULT_SCHEME if DEFAULT_SCHEME in set(scored["metric"]) else OLDER_SCHEME), missing
 
 
 def write_overview(
@@ -73,7 +76,10 @@ def write_overview(
     start: str = "",
     missing: Sequence[str] = (),
 ) -> list[Path]:
-    """Write ``metrics.svg``, ``score.svg``, ``images.png`` and ``pair.md`` into `folder`; same rows, same bytes.
+    """Write the figures and ``pair.md`` into `folder`; same rows, same bytes.
+
+    ``pretrained.svg`` and ``metrics.svg`` show the six metrics of what no training of the grid made, and of all models;
+    ``score.svg`` the score, ``images.png`` two ions.
 
     Where a track has several protocols, the figures of each carry its name.
 
@@ -119,11 +125,13 @@ def write_overview(
             table=table,
         )
         scored = set(measured(here)["metric"].unique())
-        names = [name for name in track.metrics if name in scored]
+        names = [name for name in METRICS if name in scored]
+        untrained = {name: colour for name, colour in colours.items() if name not in variants}
         best = best_of(table, variants)
         other = start if start in set(measured(here)["method"]) else track.control_method
         with fixed_style():
             pictures = {
+                f"pretrained{tail}.svg": metric_boxes(source, names, untrained),
                 f"metrics{tail}.svg": metric_boxes(source, names, colours),
                 f"score{tail}.svg": _score_figure(here, table, track, colours, protocol, missing),
                 f"images{tail}.png": _images(source, best, other),

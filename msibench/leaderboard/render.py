@@ -12,6 +12,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from msibench.contracts.plain_text import in_markdown, visible
+from msibench.io.whole_files import sweep_parts
 from msibench.leaderboard.board import (
     Board,
     for_others,
@@ -62,6 +63,8 @@ def write_leaderboard(
     contents = leaderboard_files(board)
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        for place in (folder, *(one for one in folder.iterdir() if one.is_dir())):
+            sweep_parts(place)
         new = {folder / name: content for name, content in contents.items()}
         write_together({path: new[path] for path in new if not _holds(path, new[path])})
     return board.collected
@@ -273,9 +276,13 @@ def plus_minus(row: Mapping[Any, Any], measure: str, digits: int) -> str:
     return f"{fixed(mean, digits)}{spread}{holes}"
 
 
+HUGE = 1e6
+"""From here on a number is written with an exponent: sixty digits would break the table."""
+
+
 def fixed(value: float, digits: int) -> str:
-    """Return a number with so many decimals, and no sign before a zero."""
-    text = f"{value:.{digits}f}"
+    """Return a number with so many decimals, and no sign before a zero; a huge one with an exponent."""
+    text = f"{value:.{digits}f}" if abs(value) < HUGE else f"{value:.2e}"
     return text if text.strip("-0.") else text.lstrip("-")
 
 

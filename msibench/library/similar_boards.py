@@ -18,7 +18,7 @@ from msibench.image import MSImage
 SHOWN = 3
 """Boards that are told, nearest first; one of each data set."""
 SECTIONS = "sections_of_boards.csv"
-"""Likeness of the sections of public data sets, mean over sections: ``bench/measure_confidence.py sections``."""
+"""Likeness of the sections of public data sets, mean over sections: ``bench/measure_advice.py sections``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 RECORD, METRICS, PREDICTION, LOG = "record.json", "metrics.parquet", "prediction.h5", "log.txt"
 CELL_FILES = (METRICS, PREDICTION, LOG)
 MARKER = "store.json"
+WRITTEN_WHOLE = ("tracks", "leases", "seen", "differences")
+"""Folders of single files, in which a run that dies leaves the half of one."""
 SCORE_AGAIN = "score it again with: msibench score"
 
 
@@ -232,7 +234,7 @@ class Store:
                 if (work / name).is_file()
             }
             final = replace(record, files=files)
-            write_atomically(work / RECORD, final.to_json())
+            write_atomically(work / RECORD, final.to_json(), flushed=False)
             for entry in list(work.iterdir()):
                 if entry.name not in {RECORD, *CELL_FILES}:
                     remove(entry)
@@ -311,7 +313,7 @@ class Store:
         for left in self.root.glob("import-*"):  # of versions that unpacked bundles there
             if is_forgotten(left):
                 remove(left)
-        for place in ("", "tracks", "leases"):
+        for place in ("", *WRITTEN_WHOLE):
             sweep_parts(self.root / place)
         for lease in (self.root / "leases").glob("*.json"):
             leases.drop_orphaned(lease)

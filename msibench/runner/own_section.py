@@ -6,10 +6,13 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msibench.contracts.plain_text import few_of
 from msibench.datasets import Card, CardFile, MZSet, file_digest, load_card
+from msibench.datasets.card_file import check_specimens
 from msibench.errors import ConfigurationError, MissingDataError
 from msibench.runner.one_grid import require_one_grid
 from msibench.tracks import Own
@@ -23,8 +26,8 @@ SECTIONS = (".imzml", ".npz", ".h5", ".hdf5", ".tif", ".tiff")
 
 
 def own_card(own: Own, catalogue: Catalogue) -> Card:
-    """Make the card of a user's own sections; see `card_for_files`."""
-    return card_for_files(
+    """Make the card of a user's own sections; see `card_for_files` and `specimens_of`."""
+    card = card_for_files(
         [Path(name) for name in own.data],
         guides=[Path(name) for name in own.guide],
         transforms=[Path(name) for name in own.transform],
@@ -34,6 +37,42 @@ def own_card(own: Own, catalogue: Catalogue) -> Card:
         pixel_size_um=own.pixel_size_um,
         base=load_card(catalogue.dataset(own.dataset)) if own.dataset else None,
     )
+    if not own.specimens:
+        return card
+    return replace(card, specimens=specimens_of(own.specimens, card.test))
+
+
+def specimens_of(stated: Sequence[str], sections: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return specimen → sections as ``--specimen`` states them.
+
+    Parameters
+    ----------
+    stated
+        ``NAME=SECTION,SECTION``, where a SECTION may be a pattern (``mouse-1=m1_*``); a name that comes twice adds up.
+    sections
+        The sections that there are.
+
+    Raises
+    ------
+    ConfigurationError
+        If a text is not of this form, fits no section, or a section is of two specimens.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for text in stated:
+        name, _, cut = text.partition("=")
+        patterns = [part.strip() for part in cut.split(",") if part.strip()]
+        if not patterns:
+            raise ConfigurationError(
+                f"--specimen is NAME=SECTION,SECTION (mouse-1=left,right or mouse-1=m1_*), got {text!r}"
+            )
+        for pattern in patterns:
+            here = tuple(section for section in sections if fnmatchcase(section, pattern))
+            if not here:
+                raise ConfigurationError(
+                    f"--specimen {text}: no section is called {pattern!r}; there are {few_of(sections)}"
+                )
+            found[name.strip()] = tuple(dict.fromkeys((*found.get(name.strip(), ()), *here)))
+    return check_specimens(found, sections, "--specimen")
 
 
 def card_for_files(

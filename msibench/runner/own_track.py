@@ -54,12 +54,25 @@ def own_track(
         title=card.title,
         description="Coarse ion images are made from your own "
         + ("sections; the sections are" if len(card.test) > 1 else "section; the section is")
-        + f" the truth. {_described(own, card)}.",
+        + f" the truth. {_described(own, card)}.{_specimens(card)}",
         problems=(ProblemSet(dataset=card.name, protocols=protocols),),
         metrics=load_shipped(MEASURES_OF).metrics,
         guide_controls=controls,
         own=own,
     )
+
+
+def _specimens(card: Card) -> str:
+    """Say which of several sections are replicates."""
+    if len(card.test) < 2:
+        return ""
+    if not card.specimens:
+        return (
+            " Each section is counted as a specimen of its own: where several were cut from one animal, biopsy or "
+            "preparation, say so with --specimen, or intervals and ranks promise too much."
+        )
+    cut = "; ".join(f"{name}: {few_of(sections)}" for name, sections in card.specimens.items())
+    return f" Cut from one specimen: {cut}."
 
 
 def _described(own: Own, card: Card) -> str:

@@ -13,7 +13,8 @@ import pytest
 from msibench.cli.main import HELP, main
 from msibench.testing import mirrored
 
-FAST = ("--methods", "nearest,bicubic")
+PSNR = ("--metrics", "psnr")
+FAST = ("--methods", "nearest,bicubic", *PSNR)
 SHIPPED = files("msibench").joinpath("tracks_shipped/quickstart.toml").read_text(encoding="utf-8")
 QUICK_MZ = tomllib.loads(SHIPPED)["problems"][0]["mz"]
 
@@ -109,8 +110,9 @@ def test_as_many_cells_run_side_by_side_as_the_machine_has_room_for(monkeypatch)
         assert cells_side_by_side("cpu") == expected
 
 
-def test_the_main_job_in_one_go_and_from_the_store_alone(run, tmp_path):
-    status, out, err = run("run", "--results", tmp_path, *FAST)
+@pytest.mark.parametrize("metrics", [PSNR, pytest.param((), marks=pytest.mark.slow)])
+def test_the_main_job_in_one_go_and_from_the_store_alone(run, tmp_path, metrics):
+    status, out, err = run("run", "--results", tmp_path, *FAST[:2], *metrics)
     assert status == 0, err
     assert "| bicubic" in out
     folder = tmp_path / "leaderboards" / "quickstart"
@@ -134,7 +136,7 @@ def test_the_main_job_in_one_go_and_from_the_store_alone(run, tmp_path):
 
 
 def test_events_are_one_json_object_a_line(run, tmp_path):
-    status, out, _ = run("run", "--results", tmp_path, "--methods", "bicubic", "--events")
+    status, out, _ = run("run", "--results", tmp_path, "--methods", "bicubic", *PSNR, "--events")
     kinds = [json.loads(line)["kind"] for line in out.splitlines()]
     assert status == 0
     assert kinds[0] == "planned"
@@ -168,7 +170,14 @@ def test_bad_input_is_told_what_was_expected(run, tmp_path, monkeypatch, argumen
 def test_a_broken_method_costs_its_cell_and_the_exit_status(run, tmp_path):
     bad = Path(__file__).parents[1] / "runner" / "misbehaving.py"
     status, out, _ = run(
-        "run", "--results", tmp_path, "--methods", "bicubic,raises", "--method", f"{bad}:Raises"
+        "run",
+        "--results",
+        tmp_path,
+        "--methods",
+        "bicubic,raises",
+        "--method",
+        f"{bad}:Raises",
+        *PSNR,
     )
     assert status == 3
     assert "the matrix is singular" in out
@@ -179,7 +188,7 @@ def test_nothing_measured_is_never_ok(run, tmp_path):
     bad = Path(__file__).parents[1] / "runner" / "misbehaving.py"
     track = tmp_path / "track.toml"
     track.write_text(
-        'schema_version = 1\nname = "none"\nscheme = "cao2025"\n'
+        'schema_version = 1\nname = "none"\nscheme = "cao2025"\nmetrics = ["psnr"]\n'
         f'methods = [{{ method = "{bad}:Declines", label = "declines" }}]\n'
         '[[problems]]\ndataset = "phantom"\nprotocols = ["area-x4@1"]\nsections = ["synthetic-1"]\n'
     )
@@ -192,10 +201,10 @@ def test_status_tells_stored_stale_and_not_run(run, tmp_path):
     code = "class Mine:\n    def upscale(self, p):\n        return p.low.values.repeat(p.factor, 1).repeat(p.factor, 2)\n"
     source.write_text(code)
     method = f"{source}:Mine"
-    run("run", "--results", tmp_path, "--methods", "mine,bicubic", "--method", method)
+    run("run", "--results", tmp_path, "--methods", "mine,bicubic", "--method", method, *PSNR)
     track = tmp_path / "track.toml"
     track.write_text(
-        'schema_version = 1\nname = "quickstart"\n'
+        'schema_version = 1\nname = "quickstart"\nmetrics = ["psnr"]\n'
         f'methods = ["bicubic", "nearest", {{ method = "{method}", label = "mine" }}]\n'
         '[[problems]]\ndataset = "phantom"\nprotocols = ["area-x4@1"]\nsections = ["synthetic-1"]\n'
         f"mz = {QUICK_MZ}\n"
@@ -242,7 +251,7 @@ def test_a_section_of_ones_own_needs_no_card(run, tmp_path):
 
 
 def test_the_method_that_scores_are_anchored_at_is_always_run(run, tmp_path):
-    status, out, _ = run("run", "--results", tmp_path, "--methods", "nearest")
+    status, out, _ = run("run", "--results", tmp_path, "--methods", "nearest", *PSNR)
     assert status == 0
     assert "| bicubic" in out
 
@@ -310,7 +319,7 @@ def test_a_published_mz_set_takes_a_file_of_the_users(run, tmp_path):
 
 
 def test_scores_can_be_added_later(run, tmp_path):
-    run("run", "--results", tmp_path, "--methods", "bicubic")
+    run("run", "--results", tmp_path, "--methods", "bicubic", *PSNR)
     status, out, err = run("score", "--results", tmp_path, "--metrics", "vifp,psnr")
     assert status == 0, err
     assert "2 scores computed, 2 were up to date" in out
@@ -422,6 +431,6 @@ def test_an_ion_that_one_of_several_sections_lacks_is_left_out_there_alone(run, 
 
 
 def test_a_run_says_how_many_cells_it_has_to_run(run, tmp_path):
-    command = ("run", "--results", tmp_path, "--methods", "bicubic")
+    command = ("run", "--results", tmp_path, "--methods", "bicubic", *PSNR)
     assert "1 cell, 1 to run" in run(*command)[2]
     assert "1 cell, 0 to run" in run(*command)[2]

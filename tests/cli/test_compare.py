@@ -79,7 +79,7 @@ def test_a_track_file_says_how_many_images_are_required(run, margins, tmp_path):
 def test_slower_cells_fail_here_warn_on_a_shared_runner_and_fail_there_when_told(
     run, margins, tmp_path, monkeypatch
 ):
-    rows = rows_of(("net",), sections=12, channels=2, metrics=("psnr",))
+    rows = rows_of(("net",), sections=10, channels=1, metrics=("psnr",))
     words = ["compare", saved(rows, tmp_path / "a")]
     words += [saved(rows.assign(seconds_per_image=2.0), tmp_path / "b"), "--margins", margins]
     assert run(*words)[0] == 5

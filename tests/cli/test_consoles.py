@@ -51,7 +51,10 @@ def test_no_console_makes_a_command_fail(console, section, encoding, arguments):
     assert out.strip()
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "utf-8"])
+@pytest.mark.parametrize(
+    "encoding",
+    ["cp437", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cp1252", "utf-8"))],
+)
 def test_a_run_keeps_its_result(console, section, encoding):
     status, out, _ = console(
         encoding, "run", "--data", section, "--methods", "nearest", "--metrics", "psnr,consistency"

@@ -7,12 +7,27 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from msibench.cli.main import main
-from msibench.datasets import card_from_table
+from msibench.contracts.dataset import DatasetSpec
 from msibench.errors import ConfigurationError, MissingDataError
 from msibench.io.metaspace import dataset_files, is_metaspace_id
 
 CONTENT = bytes(range(256)) * 400
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
+CARD = """
+schema_version = 1
+name = "remote"
+title = "remote"
+licence = "CC0"
+citation = "nobody"
+[sections]
+test = ["a"]
+[[files]]
+name = "a.npz"
+role = "section"
+url = "{url}"
+sha256 = "{sha256}"
+size = {size}
+"""
 
 
 class Server(BaseHTTPRequestHandler):
@@ -68,25 +83,10 @@ def fetch_card(address, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MSIBENCH_MIRROR", str(tmp_path / "no-mirror"))
 
     def call(path, *options):
-        table = {
-            "schema_version": 1,
-            "name": "remote",
-            "title": "remote",
-            "licence": "CC0",
-            "citation": "nobody",
-            "sections": {"test": ["a"]},
-            "files": [
-                {
-                    "name": "a.npz",
-                    "role": "section",
-                    "url": address + path,
-                    "sha256": DIGEST,
-                    "size": len(CONTENT),
-                }
-            ],
-        }
-        card = card_from_table(table, folder=tmp_path)
-        monkeypatch.setattr("msibench.datasets.load_card", lambda spec: card)
+        file = tmp_path / "card.toml"
+        file.write_text(CARD.format(url=address + path, sha256=DIGEST, size=len(CONTENT)))
+        spec = DatasetSpec(name="remote", card=file)
+        monkeypatch.setattr("msibench.plugin_manager.Catalogue.dataset", lambda *_: spec)
         with pytest.raises(SystemExit) as ended:
             main(["fetch", "phantom", *(options or ("--allow-local",))])
         said = capsys.readouterr()

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-import msibench.datasets
 from msibench.errors import ConfigurationError
 from msibench.results.store import Store
 from tests.specks import speck_card
@@ -15,9 +14,8 @@ OPTIONS = (
     "--patch", "6", "--batch", "2",
 )  # fmt: skip
 FILES = (
-    "README.md", "leaderboard.csv", "rows.parquet", "track.toml", "metrics.svg", "score.svg",
-    "images.png",
-    "pair.md",
+    "README.md", "leaderboard.csv", "rows.parquet", "track.toml", "pretrained.svg", "metrics.svg",
+    "score.svg", "images.png", "pair.md",
 )  # fmt: skip
 
 
@@ -25,7 +23,7 @@ FILES = (
 def small_card(monkeypatch):
     """A phantom of 48 x 56 pixels with one test section, in the place of every installed card."""
     card = speck_card("small", train=("synthetic-21", "synthetic-22"))
-    monkeypatch.setattr(msibench.datasets, "load_card", lambda entry: card)
+    monkeypatch.setattr("msibench.cli.finetune._Reader.card", lambda self, name: card)
     return card
 
 
@@ -43,12 +41,11 @@ def call(tmp_path, monkeypatch, small_card):
     )
     for name in ("MSIBENCH_CACHE", "MSIBENCH_MIRROR", "TORCH_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    grid = tmp_path / "grid.toml"
-    grid.write_text(GRID)
+    (tmp_path / "grid.toml").write_text(GRID)
 
     def run(*arguments, trainings=True):
         given = ["mosr-msi-tiny", "--out", tmp_path / "tuned", *arguments]
-        given += [*OPTIONS, "--grid", grid] if trainings else []
+        given += [*OPTIONS, "--grid", tmp_path / "grid.toml"] if trainings else []
         return CliRunner().invoke(
             command, list(map(str, given)), standalone_mode=False, catch_exceptions=False
         )
@@ -56,18 +53,21 @@ def call(tmp_path, monkeypatch, small_card):
     return run
 
 
-def test_all_models_of_a_grid_are_ranked_on_test_sections_and_nothing_runs_twice(call, tmp_path):
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_all_models_of_a_grid_are_ranked_on_test_sections(call, tmp_path, count):
+    if count == 1:
+        (tmp_path / "grid.toml").write_text(GRID.replace("1e-4, ", ""))
     out = tmp_path / "tuned"
     board = out / "leaderboard"
     assert call("--no-evaluate").return_value == 0
     assert (out / "trainings.csv").is_file()
     assert not board.exists()
 
-    done = call("--evaluate-only", trainings=False)
+    done = call("--evaluate-only", "--beside", "nearest", trainings=False)
     assert done.return_value == 0, done.output
-    assert "evaluated 2 trainings: 4 ok; 4 run now" in done.output
+    assert f"evaluated {count} trainings: {count + 3} ok; {count + 3} run now" in done.output
     trained = [f"mosr-msi-tiny@finetuned-{p.parent.name}" for p in out.glob("*/record.json")]
-    assert len(trained) == 2
+    assert len(trained) == count
     assert {path.name for path in board.iterdir()} == set(FILES)
     for name in ("README.md", "leaderboard.csv", "metrics.svg", "score.svg"):
         text = (board / name).read_text()
@@ -77,20 +77,25 @@ def test_all_models_of_a_grid_are_ranked_on_test_sections_and_nothing_runs_twice
         "msibench finetune mosr-msi-tiny --out tuned --evaluate-only"
         in (board / "README.md").read_text()
     )
+    pretrained = (board / "pretrained.svg").read_text()
+    assert all(method in pretrained for method in ("mosr-msi-tiny", "bicubic", "nearest"))
+    assert not any(method in pretrained for method in trained)
     rows = pd.read_parquet(board / "rows.parquet")
     assert set(rows["section"]) == {"synthetic-1"}, "only what no model has learned from"
-    assert {"psnr", "ssim", "vif", "sd_ratio", "nqm"} <= set(rows["metric"])
-    assert "scheme anchored (cao2025 needs dists)" in (board / "score.svg").read_text()
+    assert {"skill", "psnr", "ssim", "vif", "sd_ratio", "nqm"} <= set(rows["metric"])
+    assert "scheme skill (cao2025 needs dists)" in (board / "score.svg").read_text()
     pair = (board / "pair.md").read_text()
     assert "B is `mosr-msi-tiny`" in pair
     assert sum(f"A is `{method}`" in pair for method in trained) == 1
     mz = sorted(set(rows["mz"].dropna()))
     assert sum(line.startswith("| area-x4@1") for line in pair.splitlines()) == len(mz)
 
+    if count == 1:  # the short version of what follows: tests/training/test_finetune.py
+        return
     before = {path: path.read_bytes() for path in board.iterdir()}
-    again = call()
+    again = call("--beside", "nearest")
     assert again.output.count("finished before") == 2
-    assert "0 run now, 4 were stored already" in again.output
+    assert "0 run now, 5 were stored already" in again.output
     assert {path: path.read_bytes() for path in board.iterdir()} == before
 
 

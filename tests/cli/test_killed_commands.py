@@ -156,9 +156,8 @@ def kill_once(server, name, place, seconds, chance):
     return server.wait(pid) == -signal.SIGKILL
 
 
-QUICK = ("score", "bundle", "import", "upscale")
 EACH = [
-    *((name, 1) for name in QUICK),
+    *((name, 1) for name in ("score", "import")),
     *(pytest.param(name, 20, marks=pytest.mark.slow, id=f"{name}-20") for name in COMMANDS),
 ]
 """200 rounds over all commands among the slow tests."""

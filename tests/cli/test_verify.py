@@ -151,7 +151,10 @@ def committed():
     return Path(msibench.__file__).parents[1] / "leaderboards" / "bladder-x4"
 
 
-@pytest.mark.parametrize("what", ["nothing", "a score", "a name", "no file", "a link"])
+@pytest.mark.parametrize(
+    "what",
+    ["nothing", "a score", *(pytest.param(w, marks=pytest.mark.slow) for w in ("a name", "no file", "a link"))],
+)  # fmt: skip
 def test_the_readme_of_a_committed_board_is_made_again_and_compared(
     run, board, committed, tmp_path, what
 ):

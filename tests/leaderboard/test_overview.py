@@ -66,7 +66,11 @@ def test_the_published_scheme_is_taken_where_all_its_metrics_are_there(rows):
     assert scheme_for(rows) == ("cao2025", ())
     gone = (rows["metric"] == "dists") & (rows["method"] == "better")
     without = rows.assign(value=rows["value"].mask(gone, np.nan))
-    assert scheme_for(without) == ("anchored", ("dists",)), "one model lacks it"
+    assert scheme_for(without) == ("anchored", ("dists",)), (
+        "one model lacks it, rows are older than skill"
+    )
+    skilled = pd.concat([without, without[without["metric"] == "psnr"].assign(metric="skill")])
+    assert scheme_for(skilled) == ("skill", ("dists",))
     assert scheme_for(rows[rows["metric"] == ""])[0] == "anchored"
 
 
@@ -75,9 +79,15 @@ def test_figures_name_every_model_and_every_metric_and_are_the_same_twice(
 ):
     first, _ = written
     write_overview(rows, track, toy.store, tmp_path / "again", **GRID)
-    metrics, score = ((first / f"{n}.svg").read_text() for n in ("metrics", "score"))
+    metrics, score, pretrained = (
+        (first / f"{n}.svg").read_text() for n in ("metrics", "score", "pretrained")
+    )
     for label in ("PSNR (dB)", "SSIM", "VIF", "SD (nearer", "NQM (dB)", "DISTS (lower"):
         assert label in metrics
+        assert label in pretrained
+    assert "bicubic" in pretrained
+    assert ">better<" in metrics
+    assert ">better<" not in pretrained, "a training is not pre-trained"
     for method in ("better", "bicubic", "broken-evil"):
         assert method in metrics
         assert method in score
@@ -98,28 +108,31 @@ def test_the_pair_is_the_best_variant_and_its_start(written):
     assert all(float(line[5]) > float(line[6]) for line in lines), "score of A above that of B"
 
 
-def test_a_grid_without_a_start_is_set_against_the_control(two, track, toy, tmp_path):
-    write_overview(two, track, toy.store, tmp_path, variants=("better",), missing=("dists",))
-    text = (tmp_path / "pair.md").read_text()
-    assert "B is `bicubic` (the control). The method that was trained has no weights" in text
-    assert "(cao2025 needs dists)" in (tmp_path / "score.svg").read_text()
-
-
 def test_without_a_score_there_is_no_best(rows):
     table = pd.DataFrame({"method": ["a", "b"], "composite": [np.nan, 0.5]})
     assert best_of(table, ["a"]) == ""
     assert best_of(table, ["a", "b"]) == "b"
 
 
-def test_each_protocol_has_figures_of_its_own(two, track, toy, tmp_path):
+def test_each_protocol_has_figures_of_its_own_and_without_a_start_the_control_is_beside(
+    two, track, toy, tmp_path
+):
     other = two.assign(protocol="bicubic-x4@1", cell=two["cell"] + "x")
     both = tidy(pd.concat([two, other], ignore_index=True))
-    written = write_overview(both, track, toy.store, tmp_path, variants=("better",))
+    grid = {"variants": ("better",), "missing": ("dists",)}
+    written = write_overview(both, track, toy.store, tmp_path, **grid)
     assert {path.name for path in written} == {
         "metrics-area-x4@1.svg", "score-area-x4@1.svg", "images-area-x4@1.png",
         "metrics-bicubic-x4@1.svg", "score-bicubic-x4@1.svg", "pair.md",
+        "pretrained-area-x4@1.svg", "pretrained-bicubic-x4@1.svg",
     }  # fmt: skip
-    assert (tmp_path / "pair.md").read_text().count("A is `better`") == 2
+    text = (tmp_path / "pair.md").read_text()
+    assert text.count("A is `better`") == 2
+    said = "B is `bicubic` (the control). The method that was trained has no weights"
+    assert text.count(said) == 2
+    for protocol in ("area-x4@1", "bicubic-x4@1"):
+        score = (tmp_path / f"score-{protocol}.svg").read_text()
+        assert "(cao2025 needs dists)" in score
 
 
 def test_images_of_two_ions_show_the_best_training_beside_its_start(written):

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from msibench.leaderboard.board import Board
 from msibench.leaderboard.metrics import ARROWS
 from msibench.leaderboard.pair import pair_page
 from msibench.leaderboard.render import (
+    fixed,
     leaderboard_files,
     markdown_page,
     plus_minus,
@@ -24,6 +26,7 @@ from msibench.leaderboard.render import (
 from msibench.leaderboard.rows import COLUMNS, Collected, tidy
 from msibench.leaderboard.table import leaderboard_table
 from msibench.metrics.specs import builtin_metrics
+from msibench.owners import owned_name
 from msibench.results.index import TrackIndex
 from msibench.results.store import Store
 from msibench.tracks import ProblemSet, Track
@@ -86,6 +89,12 @@ def found():
         cells.append(cell("worse", section, base - np.array([1.0, 0.05])))
     cells.append(cell("broken", "s0", [], status="failed", status_reason="no | <b>card</b>"))
     return collected(*cells)
+
+
+def test_a_huge_number_is_written_with_an_exponent():
+    assert fixed(-7.754e60, 3) == "-7.75e+60"
+    assert fixed(-999_999.0, 1) == "-999999.0"
+    assert fixed(-0.0001, 2) == "0.00"
 
 
 def test_the_best_stands_first_and_the_control_at_zero(found):
@@ -234,3 +243,13 @@ def test_coverage_is_right_at_its_level_not_better_the_more_it_is():
     listed = CliRunner().invoke(cli, ["list", "metrics", "--json"])
     asked = {line["metric"]: line["better"] for line in json.loads(listed.output)}
     assert (asked["calibrated_coverage"], asked["psnr"]) == ("nearer 0.9", "higher")
+
+
+def test_halves_of_files_that_a_killed_run_left_beside_a_board_are_removed(tmp_path, found):
+    (tmp_path / "data").mkdir()
+    living = f".{owned_name('rows.parquet')}.part"
+    dead = living.replace(f"-{os.getpid()}-", "-4194303-")
+    for name in (living, dead, f"data/{dead}"):
+        (tmp_path / name).write_bytes(b"half")
+    write_leaderboard(None, TRACK, tmp_path, board=Board(found, TRACK, TrackIndex()))
+    assert [path.name for path in tmp_path.rglob(".*.part")] == [living]

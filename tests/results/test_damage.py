@@ -104,7 +104,15 @@ CODES = {**dict.fromkeys(FILES, 7), "store.json": 2, "small.json": 2}
 REMEDIES = ("msibench run", "msibench score", "remove it", "remove that file")
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=[pytest.mark.slow] if name in {"problem.h5", "digests.json"} else []
+        )
+        for name in FILES
+    ],
+)
 @pytest.mark.parametrize("how", ["flipped", pytest.param("empty", marks=pytest.mark.slow),
                                  pytest.param("truncated", marks=pytest.mark.slow),
                                  pytest.param("removed", marks=pytest.mark.slow)])  # fmt: skip

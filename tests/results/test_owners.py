@@ -82,17 +82,18 @@ def test_a_run_in_another_process_namespace_is_left_alone(tmp_path):
     folder = tmp_path / "results"
     Store.open(folder)
     script = (
-        "import sys, time\n"
+        "import sys\n"
         "from pathlib import Path\n"
         "from msibench.results.store import Store\n"
         f"store = Store.open(Path({str(folder)!r}))\n"
         "store.new_work('0' * 64)\n"
         "print('ready', flush=True)\n"
-        "time.sleep(60)\n"
+        "sys.stdin.read()\n"
     )
     unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
     process = subprocess.Popen(
         [*unshare, sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -228,6 +228,19 @@ def test_a_fit_is_kept_and_replaced(store, tmp_path):
         assert store.fit_path("k").read_bytes() == content
 
 
+@pytest.mark.parametrize("place", ["tracks", "leases", "seen", "differences", "."])
+def test_halves_of_files_that_a_dead_run_left_are_swept(store, place):
+    folder = store.root / place
+    folder.mkdir(exist_ok=True)
+    mine = folder / f".{owned_name('a.json')}.part"
+    mine.write_text("{")
+    dead = folder / mine.name.replace(f"-{os.getpid()}-", "-4194303-")
+    dead.write_text("{")
+    store.sweep()
+    assert mine.exists()
+    assert not dead.exists()
+
+
 def test_a_store_that_was_moved_away_is_not_made_again(store):
     store.root.rename(store.root.with_name("moved"))
     with pytest.raises(StoreError, match="moved or removed"):

@@ -47,6 +47,7 @@ dataset = "phantom"
 protocols = ["area-x2@1"]
 sections = ["synthetic-1"]
 """
+SIX = "mz = [417.2402, 616.1773, 703.5748, 734.5694, 798.5410, 810.6007]\n"
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +57,16 @@ def place(tmp_path_factory):
     return folder
 
 
-def board(place, intervals, names):
+def board(place, intervals, names, mz=""):
     entries = ", ".join(f'{{ method = "{place}/mine.py:{n}", label = "{n}" }}' for n in names)
     file = place / f"{intervals}.toml"
-    file.write_text(TRACK.format(methods=entries, intervals=intervals))
+    file.write_text(TRACK.format(methods=entries, intervals=intervals) + mz)
     return mb.run(str(file), results=place / intervals)
 
 
 @pytest.fixture(scope="module")
 def itself(place):
-    return board(place, "one-scale-up", ("Knows", "Whole"))
+    return board(place, "one-scale-up", ("Knows", "Whole"), SIX)
 
 
 def values(board, method, metric):
@@ -82,7 +83,7 @@ def stored(board, method):
 def test_every_method_has_intervals_that_are_measured_apart_from_its_own(itself):
     for method in ("bicubic", "Knows"):
         held = values(itself, method, "calibrated_coverage")
-        assert len(held) == 14
+        assert len(held) == 6
         assert 0.85 < held["value"].mean() < 0.96
         assert values(itself, method, "calibrated_calibration_error")["value"].mean() < 0.1
         assert 0.8 < values(itself, method, "calibrated_signal_coverage")["value"].mean() <= 1

@@ -17,7 +17,8 @@ LISTS = {
 }
 
 
-@pytest.mark.parametrize("what", ["rates", pytest.param("fits", marks=pytest.mark.slow)])
+@pytest.mark.slow  # the short version follows
+@pytest.mark.parametrize("what", ["rates", "fits"])
 def test_they_run_and_write_one_json_that_names_the_device(tmp_path, what):
     only = "six,split,lcrn" if what == "rates" else "pixtransform,cnn3,lcrn"
     command = [str(BENCH / f"gpu-{what}.sh"), str(tmp_path / "found.json"), "--device", "cpu"]

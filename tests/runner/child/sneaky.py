@@ -211,7 +211,7 @@ class HoardsMemory:
 
 def memory_of(process):
     """Return what can be read of a process's memory: its heap and stack."""
-    found = b""
+    found = bytearray()
     with suppress(OSError):
         areas = (process / "maps").read_text().splitlines()
         with (process / "mem").open("rb") as memory:
@@ -237,15 +237,16 @@ def not_its_own(folder):
 class TriesDoors:
     """Looks for a way out by processes, descriptors, memory and sockets that others have.
 
-    `secret` is a pattern that does not match itself, as it is in this process's own memory.
+    `secret` holds patterns that do not match themselves, as they are in this process's own memory. Each is
+    looked for by itself: a plain text is found at the speed of memory, one of several is not.
     """
 
     def __init__(self, *, secret="", socket_name="", folder=""):
-        self.secret, self.socket_name, self.folder = (
-            re.compile(secret.encode()),
-            socket_name,
-            folder,
-        )
+        self.secrets = [re.compile(text.encode()) for text in secret.split("|")]
+        self.socket_name, self.folder = socket_name, folder
+
+    def is_told(self, content):
+        return any(secret.search(content) for secret in self.secrets)
 
     def upscale(self, problem):
         got = [*self.of_processes(), *self.descriptors(), *self.shared_memory(), *self.sockets()]
@@ -265,9 +266,9 @@ class TriesDoors:
                     if Path(f"{process}/{place}{self.folder}/store.json").exists():
                         yield f"{process}/{place}"
             with suppress(OSError):
-                if self.secret.search((process / "environ").read_bytes()):
+                if self.is_told((process / "environ").read_bytes()):
                     yield f"{process}/environ"
-            if self.secret.search(memory_of(process)):
+            if self.is_told(memory_of(process)):
                 yield f"memory of {process}"
             if process.name == str(os.getpid()):
                 continue

@@ -14,7 +14,7 @@ from msibench.results.schema import Status
 from msibench.runner.child import guard
 from msibench.runner.options import RunOptions
 
-WAITS = {"timeout_s": 5.0}
+WAITS = {"timeout_s": 3.0}
 
 
 def running(mark):
@@ -73,7 +73,7 @@ def dying(tmp_path_factory, make_bench):
 def test_what_hangs_is_ended_at_its_limit(hanging, name):
     records, _ = hanging
     assert records[name].status is Status.TIMEOUT
-    assert "longer than 5 s" in records[name].reason
+    assert "longer than 3 s" in records[name].reason
     assert records[name].timings["wall"] < 30
 
 

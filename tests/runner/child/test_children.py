@@ -35,7 +35,9 @@ def test_how_a_cell_ended_is_told(bench, method, status, said):
 
 
 def test_a_method_that_hangs_is_ended_at_its_limit(bench):
-    _, records = bench.run("Hangs", "IgnoresSigterm", limits={"timeout_s": 2.0})
+    _, records = bench.run(
+        "Hangs", "IgnoresSigterm", limits={"timeout_s": 2.0}, options=RunOptions(jobs=2)
+    )
     assert records["Hangs"].status is Status.TIMEOUT
     assert records["IgnoresSigterm"].status is Status.TIMEOUT
     assert "longer than 2 s" in records["Hangs"].reason

@@ -55,21 +55,35 @@ def one_kind(request):
 
 
 def run(bench, kind, method, *, timeout_s=90.0, memory_gb=None, **config):
-    entry = Entry(method=f"{SNEAKY}:{method}", label=method, config=config)
+    (found,) = run_side_by_side(
+        bench, kind, (method, config), timeout_s=timeout_s, memory_gb=memory_gb
+    )
+    return found
+
+
+def run_side_by_side(bench, kind, *methods, timeout_s=90.0, memory_gb=None):
+    """Run (class, options) each in a cell of its own; return the record and the log of each."""
+    entries = tuple(
+        Entry(method=f"{SNEAKY}:{name}", label=f"{name}-{number}", config=config)
+        for number, (name, config) in enumerate(methods)
+    )
     problems = (ProblemSet(dataset="small", protocols=("area-x4@1",), sections=("synthetic-1",)),)
     track = Track(
         name="tiny",
-        entries=(entry,),
+        entries=entries,
         problems=problems,
         metrics=("psnr",),
         limits=Limits(timeout_s=timeout_s, grace_s=0.5),
     )
     plan = make_plan(track, bench.catalogue, cards={"small": bench.card})
-    options = RunOptions(sandbox=kind, memory_gb=memory_gb)
+    options = RunOptions(sandbox=kind, memory_gb=memory_gb, jobs=len(methods), threads=1)
     Supervisor(bench.store, bench.catalogue, options).run(plan)
-    record = bench.store.record(plan.cells[0].key)
-    log = bench.store.cell_folder(record.key) / "log.txt"
-    return record, log.read_text(errors="replace")
+    cells = {cell.label: cell.key for cell in plan.cells}
+    records = [bench.store.record(cells[entry.label]) for entry in entries]
+    logs = [bench.store.cell_folder(record.key) / "log.txt" for record in records]
+    return [
+        (record, log.read_text(errors="replace")) for record, log in zip(records, logs, strict=True)
+    ]
 
 
 def test_the_same_bytes_come_from_inside_and_from_outside(bench, kind, tmp_path):
@@ -94,18 +108,21 @@ def test_the_same_bytes_come_from_inside_and_from_outside(bench, kind, tmp_path)
 def test_there_is_no_network_inside(bench, kind):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        record, _ = run(bench, kind, "CallsOut", host="127.0.0.1", port=port)
+        near, far = ({"host": "127.0.0.1", "port": port}, {"host": "203.0.113.1", "port": 80})
+        (record, _), (far, _) = run_side_by_side(bench, kind, ("CallsOut", near), ("CallsOut", far))
         assert record.status is Status.FAILED
         assert "ConnectionRefused" in record.reason
-        far, _ = run(bench, kind, "CallsOut", host="203.0.113.1", port=80)
         assert far.status is Status.FAILED
         assert "unreachable" in far.reason
 
 
 def test_only_the_cells_folder_can_be_written(bench, one_kind, tmp_path):
-    for place in (tmp_path, Path.home(), SNEAKY.parent, Path("/usr"), Path("/")):
-        path = place / f"made-by-{one_kind}"
-        record, _ = run(bench, one_kind, "WritesOutside", path=str(path))
+    places = (tmp_path, Path.home(), SNEAKY.parent, Path("/usr"), Path("/"))
+    paths = [place / f"made-by-{one_kind}" for place in places]
+    tries = (("WritesOutside", {"path": str(path)}) for path in paths)
+    found = run_side_by_side(bench, one_kind, *tries)
+    for path, (record, _) in zip(paths, found, strict=True):
+        place = path.parent
         assert not path.exists()
         if not path.is_relative_to("/tmp"):  # its own /tmp may be written, and goes with it
             assert record.status is Status.FAILED, place
@@ -116,11 +133,16 @@ def test_truths_secrets_and_other_cells_are_not_there(bench, one_kind, tmp_path)
     secret = tmp_path / "home" / ".ssh" / "id_ed25519"
     secret.parent.mkdir(parents=True)
     secret.write_text("a private key")
-    for path in (secret, bench.store.root / "store.json", "/etc/shadow"):
-        record, _ = run(bench, one_kind, "Reads", path=str(path))
+    paths = (secret, bench.store.root / "store.json", "/etc/shadow")
+    *found, (truths, log) = run_side_by_side(
+        bench,
+        one_kind,
+        *(("Reads", {"path": str(path)}) for path in paths),
+        ("LooksForTruths", {"path": str(bench.store.root.parent)}),
+    )
+    for path, (record, _) in zip(paths, found, strict=True):
         assert record.status is Status.FAILED, path
         assert "No such file" in record.reason
-    truths, log = run(bench, one_kind, "LooksForTruths", path=str(bench.store.root.parent))
     assert truths.status is Status.FAILED, log
     assert "no truth in reach" in truths.reason
 
@@ -178,10 +200,10 @@ def test_todays_readers_of_the_truth_find_nothing(bench, kind, tmp_path, monkeyp
 
 
 def test_results_and_data_of_others_below_a_listed_place_are_looked_up_and_hidden(
-    bench, kind, tmp_path, monkeypatch
+    bench, one_kind, tmp_path, monkeypatch
 ):
     """An editable checkout on PYTHONPATH that holds an older results folder and a data set."""
-    checkout = tmp_path / f"checkout-{kind}"
+    checkout = tmp_path / f"checkout-{one_kind}"
     old = checkout / "deep" / "results"
     truth = old / "problems" / "ab" / "abc" / "section.h5"
     data = (checkout / "data" / "liver.imzML", checkout / "data" / "liver.ibd")
@@ -194,15 +216,14 @@ def test_results_and_data_of_others_below_a_listed_place_are_looked_up_and_hidde
     (checkout / "theirs.py").write_text("answer = 42\n")
     monkeypatch.syspath_prepend(str(checkout))
     monkeypatch.setenv("PYTHONPATH", str(checkout))
-    record, log = run(
-        bench,
-        kind,
-        "LooksAround",
-        paths=f"{truth}|{old / 'store.json'}|{history}",
-        files="|".join(map(str, (*data, stray))),
+    others = {
+        "paths": f"{truth}|{old / 'store.json'}|{history}",
+        "files": "|".join(map(str, (*data, stray))),
+    }
+    (record, log), (found, _) = run_side_by_side(
+        bench, one_kind, ("LooksAround", others), ("LooksAround", {"modules": "theirs"})
     )
     assert record.reason == "LookupError: nothing was found", log
-    found, _ = run(bench, kind, "LooksAround", modules="theirs")
     assert "found theirs" in found.reason, "the code beside them is in reach"
 
 
@@ -220,6 +241,27 @@ def test_a_checkout_inside_a_folder_of_the_system_is_searched_too(tmp_path, monk
     covered = {mount.target for mount in found if mount.kind == "cover"}
     assert str(checkout / "results") in covered
     assert str(system) in {mount.target for mount in found if mount.kind == "read"}
+
+
+def test_what_appears_between_two_cells_is_seen_and_hidden_like_the_rest(tmp_path):
+    """What cells have in common is worked out once, from what is there when each begins."""
+    weights, secret = tmp_path / "weights", tmp_path / "lab" / "data"
+    (tmp_path / "lab").mkdir()
+
+    def seen(number):
+        cell = tmp_path / f"cell-{number}"
+        cell.mkdir()
+        places = [str(weights), str(tmp_path / "lab")]
+        found = sandbox_mounts.mounts(cell, places, [str(secret)])
+        assert [mount.target for mount in found if mount.kind == "write"] == [str(cell)]
+        return {(mount.kind, mount.target) for mount in found}
+
+    before = seen(0)
+    weights.write_text("fetched")
+    assert seen(1) - before == {("read", str(weights)), ("write", str(tmp_path / "cell-1"))}
+    assert ("hide", str(secret)) in before
+    secret.mkdir()
+    assert ("cover", str(secret)) in seen(2)
 
 
 def test_no_door_to_other_processes_is_open(bench, one_kind, monkeypatch):
@@ -242,11 +284,11 @@ def test_no_door_to_other_processes_is_open(bench, one_kind, monkeypatch):
     assert record.provenance["start"] == ("warm" if one_kind == "namespaces" else "cold")
 
 
-@pytest.mark.parametrize("where", ["memfd", "/dev/shm", "/tmp"])
-def test_memory_that_no_resident_set_shows_is_counted(bench, one_kind, where):
-    record, log = run(bench, one_kind, "HoardsMemory", where=where, memory_gb=0.4)
-    assert record.status is Status.OOM, (record.reason, log)
-    assert "--memory" in record.reason
+def test_memory_that_no_resident_set_shows_is_counted(bench, one_kind):
+    hoards = (("HoardsMemory", {"where": where}) for where in ("memfd", "/dev/shm", "/tmp"))
+    for record, log in run_side_by_side(bench, one_kind, *hoards, memory_gb=0.4):
+        assert record.status is Status.OOM, (record.reason, log)
+        assert "--memory" in record.reason
 
 
 def test_memory_that_belongs_to_no_process_cannot_be_had(bench, one_kind):
@@ -314,11 +356,12 @@ def test_a_folder_nested_three_thousand_deep_is_removed(bench, one_kind):
 
 def test_limits_hold_inside_and_nothing_is_left_running(bench, one_kind):
     before = {process.pid for process in psutil.process_iter()}
-    hung, _ = run(bench, one_kind, "Hangs", timeout_s=4.0)
+    hung, _ = run(bench, one_kind, "Hangs", timeout_s=2.0)
     assert hung.status is Status.TIMEOUT
-    fat, _ = run(bench, one_kind, "EatsMemory", memory_gb=0.5)
+    (fat, _), (shot, _) = run_side_by_side(
+        bench, one_kind, ("EatsMemory", {}), ("DiesInside", {}), memory_gb=0.5
+    )
     assert fat.status is Status.OOM
-    shot, _ = run(bench, one_kind, "DiesInside")
     assert shot.status is Status.KILLED
     assert "SIGKILL" in shot.reason
     deadline = time.monotonic() + 20

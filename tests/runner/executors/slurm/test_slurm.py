@@ -218,6 +218,7 @@ def newest_job(site):
     return max((int(job.partition("_")[0]) for job in site.queue()), default=0)
 
 
+@pytest.mark.slow  # the short version: test_executor.py, with a cluster that is a folder
 def test_a_killed_supervisor_leaves_its_jobs_and_the_next_one_takes_them_over(
     lab, site, machine_file, tmp_path
 ):
