@@ -14,6 +14,8 @@ from msibench.owners import is_forgotten, is_orphaned, owned_name
 def write_whole(
     contents: Mapping[Path, bytes],
     explained: Callable[[Path], AbstractContextManager[object]] = nullcontext,
+    *,
+    flushed: bool = True,
 ) -> None:
     """Replace the content of files, flushed to the disk: all are written before the first is replaced.
 
@@ -25,6 +27,8 @@ def write_whole(
         In folders that exist.
     explained
         Put around each step on a file, to turn the system's error into one that says what to do.
+    flushed
+        False for files of a folder that is of no use after a crash, or that is flushed as a whole later.
     """
     beside: dict[Path, Path] = {}
     try:
@@ -34,12 +38,13 @@ def write_whole(
                 beside[path] = part
                 with part.open("wb") as stream:
                     stream.write(data)
-                    stream.flush()
-                    os.fsync(stream.fileno())
+                    if flushed:
+                        stream.flush()
+                        os.fsync(stream.fileno())
         for path, part in beside.items():
             with explained(path):
                 part.replace(path)
-        for folder in dict.fromkeys(path.parent for path in contents):
+        for folder in dict.fromkeys(path.parent for path in contents if flushed):
             sync_folder(folder)
     finally:
         for part in beside.values():

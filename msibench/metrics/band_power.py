@@ -16,6 +16,7 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
+from msibench.metrics.kept import of_images
 from msibench.metrics.pairs import Images, ImagesT
 from msibench.metrics.spectra import frequencies, ring_sums, spectrum
 
@@ -48,7 +49,7 @@ def band_power(test: ImagesT, reference: ImagesT, *, above: float, below: float 
     with about 12 times its own float64 size.
     """
     _, back = to_host(test, "test")
-    return back(_ratio(test, reference, np.array([above, below]))[..., 0])
+    return back(_ratios(test, reference, np.array([above, below]))[0][..., 0])
 
 
 def radial_power_ratio(
@@ -61,7 +62,7 @@ def radial_power_ratio(
     Ratio ``(..., band)`` and the upper edge of each band in cycles per pixel, ``(band,)``.
     """
     edges = np.linspace(0.0, 0.5, bands + 1)
-    return _ratio(test, reference, edges), edges[1:]
+    return _ratios(test, reference, edges)[0], edges[1:]
 
 
 def evaluate(evaluation: Evaluation) -> Scored:
@@ -72,41 +73,59 @@ def evaluate(evaluation: Evaluation) -> Scored:
     count = len(truth)
     if evaluation.factor < 2:
         return Scored(np.full(count, np.nan), (NO_BAND,) * count)
-    values = band_power(prediction, truth, above=0.5 / evaluation.factor)
-    ratio, frequency = radial_power_ratio(prediction, truth)
+    lost, every = np.array([0.5 / evaluation.factor, 0.5]), np.linspace(0.0, 0.5, BANDS + 1)
+    one, ratio = _ratios(prediction, truth, lost, every)
+    values = one[..., 0]
     reasons = first_reason(
         count,
         (~finite_images(prediction, truth), NOT_FINITE),
         (np.isnan(values), NO_DETAIL),
     )
-    return Scored(values, reasons, {"ratio": ratio, "frequency": frequency})
+    return Scored(values, reasons, {"ratio": ratio, "frequency": every[1:]})
 
 
-def _ratio(test: Any, reference: Any, edges: Floats) -> Floats:
+def _ratios(test: Any, reference: Any, *sets: Floats) -> list[Floats]:
+    """Return the power ratio in the bands between each set of edges, ``(..., band)``."""
     images, _ = to_host(test, "test")
     truth, _ = to_host(reference, "reference")
     check_pair(images, truth)
+    frequency = frequencies((images.shape[-2], images.shape[-1]))
+    bands = [_bands_between(edges, frequency) for edges in sets]
+    batch, shape = images.shape[:-2], images.shape[-2:]
+    pairs = zip(images.reshape(-1, *shape), truth.reshape(-1, *shape), strict=True)
+    # One pair at a time: a spectrum takes twice the memory of its image.
+    found = [_ratios_of(image, other, bands) for image, other in pairs]
+    return [
+        np.array([each[place] for each in found], dtype=np.float64).reshape(*batch, count)
+        for place, (_, count) in enumerate(bands)
+    ]
+
+
+def _bands_between(edges: Floats, frequency: Floats) -> tuple[NDArray[np.intp], int]:
+    """Return the band of every coefficient, -1 outside of all of them, and how many bands there are."""
     if not (np.diff(edges) > 0).all() or edges[0] < 0:
         raise ValueError(f"expected rising frequencies of at least 0, got {edges.tolist()}")
-    frequency = frequencies((images.shape[-2], images.shape[-1]))
     band = (
         np.searchsorted(edges, frequency, side="left") - 1
     )  # above the lower edge, up to the upper
     band[(frequency == 0) | (band >= len(edges) - 1)] = -1
-    batch, shape = images.shape[:-2], images.shape[-2:]
-    pairs = zip(images.reshape(-1, *shape), truth.reshape(-1, *shape), strict=True)
-    # One pair at a time: a spectrum takes twice the memory of its image.
-    ratios = [_ratio_of(image, other, band, len(edges) - 1) for image, other in pairs]
-    return np.array(ratios, dtype=np.float64).reshape(*batch, len(edges) - 1)
+    return band, len(edges) - 1
 
 
-def _ratio_of(image: Floats, truth: Floats, band: NDArray[np.intp], count: int) -> Floats:
-    """Return the power ratio of one pair in each band; NaN where a pixel is not finite."""
+def _ratios_of(
+    image: Floats, truth: Floats, bands: list[tuple[NDArray[np.intp], int]]
+) -> list[Floats]:
+    """Return the power ratios of one pair in each set of bands; NaN where a pixel is not finite."""
     if not finite_images(image, truth):
-        return np.full(count, np.nan)
-    mine, own = (
-        ring_sums(np.asarray(np.abs(spectrum(one)) ** 2), band, count) for one in (image, truth)
+        return [np.full(count, np.nan) for _, count in bands]
+    power, of_truth = (
+        np.asarray(np.abs(one) ** 2)
+        for one in (spectrum(image), of_images("spectrum", truth, lambda: spectrum(truth)))
     )
     scale = np.abs(truth).max(initial=0.0) ** 2
-    there = own > 1e-24 * scale * truth.size**2
-    return np.divide(mine, own, out=np.full_like(mine, np.nan), where=there)
+    ratios = []
+    for band, count in bands:
+        mine, own = (ring_sums(each, band, count) for each in (power, of_truth))
+        there = own > 1e-24 * scale * truth.size**2
+        ratios.append(np.divide(mine, own, out=np.full_like(mine, np.nan), where=there))
+    return ratios

@@ -22,6 +22,7 @@ from msibench.metrics.arrays import (
 )
 from msibench.metrics.detail import split_error
 from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT
+from msibench.metrics.kept import of_images
 from msibench.metrics.pairs import ImagesT
 from msibench.metrics.spectra import ring_sums, rings, spectrum
 
@@ -137,7 +138,7 @@ def _correlate(image: Floats, truth: Floats, ring: NDArray[np.intp], count: int)
     """Return the correlation of one pair, ``(ring,)``; NaN where a pixel is not finite."""
     if not finite_images(image, truth):
         return np.full(count, np.nan)
-    first, second = spectrum(image), spectrum(truth)
+    first, second = spectrum(image), of_images("spectrum", truth, lambda: spectrum(truth))
     cross = ring_sums(np.asarray((first * second.conj()).real), ring, count)
     own = [ring_sums(np.asarray(np.abs(one) ** 2), ring, count) for one in (first, second)]
     with np.errstate(divide="ignore", invalid="ignore"):

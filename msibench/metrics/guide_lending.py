@@ -8,13 +8,10 @@ a division. What a small section's guides lend is kept for the next prediction.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from threading import Lock
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +19,7 @@ from numpy.typing import NDArray
 
 from msibench.metrics.arrays import Floats
 from msibench.metrics.detail import Splitter
+from msibench.metrics.kept import Kept, digest_of_arrays
 
 REACH = 2
 """Pixels by which guide and truth may be shifted against the prediction, along each axis."""
@@ -245,22 +243,13 @@ def kept_for_the_next(
         Names the way of lending.
     """
     pixels, owner = colours[0].size, getattr(judged.split, "__self__", judged.split)
-    if not _has_value(owner) or pixels * 8 * len(SOUGHT_SHIFTS) * len(colours) > KEPT_BYTES // 8:
+    if not _has_value(owner) or pixels * 8 * len(SOUGHT_SHIFTS) * len(colours) > _kept.room // 8:
         return make()
-    seen = hashlib.sha256(what.encode())
-    for image in (*colours, judged.mask):
-        seen.update(str(image.shape).encode() + np.ascontiguousarray(image).tobytes())
-    key = (seen.digest(), owner, getattr(judged.split, "__name__", ""), judged.factor)
-    with _lock:
-        if key in _kept:
-            _kept.move_to_end(key)
-            return _kept[key]  # type: ignore[return-value]
-    made = list(make())
-    with _lock:
-        _kept[key] = made
-        while len(_kept) > 1 and sum(map(_bytes, _kept.values())) > KEPT_BYTES:
-            _kept.popitem(last=False)
-    return made
+    arrays = (*colours, judged.mask)
+    shapes = tuple(array.shape for array in arrays)
+    whose = (owner, getattr(judged.split, "__name__", ""))
+    key = (what, shapes, digest_of_arrays(arrays), *whose, judged.factor)
+    return _kept.get(key, lambda: list(make()))
 
 
 def _has_value(owner: object) -> bool:
@@ -272,14 +261,4 @@ def _has_value(owner: object) -> bool:
     return True
 
 
-def _bytes(parts: Sequence[Tiles] | Sequence[Patches]) -> int:
-    return sum(
-        part.shown.nbytes
-        if isinstance(part, Patches)
-        else part.features.nbytes + part.turned.nbytes
-        for part in parts
-    )
-
-
-_kept: OrderedDict[Hashable, list[Tiles] | list[Patches]] = OrderedDict()
-_lock = Lock()
+_kept = Kept(KEPT_BYTES)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.metrics import frequency
+from msibench.metrics.kept import of_images
 from msibench.metrics.pairs import (
     ImagePair,
     Images,
@@ -117,7 +118,8 @@ def _energies(pair: ImagePair) -> tuple[Any, Any]:
 
 
 def _energies_of(pair: ImagePair) -> tuple[Any, Any]:
-    bands = [list(_bands(images, pair.xp)) for images in (pair.reference, pair.test)]
+    reference = of_images("nqm", pair.reference, lambda: list(_bands(pair.reference, pair.xp)))
+    bands = [reference, list(_bands(pair.test, pair.xp))]
     # Some twenty passes follow: on a processor they go by strips that stay in its cache.
     height = STRIP if pair.on_host() else pair.shape[0]
     signal = noise = 0.0

@@ -16,6 +16,7 @@ from msibench.metrics.arrays import (
     first_reason,
     to_host,
 )
+from msibench.metrics.kept import of_images
 from msibench.metrics.pairs import ImagesT
 from msibench.metrics.spectra import frequencies, spectrum
 from msibench.metrics.upsampling import bicubic
@@ -77,10 +78,10 @@ def evaluate(evaluation: Evaluation) -> Scored:
 def _displacement(image: Floats, low: Floats, factor: int) -> tuple[float, float]:
     if not (finite_images(image) and finite_images(low)):
         return float("nan"), float("nan")
-    fixed = _Fixed.of(bicubic(low, factor), factor)
-    total = np.zeros(2)
+    fixed = of_images("shift", low, lambda: _Fixed.of(bicubic(low, factor), factor), factor)
+    total, whole = np.zeros(2), np.fft.fft2(image)
     for _ in range(STEPS):  # the window stays where it is: bring the image back, and look again
-        step = _step(_moved(image, -total), fixed)
+        step = _step(_moved(whole, -total) if total.any() else image, fixed)
         total += step
         if not np.isfinite(step).all() or np.abs(step).max() < 1e-3:
             break
@@ -136,10 +137,8 @@ def _step(image: Floats, fixed: _Fixed) -> Floats:
     return np.asarray(moved - np.linalg.lstsq(normal, np.array([sums[2], sums[5]]), rcond=1e-10)[0])
 
 
-def _moved(image: Floats, by: Floats) -> Floats:
-    """Move an image by a fraction of a pixel, cyclically."""
-    if not by.any():
-        return image
-    turn = [np.fft.fftfreq(side) * step for side, step in zip(image.shape, by, strict=True)]
+def _moved(whole: NDArray[np.complex128], by: Floats) -> Floats:
+    """Move the image of a spectrum by a fraction of a pixel, cyclically."""
+    turn = [np.fft.fftfreq(side) * step for side, step in zip(whole.shape, by, strict=True)]
     phase = np.exp(-2j * np.pi * (turn[0][:, None] + turn[1][None, :]))
-    return np.asarray(np.fft.ifft2(np.fft.fft2(image) * phase).real)
+    return np.asarray(np.fft.ifft2(whole * phase).real)

@@ -7,6 +7,7 @@ the scene that the test still carries, over the information that the reference c
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msibench.metrics.kept import of_images
 from msibench.metrics.metrix_padding import pad_like_metrix
 from msibench.metrics.pairs import (
     ImagePair,
@@ -24,7 +26,7 @@ from msibench.metrics.pairs import (
     check_data_range,
     pair_images,
 )
-from msibench.metrics.products import product
+from msibench.metrics.products import one_thread, product
 from msibench.metrics.separable import as_like
 from msibench.metrics.steerable_pyramid import oriented_bands
 
@@ -124,35 +126,77 @@ def why_undefined(
 def _information(pair: ImagePair, scale: float) -> tuple[Any, Any, Any]:
     """Return the information in the test and in the reference (nats), and whether that is undefined."""
     xp = pair.xp
-    count = len(pair.test)
-    both = pad_like_metrix(xp.concatenate([pair.reference, pair.test]) * scale)
-    carried = available = xp.zeros_like(both[:count, 0, 0])
-    dependent = xp.zeros_like(pair.usable)
-    for level, band in oriented_bands(both, xp):
-        rows, columns = (BLOCK * (int(side) // BLOCK) for side in band.shape[-2:])
-        reference, test = band[:count, :rows, :columns], band[count:, :rows, :columns]
-        edge = -(-(WINDOWS[level] // 2) // BLOCK)
-        inside = (slice(None), *(slice(edge, side // BLOCK - edge) for side in (rows, columns)))
-        gain, noise = _distortion_channel(reference, test, WINDOWS[level], xp)
-        signal, eigenvalues, singular = _scale_mixture(reference, xp)
-        signal, gain, noise = signal[inside], gain[inside], noise[inside]
-        carried = carried + _nats(gain * gain * signal / (noise + EYE_NOISE), eigenvalues, xp)
-        available = available + _nats(signal / EYE_NOISE, eigenvalues, xp)
-        dependent = dependent | singular
+    with one_thread():
+        scenes = of_images("vif", pair.reference, lambda: _scenes(pair.reference, scale, xp), scale)
+        carried = available = xp.zeros_like(pair.reference[:, 0, 0])
+        dependent = xp.zeros_like(pair.usable)
+        for scene, (_, band) in zip(
+            scenes, oriented_bands(pad_like_metrix(pair.test * scale), xp), strict=True
+        ):
+            gain, noise = _distortion_channel(scene, band, xp)
+            gain, noise = gain[scene.inside], noise[scene.inside]
+            strength = gain * gain * scene.signal / (noise + EYE_NOISE)
+            carried = carried + _nats(strength, scene.eigenvalues, xp)
+            available = available + scene.available
+            dependent = dependent | scene.singular
     return carried, available, dependent
 
 
-def _distortion_channel(reference: Any, test: Any, window: int, xp: ModuleType) -> tuple[Any, Any]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scene:
+    """What one band of the reference holds, whatever the test is."""
+
+    band: Any
+    """``(image, row, column)``, whole blocks."""
+    inside: tuple[slice, ...]
+    """Blocks whose window lies inside the band."""
+    window: int
+    total: Any
+    """Sum in the window around each block, ``(image, block row, block column)``."""
+    power: Any
+    """Sum of squares about the mean there."""
+    signal: Any
+    """Local signal strength of each block inside."""
+    eigenvalues: Any
+    """Of the covariance of the band's patches, ``(image, 9)``."""
+    singular: Any
+    """Whether that cannot be inverted, bool ``(image,)``."""
+    available: Any
+    """Information about the band, nats, ``(image,)``."""
+
+
+def _scenes(reference: Any, scale: float, xp: ModuleType) -> list[_Scene]:
+    """Return what each oriented band of the reference holds."""
+    found = []
+    for level, whole in oriented_bands(pad_like_metrix(reference * scale), xp):
+        window = WINDOWS[level]
+        rows, columns = (BLOCK * (int(side) // BLOCK) for side in whole.shape[-2:])
+        edge = -(-(window // 2) // BLOCK)
+        inside = (slice(None), *(slice(edge, side // BLOCK - edge) for side in (rows, columns)))
+        band = whole[:, :rows, :columns]
+        total = _box_sums(band, window, xp)
+        squares = _box_sums(band * band, window, xp) - total * total / (window * window)
+        power = xp.maximum(squares, xp.zeros_like(total[:1, :1, :1]))
+        signal, eigenvalues, singular = _scale_mixture(band, xp)
+        signal = signal[inside]
+        available = _nats(signal / EYE_NOISE, eigenvalues, xp)
+        found.append(
+            _Scene(band, inside, window, total, power, signal, eigenvalues, singular, available)
+        )
+    return found
+
+
+def _distortion_channel(scene: _Scene, test: Any, xp: ModuleType) -> tuple[Any, Any]:
     """Return gain and noise variance of ``test = gain * reference + noise`` around each block."""
+    reference, window, power = scene.band, scene.window, scene.power
+    test = test[:, : reference.shape[-2], : reference.shape[-1]]
     area = window * window
-    sums = [
-        _box_sums(image, window, xp)
-        for image in (reference, test, reference * reference, test * test, reference * test)
-    ]
-    zero = xp.zeros_like(sums[0][:1, :1, :1])
-    power = xp.maximum(sums[2] - sums[0] * sums[0] / area, zero)
-    test_power = xp.maximum(sums[3] - sums[1] * sums[1] / area, zero)
-    covariance = sums[4] - sums[0] * sums[1] / area
+    total, squares, products = (
+        _box_sums(image, window, xp) for image in (test, test * test, reference * test)
+    )
+    zero = xp.zeros_like(total[:1, :1, :1])
+    test_power = xp.maximum(squares - total * total / area, zero)
+    covariance = products - scene.total * total / area
     gain = covariance / (power + TOLERANCE)
     noise = (test_power - gain * covariance) / area
     # The order of these corrections is the original's; sums stand where one would expect variances.

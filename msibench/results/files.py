@@ -21,18 +21,23 @@ WHOLE_BYTES = 1 << 20
 """Up to which a file is hashed from one read: a buffer to read it in parts costs more than the hash."""
 
 
-def write_atomically(path: Path, data: bytes | str) -> None:
+def write_atomically(path: Path, data: bytes | str, *, flushed: bool = True) -> None:
     """Replace a file's content in one step, flushed to the disk.
+
+    Parameters
+    ----------
+    flushed
+        False in a folder that is of no use after a crash, or that is flushed as a whole later.
 
     Raises
     ------
     StoreError
         If the disk is full or the folder cannot be written; the old content is kept.
     """
-    write_together({path: data})
+    write_together({path: data}, flushed=flushed)
 
 
-def write_together(contents: Mapping[Path, bytes | str]) -> None:
+def write_together(contents: Mapping[Path, bytes | str], *, flushed: bool = True) -> None:
     """Replace the content of several files: all are written out before the first is replaced.
 
     A disk that is full, or cannot be written, leaves every old file as it was.
@@ -43,7 +48,7 @@ def write_together(contents: Mapping[Path, bytes | str]) -> None:
         Naming the file and what to do.
     """
     texts = {p: data.encode() if isinstance(data, str) else data for p, data in contents.items()}
-    write_whole(texts, explained)
+    write_whole(texts, explained, flushed=flushed)
 
 
 def sha256_of(path: Path | str) -> str:

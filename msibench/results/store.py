@@ -234,7 +234,7 @@ class Store:
                 if (work / name).is_file()
             }
             final = replace(record, files=files)
-            write_atomically(work / RECORD, final.to_json())
+            write_atomically(work / RECORD, final.to_json(), flushed=False)
             for entry in list(work.iterdir()):
                 if entry.name not in {RECORD, *CELL_FILES}:
                     remove(entry)

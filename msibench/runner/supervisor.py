@@ -349,7 +349,7 @@ class Supervisor:
         }
         if plan.track.intervals:
             task |= self._intervals(cell, folder, plan.track.intervals)
-        write_atomically(folder / "cell.json", canonical_json(task))
+        write_atomically(folder / "cell.json", canonical_json(task), flushed=False)
         code = spec.target.rpartition(":")[0]
         own = [code] if code.endswith(".py") else map(str, package_folders(spec.target))
         return replace(

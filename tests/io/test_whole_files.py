@@ -42,6 +42,16 @@ def test_files_are_replaced_together_and_flushed(tmp_path, monkeypatch):
     assert len(flushed) == 3 + 2  # the files, and each folder once
 
 
+def test_files_of_a_folder_that_a_crash_may_take_are_replaced_and_not_flushed(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(whole_files.os, "fsync", lambda number: pytest.fail("flushed"))
+    (tmp_path / "a").write_text("old")
+    write_whole({tmp_path / "a": b"new", tmp_path / "b": b"x"}, flushed=False)
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert names(tmp_path) == ["a", "b"]
+
+
 @pytest.mark.parametrize("fails", ["first", "second"])
 def test_a_disk_that_fills_leaves_every_old_file(tmp_path, monkeypatch, fails):
     (tmp_path / "a").write_text("old")

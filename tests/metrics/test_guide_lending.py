@@ -142,11 +142,11 @@ def test_what_a_guide_lends_is_kept_for_the_same_guide_mask_and_protocol(guide, 
 
 
 def test_large_guides_are_not_kept_and_old_ones_leave(guide, where, monkeypatch):
-    monkeypatch.setattr(guide_lending, "KEPT_BYTES", 8)
+    monkeypatch.setattr(guide_lending._kept, "room", 8)
     parts = kept_for_the_next("large", guide, where, lambda: tiles_of(guide, where))
     assert iter(parts) is parts, "made as they are asked for"
-    small = sum(map(guide_lending._bytes, guide_lending._kept.values())) + 1
-    monkeypatch.setattr(guide_lending, "KEPT_BYTES", max(small, 9 * 8 * 81 * guide[0].size))
+    room = max(guide_lending._kept.held + 1, 9 * 8 * 81 * guide[0].size)
+    monkeypatch.setattr(guide_lending._kept, "room", room)
     for number in range(12):
         mask = where.mask.copy()
         mask[number] = False
@@ -154,5 +154,4 @@ def test_large_guides_are_not_kept_and_old_ones_leave(guide, where, monkeypatch)
         kept_for_the_next(
             "old", guide[:1], judged, lambda judged=judged: tiles_of(guide[:1], judged)
         )
-    held = sum(map(guide_lending._bytes, guide_lending._kept.values()))
-    assert 0 < held <= guide_lending.KEPT_BYTES
+    assert 0 < guide_lending._kept.held <= room

@@ -81,7 +81,8 @@ def main(folder: Path) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
     try:
-        write_atomically(folder / "result.json", json.dumps(plain(outcome), sort_keys=True))
+        text = json.dumps(plain(outcome), sort_keys=True)
+        write_atomically(folder / "result.json", text, flushed=False)
     except StoreError as error:
         print(f"{outcome['status']}: {outcome['reason']}\n{error}", file=sys.__stderr__, flush=True)
         return 1

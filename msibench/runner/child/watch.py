@@ -130,7 +130,8 @@ def _begin(
     job: Job, what: Enclosed, says_so: int, stop: threading.Event | None
 ) -> subprocess.Popen[bytes] | WarmProcess:
     """Begin a cell's guard: as a fork where that is possible, else as a process of its own."""
-    environment = child_environment(job)
+    common = common_environment(job)
+    environment = child_environment(job, common)
     if not job.cold and (job.sandbox == NONE or what.inside):
         beginning = Beginning(
             folder=job.folder.resolve(),
@@ -138,7 +139,7 @@ def _begin(
             inside=what.inside,
             threads=max(1, job.threads),
             libraries=job.libraries,
-            server_environment=common_environment(job),
+            server_environment=common,
         )
         if (process := warm_start(beginning, says_so, stop)) is not None:
             return process
@@ -212,12 +213,12 @@ def common_environment(job: Job) -> dict[str, str]:
     }
 
 
-def child_environment(job: Job) -> dict[str, str]:
+def child_environment(job: Job, common: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a child: what all have in common, and a scratch folder of its own."""
     scratch = job.folder / "scratch"
     scratch.mkdir(exist_ok=True)
     return {
-        **common_environment(job),
+        **common,
         "TMPDIR": str(scratch.resolve()),
         TAG: job.tag,
         **({} if job.sandbox == NONE else inner_environment(scratch)),

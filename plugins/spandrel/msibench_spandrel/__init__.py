@@ -18,6 +18,7 @@ from msibench_spandrel.msi import MSI
 
 _TARGET = "msibench_spandrel.method:Spandrel"
 
+ADVERSARIAL = "spandrel-realesrgan"
 _PUBLISHED = {
     "spandrel-dctlsa": (
         WeightFile(
@@ -47,7 +48,7 @@ _PUBLISHED = {
         "0.75 M parameters, photographs",
         "https://github.com/Amazingren/NTIRE2024_ESR",
     ),
-    "spandrel-realesrgan": (
+    ADVERSARIAL: (
         WeightFile(
             name="realesrgan-x4plus.fp16.safetensors",
             sha256="0b0aade24aaac693617e17226b491787f8817ba4ffb073c4f07b550715bea6e8",
@@ -84,7 +85,29 @@ def msibench_methods() -> Iterator[MethodSpec]:
             title=title,
             resources=Resources(cpus=2, memory_gb=4.0, vram_gb=4.0),
         )
+        if name == ADVERSARIAL:
+            yield _pooled(file, title, citation)
     yield MSI
+
+
+def _pooled(file: WeightFile, title: str, citation: str) -> MethodSpec:
+    """Return the x4 network for x2: its image is averaged over 2 x 2 pixels."""
+    return MethodSpec(
+        name=f"{ADVERSARIAL}-pooled",
+        target=_TARGET,
+        task=Task.SINGLE_IMAGE,
+        config={**TILED, "bin": True},
+        factors=frozenset({2}),
+        each_ion_alone=True,
+        weights=(file,),
+        citation=citation,
+        licence=f"network: spandrel, MIT; weights: {file.licence}",
+        title=f"{title}; x4, averaged over 2 x 2 pixels",
+        resources=Resources(cpus=2, memory_gb=4.0, vram_gb=4.0),
+        sources={
+            "bin": "our choice: the network is for x4 alone; its image averaged over 2 x 2 pixels is for x2"
+        },
+    )
 
 
 def spec_from_checkpoint(path: str | Path) -> MethodSpec:

@@ -283,6 +283,21 @@ def test_the_adversarial_network_adds_contrast_and_loses_truth():
     assert psnr(fine, truth) < psnr(bicubic(low, 4), truth) - 0.5
 
 
+def test_the_adversarial_network_serves_twice_finer_by_averaging_its_image(tmp_path):
+    spec = SPECS["spandrel-realesrgan-pooled"]
+    assert spec.factors == {2}
+    assert spec.weights == SPECS["spandrel-realesrgan"].weights
+    torch.save(rrdb_state(), tmp_path / "net.pth")
+    low = MSImage(np.random.default_rng(0).random((1, 8, 12), np.float32), mz=[400.0])
+    files = {"net.pth": tmp_path / "net.pth"}
+    whole = Spandrel(files, **SPECS["spandrel-realesrgan"].config).upscale(
+        Problem(low=low, factor=4)
+    )
+    half = Spandrel(files, **spec.config).upscale(Problem(low=low, factor=2))
+    assert half.shape == (1, 16, 24)
+    np.testing.assert_allclose(half, whole.reshape(1, 16, 2, 24, 2).mean((2, 4)), atol=1e-6)
+
+
 @pytest.mark.parametrize("name", REAL)
 def test_real_checkpoints_keep_what_is_measured_on_the_bladder_section(name):
     section = np.load(mirrored("bladder/bladder.npz"))

@@ -243,6 +243,27 @@ def test_a_checkout_inside_a_folder_of_the_system_is_searched_too(tmp_path, monk
     assert str(system) in {mount.target for mount in found if mount.kind == "read"}
 
 
+def test_what_appears_between_two_cells_is_seen_and_hidden_like_the_rest(tmp_path):
+    """What cells have in common is worked out once, from what is there when each begins."""
+    weights, secret = tmp_path / "weights", tmp_path / "lab" / "data"
+    (tmp_path / "lab").mkdir()
+
+    def seen(number):
+        cell = tmp_path / f"cell-{number}"
+        cell.mkdir()
+        places = [str(weights), str(tmp_path / "lab")]
+        found = sandbox_mounts.mounts(cell, places, [str(secret)])
+        assert [mount.target for mount in found if mount.kind == "write"] == [str(cell)]
+        return {(mount.kind, mount.target) for mount in found}
+
+    before = seen(0)
+    weights.write_text("fetched")
+    assert seen(1) - before == {("read", str(weights)), ("write", str(tmp_path / "cell-1"))}
+    assert ("hide", str(secret)) in before
+    secret.mkdir()
+    assert ("cover", str(secret)) in seen(2)
+
+
 def test_no_door_to_other_processes_is_open(bench, one_kind, monkeypatch):
     """Roots, memory, environments and descriptors of others; shared memory; sockets without a file."""
     monkeypatch.setenv("A_SECRET", "rosebud")

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
 
@@ -49,6 +50,7 @@ PASSED = (
 )  # fmt: skip
 """Variables that a process inside gets from outside; tokens, addresses and places of data are none of
 them."""
+_PASSED = re.compile("|".join(translate(pattern) for pattern in PASSED))
 
 
 class SandboxError(MSIBenchError):
@@ -179,11 +181,7 @@ def enclosed(
 
 def passed_environment() -> dict[str, str]:
     """Return the variables of this process that one inside a sandbox gets: those of `PASSED`."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if any(fnmatchcase(name, pattern) for pattern in PASSED)
-    }
+    return {name: value for name, value in os.environ.items() if _PASSED.match(name)}
 
 
 def inner_environment(scratch: Path) -> dict[str, str]:

@@ -73,13 +73,31 @@ def mounts(folder: Path, readable: Iterable[str], hidden: Iterable[str]) -> list
         Files and folders that must not be seen even where a listed place holds them; something
         readable inside of them stays readable.
     """
+    listed = tuple(path for path in _listed(readable) if _is_there(path))
+    secret = tuple((path, os.path.isdir(path)) for path in (*hidden, *SOURCES))  # noqa: PTH112
+    own = os.path.realpath(folder)
+    every = [*_shared(listed, secret), Mount("write", own, own)]
+    return sorted(every, key=lambda mount: (mount.target.count("/"), mount.target))
+
+
+@lru_cache(maxsize=16)
+def _shared(listed: tuple[str, ...], hidden: tuple[tuple[str, bool], ...]) -> tuple[Mount, ...]:
+    """Return what all cells see of which the same is listed and hidden, worked out once for them.
+
+    Parameters
+    ----------
+    listed
+        Places that are there.
+    hidden
+        Places, and whether each is a folder.
+    """
     found: dict[str, Mount] = {}
-    for path in _listed(readable):
+    for path in listed:
         for mount in _trace(path):
             found.setdefault(mount.target, mount)
     kept = _without_repeats(found)
     inner = [mount for mount in kept if mount.kind == "read"]
-    secret = [os.path.realpath(path) for path in (*hidden, *SOURCES)]
+    secret = [os.path.realpath(path) for path, _ in hidden]
     own_places = {mount.target for path in _system() for mount in _trace(path)}
     for mount in found.values():  # also one inside of a system's folder, such as /usr/local/lab
         if mount.kind == "read" and mount.target not in own_places:
@@ -92,9 +110,7 @@ def mounts(folder: Path, readable: Iterable[str], hidden: Iterable[str]) -> list
     for place in _listed_inside(found, secret):
         if not any(mount.target == place.target for mount in kept):
             kept.append(place)
-    own = os.path.realpath(folder)
-    kept.append(Mount("write", own, own))
-    return sorted(kept, key=lambda mount: (mount.target.count("/"), mount.target))
+    return tuple(kept)
 
 
 @lru_cache(maxsize=64)
@@ -195,9 +211,13 @@ def python_places(import_path: tuple[str, ...], working_folder: str) -> tuple[st
     return tuple(found)
 
 
+def _is_there(path: str) -> bool:
+    return os.path.isabs(path) and os.path.exists(path)  # noqa: PTH110, PTH117
+
+
 def _trace(path: str) -> Iterator[Mount]:
     """Yield the links on the way to `path`, then the place itself; nothing for what is not there."""
-    if not os.path.isabs(path) or not os.path.exists(path):  # noqa: PTH110, PTH117
+    if not _is_there(path):
         return
     current, rest, steps = "", [part for part in os.path.normpath(path).split("/") if part], 0
     while rest:
