@@ -46,8 +46,9 @@ def times_of(base: pd.DataFrame, new: pd.DataFrame, margins: Margins) -> list[Sp
 def peaks_of(rows: pd.DataFrame) -> dict[str, float]:
     """Return the highest peak (MiB) by method and kind of memory."""
     peaks: dict[str, float] = {}
+    found = _good(rows)
     for label, column in (("resident", "rss_mib"), ("GPU", "vram_mib")):
-        for (protocol, method, device), part in _good(rows).groupby(METHOD, sort=True):
+        for (protocol, method, device), part in found.groupby(METHOD, sort=True):
             highest = float(part[column].max())
             if np.isfinite(highest) and highest > 0:
                 peaks[f"{method} ({protocol}, {device}), {label}"] = highest

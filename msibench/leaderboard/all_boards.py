@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ TRUST = (
 COSTS = ("seconds_per_image", "s / image")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Listed:
     """One protocol of one board."""
 
@@ -71,6 +72,11 @@ class Listed:
         if value is None or pd.isna(value):
             return "–"
         return fixed(100 * value, 1) if self.scheme.percent else fixed(value, 3)
+
+    @cached_property
+    def guide_difference(self) -> Difference | None:
+        """What `guide_difference` finds, worked out once."""
+        return guide_difference(self)
 
     def sections(self) -> int:
         """Return the number of sections behind the scores."""
@@ -320,13 +326,13 @@ def best_with_and_without_a_guide(
     board: Listed,
 ) -> tuple[pd.Series[Any], pd.Series[Any]] | None:
     """Return the best row of the methods that see a guide, and of those that do not; None without both."""
-    part = board.table[~apart_from_methods(board) & board.table["composite"].notna()]
-    single = part["task"] == Task.SINGLE_IMAGE
-    if single.all() or not single.any():
-        return None
+    table = board.table
+    part = table.loc[~apart_from_methods(board) & table["composite"].notna(), ["task", "composite"]]
     ordered = part.sort_values("composite", ascending=False, kind="stable")
     alone = ordered["task"] == Task.SINGLE_IMAGE
-    return ordered[~alone].iloc[0], ordered[alone].iloc[0]
+    if alone.all() or not alone.any():
+        return None
+    return table.loc[ordered.index[~alone][0]], table.loc[ordered.index[alone][0]]
 
 
 def guide_difference(board: Listed) -> Difference | None:
@@ -339,8 +345,8 @@ def guide_difference(board: Listed) -> Difference | None:
     if pair is None or not path.is_file():
         return None
     names, control = [str(row["method"]) for row in pair], board.track.control_method
-    rows = measured(pd.read_parquet(path))
-    rows = rows[(rows["protocol"] == board.protocol) & rows["method"].isin([*names, control])]
+    chosen = [("protocol", "==", board.protocol), ("method", "in", [*names, control])]
+    rows = measured(pd.read_parquet(path, filters=chosen))
     ions = next(cubes(rows)).ion_images()
     scores = score_images(ions, board.scheme, control_method=control).composite
     guided, alone = (scores[:, ions.method(name)] for name in names)
@@ -366,7 +372,7 @@ def _guides(boards: list[Listed]) -> str:
         None: "is not told apart from the best without",
     }
     asked = [board for board in boards if best_with_and_without_a_guide(board) is not None]
-    answers = {board.name: guide_gains(guide_difference(board)) for board in asked}
+    answers = {board.name: guide_gains(board.guide_difference) for board in asked}
     groups = {
         words: [f"`{in_markdown(name)}`" for name, found in answers.items() if found is answer]
         for answer, words in said.items()
@@ -436,7 +442,7 @@ def _guided_beside_alone(board: Listed) -> str:
     if pair is None:
         return ""
     shown = [f"`{in_markdown(str(row['method']))}` {with_interval(board, row)}" for row in pair]
-    found, percent = guide_difference(board), board.scheme.percent
+    found, percent = board.guide_difference, board.scheme.percent
     apart = ""
     if found is not None and np.isfinite(found.low):
         ends = (found.mean, found.low, found.high)
@@ -473,11 +479,12 @@ def _methods(boards: list[Listed]) -> str:
     seconds = COSTS[1] if len(boards) == 1 else f"{COSTS[1]}, {in_markdown(timed.name)}"
     headers += [*(heading for _, heading, _, _ in shown), seconds, "flags"]
     lines = []
+    places = [{str(m): row for row, m in enumerate(board.table["method"])} for board in boards]
     for name in ordered:
         rows = [
-            (board, board.table[board.table["method"] == name].iloc[0])
-            for board in boards
-            if (board.table["method"] == name).any()
+            (board, board.table.iloc[place[name]])
+            for board, place in zip(boards, places, strict=True)
+            if name in place
         ]
         held = {board.name: with_interval(board, row) for board, row in rows}
         line = [f"`{in_markdown(name)}`", *(held.get(board.name, "") for board in boards)]

@@ -93,7 +93,8 @@ def test_boards_of_a_results_folder_count_too(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "protocol"), [("phantom", "area-x4@1"), ("her2-tumour", "area-x2@1")]
+    ("dataset", "protocol"),
+    [("phantom", "area-x4@1"), pytest.param("her2-tumour", "area-x2@1", marks=pytest.mark.slow)],
 )
 def test_the_table_that_ships_is_that_of_the_sections(dataset, protocol):
     card = load_card(catalogue().datasets[dataset])

@@ -83,7 +83,7 @@ from msibench.io import write_imzml
 write_imzml("section.imzML", mb.read("section.npz"))
 section = mb.read("section.imzML", mz=[400.0, 500.0])
 problem = mb.degrade(section, "area-x4@1")
-table = mb.evaluate(mb.upscale(problem, "swinir-msi-tiny"), section, problem, metrics=["psnr", "skill"])
+table = mb.evaluate(mb.upscale(problem, "mosr-msi-tiny"), section, problem, metrics=["psnr", "skill"])
 done = mb.confidence(mb.Problem(low=section, factor=2), "bicubic")
 advice = mb.advise(section, 2, methods=["bicubic"])
 print(len(table), done.prediction.shape, advice.recommended, len(section._repr_html_()) > 1000)

@@ -90,6 +90,7 @@ def test_the_same_input_gives_the_same_map_to_the_last_bit():
     assert first.parameters() == again.parameters()
 
 
+@pytest.mark.slow
 def test_the_known_map_of_the_bladder_is_recovered_from_three_degrees_and_twenty_pixels():
     # A rigid change: the reference was itself estimated, and a free affine map finds more
     # mutual information 2 ion-image pixels beside it (docs/registration.md).
@@ -106,7 +107,7 @@ def test_the_known_map_of_the_bladder_is_recovered_from_three_degrees_and_twenty
     assert found.report.accepted
 
 
-@pytest.mark.parametrize("model", ["rigid", "affine"])
+@pytest.mark.parametrize("model", ["rigid", pytest.param("affine", marks=pytest.mark.slow)])
 def test_the_known_misregistration_of_the_phantom_is_recovered_within_half_a_pixel(model):
     generator = pytest.importorskip("msibench_datasets.phantom.generator")
     made = generator.make_phantom(seed=1, rotation_deg=2.5, shift_px=(4.0, -3.0))

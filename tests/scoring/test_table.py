@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -6,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_limits
 
 from msibench.scoring import comparisons, load_scheme, scheme_from_mapping, summarise
 from msibench.scoring import table as scoring_table
@@ -41,21 +41,12 @@ def test_the_order_of_the_rows_changes_no_byte():
 
 
 def test_one_thread_and_two_give_the_same_bytes():
-    code = (
-        "from tests.scoring.tables import simulated\n"
-        "from msibench.scoring import load_scheme, summarise\n"
-        "rows = simulated({'bicubic': 0.0, 'a': 0.1}, sections=7, channels=40)\n"
-        "print(summarise(rows, load_scheme('anchored'), control_method='bicubic', draws=300).to_csv())\n"
-    )
-    printed = [
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env=os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
-            capture_output=True,
-            check=True,
-        ).stdout
-        for threads in ("1", "2")
-    ]
+    rows = simulated({"bicubic": 0.0, "a": 0.1}, sections=7, channels=40)
+    scheme, printed = load_scheme("anchored"), []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            table = summarise(rows, scheme, control_method="bicubic", draws=300)
+        printed.append(table.to_csv())
     assert printed[0] == printed[1]
 
 
