@@ -88,7 +88,11 @@ def test_the_pair_is_the_best_variant_and_its_start(rows, track, toy, tmp_path):
 
 
 def test_a_grid_without_a_start_is_set_against_the_control(rows, track, toy, tmp_path):
-    write_overview(rows, track, toy.store, tmp_path, variants=("better",), missing=("dists",))
+    nowhere = rows.assign(value=rows["value"].mask(rows["metric"] == "dists", np.nan))
+    write_overview(nowhere, track, toy.store, tmp_path, variants=("better",), missing=("dists",))
+    metrics = (tmp_path / "metrics.svg").read_text()
+    assert "NQM (dB)" in metrics
+    assert "DISTS" not in metrics, "no empty panel"
     text = (tmp_path / "pair.md").read_text()
     assert "B is `bicubic` (the control). The method that was trained has no weights" in text
     assert "(cao2025 needs dists)" in (tmp_path / "score.svg").read_text()
