@@ -18,7 +18,7 @@ import pandas as pd
 
 from msibench.contracts.plain_text import few_of
 from msibench.errors import IntegrityError, MSIBenchError
-from msibench.gate.agreement import contradictions
+from msibench.gate.agreement import contradictions, impossible
 from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify import Checked
 from msibench.leaderboard.board import Board, is_published, with_added_metrics
@@ -86,7 +86,8 @@ def verify_leaderboard(
     absent, lacking = missing_of_track(rows, track)
     checked.missing += absent
     checked.faults += lacking
-    checked.faults += [f"{folder / ROWS}: {text}" for text in contradictions(rows)]
+    found = [*impossible(rows), *contradictions(rows)]
+    checked.faults += [f"{folder / ROWS}: {text}" for text in found]
     if store is None or index is None or not index.cells:
         _compare_with_rows(folder, track, rows, raw, track_facts, checked)
     else:
