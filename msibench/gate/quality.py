@@ -159,6 +159,8 @@ def without_nothing(first: pd.DataFrame, second: pd.DataFrame) -> list[pd.DataFr
     both = pd.concat(
         [side.loc[side["reason"] == NOTHING_PRESENT, keys] for side in (first, second)]
     )
+    if both.empty:
+        return [first, second]
     empty = pd.MultiIndex.from_frame(both.drop_duplicates())
     return [side[~pd.MultiIndex.from_frame(side[keys]).isin(empty)] for side in (first, second)]
 

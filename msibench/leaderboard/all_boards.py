@@ -198,10 +198,22 @@ def _list(boards: list[Listed]) -> str:
 
 
 def apart_from_methods(board: Listed) -> pd.Series[bool]:
-    """Which rows do not compete: controls other than the board's own, and flagged results."""
+    """Which rows do not compete: controls other than the board's own, flagged results, and incomplete ones.
+
+    Who leaves out the images on which it would do badly has a high mean over the others.
+    """
     table = board.table
-    control = table["control"].astype(bool) & (table["method"] != board.track.control_method)
-    return control | table["flag"].notna() if "flag" in table else control
+    apart = table["control"].astype(bool) & (table["method"] != board.track.control_method)
+    if "flag" in table:
+        apart |= table["flag"].notna()
+    return apart | _incomplete(table)
+
+
+def _incomplete(table: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows lack an expected image, or a part of their score."""
+    if "rank_reason" not in table:
+        return pd.Series(False, index=table.index)
+    return table["rank_reason"].notna() & (table["rank_reason"] != "")
 
 
 def best_row(board: Listed) -> pd.Series[Any] | None:
@@ -280,7 +292,8 @@ def _beats(name: str, other: str, boards: list[Listed]) -> bool:
     """Whether a method is above another on a board that has both, and nowhere below it."""
     signs = set()
     for board in boards:
-        scores = board.table.drop_duplicates("method").set_index("method")["composite"]
+        table = board.table[~_incomplete(board.table)]
+        scores = table.drop_duplicates("method").set_index("method")["composite"]
         if name in scores and other in scores:
             signs.add(float(np.sign(scores[name] - scores[other])))
     return 1.0 in signs and -1.0 not in signs
@@ -519,6 +532,9 @@ def flags_of(name: str, rows: list[tuple[Listed, pd.Series[Any]]]) -> str:
             said.append(f"{board.name}: {flag}")
         if bool(row["control"]) and name != board.track.control_method:
             said.append("control")
+        share = row.get("coverage")
+        if share is not None and share < 1:
+            said.append(f"{board.name}: {share:.0%} of the images")
         origins = str(row.get("origin", ""))
         said += [word for word in (SELF_REPORTED, "not isolated") if word in origins]
     return in_markdown("; ".join(dict.fromkeys(said)))

@@ -135,6 +135,23 @@ def test_one_sentence_says_what_to_take_and_what_to_leave(tmp_path):
     assert line.endswith("Worse than repeating each pixel, so not to be used here: `paints`.")
 
 
+def test_who_leaves_out_the_hard_images_is_not_recommended(tmp_path):
+    """Two of six sections, the easy ones, with the highest mean of all: shown with its share, never the best."""
+    names, track = ("bicubic", "net", "picky"), replace(TRACK, metrics=("skill",), scheme="skill")
+    rows = rows_of(names, metrics=("ssim",)).assign(metric="skill")
+    rows["value"] = rows["method"].map({"bicubic": 0.03, "net": 0.12, "picky": 0.15})
+    rows = rows[(rows["method"] != "picky") | rows["section"].isin(["s0", "s1"])]
+    place = tmp_path / "one"
+    place.mkdir()
+    (place / "track.toml").write_text(track_as_text(track))
+    (place / "leaderboard.csv").write_text(table_csv(leaderboard_table(rows, track, draws=100)))
+    page = index_page(boards_in(tmp_path))
+    assert "**Take `net`, which brings back 12 %" in page
+    assert "`net` has the highest score" in page
+    (line,) = [text for text in page.splitlines() if text.startswith("| `picky`")]
+    assert "one: 33% of the images" in line
+
+
 def test_below_zero_is_worse_only_where_an_interval_says_so(tmp_path):
     """A mean of -2.4 % [-6.3, 5.4] is not told apart from repeating each pixel, and nobody is warned off it."""
     folder = of_skill(tmp_path, ("bicubic", "net", "paints"), (0.03, -0.02, -0.4))

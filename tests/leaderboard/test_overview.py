@@ -114,6 +114,7 @@ def test_without_a_score_there_is_no_best(rows):
     assert best_of(table, ["a", "b"]) == "b"
 
 
+@pytest.mark.slow
 def test_each_protocol_has_figures_of_its_own_and_without_a_start_the_control_is_beside(
     two, track, toy, tmp_path
 ):

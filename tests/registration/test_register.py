@@ -68,6 +68,7 @@ def test_a_known_misregistration_is_recovered_within_half_a_pixel(model):
     assert report.folding == 0
 
 
+@pytest.mark.slow
 def test_a_bent_section_needs_the_free_form_model():
     rows, columns = np.meshgrid([0, 30, 59], [0, 42, 83], indexing="ij")
     fixed = np.stack([rows.ravel(), columns.ravel()], axis=1).astype(float)
@@ -107,7 +108,8 @@ def test_the_known_map_of_the_bladder_is_recovered_from_three_degrees_and_twenty
     assert found.report.accepted
 
 
-@pytest.mark.parametrize("model", ["rigid", pytest.param("affine", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["rigid", "affine"])
 def test_the_known_misregistration_of_the_phantom_is_recovered_within_half_a_pixel(model):
     generator = pytest.importorskip("msibench_datasets.phantom.generator")
     made = generator.make_phantom(seed=1, rotation_deg=2.5, shift_px=(4.0, -3.0))

@@ -346,6 +346,17 @@ def test_two_methods_that_differ_are_two_groups():
     assert alone[["rank", "rank_group", "rank_kept"]].iloc[0].tolist() == [1, 1, 1.0]
 
 
+def test_a_copy_that_is_better_by_a_trifle_everywhere_leads_no_group_of_its_own():
+    """A ten-thousandth more detail is a sure gain, and no other method; arithmetic's last digit is a tie."""
+    rows = small(("bicubic", "a", "copy", "digit"), sections=6)
+    original = rows["method"] == "a"
+    for name, more in (("copy", 1e-4), ("digit", 1e-13)):
+        rows.loc[rows["method"] == name, "value"] = rows.loc[original, "value"].to_numpy() + more
+    found = summary(rows).set_index("method")
+    assert found["rank_group"].to_dict() == {"a": 1, "copy": 1, "digit": 1, "bicubic": 2}
+    assert found["rank"].to_dict() == {"copy": 1, "a": 2, "digit": 2, "bicubic": 4}
+
+
 def test_the_error_of_a_score_and_of_other_scores_is_that_of_its_images():
     rows = small(("bicubic", "a", "b"), noise=0.1)
     other = scheme_from_mapping(
