@@ -450,7 +450,7 @@ def _guided_beside_alone(board: Listed) -> str:
         apart = (
             f"; difference, image by image, {mean} [{low}, {high}]{' points' if percent else ''}"
         )
-    return f" Best with a guide: {shown[0]}; best without: {shown[1]}{apart}."
+    return f" Best with a guide or second modality: {shown[0]}; best without: {shown[1]}{apart}."
 
 
 def _not_told_apart(board: Listed) -> str:
