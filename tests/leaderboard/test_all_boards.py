@@ -192,7 +192,9 @@ def test_the_sentence_says_whether_a_guide_is_worth_it(tmp_path, skill, says):
     names = ("bicubic", "net", "guided")
     folder = of_skill(tmp_path, names, (0.03, 0.12, skill), guided=("guided",))
     assert says in sentence_of(folder)
-    assert f"Best with a guide or second modality: `guided` {100 * skill:.1f} %" in index_page(boards_in(folder))
+    assert f"Best with a guide or second modality: `guided` {100 * skill:.1f} %" in index_page(
+        boards_in(folder)
+    )
 
 
 @pytest.mark.parametrize(
