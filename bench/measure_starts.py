@@ -63,11 +63,14 @@ def processor_s():
 
 def end_servers_in_turn():
     """End the servers that others forked first, so that these count their time as their own children's."""
-    for _, server in sorted(warm_start._servers.items(), key=lambda item: -item[0][1]):
-        below = [] if server._process is None else psutil.Process(server._process.pid).children()
-        psutil.wait_procs(below, timeout=30)
+    servers = sorted(warm_start._servers.items(), key=lambda item: -item[0][1])
+    programs = [psutil.Process(one._process.pid) for _, one in servers if one._process]
+    for _, server in servers:
         if server._process is None:
+            below = [fork for program in programs for fork in program.children(recursive=True)]
+            last = [fork for fork in below if not fork.children()]
             server.end()
+            psutil.wait_procs(last, timeout=30)
     warm_start.end_servers()
 
 
