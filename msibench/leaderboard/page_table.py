@@ -77,7 +77,7 @@ def table_view(board: Board) -> list[TableView]:
             *([Column("rank", True), Column("group", True)] if ranked else []),
             Column("method", False),
             Column("score (%)" if scheme.percent else "score", True, "higher is better"),
-            Column("kept", True),
+            *([Column("kept", True)] if _can_be_kept(scheme) else []),
             *(Column(known[name].label, True, BETTER[known[name].direction]) for name in metrics),
             Column("coverage", True),
             Column("images", True),
@@ -125,7 +125,7 @@ def _row(
         *(places if ranked else []),
         TableCell(label, label.lower(), _remark(row, reason), head=True),
         _score(row, scheme),
-        _kept(row),
+        *([_kept(row)] if _can_be_kept(scheme) else []),
     ]
     for name in metrics:
         measure = _column(name, part)
@@ -171,7 +171,8 @@ def _reference(
     if score.text == "–" and scheme.name == "skill":
         score = shown("skill.image", 1, 100.0)
     cells = [TableCell("")] * (2 if ranked else 0)
-    cells += [TableCell(str(row["method"]), head=True), score, TableCell("")]
+    cells += [TableCell(str(row["method"]), head=True), score]
+    cells += [TableCell("")] * _can_be_kept(scheme)
     cells += [shown(_column(name, part), known[name].digits) for name in metrics]
     return cells + [TableCell("")] * 5
 
@@ -189,6 +190,11 @@ def _score(row: Mapping[Any, Any], scheme: Scheme) -> TableCell:
     sem = f" ± {shown['composite.sem']:.{digits}f}" if "composite.sem" in shown else ""
     text = f"{fixed(shown['composite'], digits)}{sem}"
     return TableCell(text, _sort(score), _interval(shown, "composite", digits))
+
+
+def _can_be_kept(scheme: Scheme) -> bool:
+    """Whether other weights could change an order: those of one metric say nothing."""
+    return len(scheme.metrics) > 1
 
 
 def _kept(row: Mapping[Any, Any]) -> TableCell:

@@ -258,9 +258,13 @@ def plus_minus(row: Mapping[Any, Any], measure: str, digits: int) -> str:
     return f"{fixed(mean, digits)}{spread}{holes}"
 
 
+HUGE = 1e6
+"""From here on a number is written with an exponent: sixty digits would break the table."""
+
+
 def fixed(value: float, digits: int) -> str:
-    """Return a number with so many decimals, and no sign before a zero."""
-    text = f"{value:.{digits}f}"
+    """Return a number with so many decimals, and no sign before a zero; a huge one with an exponent."""
+    text = f"{value:.{digits}f}" if abs(value) < HUGE else f"{value:.2e}"
     return text if text.strip("-0.") else text.lstrip("-")
 
 

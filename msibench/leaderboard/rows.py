@@ -277,7 +277,7 @@ def measured(rows: pd.DataFrame, *, controls: bool = False) -> pd.DataFrame:
 def cells(rows: pd.DataFrame) -> pd.DataFrame:
     """Return one row per cell."""
     kept = [*CELL_COLUMNS, *([ISOLATION] if ISOLATION in rows else [])]
-    return rows.drop_duplicates("cell")[kept].reset_index(drop=True)
+    return rows.loc[~rows["cell"].duplicated(), kept].reset_index(drop=True)
 
 
 def origins(rows: pd.DataFrame) -> list[str]:

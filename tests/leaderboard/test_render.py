@@ -15,6 +15,7 @@ from msibench.leaderboard.board import Board
 from msibench.leaderboard.metrics import ARROWS
 from msibench.leaderboard.pair import pair_page
 from msibench.leaderboard.render import (
+    fixed,
     leaderboard_files,
     markdown_page,
     plus_minus,
@@ -88,6 +89,12 @@ def found():
         cells.append(cell("worse", section, base - np.array([1.0, 0.05])))
     cells.append(cell("broken", "s0", [], status="failed", status_reason="no | <b>card</b>"))
     return collected(*cells)
+
+
+def test_a_huge_number_is_written_with_an_exponent():
+    assert fixed(-7.754e60, 3) == "-7.75e+60"
+    assert fixed(-999_999.0, 1) == "-999999.0"
+    assert fixed(-0.0001, 2) == "0.00"
 
 
 def test_the_best_stands_first_and_the_control_at_zero(found):
