@@ -11,9 +11,9 @@ import pandas as pd
 
 from msibench.leaderboard.board import Board
 from msibench.leaderboard.metrics import BETTER, BoardMetrics, board_metrics
-from msibench.leaderboard.perfect import REFERENCE, with_references
+from msibench.leaderboard.perfect import REFERENCE
 from msibench.leaderboard.render import fixed, plus_minus, significant, whole
-from msibench.leaderboard.rows import SELF_REPORTED
+from msibench.leaderboard.rows import SELF_REPORTED, records_of
 from msibench.leaderboard.table import has_ranks, scheme_of, what_numbers_mean
 from msibench.scoring import Scheme
 
@@ -60,7 +60,7 @@ def table_view(board: Board) -> list[TableView]:
     """Return one table per protocol, best method first; measures of trust have their own place."""
     table, track, index = board.table, board.track, board.index
     scheme, known = scheme_of(track, board.rows["metric"].unique()), board_metrics(index)
-    everything = with_references(table, board.rows, track.control_method)
+    everything = board.with_references
     below = everything[everything["task"] == REFERENCE]
     views = []
     for protocol, part in table.groupby("protocol", sort=True):
@@ -85,8 +85,8 @@ def table_view(board: Board) -> list[TableView]:
             Column("MiB", True, "lower is better"),
             Column("cells", False),
         ]
-        rows = [_row(row, metrics, known, part, ranked, scheme) for row in part.to_dict("records")]
-        here = below[below["protocol"] == protocol].to_dict("records")
+        rows = [_row(row, metrics, known, part, ranked, scheme) for row in records_of(part)]
+        here = records_of(below[below["protocol"] == protocol])
         references = [_reference(row, metrics, known, part, ranked, scheme) for row in here]
         methods = [str(name) for name in part["method"]]
         text = str(described.get("description", ""))

@@ -17,7 +17,7 @@ from msibench.leaderboard.all_boards import (
     prepared_in,
     write_index,
 )
-from msibench.leaderboard.render import table_csv
+from msibench.leaderboard.safe_csv import table_csv
 from msibench.leaderboard.table import leaderboard_table, what_numbers_mean
 from msibench.metrics.specs import builtin_metrics
 from msibench.results.metric_rows import rows_as_parquet
