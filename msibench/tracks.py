@@ -189,7 +189,11 @@ def shipped_tracks() -> tuple[str, ...]:
 
 def load_shipped(name: str) -> Track:
     """Read a track that ships inside the package."""
-    return _shipped_track(_shipped()[name].read_text("utf-8"), name)
+    return _read_shipped(name, _shipped()[name])
+
+
+def _read_shipped(name: str, file: Traversable) -> Track:
+    return _shipped_track(file.read_text("utf-8"), name)
 
 
 @cache
@@ -206,7 +210,7 @@ def shipped_boards(device: str) -> dict[str, str]:
     found = {}
     for name, track in _shipped().items():
         csv = files("msibench") / "tracks_shipped" / "leaderboards" / name / "leaderboard.csv"
-        if csv.is_file() and (load_shipped(name).device or "cpu") == device and track.is_file():
+        if csv.is_file() and (_read_shipped(name, track).device or "cpu") == device:
             found[name] = csv.read_text("utf-8")
     return found
 
@@ -217,9 +221,9 @@ def shipped_rows(device: str) -> tuple[Path, ...]:
     A checkout has them; an installed package does not. Boards that state no device count for both kinds.
     """
     found = []
-    for name in sorted(_shipped()):
+    for name, track in sorted(_shipped().items()):
         place = files("msibench") / "tracks_shipped" / "leaderboards" / name / "rows.parquet"
-        if place.is_file() and (load_shipped(name).device or device) == device:
+        if place.is_file() and (_read_shipped(name, track).device or device) == device:
             found.append(Path(str(place)))
     return tuple(found)
 

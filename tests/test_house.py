@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +25,12 @@ WIDER = {
 """Functions that may be given more, and why."""
 
 
+@cache
 def functions():
+    return list(found_functions())
+
+
+def found_functions():
     for folder in ("msibench", "plugins", "datasets"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             if "tests" not in path.parts:

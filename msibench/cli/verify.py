@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 @click.command(
     epilog="Example: msibench verify quickstart --rerun 2\n\n"
     "Example: msibench verify results/cells/3f/3f…/record.json\n\n"
-    "Example: msibench verify leaderboards/bladder-x4   (committed files alone, no store)\n\n"
+    "Example: msibench verify leaderboards/*/   (committed files alone, no store)\n\n"
     "Exit codes: 0 everything follows, 6 nothing could be checked, 7 something was changed."
 )
-@click.argument("target", default="quickstart")
+@click.argument("targets", metavar="[TARGET]...", nargs=-1)
 @click.option("--rerun", "count", type=click.IntRange(0), default=0, help="Cells to run again.")
 @click.option("--seed", default=0, show_default=True, help="Which cells are drawn for --rerun.")
 @click.option(
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     Needs("--method", ("--rerun",), "it says where a method is that is run again"),
 )
 def command(
-    target: str,
+    targets: tuple[str, ...],
     count: int,
     seed: int,
     fresh: bool,
@@ -58,25 +58,43 @@ def command(
     as_json: bool,
     results: Path | None,
 ) -> int:
-    """Check TARGET, a track, a leaderboard folder or one record, along its whole chain.
+    """Check each TARGET, a track, a leaderboard folder or one record, along its whole chain.
 
     Digests of records, files and truths are computed again, scores are computed again from the stored
-    predictions, the leaderboard is made again, and --rerun K predictions are made again.
+    predictions, the leaderboard is made again, and --rerun K predictions are made again. Without a TARGET
+    it is quickstart.
     """
-    single = _single(files)
+    again = _Again(count=count, seed=seed, fresh=fresh, single=_single(files))
+    checked = [_checked(target, results, again) for target in targets or ("quickstart",)]
+    every = [one for part in checked for one in part]
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in every], indent=1))
+    else:
+        _tell(every)
+    return max(_exit_code(part, count) for part in checked)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Again:
+    """Which cells are run again, and how."""
+
+    count: int
+    seed: int
+    fresh: bool
+    single: dict[str, str]
+
+
+def _checked(target: str, results: Path | None, again: _Again) -> list[Checked]:
+    """Check one target."""
     track = _track_named(target, results)
     if results is None and _is_record(Path(target)):
         results = _store_of(Path(target))
     store, checked = _opened(results, needed=track is None or results is not None)
     if track:
-        checked += _track(track, store, count, seed, fresh=fresh, single=single)
+        checked += _track(track, store, again)
     elif store is not None:
-        checked += _record(store, target, count, fresh=fresh, single=single)
-    if as_json:
-        click.echo(json.dumps([asdict(one) for one in checked], indent=1))
-    else:
-        _tell(checked)
-    return _exit_code(checked, count)
+        checked += _record(store, target, again)
+    return checked
 
 
 def _track_named(target: str, results: Path | None) -> Track | None:
@@ -131,15 +149,7 @@ def _is_damaged_store(results: Path | None) -> bool:
     return any((root / name).is_dir() for name in ("cells", "problems", "tracks"))
 
 
-def _track(
-    track: Track,
-    store: Store | None,
-    count: int,
-    seed: int,
-    *,
-    fresh: bool,
-    single: dict[str, str],
-) -> list[Checked]:
+def _track(track: Track, store: Store | None, again: _Again) -> list[Checked]:
     from msibench.errors import StoreError
     from msibench.gate.fresh import judge_afresh
     from msibench.gate.rerun import RUN_AGAIN, cards_of_own, choose, rerun
@@ -166,12 +176,12 @@ def _track(
         sound = [key for key, one in zip(keys, cells, strict=True) if not one.faults]
         settled = [key for key in sound if store.record(key).status in RUN_AGAIN]
         cards = cards_of_own(track, found)
-        for key in choose(settled, count, seed=seed):
-            checked.append(rerun(store, key, found, cards=cards, single=single))
-            if fresh:
+        for key in choose(settled, again.count, seed=again.seed):
+            checked.append(rerun(store, key, found, cards=cards, single=again.single))
+            if again.fresh:
                 control = track.control_method
                 checked.append(
-                    judge_afresh(store, key, found, control_method=control, single=single)
+                    judge_afresh(store, key, found, control_method=control, single=again.single)
                 )
         note = "is listed in the track, and not in the store"
         checked += [Checked(name=key, notes=[note]) for key in absent]
@@ -201,21 +211,18 @@ def _folders(track: Track, store: Store | None) -> list[Path]:
     return there or [place for place in places if place.is_dir()]
 
 
-def _record(
-    store: Store | None, target: str, count: int, *, fresh: bool, single: dict[str, str]
-) -> list[Checked]:
+def _record(store: Store, target: str, again: _Again) -> list[Checked]:
     from msibench.gate.fresh import judge_afresh
     from msibench.gate.rerun import rerun
     from msibench.gate.verify import key_from, verify_cell
 
-    assert store is not None
     found = catalogue()
     key = key_from(target, store)
     checked = [verify_cell(store, key, found.metrics, methods=found.methods)]
-    if count and not checked[0].faults:
-        checked.append(rerun(store, key, found, single=single))
-        if fresh:
-            checked.append(judge_afresh(store, key, found, single=single))
+    if again.count and not checked[0].faults:
+        checked.append(rerun(store, key, found, single=again.single))
+        if again.fresh:
+            checked.append(judge_afresh(store, key, found, single=again.single))
     return checked
 
 

@@ -108,11 +108,11 @@ def _vanished(first: pd.DataFrame, second: pd.DataFrame, margins: Margins) -> li
 def _costs_lost(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
     """Return the methods whose times or memory are no longer recorded."""
     faults = []
+    sides = [cells(side) for side in (first, second)]
+    sides = [side[(side["status"] == "ok") & (side["control"] == "")] for side in sides]
     for column, name in (("seconds_per_image", "time"), ("rss_mib", "memory")):
         counts = []
-        for side in (first, second):
-            good = cells(side)
-            good = good[(good["status"] == "ok") & (good["control"] == "")]
+        for good in sides:
             there = np.isfinite(good[column]) & (good[column] > 0)
             counts.append(there.groupby([good["protocol"], good["method"]]).sum())
         both = counts[0].index.intersection(counts[1].index)
@@ -159,6 +159,8 @@ def without_nothing(first: pd.DataFrame, second: pd.DataFrame) -> list[pd.DataFr
     both = pd.concat(
         [side.loc[side["reason"] == NOTHING_PRESENT, keys] for side in (first, second)]
     )
+    if both.empty:
+        return [first, second]
     empty = pd.MultiIndex.from_frame(both.drop_duplicates())
     return [side[~pd.MultiIndex.from_frame(side[keys]).isin(empty)] for side in (first, second)]
 

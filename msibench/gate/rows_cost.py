@@ -11,10 +11,10 @@ import pandas as pd
 from msibench.gate.margins import Margins
 from msibench.gate.samples import Timing
 from msibench.gate.speed import SpeedVerdict, compare_paired, compare_times
-from msibench.leaderboard.rows import cells
 
 METHOD = ["protocol", "method", "device"]
 PROBLEM = [*METHOD, "dataset", "section", "mz_set"]
+COSTS = ["seconds_per_image", "rss_mib", "vram_mib"]
 REPEATED = 2
 """Number of times of one problem from which they are tested by themselves."""
 
@@ -46,8 +46,9 @@ def times_of(base: pd.DataFrame, new: pd.DataFrame, margins: Margins) -> list[Sp
 def peaks_of(rows: pd.DataFrame) -> dict[str, float]:
     """Return the highest peak (MiB) by method and kind of memory."""
     peaks: dict[str, float] = {}
+    found = _good(rows)
     for label, column in (("resident", "rss_mib"), ("GPU", "vram_mib")):
-        for (protocol, method, device), part in _good(rows).groupby(METHOD, sort=True):
+        for (protocol, method, device), part in found.groupby(METHOD, sort=True):
             highest = float(part[column].max())
             if np.isfinite(highest) and highest > 0:
                 peaks[f"{method} ({protocol}, {device}), {label}"] = highest
@@ -55,8 +56,9 @@ def peaks_of(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def _good(rows: pd.DataFrame) -> pd.DataFrame:
-    found = cells(rows)
-    return found[(found["status"] == "ok") & (found["control"] == "")]
+    """Return one row per cell that ran and had its own guide."""
+    kept = ~rows["cell"].duplicated() & (rows["status"] == "ok") & (rows["control"] == "")
+    return rows.loc[kept, [*PROBLEM, *COSTS]]
 
 
 def _seconds(rows: pd.DataFrame) -> dict[tuple[str, ...], list[float]]:

@@ -18,11 +18,12 @@ import pandas as pd
 
 from msibench.contracts.plain_text import few_of
 from msibench.errors import IntegrityError, MSIBenchError
+from msibench.gate.agreement import contradictions, impossible
 from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify import Checked
 from msibench.leaderboard.board import Board, is_published, with_added_metrics
 from msibench.leaderboard.page import write_page
-from msibench.leaderboard.render import board_csv, leaderboard_files
+from msibench.leaderboard.render import leaderboard_files
 from msibench.leaderboard.rows import (
     ALSO,
     COLUMNS,
@@ -34,7 +35,6 @@ from msibench.leaderboard.rows import (
     tidy,
     with_specimens,
 )
-from msibench.leaderboard.table import leaderboard_table
 from msibench.leaderboard.twins import TWIN
 from msibench.plugin_manager import Catalogue
 from msibench.results.identity import TABLE_FIELDS
@@ -67,7 +67,7 @@ def verify_leaderboard(
         Holds ``rows.parquet``, ``leaderboard.csv`` and ``README.md``, and may hold ``index.html``.
     store, index
         Where the cells are; without them the table is made from the rows beside it, and the rows
-        themselves stand unchecked.
+        are held against one another alone (`msibench.gate.agreement`).
     track_facts
         What a board of the track says besides numbers (`msibench.runner.track_facts.collect_track_facts`), where
         its store is not here; None: its README.md cannot be made again.
@@ -85,6 +85,8 @@ def verify_leaderboard(
     absent, lacking = missing_of_track(rows, track)
     checked.missing += absent
     checked.faults += lacking
+    found = [*impossible(rows), *contradictions(rows)]
+    checked.faults += [f"{folder / ROWS}: {text}" for text in found]
     if store is None or index is None or not index.cells:
         _compare_with_rows(folder, track, rows, raw, track_facts, checked)
     else:
@@ -109,14 +111,15 @@ def _compare_with_rows(
     track_facts: Mapping[str, Any] | None,
     checked: Checked,
 ) -> None:
-    """Make the tables again from the rows beside them, which are themselves unchecked."""
-    checked.notes.append("its cells are not here: rows stand as they are, the tables are checked")
+    """Make the tables again from the rows beside them, which are held against one another alone."""
+    checked.notes.append(
+        "its cells are not here: rows are held against one another alone, the tables are checked"
+    )
     _same_rows(folder / ROWS, raw, rows, checked)
     if track_facts is None:
         checked.notes.append(f"{folder / README} cannot be made again here: its cards are missing")
-        _same_bytes(
-            folder / CSV, board_csv(leaderboard_table(rows, track), rows, track).encode(), checked
-        )
+        bare = Board(Collected(rows, {}), track, TrackIndex({}, {}))
+        _same_bytes(folder / CSV, bare.csv.encode(), checked)
         if not (folder / README).is_file():
             checked.faults.append(f"{folder / README} is missing")
         return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ TRUST = (
 COSTS = ("seconds_per_image", "s / image")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Listed:
     """One protocol of one board."""
 
@@ -71,6 +72,11 @@ class Listed:
         if value is None or pd.isna(value):
             return "–"
         return fixed(100 * value, 1) if self.scheme.percent else fixed(value, 3)
+
+    @cached_property
+    def guide_difference(self) -> Difference | None:
+        """What `guide_difference` finds, worked out once."""
+        return guide_difference(self)
 
     def sections(self) -> int:
         """Return the number of sections behind the scores."""
@@ -153,7 +159,7 @@ def index_page(boards: list[Listed], prepared: Sequence[str] = ()) -> str:
         "_Made by `msibench leaderboard --index leaderboards` from the tables of the boards. Columns are "
         "boards; numbers of two boards are never put together. A skill (in %) is 0 for an image that adds "
         "nothing to its input and 100 for the truth; boards without % hold older rows, ranked by the "
-        "share of the control's error that is gone._",
+        "share of the control's error that is gone. Measures of trust of an older version are left out._",
         _list(boards),
     ]
     if prepared:
@@ -192,10 +198,22 @@ def _list(boards: list[Listed]) -> str:
 
 
 def apart_from_methods(board: Listed) -> pd.Series[bool]:
-    """Which rows do not compete: controls other than the board's own, and flagged results."""
+    """Which rows do not compete: controls other than the board's own, flagged results, and incomplete ones.
+
+    Who leaves out the images on which it would do badly has a high mean over the others.
+    """
     table = board.table
-    control = table["control"].astype(bool) & (table["method"] != board.track.control_method)
-    return control | table["flag"].notna() if "flag" in table else control
+    apart = table["control"].astype(bool) & (table["method"] != board.track.control_method)
+    if "flag" in table:
+        apart |= table["flag"].notna()
+    return apart | _incomplete(table)
+
+
+def _incomplete(table: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows lack an expected image, or a part of their score."""
+    if "rank_reason" not in table:
+        return pd.Series(False, index=table.index)
+    return table["rank_reason"].notna() & (table["rank_reason"] != "")
 
 
 def best_row(board: Listed) -> pd.Series[Any] | None:
@@ -209,9 +227,9 @@ def best_row(board: Listed) -> pd.Series[Any] | None:
 def with_interval(board: Listed, row: pd.Series[Any]) -> str:
     """Return a score with its interval and unit, as its board shows it."""
     low, high = board.score(row, ".low"), board.score(row, ".high")
-    unit = " %" if board.scheme.percent else ""
+    score, unit = board.score(row), " %" if board.scheme.percent else ""
     interval = "" if "–" in {low, high} else f" [{low}, {high}]"
-    return f"{board.score(row)}{unit}{interval}"
+    return score if score == "–" else f"{score}{unit}{interval}"
 
 
 def _heading(boards: list[Listed]) -> str:
@@ -274,7 +292,8 @@ def _beats(name: str, other: str, boards: list[Listed]) -> bool:
     """Whether a method is above another on a board that has both, and nowhere below it."""
     signs = set()
     for board in boards:
-        scores = board.table.drop_duplicates("method").set_index("method")["composite"]
+        table = board.table[~_incomplete(board.table)]
+        scores = table.drop_duplicates("method").set_index("method")["composite"]
         if name in scores and other in scores:
             signs.add(float(np.sign(scores[name] - scores[other])))
     return 1.0 in signs and -1.0 not in signs
@@ -307,13 +326,13 @@ def best_with_and_without_a_guide(
     board: Listed,
 ) -> tuple[pd.Series[Any], pd.Series[Any]] | None:
     """Return the best row of the methods that see a guide, and of those that do not; None without both."""
-    part = board.table[~apart_from_methods(board) & board.table["composite"].notna()]
-    single = part["task"] == Task.SINGLE_IMAGE
-    if single.all() or not single.any():
-        return None
+    table = board.table
+    part = table.loc[~apart_from_methods(board) & table["composite"].notna(), ["task", "composite"]]
     ordered = part.sort_values("composite", ascending=False, kind="stable")
     alone = ordered["task"] == Task.SINGLE_IMAGE
-    return ordered[~alone].iloc[0], ordered[alone].iloc[0]
+    if alone.all() or not alone.any():
+        return None
+    return table.loc[ordered.index[~alone][0]], table.loc[ordered.index[alone][0]]
 
 
 def guide_difference(board: Listed) -> Difference | None:
@@ -326,8 +345,8 @@ def guide_difference(board: Listed) -> Difference | None:
     if pair is None or not path.is_file():
         return None
     names, control = [str(row["method"]) for row in pair], board.track.control_method
-    rows = measured(pd.read_parquet(path))
-    rows = rows[(rows["protocol"] == board.protocol) & rows["method"].isin([*names, control])]
+    chosen = [("protocol", "==", board.protocol), ("method", "in", [*names, control])]
+    rows = measured(pd.read_parquet(path, filters=chosen))
     ions = next(cubes(rows)).ion_images()
     scores = score_images(ions, board.scheme, control_method=control).composite
     guided, alone = (scores[:, ions.method(name)] for name in names)
@@ -353,7 +372,7 @@ def _guides(boards: list[Listed]) -> str:
         None: "is not told apart from the best without",
     }
     asked = [board for board in boards if best_with_and_without_a_guide(board) is not None]
-    answers = {board.name: guide_gains(guide_difference(board)) for board in asked}
+    answers = {board.name: guide_gains(board.guide_difference) for board in asked}
     groups = {
         words: [f"`{in_markdown(name)}`" for name, found in answers.items() if found is answer]
         for answer, words in said.items()
@@ -367,16 +386,33 @@ def _guides(boards: list[Listed]) -> str:
 
 
 def _harmful(boards: list[Listed]) -> str:
-    """Return the methods that are worse than repeating each pixel on every board that has them."""
-    scores: dict[str, list[float]] = {}
+    """Return the methods that are below repeating each pixel on every board that has them.
+
+    Such a method is worse where a whole interval lies below zero on one board at least, or none has an
+    interval; else it is not told apart.
+    """
+    scores: dict[str, list[tuple[float, float]]] = {}
     for board in boards:
-        for name, value in zip(board.table["method"], board.table["composite"], strict=True):
-            if np.isfinite(value):
-                scores.setdefault(str(name), []).append(float(value))
-    worse = [f"`{in_markdown(name)}`" for name, found in scores.items() if max(found) < -0.0005]
-    if not worse:
-        return "No method is worse than repeating each pixel."
-    return f"Worse than repeating each pixel, so not to be used here: {', '.join(worse)}."
+        table = board.table.reindex(columns=["method", "composite", "composite.high"])
+        for name, score, high in table.itertuples(index=False):
+            if np.isfinite(score):
+                scores.setdefault(str(name), []).append((float(score), float(high)))
+    below = {
+        name: np.array(found)[:, 1]
+        for name, found in scores.items()
+        if max(score for score, _ in found) < -0.0005
+    }
+    worse = [name for name, high in below.items() if np.isnan(high).all() or (high < 0).any()]
+    unclear = [name for name in below if name not in worse]
+    said = [
+        f"{words}: {', '.join(f'`{in_markdown(name)}`' for name in names)}."
+        for words, names in (
+            ("Worse than repeating each pixel, so not to be used here", worse),
+            ("Below repeating each pixel, but not told apart from it", unclear),
+        )
+        if names
+    ]
+    return " ".join(said) or "No method is worse than repeating each pixel."
 
 
 def _sentences(boards: list[Listed]) -> str:
@@ -395,9 +431,26 @@ def _sentences(boards: list[Listed]) -> str:
         )
         lines.append(
             f"- `{board.name}`: `{in_markdown(str(best['method']))}` has the highest score, "
-            f"{with_interval(board, best)}.{against}{_guided_beside_alone(board)} {_not_told_apart(board)}"
+            f"{with_interval(board, best)}{_losing(board, str(best['method']))}.{against}"
+            f"{_guided_beside_alone(board)} {_not_told_apart(board)}"
         )
     return "\n".join(lines)
+
+
+def _losing(board: Listed, method: str) -> str:
+    """Return for how many ion images a method is worse than repeating each pixel: a mean hides them."""
+    path = (board.track.folder or Path()) / ROWS
+    if not board.scheme.percent or not path.is_file():
+        return ""
+    wanted = [
+        ("metric", "==", "skill"),
+        ("method", "==", method),
+        ("protocol", "==", board.protocol),
+    ]
+    rows = measured(pd.read_parquet(path, filters=wanted))
+    images = rows.groupby(["dataset", "section", "mz_set", "channel"])["value"].mean().dropna()
+    losing = int((images < 0).sum())
+    return f", and is below zero for {losing} of {len(images)} ion images" if losing else ""
 
 
 def _guided_beside_alone(board: Listed) -> str:
@@ -406,7 +459,7 @@ def _guided_beside_alone(board: Listed) -> str:
     if pair is None:
         return ""
     shown = [f"`{in_markdown(str(row['method']))}` {with_interval(board, row)}" for row in pair]
-    found, percent = guide_difference(board), board.scheme.percent
+    found, percent = board.guide_difference, board.scheme.percent
     apart = ""
     if found is not None and np.isfinite(found.low):
         ends = (found.mean, found.low, found.high)
@@ -414,7 +467,7 @@ def _guided_beside_alone(board: Listed) -> str:
         apart = (
             f"; difference, image by image, {mean} [{low}, {high}]{' points' if percent else ''}"
         )
-    return f" Best with a guide: {shown[0]}; best without: {shown[1]}{apart}."
+    return f" Best with a guide or second modality: {shown[0]}; best without: {shown[1]}{apart}."
 
 
 def _not_told_apart(board: Listed) -> str:
@@ -437,27 +490,45 @@ def _methods(boards: list[Listed]) -> str:
     names = dict.fromkeys(str(name) for board in longest for name in board.table["method"])
     ordered = [name for name in names if name not in apart] + [n for n in names if n in apart]
     shown = [each for each in TRUST if any(f"{each[0]}.image.mean" in b.table for b in boards)]
+    alike = {metric: _of_newest_version(boards, metric) for metric, *_ in shown}
     headers = ["method", *(in_markdown(board.name) for board in boards)]
     timed = longest[0]  # boards may have been run on different machines: one column, one board
     seconds = COSTS[1] if len(boards) == 1 else f"{COSTS[1]}, {in_markdown(timed.name)}"
     headers += [*(heading for _, heading, _, _ in shown), seconds, "flags"]
     lines = []
+    places = [{str(m): row for row, m in enumerate(board.table["method"])} for board in boards]
     for name in ordered:
         rows = [
-            (board, board.table[board.table["method"] == name].iloc[0])
-            for board in boards
-            if (board.table["method"] == name).any()
+            (board, board.table.iloc[place[name]])
+            for board, place in zip(boards, places, strict=True)
+            if name in place
         ]
         held = {board.name: with_interval(board, row) for board, row in rows}
         line = [f"`{in_markdown(name)}`", *(held.get(board.name, "") for board in boards)]
         for metric, _, scale, unit in shown:
+            held_by = [row for board, row in rows if board in alike[metric]]
             line.append(
-                range_text([row.get(f"{metric}.image.mean") for _, row in rows], scale, unit)
+                range_text([row.get(f"{metric}.image.mean") for row in held_by], scale, unit)
             )
         times = [row.get(COSTS[0]) for board, row in rows if board is timed]
         line.append(range_text(times))
         lines.append([*line, flags_of(name, rows)])
     return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
+
+
+def _of_newest_version(boards: list[Listed], metric: str) -> list[Listed]:
+    """Return the boards that hold a metric in its newest version among them: others measured something else."""
+    versions = {board.name: _version(board, metric) for board in boards}
+    return [board for board in boards if versions[board.name] == max(versions.values())]
+
+
+def _version(board: Listed, metric: str) -> int:
+    """Return the version of a metric on a board, 0 where it has no such rows."""
+    path = (board.track.folder or Path()) / ROWS
+    if not path.is_file():
+        return 0
+    rows = pd.read_parquet(path, columns=["metric_version"], filters=[("metric", "==", metric)])
+    return int(rows["metric_version"].max()) if len(rows) else 0
 
 
 def range_text(values: list[Any], scale: float = 1.0, unit: str = "") -> str:
@@ -478,6 +549,9 @@ def flags_of(name: str, rows: list[tuple[Listed, pd.Series[Any]]]) -> str:
             said.append(f"{board.name}: {flag}")
         if bool(row["control"]) and name != board.track.control_method:
             said.append("control")
+        share = row.get("coverage")
+        if share is not None and share < 1:
+            said.append(f"{board.name}: {share:.0%} of the images")
         origins = str(row.get("origin", ""))
         said += [word for word in (SELF_REPORTED, "not isolated") if word in origins]
     return in_markdown("; ".join(dict.fromkeys(said)))

@@ -130,7 +130,8 @@ def what_numbers_mean(part: pd.DataFrame) -> str:
             f"Mean ± s.e.m. over {images} of {replicates_behind(part)}, {taken}taken as independent; "
             f"95 % intervals over {unit} ({specimens}). A group begins with the first method that is told "
             f"apart from the first of the group above, by paired differences over {unit} and Holm's "
-            "correction over all pairs (family-wise error 5 %); other methods of different groups need not "
+            "correction over all pairs (family-wise error 5 %), differences below 0.005 of a scaled score not "
+            "counted; other methods of different groups need not "
             "be told apart."
         )
     if sections >= MINIMUM_SECTIONS:

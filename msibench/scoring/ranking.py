@@ -7,6 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+LEAST_DIFFERENCE = 0.005
+"""Scores nearer than this are of one group, however sure their order is: a copy of a method that is better
+by a trifle everywhere is no other method. The margin of the gate for skill."""
+
 
 def ranks(scores: ArrayLike) -> NDArray[np.float64]:
     """Return competition ranks, 1 the highest score; ties share the better rank, NaN has none.

@@ -16,7 +16,7 @@ from msibench.scoring.composite import ImageScores, score_images
 from msibench.scoring.cube import Cube, cubes
 from msibench.scoring.multiple_tests import holm
 from msibench.scoring.paired import every_pair
-from msibench.scoring.ranking import rank_groups, ranks, weight_sensitivity
+from msibench.scoring.ranking import LEAST_DIFFERENCE, rank_groups, ranks, weight_sensitivity
 from msibench.scoring.replicates import MINIMUM_SECTIONS, SECTIONS
 from msibench.scoring.schemes import Scheme
 from msibench.scoring.seeds import seed_from
@@ -43,7 +43,7 @@ def summarise(
     the way. Fewer than five specimens (sections, where nothing is known of specimens) decide
     nothing about others: methods are then sorted by their composite and nobody has a rank or group. From five on, a group begins with the first
     method that Holm's correction over all pairs of the protocol tells apart from the first of the group above
-    (family-wise error at most 1 - `level`); other methods of two groups need not be told apart. The same rows in any order give the same table.
+    (family-wise error at most 1 - `level`, a difference of at least `LEAST_DIFFERENCE` where scores are scaled); other methods of two groups need not be told apart. The same rows in any order give the same table.
 
     Parameters
     ----------
@@ -100,10 +100,11 @@ def summarise(
             composite = composite.within(-1.0, 1.0)
         table = _composite_table(ions, scored, composite, coverage, reasons)
         score = np.where([reason == "" for reason in reasons], interval.mean[: ends[0]], np.nan)
-        decided = score
+        decided = round_significant(score)
         if len(np.unique(ions.specimens)) < MINIMUM_SECTIONS:
             decided = np.full_like(score, np.nan)
-        groups = rank_groups(decided, _separated(ions, scored.composite, decided, level))
+        least = 0.0 if scheme.normalisation == "none" else LEAST_DIFFERENCE
+        groups = rank_groups(decided, _separated(ions, scored.composite, decided, level, least))
         table["rank"] = _whole(ranks(decided))
         table["rank_group"] = _whole(np.where(np.isnan(decided), np.nan, groups))
         table["rank_kept"] = _rank_kept(scored, score, start, draws)
@@ -180,9 +181,16 @@ def _rank_reasons(scored: ImageScores, coverage: NDArray[np.float64]) -> list[st
 
 
 def _separated(
-    ions: Cube, composite: NDArray[np.float64], score: NDArray[np.float64], level: float
+    ions: Cube,
+    composite: NDArray[np.float64],
+    score: NDArray[np.float64],
+    level: float,
+    least: float,
 ) -> NDArray[np.bool_]:
-    """Return which methods differ, ``(method, method)``, by Holm's correction over all ranked pairs."""
+    """Return which methods differ, ``(method, method)``, by Holm's correction over all ranked pairs.
+
+    And by `least` in the mean.
+    """
     apart = np.zeros((len(score),) * 2, dtype=np.bool_)
     ranked = np.flatnonzero(~np.isnan(score))
     if len(ranked) > 1:
@@ -190,7 +198,8 @@ def _separated(
             composite[:, ranked], ions.sections, specimens=ions.specimens, level=level
         )
         p = holm(np.where(found.scope == SECTIONS, found.p, np.nan))
-        apart[ranked[first], ranked[second]] = p <= 1.0 - level
+        matters = np.abs(found.mean) >= least
+        apart[ranked[first], ranked[second]] = (p <= 1.0 - level) & matters
     return apart | apart.T
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -76,30 +77,65 @@ def mixed_address(browser, toy, tmp_path_factory):
         return write_page(toy.store, toy.track, tmp_path_factory.mktemp("mixed")).as_uri()
 
 
-@pytest.fixture
-def visit(browser):
-    """Open an address; at the end nothing may have been complained about or asked of a network."""
-    troubles, pages = [], []
+class Pages:
+    """Browser pages that are handed from test to test: to open one takes longer than most tests do."""
 
-    def open_page(where, **options):
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, **options)
-        pages.append(page)
-        page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("dialog", lambda dialog: troubles.append(f"dialog: {dialog.message}"))
-        page.on(
-            "request",
-            lambda request: (
-                request.url.startswith(("file:", "data:", "blob:")) or troubles.append(request.url)
-            ),
-        )
+    VIEW: ClassVar = {"width": 1280, "height": 900}
+
+    def __init__(self, browser):
+        self.context, self.idle, self.troubles = browser.new_context(), [], []
+
+    def _new(self):
+        page = self.context.new_page()
+        page.on("console", lambda message: self._note(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self._note(str(error)))
+        page.on("dialog", lambda dialog: self._note(f"dialog: {dialog.message}"))
+        page.on("request", lambda request: self._asked(request.url))
+        return page
+
+    def _note(self, trouble):
+        self.troubles.append(trouble)
+
+    def _asked(self, url):
+        if not url.startswith(("file:", "data:", "blob:", "about:")):
+            self._note(url)
+
+    def open(self, where, color_scheme="light"):
+        page = self.idle.pop() if self.idle else self._new()
+        page.set_viewport_size(self.VIEW)
+        page.emulate_media(color_scheme=color_scheme)
         page.goto(where)
         page.wait_for_selector("body[data-ready]")
         return page
 
+    def give_back(self, page):
+        """Leave it as a new one would be: nothing kept, nothing shown."""
+        page.evaluate("localStorage.clear()")
+        page.goto("about:blank")
+        self.idle.append(page)
+
+
+@pytest.fixture(scope="session")
+def pages(browser):
+    made = Pages(browser)
+    yield made
+    made.context.close()
+
+
+@pytest.fixture
+def visit(pages):
+    """Open an address; at the end nothing may have been complained about or asked of a network."""
+    pages.troubles.clear()
+    opened = []
+
+    def open_page(where, **options):
+        opened.append(pages.open(where, **options))
+        return opened[-1]
+
     yield open_page
-    for page in pages:
-        page.close()
+    troubles = list(pages.troubles)
+    for page in opened:
+        pages.give_back(page)
     assert troubles == []
 
 

@@ -280,7 +280,7 @@ def test_a_chart_draws_nothing_outside_its_frame(address, visit):
     assert outside == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_no_barrier(address, visit, axe, scheme):
     assert axe(visit(address, color_scheme=scheme)) == []
 

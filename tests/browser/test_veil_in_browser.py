@@ -31,7 +31,7 @@ control_method = "bicubic"
 dataset = "phantom"
 protocols = ["area-x4@1"]
 sections = ["synthetic-1"]
-mz = [417.2402, 616.1773, 703.5748, 734.5694]
+mz = [417.2402, 703.5748]
 """
 
 

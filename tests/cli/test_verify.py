@@ -63,6 +63,18 @@ def test_one_record_is_verified_by_its_path_or_key(run, board):
     assert "cannot be run here" in said
 
 
+def test_of_several_targets_each_is_checked_and_the_gravest_decides(run, board):
+    sound = board.keys["nearest"][:14]
+    code, said = run("verify", "tiny", sound)
+    assert code == 0
+    assert "4 checked, 0 faults" in said
+    path = board.file("metrics.parquet")
+    path.write_bytes(path.read_bytes() + b"x")
+    assert run("verify", sound)[0] == 0
+    assert run("verify", sound, "tiny")[0] == run("verify", "tiny", sound)[0] == 7
+    assert run("verify", sound, "no-such-track")[0] == 2
+
+
 def test_committed_files_are_verified_without_a_results_folder(run, tmp_path):
     (tmp_path / "results").rename(tmp_path / "away")
     assert run("verify", "leaderboards/tiny")[0] == 0

@@ -233,6 +233,7 @@ def test_the_bilinear_image_is_the_wrong_teacher():
     assert from_bilinear < 30
 
 
+@pytest.mark.slow
 def test_cca_needs_a_second_modality_as_rich_as_the_ions():
     found = {}
     for name in ("exact-1", "poor-1"):

@@ -186,6 +186,7 @@ def test_the_public_table_holds_the_maps_of_the_stack(name):
     assert 0.65 < image.mask.mean() < 0.85
 
 
+@pytest.mark.slow
 def test_the_public_tables_hold_the_tumour_of_the_stack():
     stack = np.load(mirrored("her2-tumour/tumour2.npz"))
     mirrored("her2-tumour/original/ExampleTumor2-colData.csv.gz")
@@ -196,6 +197,7 @@ def test_the_public_tables_hold_the_tumour_of_the_stack():
     assert section.guide.shape == (79, 205)
 
 
+@pytest.mark.slow
 def test_one_group_of_tumour_ions_follows_the_stain_and_the_other_does_not():
     mirrored("her2-tumour/original/ExampleTumor2-colData.csv.gz")
     explained = {}

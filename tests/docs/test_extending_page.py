@@ -84,6 +84,7 @@ def test_the_track_runs_with_the_data_set_and_the_metric(msibench, place):
     assert means["learned-blur"] >= means["blur-wide"]
 
 
+@pytest.mark.slow
 def test_a_card_of_files_is_read_from_the_folder_that_the_page_names(msibench, place, monkeypatch):
     folder = place / "mirror" / "my-kidney"
     folder.mkdir(parents=True)

@@ -13,9 +13,19 @@ from tests.runner.conftest import Bench, catalogue, small_card
 __all__ = ["catalogue", "small_card"]
 
 
+MADE = []
+"""The bench of `measured`, of all folders that take the fixture from here."""
+
+
 @pytest.fixture(scope="session")
 def measured(tmp_path_factory, catalogue, small_card):
     """Run once for all tests; nobody writes here."""
+    if not MADE:
+        MADE.append(make_measured(tmp_path_factory, catalogue, small_card))
+    return MADE[0]
+
+
+def make_measured(tmp_path_factory, catalogue, small_card):
     bench = Bench(
         Store.open(tmp_path_factory.mktemp("measured") / "results"), catalogue, small_card
     )

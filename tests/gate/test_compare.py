@@ -61,7 +61,7 @@ def test_a_planted_loss_of_three_tenths_of_a_decibel_is_caught_under_the_noise_o
     ]
 
 
-@pytest.mark.parametrize("rng", range(2, 5))
+@pytest.mark.parametrize("rng", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 4))])
 def test_a_rerun_that_differs_by_noise_alone_passes(rng):
     assert outcome(rows_of(noise=0.2, rng=1), rows_of(noise=0.2, rng=rng)).exit_code == 0
 
@@ -193,6 +193,7 @@ def test_a_large_mean_loss_is_worse_however_wide_its_interval():
     assert (line["outcome"], line["reason"], report.exit_code) == ("worse", "section", 4)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("where", "loss", "named"),
     [

@@ -99,10 +99,11 @@ def test_what_pytest_benchmark_really_writes_is_read(tmp_path):
 
     (tmp_path / "test_one.py").write_text("def test_one(benchmark):\n    benchmark(sum, [1, 2])\n")
     out = tmp_path / "out.json"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_one.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "pytest_benchmark.plugin", "test_one.py"]
     command += ["--benchmark-json", str(out), "--benchmark-max-time=0.05"]
     # a worker of pytest-xdist would pass on that benchmarks are off
     plain = {name: value for name, value in os.environ.items() if "XDIST" not in name}
+    plain["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, env=plain)
     found = read_pytest_benchmark(out)
     assert list(found.timings) == ["test_one.py::test_one"]

@@ -1,5 +1,6 @@
 """What the samples of an image file mean, for sections and guides alike."""
 
+import struct
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -119,9 +120,13 @@ def test_frames_are_channels(tmp_path, suffix):
 
 
 def test_frames_that_would_fill_the_memory_are_refused(tmp_path):
-    first = Image.new("L", (4000, 4000))
-    more = [Image.new("L", (4000, 4000), level) for level in range(1, 8)]
-    first.save(tmp_path / "a.gif", save_all=True, append_images=more)
+    path = tmp_path / "a.gif"
+    first, *more = (Image.new("L", (40, 40), level) for level in range(8))
+    first.save(path, save_all=True, append_images=more)
+    content = bytearray(path.read_bytes())
+    assert content[6:10] == struct.pack("<HH", 40, 40)
+    content[6:10] = struct.pack("<HH", 4000, 4000)  # the screen that all frames are drawn on
+    path.write_bytes(content)
     with pytest.raises(DataError, match="8 x 4000 x 4000 pixels"):
         read_section(tmp_path / "a.gif")
 

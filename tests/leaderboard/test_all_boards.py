@@ -17,7 +17,7 @@ from msibench.leaderboard.all_boards import (
     prepared_in,
     write_index,
 )
-from msibench.leaderboard.render import table_csv
+from msibench.leaderboard.safe_csv import table_csv
 from msibench.leaderboard.table import leaderboard_table, what_numbers_mean
 from msibench.metrics.specs import builtin_metrics
 from msibench.results.metric_rows import rows_as_parquet
@@ -135,6 +135,63 @@ def test_one_sentence_says_what_to_take_and_what_to_leave(tmp_path):
     assert line.endswith("Worse than repeating each pixel, so not to be used here: `paints`.")
 
 
+def test_who_leaves_out_the_hard_images_is_not_recommended(tmp_path):
+    """Two of six sections, the easy ones, with the highest mean of all: shown with its share, never the best."""
+    names, track = ("bicubic", "net", "picky"), replace(TRACK, metrics=("skill",), scheme="skill")
+    rows = rows_of(names, metrics=("ssim",)).assign(metric="skill")
+    rows["value"] = rows["method"].map({"bicubic": 0.03, "net": 0.12, "picky": 0.15})
+    rows = rows[(rows["method"] != "picky") | rows["section"].isin(["s0", "s1"])]
+    place = tmp_path / "one"
+    place.mkdir()
+    (place / "track.toml").write_text(track_as_text(track))
+    (place / "leaderboard.csv").write_text(table_csv(leaderboard_table(rows, track, draws=100)))
+    page = index_page(boards_in(tmp_path))
+    assert "**Take `net`, which brings back 12 %" in page
+    assert "`net` has the highest score" in page
+    (line,) = [text for text in page.splitlines() if text.startswith("| `picky`")]
+    assert "one: 33% of the images" in line
+
+
+def test_the_images_that_the_best_method_makes_worse_are_counted(tmp_path):
+    """A high mean hides them: five ion images lose, and the method has the highest score all the same."""
+    folder = of_skill(tmp_path, ("bicubic", "net"), (0.03, 0.12))
+    assert "below zero for" not in index_page(boards_in(folder))
+    rows = pd.read_parquet(folder / "one" / "rows.parquet")
+    worse = (rows["method"] == "net") & (rows["section"] == "s0") & (rows["channel"] < 5)
+    rows.loc[worse, "value"] = -0.01
+    (folder / "one" / "rows.parquet").write_bytes(rows_as_parquet(rows))
+    assert "`net` has the highest score, 12.0 %" in index_page(boards_in(folder))
+    assert ", and is below zero for 5 of 36 ion images." in index_page(boards_in(folder))
+
+
+def test_below_zero_is_worse_only_where_an_interval_says_so(tmp_path):
+    """A mean of -2.4 % [-6.3, 5.4] is not told apart from repeating each pixel, and nobody is warned off it."""
+    folder = of_skill(tmp_path, ("bicubic", "net", "paints"), (0.03, -0.02, -0.4))
+    table = pd.read_csv(folder / "one" / "leaderboard.csv")
+    for name, low, high in (("net", -0.06, 0.05), ("paints", -0.5, -0.3)):
+        table.loc[table["method"] == name, ["composite.low", "composite.high"]] = low, high
+    (folder / "one" / "leaderboard.csv").write_text(table_csv(table))
+    line = sentence_of(folder)
+    assert "Worse than repeating each pixel, so not to be used here: `paints`." in line
+    assert line.endswith("Below repeating each pixel, but not told apart from it: `net`.")
+
+
+def test_measures_of_trust_of_two_versions_meet_in_no_range(tmp_path):
+    rows = rows_of(("bicubic", "net"), metrics=("psnr",))
+    for name, version, value in (("one", 1, 0.25), ("two", 4, 0.89)):
+        leak = rows.assign(metric="guide_leakage", metric_version=version, value=value)
+        of = pd.concat([rows, leak], ignore_index=True)
+        place = tmp_path / name
+        place.mkdir()
+        track = replace(TRACK, name=name, metrics=("psnr", "guide_leakage"))
+        (place / "track.toml").write_text(track_as_text(track))
+        (place / "leaderboard.csv").write_text(table_csv(leaderboard_table(of, track, draws=100)))
+        (place / "rows.parquet").write_bytes(rows_as_parquet(of))
+    page = index_page(boards_in(tmp_path))
+    assert "89 %" in page
+    assert "25 " not in page
+
+
 @pytest.mark.parametrize(
     ("skill", "says"),
     [
@@ -147,7 +204,9 @@ def test_the_sentence_says_whether_a_guide_is_worth_it(tmp_path, skill, says):
     names = ("bicubic", "net", "guided")
     folder = of_skill(tmp_path, names, (0.03, 0.12, skill), guided=("guided",))
     assert says in sentence_of(folder)
-    assert f"Best with a guide: `guided` {100 * skill:.1f} %" in index_page(boards_in(folder))
+    assert f"Best with a guide or second modality: `guided` {100 * skill:.1f} %" in index_page(
+        boards_in(folder)
+    )
 
 
 @pytest.mark.parametrize(

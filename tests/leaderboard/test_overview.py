@@ -17,7 +17,7 @@ from msibench.results.index import read_index
 from msibench.scoring import load_scheme
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def rows(toy):
     """The toy's rows with a value of all six metrics, made from its PSNR and RMSE."""
     found = collect(toy.store, read_index(toy.store, "toy")).rows
@@ -33,9 +33,33 @@ def rows(toy):
     return tidy(pd.concat([*made, found[found["metric"] == ""]], ignore_index=True))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def track(toy):
     return replace(toy.track, metrics=METRICS, scheme="cao2025", title="A grid")
+
+
+@pytest.fixture(scope="module")
+def two(rows):
+    """The rows of two models alone."""
+    return rows[rows["method"].isin(["better", "bicubic"])].reset_index(drop=True)
+
+
+GRID = {"variants": ("better", "broken"), "start": "bicubic"}
+
+
+@pytest.fixture(scope="module")
+def written(rows, track, toy, tmp_path_factory):
+    """A folder with the overview of a grid, and what its images were drawn of."""
+    folder, drawn = tmp_path_factory.mktemp("overview"), []
+
+    def draw(source):
+        drawn.append(source)
+        return images(source)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overview, "images", draw)
+        write_overview(rows, track, toy.store, folder, **GRID)
+    return folder, drawn
 
 
 def test_the_published_scheme_is_taken_where_all_its_metrics_are_there(rows):
@@ -51,14 +75,12 @@ def test_the_published_scheme_is_taken_where_all_its_metrics_are_there(rows):
 
 
 def test_figures_name_every_model_and_every_metric_and_are_the_same_twice(
-    rows, track, toy, tmp_path
+    rows, track, toy, written, tmp_path
 ):
-    for name in ("one", "two"):
-        write_overview(
-            rows, track, toy.store, tmp_path / name, variants=("better",), start="bicubic"
-        )
+    first, _ = written
+    write_overview(rows, track, toy.store, tmp_path / "again", **GRID)
     metrics, score, pretrained = (
-        (tmp_path / "one" / f"{n}.svg").read_text() for n in ("metrics", "score", "pretrained")
+        (first / f"{n}.svg").read_text() for n in ("metrics", "score", "pretrained")
     )
     for label in ("PSNR (dB)", "SSIM", "VIF", "SD (nearer", "NQM (dB)", "DISTS (lower"):
         assert label in metrics
@@ -73,29 +95,17 @@ def test_figures_name_every_model_and_every_metric_and_are_the_same_twice(
     assert "1. better" not in score  # two sections rank nobody
     assert "no score" in score, "the model that failed is named, too"
     assert "scheme cao2025; area-x4@1" in score
-    for file in (tmp_path / "one").iterdir():
-        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+    for file in first.iterdir():
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
 
 
-def test_the_pair_is_the_best_variant_and_its_start(rows, track, toy, tmp_path):
-    write_overview(rows, track, toy.store, tmp_path, variants=("better", "broken"), start="bicubic")
-    text = (tmp_path / "pair.md").read_text()
+def test_the_pair_is_the_best_variant_and_its_start(written):
+    text = (written[0] / "pair.md").read_text()
     assert "A is `better`" in text
     assert "B is `bicubic`" in text
     lines = [line.split("|") for line in text.splitlines() if line.startswith("| area-x4@1")]
     assert [round(float(line[3]), 3) for line in lines] == [400.25, 500.5, 700.125]
     assert all(float(line[5]) > float(line[6]) for line in lines), "score of A above that of B"
-
-
-def test_a_grid_without_a_start_is_set_against_the_control(rows, track, toy, tmp_path):
-    nowhere = rows.assign(value=rows["value"].mask(rows["metric"] == "dists", np.nan))
-    write_overview(nowhere, track, toy.store, tmp_path, variants=("better",), missing=("dists",))
-    metrics = (tmp_path / "metrics.svg").read_text()
-    assert "NQM (dB)" in metrics
-    assert "DISTS" not in metrics, "no empty panel"
-    text = (tmp_path / "pair.md").read_text()
-    assert "B is `bicubic` (the control). The method that was trained has no weights" in text
-    assert "(cao2025 needs dists)" in (tmp_path / "score.svg").read_text()
 
 
 def test_without_a_score_there_is_no_best(rows):
@@ -104,29 +114,38 @@ def test_without_a_score_there_is_no_best(rows):
     assert best_of(table, ["a", "b"]) == "b"
 
 
-def test_each_protocol_has_figures_of_its_own(rows, track, toy, tmp_path):
-    other = rows.assign(protocol="bicubic-x4@1", cell=rows["cell"] + "x")
-    both = tidy(pd.concat([rows, other], ignore_index=True))
-    written = write_overview(both, track, toy.store, tmp_path, variants=("better",))
+@pytest.mark.slow
+def test_each_protocol_has_figures_of_its_own_and_without_a_start_the_control_is_beside(
+    two, track, toy, tmp_path
+):
+    other = two.assign(protocol="bicubic-x4@1", cell=two["cell"] + "x")
+    both = tidy(pd.concat([two, other], ignore_index=True))
+    both["value"] = both["value"].mask(both["metric"] == "dists", np.nan)
+    grid = {"variants": ("better",), "missing": ("dists",)}
+    written = write_overview(both, track, toy.store, tmp_path, **grid)
     assert {path.name for path in written} == {
         "metrics-area-x4@1.svg", "score-area-x4@1.svg", "images-area-x4@1.png",
         "metrics-bicubic-x4@1.svg", "score-bicubic-x4@1.svg", "pair.md",
         "pretrained-area-x4@1.svg", "pretrained-bicubic-x4@1.svg",
     }  # fmt: skip
-    assert (tmp_path / "pair.md").read_text().count("A is `better`") == 2
+    text = (tmp_path / "pair.md").read_text()
+    assert text.count("A is `better`") == 2
+    said = "B is `bicubic` (the control). The method that was trained has no weights"
+    assert text.count(said) == 2
+    for protocol in ("area-x4@1", "bicubic-x4@1"):
+        score = (tmp_path / f"score-{protocol}.svg").read_text()
+        assert "(cao2025 needs dists)" in score
+        metrics = (tmp_path / f"metrics-{protocol}.svg").read_text()
+        assert "NQM (dB)" in metrics
+        assert "DISTS" not in metrics, "no empty panel"
 
 
-def test_images_of_two_ions_show_the_best_training_beside_its_start(
-    rows, track, toy, tmp_path, monkeypatch
-):
+def test_images_of_two_ions_show_the_best_training_beside_its_start(written):
     """As in Figures S5 and S6; without images there is no such file."""
-    drawn = []
-    monkeypatch.setattr(overview, "images", lambda source: drawn.append(source) or images(source))
-    write_overview(rows, track, toy.store, tmp_path, variants=("better",), start="bicubic")
-    (source,) = drawn
+    folder, (source,) = written
     assert set(source.table["method"]) == {"better", "bicubic"}
     assert source.choice.ions == 2
-    with Image.open(tmp_path / "images.png") as picture:
+    with Image.open(folder / "images.png") as picture:
         wide, high = picture.size
     assert wide > 400
     (one,) = [images(replace(source, choice=Choice())).get_size_inches()]

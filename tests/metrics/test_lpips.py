@@ -8,6 +8,8 @@ from msibench.testing.mirror import mirrored
 
 torch = pytest.importorskip("torch")
 
+ENDS = (min(LAYERS), max(LAYERS))
+"""The first layer and the last; those between at night."""
 NAMES = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 
 
@@ -77,7 +79,9 @@ def test_identical_images_are_at_distance_zero(networks, pair):
     np.testing.assert_array_equal(values, [0.0, 0.0])
 
 
-@pytest.mark.parametrize("layer", list(LAYERS))
+@pytest.mark.parametrize(
+    "layer", [pytest.param(n, marks=() if n in ENDS else pytest.mark.slow) for n in LAYERS]
+)
 def test_piq_sums_over_the_channels_what_perceptual_loss_averages(layer, networks, pair):
     piq = pytest.importorskip("piq")
     import copy

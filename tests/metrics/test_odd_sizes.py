@@ -25,6 +25,7 @@ def pair_of(shape, kind):
     return test, reference
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_nqm_of_any_size_is_what_the_steps_written_out_give(shape, kind, direct_nqm):
@@ -32,6 +33,7 @@ def test_nqm_of_any_size_is_what_the_steps_written_out_give(shape, kind, direct_
     assert float(nqm(test, reference)) == pytest.approx(direct_nqm.nqm(test, reference), rel=1e-10)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_vif_of_any_size_is_what_direct_sums_give(shape, kind, direct_vif):
@@ -48,6 +50,7 @@ def test_padding_goes_pixel_by_pixel_as_in_metrix(shape, direct_vif):
     assert all(side >= 128 and side % 32 == 0 for side in padded.shape)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(41, 53), (101, 65), (64, 83)])
 def test_piq_gives_the_same_vifp_and_ssim(shape, kind):

@@ -62,6 +62,7 @@ def test_levels_are_told_from_the_header(slide, tmp_path):
     assert guide_levels(tmp_path / "a.png") == ((20, 30),)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("made", [0, 1, 2])
 @pytest.mark.parametrize("read", [None, 0, 1, 2])
 def test_the_guide_is_the_same_whatever_levels_it_was_made_and_is_read_on(

@@ -68,6 +68,7 @@ def test_a_known_misregistration_is_recovered_within_half_a_pixel(model):
     assert report.folding == 0
 
 
+@pytest.mark.slow
 def test_a_bent_section_needs_the_free_form_model():
     rows, columns = np.meshgrid([0, 30, 59], [0, 42, 83], indexing="ij")
     fixed = np.stack([rows.ravel(), columns.ravel()], axis=1).astype(float)
@@ -90,6 +91,7 @@ def test_the_same_input_gives_the_same_map_to_the_last_bit():
     assert first.parameters() == again.parameters()
 
 
+@pytest.mark.slow
 def test_the_known_map_of_the_bladder_is_recovered_from_three_degrees_and_twenty_pixels():
     # A rigid change: the reference was itself estimated, and a free affine map finds more
     # mutual information 2 ion-image pixels beside it (docs/registration.md).
@@ -106,6 +108,7 @@ def test_the_known_map_of_the_bladder_is_recovered_from_three_degrees_and_twenty
     assert found.report.accepted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["rigid", "affine"])
 def test_the_known_misregistration_of_the_phantom_is_recovered_within_half_a_pixel(model):
     generator = pytest.importorskip("msibench_datasets.phantom.generator")

@@ -68,17 +68,22 @@ def test_a_heartbeat_keeps_a_lease_young(path):
 
 def test_of_many_at_once_one_wins(path):
     script = (
-        "import sys, time; from pathlib import Path; from msibench.results import leases\n"
+        "import sys; from pathlib import Path; from msibench.results import leases\n"
         f"lease = leases.acquire(Path({str(path)!r}))\n"
-        "print(lease is not None, flush=True); time.sleep(1.5)"
+        "print(lease is not None, flush=True); sys.stdin.read()"
     )
     runs = [
-        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         for _ in range(4)
     ]
-    won = [run.communicate()[0].strip() for run in runs]
+    won = [run.stdout.readline().strip() for run in runs]
     assert won.count("True") == 1
+    assert won.count("False") == 3
     assert "process" in leases.holder(path)
+    for run in runs:
+        run.communicate()
 
 
 @pytest.mark.parametrize(

@@ -67,13 +67,14 @@ def test_the_prediction_lies_beside_its_record(bench):
     assert facts["pixel_size_um"] == 10.0
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_the_same_bytes_come_out_of_one_slot_and_of_two(bench, jobs, tmp_path):
-    _, records = bench.run("bicubic", "lanczos3", options=RunOptions(jobs=jobs, threads=jobs))
-    digests = {name: record.files[PREDICTION] for name, record in records.items()}
-    bench.store = Store.open(tmp_path / "other")
-    _, again = bench.run("lanczos3", "bicubic", options=RunOptions(jobs=1, threads=1))
-    assert digests == {name: again[name].files[PREDICTION] for name in digests}
+def test_the_same_bytes_come_out_of_one_slot_and_of_two(bench, tmp_path):
+    found = []
+    for number, jobs in enumerate((1, 2, 1)):
+        bench.store = Store.open(tmp_path / str(number))
+        methods = ("bicubic", "lanczos3")[:: -1 if number else 1]
+        _, records = bench.run(*methods, options=RunOptions(jobs=jobs, threads=jobs))
+        found.append({name: record.files[PREDICTION] for name, record in records.items()})
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_damaged_cell_is_set_aside_and_run_again(bench):

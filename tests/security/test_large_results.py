@@ -1,8 +1,10 @@
 """Small files whose ion images would fill the memory are refused in words, before they are unpacked."""
 
 import re
+import zlib
 
 import h5py
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -12,32 +14,35 @@ from msibench.errors import DataError, IntegrityError, MSIBenchError
 from msibench.io import open_imzml, read_section
 from tests.io.imzml.imzml_files import write_odd_imzml
 
+SIDE, TILE = 5120, 1024
+
+
+def tiles(packed):
+    """Six images of zeros, of which one tile is packed and written over and over."""
+    count = 6 * (SIDE // TILE) ** 2
+    shape = {"shape": (6, SIDE, SIDE), "dtype": np.uint8, "tile": (TILE, TILE)}
+    return {"data": iter([packed] * count), "photometric": "minisblack", **shape}
+
 
 def lzma_tiff(path):
-    tifffile.imwrite(
-        path, np.zeros((6, 5000, 5000), np.uint8), compression="lzma", photometric="minisblack"
-    )
+    packed = imagecodecs.lzma_encode(bytes(TILE**2))
+    tifffile.imwrite(path, **tiles(packed), compression="lzma")
 
 
 def ome_tiff(path):
-    values = np.zeros((6, 5000, 5000), np.uint8)
-    tifffile.imwrite(
-        path,
-        values,
-        compression="zlib",
-        photometric="minisblack",
-        ome=True,
-        metadata={"axes": "CYX"},
-    )
+    packed = zlib.compress(bytes(TILE**2))
+    axes = {"axes": "CYX"}
+    tifffile.imwrite(path, **tiles(packed), compression="zlib", ome=True, metadata=axes)
 
 
 def hdf5(path):
+    packed = zlib.compress(bytes(6000 * 6000))
     with h5py.File(path, "w") as file:
         images = file.create_dataset(
             "images", shape=(8, 6000, 6000), dtype="u1", chunks=(1, 6000, 6000), compression="gzip"
         )
         for channel in range(8):
-            images[channel] = 0
+            images.id.write_direct_chunk((channel, 0, 0), packed)
         file["mz"] = np.arange(1.0, 9.0)
 
 

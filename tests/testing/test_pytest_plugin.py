@@ -8,6 +8,7 @@ import pytest
 
 from tests.gate.tables import changed, rows_of, saved
 
+pytest_plugins = ["pytester"]
 METHODS = '''
 import numpy as np
 
@@ -27,21 +28,31 @@ class Dark:
 
 
 @pytest.fixture
-def author(tmp_path):
-    """Return a function that runs pytest in somebody's repository."""
-    (tmp_path / "methods.py").write_text(METHODS)
-    (tmp_path / "test_own.py").write_text("def test_own():\n    pass\n")
-    installed = {entry.value for entry in entry_points(group="pytest11")}
+def author(pytester):
+    """Return a function that runs pytest in somebody's repository, in this process."""
+    pytester.makepyfile(methods=METHODS, test_own="def test_own():\n    pass\n")
     here = "msibench.testing.pytest_plugin"
+    installed = here in {entry.value for entry in entry_points(group="pytest11")}
+    plugin = [] if installed else ["-p", here]
 
     def run(*words, ini="[pytest]\n"):
-        (tmp_path / "pytest.ini").write_text(ini)
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", *words]
-        command += [] if here in installed else ["-p", here]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout + done.stderr
+        pytester.makeini(ini)
+        done = pytester.runpytest_inprocess(
+            "-p", "no:cacheprovider", "-W", "error", *plugin, *words
+        )
+        return done.ret, "\n".join((*done.outlines, *done.errlines))
 
     return run
+
+
+@pytest.mark.slow
+def test_it_is_there_in_a_pytest_of_its_own(author, pytester):
+    words = ("-q", "--msibench-method", "methods.py:Nearest", "-k", "check_dtype")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words], cwd=pytester.path, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
 
 
 def test_nothing_is_added_without_being_asked_for(author):

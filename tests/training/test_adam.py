@@ -74,6 +74,7 @@ def test_no_gradient_is_left_after_zero_grad():
     assert all(parameter.grad is None for parameter in ours.parameters)
 
 
+@pytest.mark.slow
 def test_a_fit_does_not_import_the_compiler():
     program = (
         "import sys, torch; from msibench.training.adam import Adam; "

@@ -65,7 +65,7 @@ def check_prediction(
                 f"{staged.protocol.factor}; got {values.shape}"
             )
         if values.dtype != np.float32:
-            return None, f"expected float32, got {values.dtype}"
+            return None, f"expected float32, got {values.dtype}: return image.astype(numpy.float32)"
         most_bytes = 4 * math.prod(expected) + 4096
         told = told_interval(path, max_bytes=most_bytes)
         if told is not None and (fault := _interval_fault(told, values)):

@@ -37,6 +37,7 @@ SPECS = {spec.name: spec for spec in msibench_methods()}
 
 class TestAsPublished(MethodContract):
     spec = SPECS["cca-as-published"]
+    low_shape = (8, 7)
     expected_failures: ClassVar = {
         "check_batch_equals_one_by_one": "components are shared by all ion images of the section"
     }
@@ -44,6 +45,7 @@ class TestAsPublished(MethodContract):
 
 class TestRegression(MethodContract):
     spec = SPECS["cca-regression"]
+    low_shape = (8, 7)
 
 
 MODES = sorted(SPECS)
@@ -93,6 +95,7 @@ def test_ions_that_the_second_modality_explains_are_recovered(name):
     assert min(correlation(a, b) for a, b in zip(fine, truth, strict=True)) > least
 
 
+@pytest.mark.slow
 def test_regression_is_nearer_the_truth_than_the_published_prediction_where_correlation_is_weak():
     problem, truth = sections(24, 20)
     rng = np.random.default_rng(5)
@@ -325,6 +328,7 @@ def test_a_section_that_is_not_there_is_refused():
         same_section([coarse, fine], 2)
 
 
+@pytest.mark.slow
 def test_the_pipeline_fuses_the_section_that_is_named(tmp_path):
     """Two sections on a slide; in the finer file the other one is the larger."""
     problem, _ = sections()
@@ -435,6 +439,7 @@ def test_nothing_is_moved_where_there_is_nothing_to_go_by():
     assert move(flat, found) is flat
 
 
+@pytest.mark.slow
 def test_a_method_may_register_first():
     problem, truth = sections(16, 14)
     shifted = np.roll(problem.second.values, (4, -3), (1, 2))

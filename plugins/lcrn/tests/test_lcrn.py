@@ -157,6 +157,7 @@ def test_the_early_stop_ends_at_five_rises_of_the_edge_loss_and_restores_the_bes
     assert report["best_epoch"] == [int(np.argmin(report["curves"][0]["total"]))], "best restored"
 
 
+@pytest.mark.slow
 def test_patience_lets_the_optimiser_jitter_where_counting_rises_ends():
     """Section 2.4: the fit ends once the edge loss is no longer optimised, not once it has trembled."""
     short = {**SMALL, "epochs": 300, "learning_rate": 0.02}

@@ -232,6 +232,7 @@ def test_every_configuration_is_read_off_its_state_dict(config, wrap):
     assert out.shape == (1, config.in_chans, 5 * config.upscale, 7 * config.upscale)
 
 
+@pytest.mark.slow
 def test_the_full_light_and_classical_networks_have_the_published_size():
     light = MambaIRConfig(
         embed_dim=60,

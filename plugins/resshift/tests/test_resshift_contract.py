@@ -16,6 +16,7 @@ class TestResShiftB(MethodContract):
     """The method with the small stored networks in place of the published ones."""
 
     spec = replace(SPECS["resshift-b"], weights=SMALL)
+    low_shape = (7, 6)
 
 
 @pytest.mark.parametrize("name", SPECS)

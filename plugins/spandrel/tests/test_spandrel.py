@@ -300,7 +300,9 @@ def test_the_adversarial_network_serves_twice_finer_by_averaging_its_image(tmp_p
     np.testing.assert_allclose(half, whole.reshape(1, 16, 2, 24, 2).mean((2, 4)), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if "craft" in n else ()) for n in REAL]
+)
 def test_real_checkpoints_keep_what_is_measured_on_the_bladder_section(name):
     section = np.load(mirrored("bladder/bladder.npz"))
     path = mirrored(REAL[name])

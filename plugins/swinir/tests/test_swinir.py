@@ -131,6 +131,7 @@ def test_buffers_of_another_image_size_or_none_make_no_difference():
             assert torch.equal(build_network(variant)(x), expected)
 
 
+@pytest.mark.slow
 def test_the_published_networks_have_the_published_size():
     classical = SwinIRConfig(
         embed_dim=180, depths=(6,) * 6, num_heads=(6,) * 6, upsampler="pixelshuffle"

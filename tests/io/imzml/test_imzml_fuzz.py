@@ -108,7 +108,7 @@ def test_mutated_files_are_refused_or_warned_about_or_read_right(tmp_path, recip
             **recipe,
             "spectra": [(np.array([150.0, 300.25, 798.541]), rng.random(3)) for _ in range(12)],
         }
-    check(tmp_path, 60, seed=1, **recipe)
+    check(tmp_path, 40, seed=1, **recipe)
 
 
 @pytest.mark.slow

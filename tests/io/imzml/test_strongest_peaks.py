@@ -45,6 +45,7 @@ def test_peaks_come_by_the_intensity_of_their_ion_images(tmp_path):
     assert section.strongest_peaks(2, ppm=5).mz.tolist() == found.mz[:2].tolist()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("ppm", [1.0, 5.0, 20.0])
 @pytest.mark.parametrize("said", ["profile", None])
