@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import click
 
 from msibench.cli._shared import catalogue, results_root
+from msibench.contracts.plain_text import visible
 from msibench.errors import MSIBenchError
 
 if TYPE_CHECKING:
@@ -34,20 +39,38 @@ def command(kind: str, as_json: bool, strict_plugins: bool) -> None:
     if not rows:
         click.echo(f"no {kind}")
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
     shown = [name for name in rows[0] if (kind, name) not in FOR_MACHINES]
-    for name in shown:
-        table.add_column(name, overflow="fold")
+    texts = [[visible(str(row[name])) for name in shown] for row in rows]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    head, *lines = table_lines([shown, *texts], width)
+    click.secho(head, bold=True)
+    click.echo("\n".join(lines))
+
+
+def table_lines(rows: list[list[str]], width: int | None) -> list[str]:
+    """Return a table as lines of text, two spaces between columns.
+
+    Parameters
+    ----------
+    rows
+        The same number of cells each, the head first.
+    width
+        Columns of the terminal: the widest columns of the table are folded until it fits. None: one line a
+        row, as long as it is.
+    """
+    widths = [max(1, *map(len, column)) for column in zip(*rows, strict=True)]
+    while width is not None and sum(widths) + 2 * len(widths) - 2 > max(width, 10 * len(widths)):
+        widths[widths.index(max(widths))] -= 1
+    lines = []
     for row in rows:
-        table.add_row(*(Text(str(row[name])) for name in shown))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # a pipe has no width of its own
-    console.print(table)
+        folded = [
+            textwrap.wrap(cell, each, break_on_hyphens=False)
+            for cell, each in zip(row, widths, strict=True)
+        ]
+        for parts in zip_longest(*folded, fillvalue=""):
+            padded = (part.ljust(each) for part, each in zip(parts, widths, strict=True))
+            lines.append("  ".join(padded).rstrip())
+    return lines
 
 
 def _dataset(spec: DatasetSpec) -> dict[str, object]:

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from msibench.metrics.specs import builtin_metrics
+
 Floats = NDArray[np.float64]
 
 TOLERANCE = 1e-6
@@ -53,6 +55,23 @@ def contradictions(rows: pd.DataFrame) -> list[str]:
     found = [_differs(values, *equality) for equality in EQUALITIES]
     found += [_of_other_truth(values, name) for name in SHARES]
     return [text for text in found if text]
+
+
+def impossible(rows: pd.DataFrame) -> list[str]:
+    """Return the core's metrics that have a value which they cannot have, one sentence each.
+
+    Such as a skill above 1, which the truth itself has.
+    """
+    bounds = {spec.name: spec.bounds for spec in builtin_metrics()}
+    ends = rows.groupby("metric")["value"].agg(["min", "max"]).dropna()
+    found = []
+    for name, low, high in ends.itertuples():
+        lowest, highest = bounds.get(name, (-np.inf, np.inf))
+        for value in (low, high):
+            if not lowest - TOLERANCE <= value <= highest + TOLERANCE:
+                found.append(f"{name} is {value:.6g}, and can be {lowest:g} to {highest:g} alone")
+                break
+    return found
 
 
 def _named() -> set[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from msibench.errors import ConfigurationError
+from msibench.gate.agreement import impossible
 from msibench.gate.margins import Margins
 from msibench.gate.quality import coverage_faults, declared, judge, not_judged, one_seed
 from msibench.gate.rows_cost import peaks_of, times_of
@@ -126,6 +127,11 @@ def compare(
         Finding(kind="integrity", text=f"{side.name}, cell {key[:12]}…: {why}")
         for side in (base, new)
         for key, why in side.damaged.items()
+    ]
+    findings += [
+        Finding(kind="integrity", text=f"{name}: {text}")
+        for name, rows in ((base.name, base.rows), (new.name, new.rows))
+        for text in impossible(rows)
     ]
     findings += _quality_findings(quality, fail_undecided=fail_undecided)
     findings += [

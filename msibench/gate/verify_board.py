@@ -18,12 +18,12 @@ import pandas as pd
 
 from msibench.contracts.plain_text import few_of
 from msibench.errors import IntegrityError, MSIBenchError
-from msibench.gate.agreement import contradictions
+from msibench.gate.agreement import contradictions, impossible
 from msibench.gate.sources import ROWS, read_rows
 from msibench.gate.verify import Checked
 from msibench.leaderboard.board import Board, is_published, with_added_metrics
 from msibench.leaderboard.page import write_page
-from msibench.leaderboard.render import board_csv, leaderboard_files
+from msibench.leaderboard.render import leaderboard_files
 from msibench.leaderboard.rows import (
     ALSO,
     COLUMNS,
@@ -35,7 +35,6 @@ from msibench.leaderboard.rows import (
     tidy,
     with_specimens,
 )
-from msibench.leaderboard.table import leaderboard_table
 from msibench.leaderboard.twins import TWIN
 from msibench.plugin_manager import Catalogue
 from msibench.results.identity import TABLE_FIELDS
@@ -86,7 +85,8 @@ def verify_leaderboard(
     absent, lacking = missing_of_track(rows, track)
     checked.missing += absent
     checked.faults += lacking
-    checked.faults += [f"{folder / ROWS}: {text}" for text in contradictions(rows)]
+    found = [*impossible(rows), *contradictions(rows)]
+    checked.faults += [f"{folder / ROWS}: {text}" for text in found]
     if store is None or index is None or not index.cells:
         _compare_with_rows(folder, track, rows, raw, track_facts, checked)
     else:
@@ -118,9 +118,8 @@ def _compare_with_rows(
     _same_rows(folder / ROWS, raw, rows, checked)
     if track_facts is None:
         checked.notes.append(f"{folder / README} cannot be made again here: its cards are missing")
-        _same_bytes(
-            folder / CSV, board_csv(leaderboard_table(rows, track), rows, track).encode(), checked
-        )
+        bare = Board(Collected(rows, {}), track, TrackIndex({}, {}))
+        _same_bytes(folder / CSV, bare.csv.encode(), checked)
         if not (folder / README).is_file():
             checked.faults.append(f"{folder / README} is missing")
         return

@@ -11,7 +11,9 @@ import pandas as pd
 
 from msibench.contracts.plain_text import few_of
 from msibench.errors import ConfigurationError, StoreError
+from msibench.leaderboard.perfect import with_references
 from msibench.leaderboard.rows import Collected, KeptRows, collect
+from msibench.leaderboard.safe_csv import table_csv
 from msibench.leaderboard.table import leaderboard_table
 from msibench.results.identity import TABLE_FIELDS
 from msibench.results.index import TrackIndex, read_index
@@ -44,6 +46,16 @@ class Board:
         """One row per protocol and method, best first (`leaderboard_table`)."""
         return leaderboard_table(self.rows, self.track)
 
+    @cached_property
+    def with_references(self) -> pd.DataFrame:
+        """The table, and below it the perfect signal and the control (`with_references`)."""
+        return with_references(self.table, self.rows, self.track.control_method)
+
+    @cached_property
+    def csv(self) -> str:
+        """Content of ``leaderboard.csv``."""
+        return table_csv(self.with_references)
+
 
 def read_board(store: Store, track: Track, *, kept: KeptRows | None = None) -> Board:
     """Collect the rows of a track from the store alone.
@@ -69,7 +81,10 @@ def for_others(board: Board) -> Board:
     if board.published:
         return board
     shown = replace(board, published=True)
-    shown.__dict__["table"] = board.table
+    made = ("table", "with_references", "csv")
+    shown.__dict__.update(
+        {"table": board.table} | {n: v for n, v in vars(board).items() if n in made}
+    )
     return shown
 
 

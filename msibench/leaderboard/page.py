@@ -48,8 +48,7 @@ from msibench.leaderboard.page_parts import (
 )
 from msibench.leaderboard.page_table import table_view
 from msibench.leaderboard.rebuild import flag_of, page_commands
-from msibench.leaderboard.render import board_csv
-from msibench.leaderboard.rows import marks
+from msibench.leaderboard.rows import marks, records_of
 from msibench.leaderboard.table import scheme_of
 from msibench.results.files import explained, write_atomically
 from msibench.results.store import Store
@@ -213,7 +212,7 @@ def make_page(
         "split": bool(beside),
         "site": bool(site),
         "marks": marks(collected.rows),
-        "csv": board_csv(table, collected.rows, track),
+        "csv": board.csv,
         "rows": rows_csv(collected) if len(collected.rows) <= MOST_ROWS else None,
         "cells": [] if parts else cells,
         "cell_count": len(cells),
@@ -258,7 +257,7 @@ def _cost(table: pd.DataFrame) -> list[dict[str, Any]]:
             "rss_mib": number(row["rss_mib"]),
             "rank": number(row.get("rank")) if pd.notna(row.get("rank")) else None,
         }
-        for row in table.to_dict("records")
+        for row in records_of(table)
     ]
 
 

@@ -13,7 +13,7 @@ from msibench.contracts.metric import TARGETS, turned
 from msibench.errors import DataError
 from msibench.leaderboard.metrics import BoardMetrics
 from msibench.leaderboard.page_json import number, numbers
-from msibench.leaderboard.rows import measured
+from msibench.leaderboard.rows import measured, records_of
 from msibench.leaderboard.table import scheme_of
 from msibench.leaderboard.trust import percent_range
 from msibench.scoring import reachable_gain
@@ -110,7 +110,7 @@ def images_of(cube: Cube) -> list[dict[str, Any]]:
             "channel": int(image["channel"]),
             "mz": number(image["mz"]),
         }
-        for image in cube.images.to_dict("records")
+        for image in records_of(cube.images)
     ]
 
 
@@ -193,7 +193,7 @@ def _reach(real: pd.DataFrame, track: Track) -> list[dict[str, Any]]:
         if not {"skill", "detail_ceiling_low"} <= set(part["metric"].unique()):
             continue
         gain = reachable_gain(part, track.control_method)
-        for row in gain.sort_values("score", ascending=False, kind="stable").to_dict("records"):
+        for row in records_of(gain.sort_values("score", ascending=False, kind="stable")):
             line = {
                 **{name: number(row[name]) for name in ("score", "control", "gain")},
                 "ceiling": percent_range(row["ceiling_low"], row["ceiling_high"]),

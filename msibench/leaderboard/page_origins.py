@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msibench.leaderboard.page_json import number
-from msibench.leaderboard.render import table_csv
 from msibench.leaderboard.rows import Collected, measured
+from msibench.leaderboard.safe_csv import table_csv
 from msibench.results.identity import IDENTITY_FIELDS
 from msibench.results.index import TrackIndex
 from msibench.results.schema import CellRecord

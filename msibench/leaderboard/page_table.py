@@ -11,9 +11,9 @@ import pandas as pd
 
 from msibench.leaderboard.board import Board
 from msibench.leaderboard.metrics import BETTER, BoardMetrics, board_metrics
-from msibench.leaderboard.perfect import REFERENCE, with_references
+from msibench.leaderboard.perfect import REFERENCE
 from msibench.leaderboard.render import fixed, plus_minus, significant, whole
-from msibench.leaderboard.rows import SELF_REPORTED
+from msibench.leaderboard.rows import SELF_REPORTED, records_of
 from msibench.leaderboard.table import has_ranks, scheme_of, what_numbers_mean
 from msibench.scoring import Scheme
 
@@ -60,7 +60,7 @@ def table_view(board: Board) -> list[TableView]:
     """Return one table per protocol, best method first; measures of trust have their own place."""
     table, track, index = board.table, board.track, board.index
     scheme, known = scheme_of(track, board.rows["metric"].unique()), board_metrics(index)
-    everything = with_references(table, board.rows, track.control_method)
+    everything = board.with_references
     below = everything[everything["task"] == REFERENCE]
     views = []
     for protocol, part in table.groupby("protocol", sort=True):
@@ -77,7 +77,7 @@ def table_view(board: Board) -> list[TableView]:
             *([Column("rank", True), Column("group", True)] if ranked else []),
             Column("method", False),
             Column("score (%)" if scheme.percent else "score", True, "higher is better"),
-            Column("kept", True),
+            *([Column("kept", True)] if _can_be_kept(scheme) else []),
             *(Column(known[name].label, True, BETTER[known[name].direction]) for name in metrics),
             Column("coverage", True),
             Column("images", True),
@@ -85,8 +85,8 @@ def table_view(board: Board) -> list[TableView]:
             Column("MiB", True, "lower is better"),
             Column("cells", False),
         ]
-        rows = [_row(row, metrics, known, part, ranked, scheme) for row in part.to_dict("records")]
-        here = below[below["protocol"] == protocol].to_dict("records")
+        rows = [_row(row, metrics, known, part, ranked, scheme) for row in records_of(part)]
+        here = records_of(below[below["protocol"] == protocol])
         references = [_reference(row, metrics, known, part, ranked, scheme) for row in here]
         methods = [str(name) for name in part["method"]]
         text = str(described.get("description", ""))
@@ -125,7 +125,7 @@ def _row(
         *(places if ranked else []),
         TableCell(label, label.lower(), _remark(row, reason), head=True),
         _score(row, scheme),
-        _kept(row),
+        *([_kept(row)] if _can_be_kept(scheme) else []),
     ]
     for name in metrics:
         measure = _column(name, part)
@@ -171,7 +171,8 @@ def _reference(
     if score.text == "–" and scheme.name == "skill":
         score = shown("skill.image", 1, 100.0)
     cells = [TableCell("")] * (2 if ranked else 0)
-    cells += [TableCell(str(row["method"]), head=True), score, TableCell("")]
+    cells += [TableCell(str(row["method"]), head=True), score]
+    cells += [TableCell("")] * _can_be_kept(scheme)
     cells += [shown(_column(name, part), known[name].digits) for name in metrics]
     return cells + [TableCell("")] * 5
 
@@ -189,6 +190,11 @@ def _score(row: Mapping[Any, Any], scheme: Scheme) -> TableCell:
     sem = f" ± {shown['composite.sem']:.{digits}f}" if "composite.sem" in shown else ""
     text = f"{fixed(shown['composite'], digits)}{sem}"
     return TableCell(text, _sort(score), _interval(shown, "composite", digits))
+
+
+def _can_be_kept(scheme: Scheme) -> bool:
+    """Whether other weights could change an order: those of one metric say nothing."""
+    return len(scheme.metrics) > 1
 
 
 def _kept(row: Mapping[Any, Any]) -> TableCell:

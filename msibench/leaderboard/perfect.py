@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from msibench.leaderboard.rows import measured
+from msibench.leaderboard.rows import measured, records_of
 from msibench.scoring.cube import IMAGE_KEY
 
 MEASURED = {name: f"noise_ceiling_{name}" for name in ("psnr", "ssim", "vif", "nqm")}
@@ -88,7 +88,7 @@ def with_references(table: pd.DataFrame, rows: pd.DataFrame, control_method: str
             elif name:
                 line |= {f"{name}.low": low, f"{name}.high": high}
         lines.append(line)
-        control = part[part["method"] == control_method].to_dict("records")
+        control = records_of(part[part["method"] == control_method])
         for row in control[:1]:
             kept = {str(name): value for name, value in row.items() if name not in RANKS}
             lines.append({**kept, "method": f"the control, {control_method}", "task": REFERENCE})

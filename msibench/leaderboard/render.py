@@ -21,9 +21,17 @@ from msibench.leaderboard.board import (
     refuse_to_shrink,
 )
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
-from msibench.leaderboard.perfect import PERFECT, perfect_signal, with_references
+from msibench.leaderboard.perfect import PERFECT, perfect_signal
 from msibench.leaderboard.rebuild import rebuild_commands
-from msibench.leaderboard.rows import Collected, cells, distinct, marks, measured, origins
+from msibench.leaderboard.rows import (
+    Collected,
+    cells,
+    distinct,
+    marks,
+    measured,
+    origins,
+    records_of,
+)
 from msibench.leaderboard.table import BESIDE, has_ranks, scheme_of, what_numbers_mean
 from msibench.leaderboard.trust import trust_sections
 from msibench.leaderboard.twins import unstable
@@ -79,35 +87,9 @@ def leaderboard_files(board: Board) -> dict[str, bytes]:
     page = markdown_page(board)
     return {
         "rows.parquet": rows_as_parquet(board.rows),
-        "leaderboard.csv": board_csv(board.table, board.rows, board.track).encode(),
+        "leaderboard.csv": board.csv.encode(),
         "README.md": page.encode(),
     }
-
-
-def board_csv(table: pd.DataFrame, rows: pd.DataFrame, track: Track) -> str:
-    """Return ``leaderboard.csv``: the table, and below it the perfect signal and the control."""
-    return table_csv(with_references(table, rows, track.control_method))
-
-
-def table_csv(table: pd.DataFrame) -> str:
-    """Return a table as CSV that is safe to open in a spreadsheet."""
-    return safe_csv(table).to_csv(index=False, float_format="%.10g", lineterminator="\n")
-
-
-def safe_csv(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with text that a spreadsheet would run as a formula made harmless."""
-    safe = table.copy()
-    for name in safe.columns:
-        if not pd.api.types.is_numeric_dtype(safe[name]):
-            safe[name] = safe[name].map(_harmless)
-    return safe
-
-
-def _harmless(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    text = visible(value)  # a bare carriage return would begin a row that no writer quotes
-    return f"'{text}" if value[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 def markdown_page(board: Board) -> str:
@@ -188,7 +170,7 @@ def _table(
     headers += [in_markdown(metrics[name].label) for name in names]
     headers += [*beside, "coverage", "images", "s / image", "MiB", "cells"]
     lines = []
-    for row in part.to_dict("records"):
+    for row in records_of(part):
         label = f"{row['method']} (control)" if row["control"] else str(row["method"])
         label += marked.get(str(row["method"]), "")
         place = [whole(row.get("rank")), whole(row.get("rank_group"))] if ranked else []
@@ -211,7 +193,7 @@ def _table(
     ends = _ends(score, 1, 100.0) if score else "–"
     best = [_ends(perfect.get(name), metrics[name].digits) for name in names]
     lines.append([*before, f"_{PERFECT}_", ends, *best, *after])
-    control = part[part["method"] == track.control_method].to_dict("records")
+    control = records_of(part[part["method"] == track.control_method])
     if control:
         row = control[0]
         held = [plus_minus(row, f"{name}.image", metrics[name].digits) for name in names]

@@ -13,7 +13,7 @@ from msibench.contracts.plain_text import in_markdown
 from msibench.leaderboard.guide_difference import DIFFERENCE
 from msibench.leaderboard.metrics import ARROWS, BoardMetrics
 from msibench.leaderboard.perfect import PERFECT, perfect_signal
-from msibench.leaderboard.rows import marks, measured
+from msibench.leaderboard.rows import marks, measured, records_of
 from msibench.scoring.reachable import reachable_gain
 from msibench.tracks import Track
 
@@ -112,7 +112,7 @@ def _reachable(real: pd.DataFrame, track: Track, marked: Mapping[str, str]) -> s
             _percent(row["gain"], sign="+"),
             percent_range(row["share_low"], row["share_high"]),
         ]
-        for row in gain.to_dict("records")
+        for row in records_of(gain)
     ]
     table = tabulate(
         lines,

@@ -247,8 +247,8 @@ def kept_for_the_next(
         return make()
     arrays = (*colours, judged.mask)
     shapes = tuple(array.shape for array in arrays)
-    whose = (owner, getattr(judged.split, "__name__", ""))
-    key = (what, shapes, digest_of_arrays(arrays), *whose, judged.factor)
+    name: str = getattr(judged.split, "__name__", "")
+    key = (what, shapes, digest_of_arrays(arrays), owner, name, judged.factor)
     return _kept.get(key, lambda: list(make()))
 
 

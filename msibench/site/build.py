@@ -17,7 +17,8 @@ from msibench.errors import ConfigurationError
 from msibench.leaderboard.all_boards import TRUST
 from msibench.leaderboard.board import Board
 from msibench.leaderboard.page import page_name, write_page
-from msibench.leaderboard.render import leaderboard_files, table_csv
+from msibench.leaderboard.render import leaderboard_files
+from msibench.leaderboard.safe_csv import table_csv
 from msibench.plugin_manager import Catalogue
 from msibench.results.files import explained, write_atomically
 from msibench.results.store import Store

@@ -3,7 +3,8 @@
 Each line is a JSON object: ``words`` of the command line, ``place`` to run it in. The answer is the
 process number; the line ``wait NUMBER`` is answered with its exit status. What a command prints goes into
 ``said.txt`` of its place, or into the files ``out`` and ``err`` where the object names them. A command
-leads a session of its own.
+leads a session of its own. The line ``read FILE`` makes what reading such a file needs ready for all commands,
+and is answered with how many ion images it has.
 """
 
 import json
@@ -43,6 +44,21 @@ def command(words, place, out="said.txt", err="said.txt"):
     return 0
 
 
+def ready_to_read(path):
+    """Read a file's two strongest ion images, and import what registers and advises."""
+    from msibench.io.imzml.open import open_imzml
+
+    for name in (
+        "msibench.advice",
+        "msibench.cli.advise",
+        "msibench.cli.register",
+        "scipy.optimize",
+    ):
+        import_module(name)
+    with open_imzml(path) as section:
+        return section.ion_images(section.strongest_peaks(2).mz, 5.0).channels
+
+
 def serve():
     """Serve until standard input ends."""
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -53,6 +69,9 @@ def serve():
         if line.startswith("wait "):
             _, status = os.waitpid(int(line.split()[1]), 0)
             print(os.waitstatus_to_exitcode(status), flush=True)
+            continue
+        if line.startswith("read "):
+            print(ready_to_read(line.removeprefix("read ").strip()), flush=True)
             continue
         asked = json.loads(line)
         pid = os.fork()

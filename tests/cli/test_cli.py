@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from msibench.cli.list import table_lines
 from msibench.cli.main import HELP, main
 from msibench.testing import mirrored
 
@@ -66,6 +67,26 @@ def test_lists_are_for_people_and_for_machines(run, kind):
     assert rows
     status, table, _ = run("list", kind)
     assert str(next(iter(rows[0].values())))[:8] in table
+
+
+def test_a_listed_table_is_folded_to_its_terminal_and_whole_in_a_pipe():
+    rows = [
+        ["name", "title"],
+        ["unet-footprint", "a network that was fitted to the one image"],
+        ["b", ""],
+    ]
+    whole = table_lines(rows, None)
+    assert whole[1] == "unet-footprint  a network that was fitted to the one image"
+    assert whole[2] == "b"
+    folded = table_lines(rows, 34)
+    assert max(map(len, folded)) <= 34
+    assert folded[1:4] == [
+        "unet-footprint  a network that was",
+        "                fitted to the one",
+        "                image",
+    ]
+    assert " ".join(" ".join(folded).split()) == " ".join(" ".join(whole[:2] + whole[2:]).split())
+    assert max(map(len, table_lines(rows, 5))) <= 22, "columns keep ten letters each"
 
 
 def test_methods_say_whether_they_are_ready_here(run, monkeypatch, tmp_path):

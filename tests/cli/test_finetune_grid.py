@@ -1,9 +1,12 @@
 """``msibench finetune METHOD --grid``: trainings, then all of them on the test sections."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from msibench.datasets import MZSet
 from msibench.errors import ConfigurationError
 from msibench.results.store import Store
 from tests.specks import speck_card
@@ -21,8 +24,10 @@ FILES = (
 
 @pytest.fixture
 def small_card(monkeypatch):
-    """A phantom of 48 x 56 pixels with one test section, in the place of every installed card."""
+    """A phantom of 48 x 56 pixels and four ions with one test section, in the place of every card."""
     card = speck_card("small", train=("synthetic-21", "synthetic-22"))
+    few = MZSet(name="few", mz=(417.2402, 616.1773, 734.5694, 798.5410))
+    card = replace(card, mz_sets={"few": few}, default_mz_set="few")
     monkeypatch.setattr("msibench.cli.finetune._Reader.card", lambda self, name: card)
     return card
 

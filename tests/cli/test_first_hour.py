@@ -79,6 +79,7 @@ def shell(desk):
     )
     assert (started.returncode, started.stderr) == (0, b"")
     server = CommandServer({**environment, "PWD": str(desk)})
+    assert server.read(desk / "section.imzML") == 2
     files = {"out": str(desk / "out.txt"), "err": str(desk / "err.txt")}
 
     def run(line, code=0):

@@ -58,6 +58,9 @@ class CommandServer:
     def wait(self, pid):
         return int(self._ask(f"wait {pid}"))
 
+    def read(self, path):
+        return int(self._ask(f"read {path}"))
+
     def run(self, words, place):
         return self.wait(self.start(words, place))
 

@@ -19,8 +19,9 @@ from msibench.gate.sources import read_rows
 from msibench.leaderboard import table as leaderboard
 from msibench.leaderboard.board import Board
 from msibench.leaderboard.page_table import table_view
-from msibench.leaderboard.render import markdown_page, safe_csv
+from msibench.leaderboard.render import markdown_page
 from msibench.leaderboard.rows import Collected, tidy
+from msibench.leaderboard.safe_csv import safe_csv
 from msibench.leaderboard.table import leaderboard_table
 from msibench.results.index import TrackIndex
 from msibench.results.metric_rows import rows_as_parquet

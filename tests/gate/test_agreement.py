@@ -1,5 +1,6 @@
 """Rows of a board are held against one another: a value that was changed alone is found."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from msibench.gate.agreement import contradictions
+from msibench.gate.agreement import contradictions, impossible
+from msibench.gate.margins import load_margins
+from msibench.gate.report import INTEGRITY, compare
+from msibench.gate.sources import Side
 from msibench.gate.verify_board import verify_leaderboard
 from msibench.tracks import load_track
 
@@ -60,3 +64,16 @@ def test_a_board_whose_scores_were_raised_is_not_true(rows, tmp_path):
     assert any(
         "skill contradicts detail_gain and input_error on 8 ion images" in f for f in checked.faults
     )
+
+
+def test_a_value_that_no_image_can_have_is_no_improvement(rows):
+    """A skill above 1 is more than the truth has."""
+    forged = rows.copy()
+    forged.loc[(forged["metric"] == "skill") & (forged["method"] == "bicubic"), "value"] += 1.5
+    assert impossible(rows) == []
+    (text,) = impossible(forged)
+    assert re.fullmatch(r"skill is 1\.\d+, and can be -inf to 1 alone", text)
+    base, new = Side(name="base", rows=rows), Side(name="new", rows=forged)
+    report = compare(base, new, load_margins())
+    assert report.exit_code == INTEGRITY
+    assert any(text in finding.text for finding in report.findings)

@@ -316,3 +316,25 @@ def test_a_metric_that_nobody_has_is_no_column_of_the_table(toy):
 
     assert "RMSE" in columns(board)
     assert columns(lacking) == [name for name in columns(board) if name != "RMSE"]
+
+
+@pytest.mark.parametrize(("scheme", "shown"), [("skill", False), ("anchored", True)])
+def test_how_often_a_place_is_kept_is_shown_where_there_are_weights_to_change(scheme, shown):
+    """Under every weighting of one metric all places stay: 100 % would promise what nobody tried."""
+    from dataclasses import replace
+    from pathlib import Path
+
+    import pandas as pd
+
+    from msibench.leaderboard.board import Board
+    from msibench.leaderboard.page_table import table_view
+    from msibench.leaderboard.rows import Collected
+    from msibench.results.index import TrackIndex
+    from msibench.tracks import load_track
+
+    folder = Path(__file__).parents[2] / "leaderboards" / "bladder-finetuned-x4"
+    rows = pd.read_parquet(folder / "rows.parquet")
+    track = replace(load_track(str(folder)), scheme=scheme)
+    (view,) = table_view(Board(Collected(rows, {}), track, TrackIndex({}, {})))
+    assert ("kept" in [column.name for column in view.columns]) == shown
+    assert {len(row) for row in (*view.rows, *view.references)} == {len(view.columns)}

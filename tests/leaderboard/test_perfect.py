@@ -7,7 +7,7 @@ import pytest
 from msibench.leaderboard.board import read_board
 from msibench.leaderboard.page_table import table_view
 from msibench.leaderboard.perfect import PERFECT, REFERENCE, perfect_signal
-from msibench.leaderboard.render import board_csv, markdown_page
+from msibench.leaderboard.render import markdown_page
 from msibench.metrics import psnr, r2, rmse, sd_ratio
 from tests.scoring.tables import DIRECTIONS, row
 
@@ -43,7 +43,7 @@ def test_without_ceilings_nothing_is_claimed():
 
 def test_table_and_page_show_the_perfect_signal_and_the_control_below_the_methods(toy):
     board = read_board(toy.store, toy.track)
-    text = board_csv(board.table, board.rows, board.track)
+    text = board.csv
     table = pd.read_csv(io.StringIO(text))
     lines = table[table["task"] == REFERENCE].set_index("method")
     control = board.track.control_method

@@ -19,11 +19,11 @@ from msibench.leaderboard.render import (
     leaderboard_files,
     markdown_page,
     plus_minus,
-    safe_csv,
     significant,
     write_leaderboard,
 )
-from msibench.leaderboard.rows import COLUMNS, Collected, tidy
+from msibench.leaderboard.rows import COLUMNS, Collected, records_of, tidy
+from msibench.leaderboard.safe_csv import safe_csv
 from msibench.leaderboard.table import leaderboard_table
 from msibench.metrics.specs import builtin_metrics
 from msibench.owners import owned_name
@@ -253,3 +253,19 @@ def test_halves_of_files_that_a_killed_run_left_beside_a_board_are_removed(tmp_p
         (tmp_path / name).write_bytes(b"half")
     write_leaderboard(None, TRACK, tmp_path, board=Board(found, TRACK, TrackIndex()))
     assert [path.name for path in tmp_path.rglob(".*.part")] == [living]
+
+
+def test_the_lines_of_a_table_are_those_that_pandas_gives():
+    table = pd.DataFrame(
+        {
+            "text": ["a", "", None],
+            "mean": [1.5, np.nan, -0.0],
+            "count": [3, 0, 7],
+            "good": [True, False, True],
+            "mixed": [np.float64(2.5), None, np.bool_(True)],
+        }
+    )
+    found, wanted = records_of(table), table.to_dict("records")
+    assert list(map(repr, found)) == list(map(repr, wanted))
+    assert records_of(table[:0]) == []
+    assert [type(value) for value in found[0].values()] == [str, float, int, bool, float]

@@ -13,7 +13,8 @@ SERVER = """
 import json, os, signal, sys
 import asyncio, multiprocessing, subprocess, tempfile  # the interpreter's own, as they are here
 import h5py, matplotlib.figure, matplotlib.backends.backend_agg, numba, numpy as np, pandas, psutil
-import PIL.Image, pyarrow.parquet, pyimzml.ImzMLParser, scipy.optimize, scipy.stats, tifffile, torch
+import PIL.Image, pyarrow.parquet, pyimzml.ImzMLParser, scipy.optimize, scipy.stats, tifffile
+if os.environ.get("MSIBENCH_SLOW_TESTS"): import torch
 import rich.console, rich.progress, click
 
 for line in sys.stdin:  # every script has a fork of its own, which goes on below without what only Unix has
@@ -75,15 +76,18 @@ def windows(server, tmp_path):
     return run
 
 
-def test_the_documented_lines_work_in_process(windows):
+@pytest.mark.parametrize(
+    "method", ["bicubic", pytest.param("mosr-msi-tiny", marks=pytest.mark.slow)]
+)
+def test_the_documented_lines_work_in_process(windows, method):
     done = windows(
-        """
+        f"""
 import msibench as mb
 from msibench.io import write_imzml
 write_imzml("section.imzML", mb.read("section.npz"))
 section = mb.read("section.imzML", mz=[400.0, 500.0])
 problem = mb.degrade(section, "area-x4@1")
-table = mb.evaluate(mb.upscale(problem, "mosr-msi-tiny"), section, problem, metrics=["psnr", "skill"])
+table = mb.evaluate(mb.upscale(problem, {method!r}), section, problem, metrics=["psnr", "skill"])
 done = mb.confidence(mb.Problem(low=section, factor=2), "bicubic")
 advice = mb.advise(section, 2, methods=["bicubic"])
 print(len(table), done.prediction.shape, advice.recommended, len(section._repr_html_()) > 1000)

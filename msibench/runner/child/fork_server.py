@@ -1,9 +1,12 @@
 """Begins cells by forking, so that large libraries are imported once and not once a cell.
 
-``python -m msibench.runner.child.fork_server PARENT CONTROL LIBRARY…`` imports the libraries and
+``python -m msibench.runner.child.fork_server PARENT CONTROL`` imports NumPy, h5py and
 `msibench.runner.child.main`, then waits. Nothing is initialised in it: it has one thread, no context on a
 GPU, no random state that two cells would share, and it never imports a plugin. For each cell it forks
 a guard (`msibench.runner.child.guard`), which forks the cell, inside a sandbox where there is one.
+
+Asked to grow, it forks a server that imports further libraries and then serves as it does: what two sets of
+libraries have in common is imported once and stays shared, and cells that need less do not hold more.
 
 It learns nothing of a cell: it is handed four descriptors by its supervisor and passes three of them on;
 what the cell is, its guard reads itself. So no cell can read in its memory what another one was told.
@@ -28,7 +31,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,7 +40,7 @@ from msibench.runner.child import guard
 from msibench.runner.child.libraries import LIBRARIES
 from msibench.runner.child.sandbox import namespaces
 
-BEGIN = b"B"
+BEGIN, GROW = b"B", b"G"
 FIELDS = struct.Struct("<q")
 """A number on a status channel: first the guard's, then how it ended."""
 LENGTH = struct.Struct("<I")
@@ -68,6 +71,8 @@ class ForkServer:
         nothing else gets their number, and a signal to it reaches nothing else."""
         self._alone: set[int] = set()
         """Guards whose supervisor let go before they ended."""
+        self._grown: set[int] = set()
+        """Servers of further libraries that it forked: they end with it."""
 
     def serve(self) -> None:
         """Begin cells until the supervisor is gone, or has asked for nothing for a long time."""
@@ -82,7 +87,7 @@ class ForkServer:
             for key, _ in selector.select(LOOK_S):
                 last = time.monotonic()
                 if key.fileobj is self._control:
-                    if not self._begin(selector):
+                    if not self._take(selector):
                         return
                 elif key.fileobj == woken:
                     with suppress(BlockingIOError):
@@ -90,14 +95,34 @@ class ForkServer:
                 else:
                     self._let_go(key.data, selector)
             self._tell()
-            if not self._status and not self._alone and time.monotonic() - last > IDLE_S:
+            needed = self._status or self._alone or self._grown
+            if not needed and time.monotonic() - last > IDLE_S:
                 return
 
-    def _begin(self, selector: selectors.PollSelector) -> bool:
-        """Take one request and fork its guard; False where no supervisor is left."""
+    def _take(self, selector: selectors.PollSelector) -> bool:
+        """Take one request and fork what it asks for; False where no supervisor is left."""
         message, descriptors, _, _ = socket.recv_fds(self._control, 1, 4)
-        if message != BEGIN or len(descriptors) != 4 or len(threads_of_this_process()) != 1:
+        if len(threads_of_this_process()) != 1:
             return False
+        if message == GROW and len(descriptors) == 1:
+            self._grow(descriptors[0])
+        elif message == BEGIN and len(descriptors) == 4:
+            self._begin(selector, descriptors)
+        else:
+            return False
+        return True
+
+    def _grow(self, control: int) -> None:
+        """Fork a server of further libraries, which is told which by its own supervisor."""
+        server = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            _become_server(server, control)
+        os.close(control)
+        self._grown.add(pid)
+
+    def _begin(self, selector: selectors.PollSelector, descriptors: list[int]) -> None:
+        """Fork a guard."""
         status = socket.socket(fileno=descriptors[0])
         server = os.getpid()
         pid = os.fork()
@@ -109,13 +134,13 @@ class ForkServer:
         selector.register(status, selectors.EVENT_READ, pid)
         with suppress(OSError):
             status.send(FIELDS.pack(pid))
-        return True
 
     def _tell(self) -> None:
         """Report guards that have ended to their supervisors."""
-        for pid in self._alone.copy():
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                self._alone.discard(pid)
+        for ours in (self._alone, self._grown):
+            for pid in ours.copy():
+                if os.waitpid(pid, os.WNOHANG)[0]:
+                    ours.discard(pid)
         for pid in self._status.keys() - self._ended:
             found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if found is None:
@@ -155,10 +180,7 @@ def _become_guard(server: int, request: int, output: int, began: int) -> None:
         nothing = os.open("/dev/null", os.O_RDONLY)
         for source, target in ((nothing, 0), (output, 1), (output, 2)):
             os.dup2(source, target)
-        for name in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - the names alone
-            if name > 2 and name not in {request, began}:
-                with suppress(OSError):
-                    os.close(name)
+        _close_all_but(request, began)
         _take_environment(told["environment"], began)
         os.chdir(told["folder"])
         work = _work_of(told, request)
@@ -169,6 +191,28 @@ def _become_guard(server: int, request: int, output: int, began: int) -> None:
         traceback.print_exc()
     finally:
         guard.end_like(code)
+
+
+def _become_server(parent: int, control: int) -> None:
+    """Be a server of further libraries from here on; never returns."""
+    try:
+        signal.set_wakeup_fd(-1)
+        guard.end_with_parent()
+        _close_all_but(control)
+        with socket.socket(fileno=control) as channel:
+            count = FIELDS.unpack(channel.recv(FIELDS.size, socket.MSG_WAITALL))[0]
+            _import(part for name in list(LIBRARIES)[:count] for part in LIBRARIES[name])
+            _serve(parent, channel)
+    finally:
+        os._exit(0)
+
+
+def _close_all_but(*kept: int) -> None:
+    """Close what this process has from the one that forked it, but for some and the standard streams."""
+    for name in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 - the names alone
+        if name > 2 and name not in kept:
+            with suppress(OSError):
+                os.close(name)
 
 
 def read_request(descriptor: int) -> dict[str, Any]:
@@ -271,20 +315,29 @@ def _flush() -> None:
         sys.stderr.flush()
 
 
-def main(parent: int, control: int, libraries: list[str]) -> None:
-    """Import what cells need, and serve."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    importlib.import_module("msibench.runner.child.main")
-    for module in ("h5py", "numpy.ma", *(part for name in libraries for part in LIBRARIES[name])):
+def _import(modules: Iterable[str]) -> None:
+    """Import what is there; what then is in memory stays shared, as no fork's collector touches it."""
+    for module in modules:
         with suppress(ImportError):
             importlib.import_module(module)
     gc.collect()
-    gc.freeze()  # what is there stays shared: the collector of a fork does not touch it
+    gc.freeze()
+
+
+def _serve(parent: int, channel: socket.socket) -> None:
+    if os.getppid() == parent and len(threads_of_this_process()) == 1:
+        ForkServer(parent, channel).serve()
+
+
+def main(parent: int, control: int) -> None:
+    """Import what every cell needs, and serve."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    importlib.import_module("msibench.runner.child.main")
+    _import(["h5py", "numpy.ma"])
     with socket.socket(fileno=control) as channel:
-        if os.getppid() == parent and len(threads_of_this_process()) == 1:
-            ForkServer(parent, channel).serve()
+        _serve(parent, channel)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    main(int(sys.argv[1]), int(sys.argv[2]))
     os._exit(0)

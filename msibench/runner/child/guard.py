@@ -121,7 +121,7 @@ def _start(work: Callable[[], int]) -> int:
     pid = os.fork()
     if pid:
         return pid
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # kept over exec
+    end_with_parent()  # kept over exec
     if os.getppid() != guard:
         os._exit(1)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
@@ -160,6 +160,11 @@ def _reap(cell: int) -> int | None:
 
 
 _reaped: dict[int, int] = {}
+
+
+def end_with_parent() -> None:
+    """Ask the kernel to end this process when the one that forked it is gone."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -1,6 +1,7 @@
 """Begin cells as forks of a process that holds the large libraries, see `fork_server`.
 
-One server is kept for each set of libraries and each environment, for as long as it is used. Where the system
+One server is kept for each set of libraries and each environment, for as long as it is used: of an environment
+each is a fork of the one with fewer libraries. Where the system
 does not fork safely (anything but Linux), where the cell's sandbox is a program of its own, or where no
 server can be had, `warm_start` says so and the cell begins as a process of its own.
 """
@@ -23,10 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from msibench.runner.child.fork_server import BEGIN, FIELDS, LENGTH, TAG, TAG_ROOM
+from msibench.runner.child.fork_server import BEGIN, FIELDS, GROW, LENGTH, TAG, TAG_ROOM
 
-MOST_SERVERS = 4
+MOST_SERVERS = 8
 """Servers that are kept; more run at a time only while each has cells."""
+SERVER = "msibench.runner.child.fork_server"
 READY_S = 120.0
 """For how long a server may import before it is given up."""
 TRIES = 2
@@ -104,32 +106,39 @@ class WarmProcess:
 
 
 class _Server:
-    """A fork server, seen from the supervisor."""
+    """A fork server, seen from the supervisor.
 
-    def __init__(self, libraries: tuple[str, ...], environment: Mapping[str, str]) -> None:
-        ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "msibench.runner.child.fork_server", str(os.getpid())]
-        with theirs:
-            self._process = subprocess.Popen(
-                [*command, str(theirs.fileno()), *libraries],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env={**environment, "OPENBLAS_NUM_THREADS": "1", TAG: "-" * TAG_ROOM},
-                start_new_session=True,
-                pass_fds=(theirs.fileno(),),
-            )
-        self._control = ours
+    Parameters
+    ----------
+    libraries
+        How many of `msibench.runner.child.libraries.LIBRARIES` it imports.
+    environment
+        Its environment.
+    smaller
+        The server with one library less, which forks it; None: it is a program of its own, without any.
+    """
+
+    def __init__(
+        self, libraries: int, environment: Mapping[str, str], smaller: _Server | None = None
+    ) -> None:
+        self._control, theirs = socket.socketpair()
         self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
         self.cells = 0
         """Cells that it began and that are still followed."""
+        with theirs:
+            if smaller is None:
+                self._process = _program(theirs.fileno(), environment)
+            elif smaller.ask(GROW, [theirs.fileno()]):
+                self._control.sendall(FIELDS.pack(libraries))
+            else:
+                raise BrokenPipeError("the server that was to fork it is gone")
 
-    def begin(self, descriptors: list[int]) -> bool:
-        """Hand over what one guard needs; False where the server is gone."""
+    def ask(self, what: bytes, descriptors: list[int]) -> bool:
+        """Ask for a guard or a further server, which get these; False where the server is gone."""
         try:
             with self._lock:
-                socket.send_fds(self._control, [BEGIN], descriptors)
+                socket.send_fds(self._control, [what], descriptors)
         except OSError:
             return False
         return True
@@ -140,26 +149,50 @@ class _Server:
             self.cells -= 1
 
     def end(self) -> None:
-        """End it, and with it what it began."""
+        """End it, and with it what it began; one that another forked ends as it finds its channel closed."""
         self._control.close()
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
     @property
     def is_there(self) -> bool:
         """Whether it has not ended."""
-        return self._process.poll() is None
+        if self._process is not None:
+            return self._process.poll() is None
+        if self._control.fileno() < 0:
+            return False
+        held = select.poll()
+        held.register(self._control, 0)
+        return not held.poll(0)
 
 
-_servers: dict[tuple[object, ...], _Server] = {}
+def _program(control: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a server that imports what every cell needs."""
+    return subprocess.Popen(
+        [sys.executable, "-m", SERVER, str(os.getpid()), str(control)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env={**environment, "OPENBLAS_NUM_THREADS": "1", TAG: "-" * TAG_ROOM},
+        start_new_session=True,
+        pass_fds=(control,),
+    )
+
+
+Kind = tuple[object, ...]
+"""The process that it serves, and what the environment of its cells is."""
+_servers: dict[tuple[Kind, int], _Server] = {}
+"""By kind and number of libraries."""
 _choosing = threading.Lock()
 
 
 @atexit.register
 def end_servers() -> None:
     """End all servers of this process."""
-    for key, server in list(_servers.items()):
-        if key[0] == os.getpid():
+    for (kind, _), server in list(_servers.items()):
+        if kind[0] == os.getpid():
             server.end()
     _servers.clear()
 
@@ -199,7 +232,7 @@ def _fork(
     reads, lifeline = os.pipe()
     output, prints = os.pipe()
     try:
-        taken = server.begin([theirs.fileno(), reads, prints, began])
+        taken = server.ask(BEGIN, [theirs.fileno(), reads, prints, began])
     finally:
         theirs.close()
         os.close(reads)
@@ -237,19 +270,36 @@ def _server_for(what: Beginning) -> _Server | None:
     limits = tuple(resource.getrlimit(number) for number in LIMITS)
     cores = tuple(sorted(os.sched_getaffinity(0)))
     environment = dict(what.server_environment)
-    key = (os.getpid(), what.libraries, tuple(sorted(environment.items())), limits, cores)
+    kind = (os.getpid(), tuple(sorted(environment.items())), limits, cores)
     with _choosing:
-        for name, server in list(_servers.items()):
-            in_the_way = name != key and len(_servers) > MOST_SERVERS and not server.cells
-            if in_the_way or not server.is_there:
-                _servers.pop(name).end()
+        _tidy(kind)
+        smaller: _Server | None = None
         try:
-            if key not in _servers:
-                _servers[key] = _Server(what.libraries, environment)
+            for count in range(len(what.libraries) + 1):
+                if (kind, count) not in _servers:
+                    _servers[kind, count] = _Server(count, environment, smaller)
+                smaller = _servers[kind, count]
         except OSError:
             return None
-        _servers[key].cells += 1
-        return _servers[key]
+        assert smaller is not None
+        smaller.cells += 1
+        return smaller
+
+
+def _tidy(wanted: Kind) -> None:
+    """End servers of other kinds where there are too many, and let go of those that have ended.
+
+    One that has ended takes those with it that were forked from it.
+    """
+    for kind in {kind for kind, _ in _servers}:
+        ours = sorted(count for other, count in _servers if other == kind)
+        used = any(_servers[kind, count].cells for count in ours)
+        gone = [count for count in ours if not _servers[kind, count].is_there]
+        if kind != wanted and len(_servers) > MOST_SERVERS and not used:
+            gone = ours
+        for count in reversed(ours):
+            if gone and count >= gone[0]:
+                _servers.pop((kind, count)).end()
 
 
 def _readable(channel: socket.socket, timeout: float | None) -> bool:

@@ -246,6 +246,48 @@ def test_a_server_ends_with_its_supervisor(bench, tmp_path):
     assert not any(server.is_there for server in alive)
 
 
+def test_a_server_with_more_libraries_is_a_fork_of_the_one_with_fewer(bench, tmp_path):
+    """What both hold is imported once; each ends by itself, and all of them with the first."""
+    warm_start.end_servers()
+    entries = [
+        source_of(tmp_path, "plain", body="print('SCIPY', 'scipy' in LOADED, os.getppid())"),
+        source_of(
+            tmp_path,
+            "with_scipy",
+            "import scipy",
+            "print('SCIPY', 'scipy' in LOADED, os.getppid())",
+        ),
+    ]
+    _, found = run(bench, *entries, sandbox="none")
+    assert [record.provenance["start"] for record, _, _ in found] == ["warm", "warm"]
+    assert [log.partition("SCIPY ")[2].split()[0] for _, log, _ in found] == ["False", "True"]
+    first, second = (
+        server for _, server in sorted(warm_start._servers.items(), key=lambda s: s[0][1])
+    )
+    program = psutil.Process(first._process.pid)
+    [fork] = program.children()
+    assert second._process is None
+    assert fork.children() == []
+    second.end()
+    fork.wait(30)
+    _, [(record, _, _)] = run(bench, entries[1], seeds=(1,), sandbox="none")
+    assert record.provenance["start"] == "warm", "it is forked anew"
+    [fork] = program.children()
+    warm_start.end_servers()
+    fork.wait(30)
+
+
+def test_a_server_whose_smaller_one_was_killed_is_begun_anew(bench, tmp_path):
+    entry = source_of(tmp_path, "with_scipy", "import scipy")
+    run(bench, entry)
+    before = list(warm_start._servers.values())
+    before[0]._process.kill()
+    before[0]._process.wait()
+    _, [(record, _, _)] = run(bench, entry, seeds=(1,))
+    assert (record.status, record.provenance["start"]) == (Status.OK, "warm")
+    assert not any(server.is_there for server in before)
+
+
 def test_memory_that_is_freed_and_taken_again_is_kept(bench, tmp_path):
     """As layers of a network do it; else every layer's pages are new ones, which the kernel zeroes."""
     body = (
