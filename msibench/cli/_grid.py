@@ -120,26 +120,27 @@ def evaluate_grid(
         If there is no finished training, no data set has a test section, or there is no method of a name.
     """
     from msibench.leaderboard.overview import scheme_for, write_overview
+    from msibench.plugin_manager import resolve_method
     from msibench.results.store import Store
     from msibench.runner.options import RunOptions
-    from msibench.training.variants import method_from_training
 
     asked = asked or GridEvaluation()
     records = finished_trainings(out, spec.name)
-    variants = tuple(method_from_training(folder, catalogue) for folder in records)
+    variants = tuple(resolve_method(str(folder), catalogue) for folder in records)
     names = dict.fromkeys([*_learned_from(records.values()), *asked.datasets])
     cards = {name: card_of(name) for name in names}
     store = Store.open(asked.results or out / RESULTS)
     with _starting_weights(spec, asked.given_weights) as (ready, search_paths):
-        untrained = dict.fromkeys([*([spec.name] if ready else []), CONTROL, *asked.beside])
-        track = _track(spec, out, records.values(), cards, asked.mz_set, tuple(untrained))
+        named, brought = _untrained(spec if ready else None, asked.beside, catalogue)
+        track = _track(spec, out, records.values(), cards, asked.mz_set, named)
         options = RunOptions(
             jobs=asked.jobs,
             executor_options={"cuda": asked.device.startswith("cuda")},
             given_weights=search_paths,
             stop=stop,
         )
-        plan = _plan(track, catalogue, cards, variants, asked.device, search_paths)
+        added = (*variants, *brought)
+        plan = _plan(track, catalogue, cards, added, asked.device, search_paths)
         summary = _run(plan, catalogue, store, options, out, spec.name, listen)
     if summary.stopped:
         raise KeyboardInterrupt
@@ -159,11 +160,27 @@ def evaluate_grid(
     return GridResult(summary=summary, track=track, variants=labels, folder=out / LEADERBOARD)
 
 
+def _untrained(
+    start: MethodSpec | None, beside: tuple[str, ...], catalogue: Catalogue
+) -> tuple[tuple[str, ...], tuple[MethodSpec, ...]]:
+    """Return what the trainings are compared with: names of installed methods, and methods of files or folders."""
+    from msibench.contracts.method import CONSISTENT
+    from msibench.plugin_manager import resolve_method
+
+    others = [
+        *([start] if start else []),
+        *(resolve_method(n, catalogue) for n in (CONTROL, *beside)),
+    ]
+    unique = {each.name: each for each in others}
+    named = tuple(n for n in unique if n.removesuffix(CONSISTENT) in catalogue.methods)
+    return named, tuple(each for name, each in unique.items() if name not in named)
+
+
 def _plan(
     track: Track,
     catalogue: Catalogue,
     cards: Mapping[str, Card],
-    variants: tuple[MethodSpec, ...],
+    added: tuple[MethodSpec, ...],
     device: str,
     given_weights: tuple[Path, ...],
 ) -> Plan:
@@ -175,7 +192,7 @@ def _plan(
         catalogue,
         cards=cards,
         device=device,
-        additions=Additions(methods=variants),
+        additions=Additions(methods=added),
         given_weights=given_weights,
     )
     if not plan.cells:

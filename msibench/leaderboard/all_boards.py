@@ -431,9 +431,26 @@ def _sentences(boards: list[Listed]) -> str:
         )
         lines.append(
             f"- `{board.name}`: `{in_markdown(str(best['method']))}` has the highest score, "
-            f"{with_interval(board, best)}.{against}{_guided_beside_alone(board)} {_not_told_apart(board)}"
+            f"{with_interval(board, best)}{_losing(board, str(best['method']))}.{against}"
+            f"{_guided_beside_alone(board)} {_not_told_apart(board)}"
         )
     return "\n".join(lines)
+
+
+def _losing(board: Listed, method: str) -> str:
+    """Return for how many ion images a method is worse than repeating each pixel: a mean hides them."""
+    path = (board.track.folder or Path()) / ROWS
+    if not board.scheme.percent or not path.is_file():
+        return ""
+    wanted = [
+        ("metric", "==", "skill"),
+        ("method", "==", method),
+        ("protocol", "==", board.protocol),
+    ]
+    rows = measured(pd.read_parquet(path, filters=wanted))
+    images = rows.groupby(["dataset", "section", "mz_set", "channel"])["value"].mean().dropna()
+    losing = int((images < 0).sum())
+    return f", and is below zero for {losing} of {len(images)} ion images" if losing else ""
 
 
 def _guided_beside_alone(board: Listed) -> str:

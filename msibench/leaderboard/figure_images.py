@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 MOST_ACROSS = 6
 """Panels per line; more go on the next one."""
+TITLE_WIDTH = 26
+"""Letters of a title that are as wide as a panel; longer ones take several lines."""
 
 
 def images(source: Source) -> Figure:
@@ -41,7 +44,10 @@ def images(source: Source) -> Figure:
     rows, columns = panels[-1][1].shape[1:]
     across = min(len(panels), MOST_ACROSS)
     lines = -(-len(panels) // across)
-    size = (1.5 * across + 0.8, (1.5 * rows / columns + 0.3) * lines * len(channels) + 0.2)
+    titles = [fill(name, TITLE_WIDTH) for name, _ in panels]
+    further = 0.12 * max(title.count("\n") for title in titles)
+    height = (1.5 * rows / columns + 0.3 + further) * lines * len(channels) + 0.2
+    size = (1.5 * across + 0.8, height)
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(lines * len(channels), across, squeeze=False)
@@ -53,8 +59,8 @@ def images(source: Source) -> Figure:
         line: list[Axes] = list(row)
         drawn = _draw_ion(line, panels, section, channel, colours)
         if place == 0 or lines > 1:
-            for (name, _), axes in zip(panels, line[: len(panels)], strict=True):
-                axes.set_title(name, fontsize=7)
+            for title, axes in zip(titles, line[: len(panels)], strict=True):
+                axes.set_title(title, fontsize=7)
         _label(line[0], record, section, channel)
         if np.isfinite(section.pixel_size_um):
             scale_bar(line[0], columns, rows, section.pixel_size_um, size=6)

@@ -124,7 +124,8 @@ def write_overview(
             protocol=protocol,
             table=table,
         )
-        scored = set(measured(here)["metric"].unique())
+        values = measured(here)
+        scored = set(values.loc[np.isfinite(values["value"]), "metric"])
         names = [name for name in METRICS if name in scored]
         untrained = {name: colour for name, colour in colours.items() if name not in variants}
         best = best_of(table, variants)

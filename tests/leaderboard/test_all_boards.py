@@ -152,6 +152,18 @@ def test_who_leaves_out_the_hard_images_is_not_recommended(tmp_path):
     assert "one: 33% of the images" in line
 
 
+def test_the_images_that_the_best_method_makes_worse_are_counted(tmp_path):
+    """A high mean hides them: five ion images lose, and the method has the highest score all the same."""
+    folder = of_skill(tmp_path, ("bicubic", "net"), (0.03, 0.12))
+    assert "below zero for" not in index_page(boards_in(folder))
+    rows = pd.read_parquet(folder / "one" / "rows.parquet")
+    worse = (rows["method"] == "net") & (rows["section"] == "s0") & (rows["channel"] < 5)
+    rows.loc[worse, "value"] = -0.01
+    (folder / "one" / "rows.parquet").write_bytes(rows_as_parquet(rows))
+    assert "`net` has the highest score, 12.0 %" in index_page(boards_in(folder))
+    assert ", and is below zero for 5 of 36 ion images." in index_page(boards_in(folder))
+
+
 def test_below_zero_is_worse_only_where_an_interval_says_so(tmp_path):
     """A mean of -2.4 % [-6.3, 5.4] is not told apart from repeating each pixel, and nobody is warned off it."""
     folder = of_skill(tmp_path, ("bicubic", "net", "paints"), (0.03, -0.02, -0.4))

@@ -98,6 +98,13 @@ def test_images_go_on_in_the_next_line(toy, tmp_path, monkeypatch):
     assert y > 1.5 * wide_y
 
 
+def test_a_title_wider_than_its_panel_takes_several_lines(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr("msibench.leaderboard.figure_images.TITLE_WIDTH", 4)
+    text = write_figure("images", toy.store, toy.track, tmp_path / "a.svg").read_text()
+    assert ">truth<" not in text
+    assert ">trut<" in text
+
+
 def test_names_of_points_do_not_lie_on_one_another():
     from matplotlib.text import Text
 

@@ -120,6 +120,7 @@ def test_each_protocol_has_figures_of_its_own_and_without_a_start_the_control_is
 ):
     other = two.assign(protocol="bicubic-x4@1", cell=two["cell"] + "x")
     both = tidy(pd.concat([two, other], ignore_index=True))
+    both["value"] = both["value"].mask(both["metric"] == "dists", np.nan)
     grid = {"variants": ("better",), "missing": ("dists",)}
     written = write_overview(both, track, toy.store, tmp_path, **grid)
     assert {path.name for path in written} == {
@@ -134,6 +135,9 @@ def test_each_protocol_has_figures_of_its_own_and_without_a_start_the_control_is
     for protocol in ("area-x4@1", "bicubic-x4@1"):
         score = (tmp_path / f"score-{protocol}.svg").read_text()
         assert "(cao2025 needs dists)" in score
+        metrics = (tmp_path / f"metrics-{protocol}.svg").read_text()
+        assert "NQM (dB)" in metrics
+        assert "DISTS" not in metrics, "no empty panel"
 
 
 def test_images_of_two_ions_show_the_best_training_beside_its_start(written):

@@ -16,7 +16,9 @@ from spandrel import ModelLoader
 from spandrel.architectures.ESRGAN import ESRGAN
 
 from msibench import MSImage, Problem, Skip
+from msibench.cli import _grid
 from msibench.cli.finetune import command as finetune_command
+from msibench.datasets import load_card
 from msibench.errors import ConfigurationError, MissingWeightsError
 from msibench.plugin_manager import resolve_method
 from msibench.plugin_manager.discovery import discover
@@ -385,6 +387,29 @@ def test_any_network_is_fine_tuned_and_comes_back_as_a_method(tmp_path, monkeypa
     )
     twin = resolve_method(f"{out}+consistent", catalogue)
     assert twin.name == f"{spec.name}+consistent"
+    assert planned_beside_trainings(monkeypatch, path, tmp_path, catalogue) == {
+        spec.name, f"spandrel:{path.stem}", "bicubic", "spandrel:other", "nearest+consistent",
+    }  # fmt: skip
+
+
+def planned_beside_trainings(monkeypatch, path, out, catalogue):
+    """Return the methods that the ranking of a grid would run; it ends before the first."""
+    planned = []
+
+    def end(plan, *_):
+        planned.extend(cell.spec.name for cell in plan.cells)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_grid, "_run", end)
+    other = path.rename(path.with_name("other.safetensors"))
+    path.write_bytes(other.read_bytes())
+    start = resolve_method(f"spandrel:{path}", catalogue)
+    asked = _grid.GridEvaluation(beside=(f"spandrel:{other}", "nearest+consistent"))
+    with pytest.raises(KeyboardInterrupt):
+        _grid.evaluate_grid(
+            start, out, catalogue, lambda name: load_card(catalogue.dataset(name)), asked=asked
+        )
+    return set(planned)
 
 
 def method_of_report(path):
