@@ -14,17 +14,18 @@ ALL = os.environ.get("MSIBENCH_SLOW_TESTS") == "1"
 settings.register_profile("msibench", deadline=None, max_examples=100 if ALL else 25)
 settings.load_profile("msibench")
 
-LONGEST = ("tests/runner/executors/slurm/test_slurm.py",)
-"""Files that take longest: begun first, so that no worker waits for another at the end."""
+FIRST = ("tests/runner/executors/slurm/test_slurm.py", "tests/io/imzml/")
+"""Begun first: what takes longest, so that no worker waits for another at the end, and what compiles the
+inner loops that tests of other folders use, too."""
 CONTRACT = "test_contract"
 """What every subclass of MethodContract has: over the methods of one file it is a sweep."""
-TOGETHER = ("tests/browser/", "tests/runner/child/")
+TOGETHER = ("tests/browser/", "tests/io/imzml/", "tests/runner/child/")
 """Folders whose files share what is costly to make; of the others each file is by itself."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what takes longest first; skip the minutes-long tests unless they are asked for."""
-    items.sort(key=lambda item: item.nodeid.partition("::")[0] not in LONGEST)
+    """Put some tests first; skip the minutes-long ones unless they are asked for."""
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
     if ALL:
         return
     skip = pytest.mark.skip(reason="minutes long; set MSIBENCH_SLOW_TESTS=1 to run it")

@@ -1,7 +1,6 @@
 """Each step of the guide's leakage against plain loops, on images of a few tiles."""
 
 import re
-from collections import OrderedDict
 from importlib import import_module
 from itertools import product
 
@@ -14,6 +13,7 @@ from msibench.degradation import protocol
 from msibench.image import GuideImage, as_stack
 from msibench.metrics.detail_ceiling import ceilings_by_estimate, detail_ceiling
 from msibench.metrics.detail_specs import NO_DETAIL, NO_SPLIT
+from msibench.metrics.kept import Kept, bytes_of
 from msibench.metrics.upsampling import bicubic
 
 leakage, lending = (
@@ -366,29 +366,28 @@ def kept(number, rows=2):
 
 
 def test_what_was_asked_for_last_is_kept(monkeypatch):
-    monkeypatch.setattr(lending, "_kept", OrderedDict())
     whole = 8 * (2 * 6 * 8 * 81)  # shifted guides of six pixels may take an eighth
-    monkeypatch.setattr(lending, "KEPT_BYTES", whole)
+    monkeypatch.setattr(lending, "_kept", Kept(whole))
     assert [kept(1), kept(1), kept(2), kept(1), kept(2)] == [1, 0, 1, 0, 0]
-    monkeypatch.setattr(lending, "KEPT_BYTES", whole - 8)
+    monkeypatch.setattr(lending, "_kept", Kept(whole - 8))
     assert [kept(1), kept(1)] == [1, 1]  # too large to be kept: made anew
-    monkeypatch.setattr(lending, "_bytes", lambda parts: whole // 3)
-    monkeypatch.setattr(lending, "KEPT_BYTES", whole)
-    assert [kept(1), kept(2), kept(3), kept(1), kept(4)] == [0, 0, 1, 0, 1]  # the second leaves
+    monkeypatch.setattr(lending, "_kept", Kept(whole))
+    monkeypatch.setattr("msibench.metrics.kept.bytes_of", lambda parts: whole // 3)
+    assert [kept(1), kept(2), kept(3), kept(1), kept(4)] == [1, 1, 1, 0, 1]  # the second leaves
     assert [kept(1), kept(3), kept(4), kept(2)] == [0, 0, 0, 1]
-    monkeypatch.setattr(lending, "_bytes", lambda parts: 2 * whole)
+    monkeypatch.setattr("msibench.metrics.kept.bytes_of", lambda parts: 2 * whole)
     assert [kept(5), kept(5), kept(6), kept(5)] == [1, 0, 1, 1]  # one at least
 
 
-def test_bytes_are_those_of_features_and_shown_details():
+def test_bytes_are_those_of_all_arrays():
     tiles = lending.Tiles(np.zeros((1, 2, 5)), np.zeros((1, 2, 2)), np.zeros((1, 2, 2)))
     patches = lending.Patches(slice(0, 8), np.zeros((1, 64, 3)), np.zeros(1, bool))
-    assert lending._bytes([tiles, tiles]) == 2 * (10 + 4) * 8
-    assert lending._bytes([patches, patches]) == 2 * 192 * 8
+    assert bytes_of([tiles, tiles]) == 2 * (10 + 4 + 4) * 8
+    assert bytes_of([patches, patches]) == 2 * (192 * 8 + 1)
 
 
 def test_what_cannot_be_told_from_another_is_not_kept(monkeypatch):
-    monkeypatch.setattr(lending, "_kept", OrderedDict())
+    monkeypatch.setattr(lending, "_kept", Kept(1 << 20))
 
     class Unlike:
         __hash__ = None
@@ -400,7 +399,7 @@ def test_what_cannot_be_told_from_another_is_not_kept(monkeypatch):
     for _ in range(2):
         lending.kept_for_the_next("a test", [np.ones((2, 3))], where, lambda: made.append(1) or [])
     assert len(made) == 2
-    assert not lending._kept
+    assert lending._kept.held == 0
 
 
 # -- a cell ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from msibench.results.schema import Status
 from msibench.runner.child.job import Job, Outcome
-from msibench.runner.child.watch import child_environment
+from msibench.runner.child.watch import child_environment, common_environment
 from msibench.runner.executors import local
 from msibench.runner.executors.gpus import GPU, GPUs, names
 from msibench.runner.executors.local import LocalExecutor, fair_share, group_limits, usable_cores
@@ -71,7 +71,8 @@ def test_children_share_the_cores_and_the_memory(run):
 
 
 def test_every_library_of_a_child_is_given_its_threads(tmp_path):
-    given = child_environment(Job(key="k", folder=tmp_path, timeout_s=1, threads=3))
+    job = Job(key="k", folder=tmp_path, timeout_s=1, threads=3)
+    given = child_environment(job, common_environment(job))
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         assert given[name] == "3"
 
