@@ -279,9 +279,9 @@ def test_a_section_of_ones_own_needs_no_card(run, tmp_path):
 
 
 def test_the_method_that_scores_are_anchored_at_is_always_run(run, tmp_path):
-    status, out, _ = run("run", "--results", tmp_path, "--methods", "nearest", *PSNR)
+    status, out, _ = run("plan", "--results", tmp_path, "--methods", "nearest", *PSNR, "--json")
     assert status == 0
-    assert "| bicubic" in out
+    assert {cell["method"] for cell in json.loads(out)["cells"]} == {"nearest", "bicubic"}
 
 
 def test_a_file_that_cannot_be_used_is_an_error_and_no_board(run, tmp_path):
@@ -318,7 +318,7 @@ def test_a_missing_pixel_size_is_said_once(run, tmp_path):
     status, _, err = run(*arguments)
     assert status == 0
     assert err.count("--pixel-size") == 1
-    status, _, err = run(*arguments, "--pixel-size", 20)
+    status, _, err = run("plan", *arguments[1:], "--pixel-size", 20)
     assert status == 0
     assert "--pixel-size" not in err
 
