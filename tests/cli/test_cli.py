@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msibench.cli.list import table_lines
+from msibench.cli.list import entry_lines, table_lines
 from msibench.cli.main import HELP, main
 from msibench.testing import mirrored
 
@@ -86,7 +86,14 @@ def test_a_listed_table_is_folded_to_its_terminal_and_whole_in_a_pipe():
         "                image",
     ]
     assert " ".join(" ".join(folded).split()) == " ".join(" ".join(whole[:2] + whole[2:]).split())
-    assert max(map(len, table_lines(rows, 5))) <= 22, "columns keep ten letters each"
+    assert table_lines(rows, 22) is None, "a name of 14 letters and 'network' are not parted"
+    assert entry_lines(rows[0], rows[1:], 22) == [
+        "unet-footprint",
+        "  title: a network",
+        "  that was fitted to",
+        "  the one image",
+        "b",
+    ]
 
 
 def test_methods_say_whether_they_are_ready_here(run, monkeypatch, tmp_path):
