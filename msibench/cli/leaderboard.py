@@ -11,6 +11,7 @@ from msibench.cli._shared import (
     folder_of_board,
     folder_of_grown,
     grown_board,
+    in_its_results,
     named_track,
     open_store,
     publish_option,
@@ -69,7 +70,7 @@ def command(
     it is written to RESULTS/grown/TRACK unless -o or --publish says otherwise. With --pair, two methods of that board
     are compared and nothing is written.
     """
-    from msibench.leaderboard.board import read_board
+    from msibench.leaderboard.board import board_for, read_board
     from msibench.leaderboard.page import renew_page, write_page
     from msibench.leaderboard.pair import pair_page
     from msibench.leaderboard.render import write_leaderboard
@@ -79,6 +80,7 @@ def command(
 
         click.echo(f"wrote {write_index(index)}")
         return
+    track, results = in_its_results(track, results)
     chosen = named_track(track, results)
     if base is not None:
         store_, board, said = grown_board(base, chosen, results)
@@ -99,8 +101,9 @@ def command(
         click.echo(pair_page(held.rows, chosen, published, *pair, scheme=scheme))
         return
     folder = folder_of_board(chosen, store, output, publish=publish)
-    collected = write_leaderboard(store, chosen, folder)
-    renew_page(store, chosen, folder)
+    board = board_for(store, chosen, folder)
+    collected = write_leaderboard(store, chosen, folder, board=board)
+    renew_page(store, chosen, folder, board=board)
     for key, reason in collected.damaged.items():
         click.echo(f"left out {key[:12]}…: {reason}", err=True)
     click.echo(f"wrote {folder / 'README.md'}")

@@ -10,6 +10,7 @@ from msibench.cli._shared import (
     catalogue,
     comma_list,
     folder_of_board,
+    in_its_results,
     named_track,
     open_store,
     publish_option,
@@ -27,13 +28,19 @@ def command(
     track: str, metrics: str | None, force: bool, publish: bool, results: Path | None
 ) -> int:
     """Score the stored predictions of TRACK again; nothing is predicted."""
-    from msibench.leaderboard.board import ADDED_METRICS, results_flag, with_added_metrics
+    from msibench.leaderboard.board import (
+        ADDED_METRICS,
+        board_for,
+        results_flag,
+        with_added_metrics,
+    )
     from msibench.leaderboard.page import renew_page
     from msibench.leaderboard.render import write_leaderboard
     from msibench.results.index import read_index, update_index
     from msibench.runner.scores.rescore import rescore
     from msibench.runner.track_facts import collect_metric_facts
 
+    track, results = in_its_results(track, results)
     chosen = named_track(track, results)
     found = catalogue()
     names = comma_list(metrics) or chosen.metrics
@@ -57,8 +64,9 @@ def command(
     added = list(dict.fromkeys((*known, *(n for n in names if n not in chosen.metrics))))
     update_index(store, chosen.name, {}, {"metrics": described, ADDED_METRICS: added})
     folder = folder_of_board(chosen, store, publish=publish)
-    write_leaderboard(store, chosen, folder)
-    renew_page(store, chosen, folder)
+    board = board_for(store, chosen, folder)
+    write_leaderboard(store, chosen, folder, board=board)
+    renew_page(store, chosen, folder, board=board)
     click.echo(
         f"{total.cells} cells: {total.computed} scores computed, {total.kept} were up to date; "
         f"wrote {folder / 'README.md'}"

@@ -116,6 +116,18 @@ def published_folder(track: Track) -> Path:
     return track.folder
 
 
+def board_for(store: Store, track: Track, folder: Path) -> Board:
+    """Return a track's board as a folder is to show it: for others where it is published there.
+
+    Raises
+    ------
+    StoreError
+        If the track was never run into this store.
+    """
+    board = read_board(store, track)
+    return for_others(board) if is_published(folder, store) else board
+
+
 def is_published(folder: Path, store: Store) -> bool:
     """Whether a board in this folder is outside the results folder that it is made from."""
     return not folder.resolve().is_relative_to(store.root.resolve())

@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from msibench.errors import ConfigurationError
-from msibench.leaderboard.board import (
-    BUNDLE,
-    Board,
-    for_others,
-    is_published,
-    read_board,
-)
+from msibench.leaderboard.board import BUNDLE, Board, board_for
 from msibench.leaderboard.images import SectionImages
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.page_data import protocol_data, trust_data
@@ -121,8 +115,7 @@ def write_page(
         raise ConfigurationError(f"max_images must be 0 or more, got {max_images}")
     if board is None:
         assert store is not None
-        board = read_board(store, track)
-        board = for_others(board) if is_published(folder, store) else board
+        board = board_for(store, track, folder)
     root = "" if store is None else str(store.root)
     cells = cell_data(board.collected, board.index, root)
     large = is_large_board(board.rows)
@@ -144,12 +137,15 @@ def write_page(
     return path
 
 
-def renew_page(store: Store, track: Track, folder: Path) -> None:
-    """Write the page again where there is one, so that it shows the numbers of the tables beside it."""
+def renew_page(store: Store, track: Track, folder: Path, *, board: Board | None = None) -> None:
+    """Write the page again where there is one, so that it shows the numbers of the tables beside it.
+
+    `board`: what `board_for` gave, where it was read already.
+    """
     if (folder / "index.html").is_file():
         everything_beside = b'id="pictures">{}</script>' in (folder / "index.html").read_bytes()
         split = everything_beside and (folder / IMAGES).is_dir()
-        write_page(store, track, folder, split=split)
+        write_page(store, track, folder, split=split, board=board)
 
 
 def make_page(

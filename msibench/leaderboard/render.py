@@ -13,13 +13,7 @@ from tabulate import tabulate
 
 from msibench.contracts.plain_text import in_markdown, visible
 from msibench.io.whole_files import sweep_parts
-from msibench.leaderboard.board import (
-    Board,
-    for_others,
-    is_published,
-    read_board,
-    refuse_to_shrink,
-)
+from msibench.leaderboard.board import Board, board_for, is_published, refuse_to_shrink
 from msibench.leaderboard.metrics import BoardMetrics, board_metrics
 from msibench.leaderboard.perfect import PERFECT, perfect_signal
 from msibench.leaderboard.rebuild import rebuild_commands
@@ -64,8 +58,7 @@ def write_leaderboard(
     published = store is None or is_published(folder, store)
     if board is None:
         assert store is not None
-        board = read_board(store, track)
-        board = for_others(board) if published else board
+        board = board_for(store, track, folder)
     if published:
         refuse_to_shrink(board.rows, board.track, folder)
     contents = leaderboard_files(board)

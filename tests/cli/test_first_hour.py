@@ -1,7 +1,7 @@
 """A newcomer's first hour: the README from top to bottom, own sections in every format, common mistakes.
 
-Commands are run as they stand in the README, in one folder, each in a process of its own; only their budget is
-cut (fewer methods; among the everyday tests the second and later runs are planned alone). The processes are forks of one that has the command line imported, but for the first
+Commands are run as they stand in the README, in one folder, each in a process of its own (mistakes in this one);
+only their budget is cut (fewer methods; among the everyday tests the second and later runs are planned alone). The processes are forks of one that has the command line imported, but for the first
 command, which a shell starts. What takes a network or minutes is not run: `SKIPPED` says why.
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from msibench.cli.main import main
 from msibench.image import MSImage
 from msibench.io import write_image
 from tests.cli.test_killed_commands import CommandServer
@@ -229,10 +230,18 @@ def mistaken(desk):
 
 
 @pytest.mark.parametrize("what", MISTAKES)
-def test_a_mistake_is_told_what_to_do(shell, mistaken, what):
+def test_a_mistake_is_told_what_to_do(desk, mistaken, monkeypatch, capsys, what):
+    monkeypatch.chdir(desk)
+    monkeypatch.setenv("MSIBENCH_CACHE", str(desk / "cache"))
+    monkeypatch.delenv("MSIBENCH_MIRROR", raising=False)
     arguments, remedy = MISTAKES[what]
-    out, err = shell(f"msibench {arguments}", code=2)
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(arguments))
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2, out + err
     assert remedy in err
+    assert "Traceback" not in err
+    assert "internal error" not in err
     assert not out.startswith("|")
 
 

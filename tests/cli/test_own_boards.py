@@ -177,8 +177,7 @@ def test_each_further_experiment_gets_a_board_of_its_own(run, section, tmp_path,
     assert len(found) == 1 + len(kinds)
     assert all(len(truths(rows)) == 1 for rows in found.values())
     assert len(set().union(*(truths(rows) for rows in found.values()))) == len(found)
-    for name in ("section", f"section-{len(found)}"):
-        run("verify", name)
+    run("verify", f"section-{len(found)}")
 
 
 def test_another_guide_or_transform_is_another_experiment(run, section, tmp_path):
@@ -244,8 +243,9 @@ def test_two_protocols_in_one_run_are_two_tables_of_one_board(run, section):
 
 def test_a_board_has_the_name_that_is_asked_for(run, section):
     run("run", "--data", section(), "--name", "left-kidney", *FAST)
-    run("run", "--data", section(seed=1), "--name", "right-kidney", *FAST)
-    assert set(boards()) == {"left-kidney", "right-kidney"}
+    other = ("--data", section(seed=1), "--name", "right-kidney")
+    assert json.loads(run("plan", *other, *FAST, "--json")[0])["track"] == "right-kidney"
+    assert set(boards()) == {"left-kidney"}
     _, err = run("run", "--data", "section.npz", "--name", "left-kidney", *FAST, status=2)
     assert "that board holds another experiment (other data, guide or transform)" in err
     _, err = run("run", "--data", "section.npz", "--name", "bladder-x4", *FAST, status=2)
@@ -256,9 +256,9 @@ def test_a_board_has_the_name_that_is_asked_for(run, section):
 
 def test_a_section_named_like_a_track_is_not_that_track(run, section):
     run("run", "--data", section("quickstart.npz"), *FAST)
-    run("run", *FAST)
-    assert set(boards()) == {"quickstart", "quickstart-2"}
-    assert set(boards()["quickstart"]["dataset"]) == {"phantom"}
+    assert set(boards()) == {"quickstart-2"}
+    out, _ = run("plan", *FAST, "--json")
+    assert json.loads(out)["track"] == "quickstart"
 
 
 def test_a_track_on_other_ions_or_protocols_has_a_board_of_its_own(run):
@@ -333,6 +333,9 @@ def test_boards_of_several_sections_have_the_section_as_unit(run, section, tmp_p
     assert set(table.loc[table["task"] != "reference", "composite.scope"]) == {"same specimens"}
     assert "Cut from one specimen: mouse-1: a, b; mouse-2: c, d." in page.read_text()
     run("run", "mice", *FAST)  # by its name, as its page says
+    assert set(boards()["mice"]["specimen"]) == {"mouse-1", "mouse-2", "e"}
+    _, err = run("run", "--data", tmp_path / "mice", *FAST)  # nothing said of them: they stay
+    assert "specimens as board mice states them: mouse-1=a,b; mouse-2=[cd]" in err
     assert set(boards()["mice"]["specimen"]) == {"mouse-1", "mouse-2", "e"}
 
     run("run", "--data", *paths, section("mice/f.npz", seed=9), *FAST)  # one more animal
@@ -411,6 +414,9 @@ def test_own_boards_answer_to_their_name(run, section, tmp_path, results):
     run("bundle", "section", *results)
     shutil.move(results[1] if results else "results", "moved")
     run("leaderboard", "moved/leaderboards/section", "--results", "moved")
+    for command in ("verify", "status", "report", "score"):  # the cells are found beside the board
+        out, _ = run(command, "moved/leaderboards/section")
+        assert command != "status" or "2 ok" in out
     assert str(tmp_path) not in Path("moved/leaderboards/section/track.toml").read_text()
 
 

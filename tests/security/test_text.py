@@ -13,7 +13,7 @@ import pytest
 
 from msibench.contracts.plain_text import in_markdown, visible, without_advice
 from msibench.leaderboard.page_json import embedded_json
-from msibench.leaderboard.render import safe_csv
+from msibench.leaderboard.safe_csv import safe_csv
 
 HOSTILE = [
     "<script>alert(1)</script>", "</script><script>alert(1)</script>", "<!--<script>",

@@ -69,6 +69,7 @@ def plain_loop(target, image, seed, epochs, rate):
     return before, float(loss.detach())
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("group", [None, 2, 5])
 def test_all_ions_at_once_equal_a_plain_loop_over_them(targets, parts, group):

@@ -104,6 +104,7 @@ def test_a_resumed_training_has_exactly_the_curve_and_weights_of_an_uninterrupte
     assert same(resumed.weights, whole.weights)
 
 
+@pytest.mark.slow  # the short version: a training that is stopped, above, and what is left half written, below
 def test_after_kill_9_the_same_curve_and_the_same_bytes(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
 

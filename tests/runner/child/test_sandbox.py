@@ -86,12 +86,12 @@ def run_side_by_side(bench, kind, *methods, timeout_s=90.0, memory_gb=None):
     ]
 
 
-def test_the_same_bytes_come_from_inside_and_from_outside(bench, kind, tmp_path):
+def test_the_same_bytes_come_from_inside_and_from_outside(bench, one_kind, tmp_path):
     assert not Path("/tmp/note").exists()
-    inside, log = run(bench, kind, "Sound")
+    inside, log = run(bench, one_kind, "Sound")
     assert not Path("/tmp/note").exists()
     assert inside.status is Status.OK, log
-    assert inside.provenance["sandbox"] == kind
+    assert inside.provenance["sandbox"] == one_kind
     folder = bench.store.cell_folder(inside.key)
     names = ("prediction.h5", "metrics.parquet")
     before = {name: (folder / name).read_bytes() for name in names}
@@ -317,9 +317,9 @@ def test_memory_in_a_file_of_memory_is_counted_outside_of_a_sandbox_too(bench):
     assert record.status is Status.OOM
 
 
-def test_no_further_namespace_can_be_made_inside(bench, kind):
+def test_no_further_namespace_can_be_made_inside(bench, one_kind):
     """With one a method could mount memory of its own, or look for faults of the kernel."""
-    record, log = run(bench, kind, "HoardsMemory", where="own tmpfs")
+    record, log = run(bench, one_kind, "HoardsMemory", where="own tmpfs")
     assert "no namespace" in record.reason, log
 
 
