@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -24,6 +25,7 @@ from msibench.cli._values import (
 )
 from msibench.contracts.metric import INTERVALS
 from msibench.contracts.plain_text import few_of
+from msibench.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from msibench.datasets import Card
@@ -210,9 +212,33 @@ def planned(
         Entry(method=_in_full(reference), label=spec.name)
         for reference, spec in zip(options["single"], extra, strict=True)
     )
-    return on_its_board(
+    plan = on_its_board(
         plan, given, found, store, name=options["name"] or "", entries=entries, tell=tell or _tell
     )
+    kept = () if options["specimens"] or track.own is None else _stated_before(plan, store)
+    if not kept:
+        return plan
+    (tell or _tell)(
+        f"specimens as board {plan.track.name} states them: {'; '.join(kept)} (--specimen states others)"
+    )
+    return planned({**options, "specimens": kept}, found, store, tell=lambda text: None)
+
+
+def _stated_before(plan: Plan, store: Store | None) -> tuple[str, ...]:
+    """Return what ``--specimen`` said when the board of a plan was last made, of sections that are here."""
+    from msibench.runner.own_section import specimens_of
+    from msibench.tracks import board_file, load_track
+
+    if store is None or not board_file(store.root, plan.track.name).is_file():
+        return ()
+    own = load_track(plan.track.name, results=store.root).own
+    sections = {cell.identity.section for cell in plan.cells}
+    kept = []
+    for text in () if own is None else own.specimens:
+        with suppress(ConfigurationError):  # of sections that are left out now
+            specimens_of((text,), sorted(sections))
+            kept.append(text)
+    return tuple(kept)
 
 
 def _refuse_unread(options: dict[str, Any], plan: Plan) -> None:

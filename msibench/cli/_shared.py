@@ -105,6 +105,19 @@ def named_track(name: str, results: Path | None) -> Track:
     return load_track(name, results=results_root(results))
 
 
+def in_its_results(target: str, results: Path | None) -> tuple[str, Path | None]:
+    """Return a board's folder in a results folder as its name and that folder; else both as they came."""
+    place = Path(target)
+    if results is not None or not place.is_dir():
+        return target, results
+    place = place.resolve()
+    root = place.parent.parent
+    if place.parent.name != "leaderboards" or not (root / "store.json").is_file():
+        return target, results
+    here = Path.cwd()
+    return place.name, root.relative_to(here) if root.is_relative_to(here) else root
+
+
 def results_root(results: Path | None) -> Path:
     """Return the results folder that was named, or the default one; an empty variable counts as unset."""
     return results or Path(os.environ.get("MSIBENCH_RESULTS") or "results")

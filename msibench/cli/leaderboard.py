@@ -11,6 +11,7 @@ from msibench.cli._shared import (
     folder_of_board,
     folder_of_grown,
     grown_board,
+    in_its_results,
     named_track,
     open_store,
     publish_option,
@@ -79,6 +80,7 @@ def command(
 
         click.echo(f"wrote {write_index(index)}")
         return
+    track, results = in_its_results(track, results)
     chosen = named_track(track, results)
     if base is not None:
         store_, board, said = grown_board(base, chosen, results)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FOR_MACHINES = {("methods", "task"), ("methods", "weights"), ("methods", "plugin")}
 """Columns of ``--json`` that the table leaves out."""
 NEARER = {"one": "nearer 1", "nine-tenths": "nearer 0.9"}
+LONGEST_WORD = 20
+"""Letters of a word that no column of a table parts; longer ones are names of files."""
 KINDS = ("methods", "datasets", "metrics", "plugins", "tracks", "protocols", "schemes")
 
 
@@ -42,25 +44,35 @@ def command(kind: str, as_json: bool, strict_plugins: bool) -> None:
     shown = [name for name in rows[0] if (kind, name) not in FOR_MACHINES]
     texts = [[visible(str(row[name])) for name in shown] for row in rows]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    head, *lines = table_lines([shown, *texts], width)
-    click.secho(head, bold=True)
-    click.echo("\n".join(lines))
+    lines = table_lines([shown, *texts], width)
+    if lines is None:
+        click.echo("\n".join(entry_lines(shown, texts, width or 0)))
+        return
+    click.secho(lines[0], bold=True)
+    click.echo("\n".join(lines[1:]))
 
 
-def table_lines(rows: list[list[str]], width: int | None) -> list[str]:
-    """Return a table as lines of text, two spaces between columns.
+def table_lines(rows: list[list[str]], width: int | None) -> list[str] | None:
+    """Return a table as lines of text, two spaces between columns; None where it is too wide.
 
     Parameters
     ----------
     rows
         The same number of cells each, the head first.
     width
-        Columns of the terminal: the widest columns of the table are folded until it fits. None: one line a
-        row, as long as it is.
+        Columns of the terminal: the widest columns of the table are folded until it fits, words of up to
+        `LONGEST_WORD` letters as a whole, and names, in the first column, never. None: one line a row, as long as it is.
     """
-    widths = [max(1, *map(len, column)) for column in zip(*rows, strict=True)]
-    while width is not None and sum(widths) + 2 * len(widths) - 2 > max(width, 10 * len(widths)):
-        widths[widths.index(max(widths))] -= 1
+    columns = list(zip(*rows, strict=True))
+    widths = [max(1, *map(len, column)) for column in columns]
+    words = [max(len(w) for cell in column for w in cell.split() or [""]) for column in columns]
+    least = [min(each, most, LONGEST_WORD) for each, most in zip(words, widths, strict=True)]
+    least[0] = widths[0]
+    while width is not None and sum(widths) + 2 * len(widths) - 2 > width:
+        if widths == least:
+            return None
+        _, widest = max((each, i) for i, each in enumerate(widths) if each > least[i])
+        widths[widest] -= 1
     lines = []
     for row in rows:
         folded = [
@@ -70,6 +82,19 @@ def table_lines(rows: list[list[str]], width: int | None) -> list[str]:
         for parts in zip_longest(*folded, fillvalue=""):
             padded = (part.ljust(each) for part, each in zip(parts, widths, strict=True))
             lines.append("  ".join(padded).rstrip())
+    return lines
+
+
+def entry_lines(names: list[str], rows: list[list[str]], width: int) -> list[str]:
+    """Return a table that is wider than the terminal as entries: a name, and below it what is said of it."""
+    lines = []
+    for row in rows:
+        said = [f"{name}: {cell}" for name, cell in zip(names[1:], row[1:], strict=True) if cell]
+        lines.append(row[0])
+        lines += textwrap.wrap(
+            "; ".join(said), max(20, width), initial_indent="  ", subsequent_indent="  ",
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
     return lines
 
 

@@ -11,6 +11,7 @@ from msibench.cli._shared import (
     folder_of_board,
     folder_of_grown,
     grown_board,
+    in_its_results,
     named_track,
     open_store,
     publish_option,
@@ -48,6 +49,7 @@ def command(
     """Write the page of TRACK; no plugin is asked, nothing is run, and it needs no network."""
     from msibench.leaderboard.page import write_page
 
+    track, results = in_its_results(track, results)
     chosen = named_track(track, results)
     board = store = None
     if base is not None:

@@ -10,6 +10,7 @@ from msibench.cli._shared import (
     catalogue,
     comma_list,
     folder_of_board,
+    in_its_results,
     named_track,
     open_store,
     publish_option,
@@ -39,6 +40,7 @@ def command(
     from msibench.runner.scores.rescore import rescore
     from msibench.runner.track_facts import collect_metric_facts
 
+    track, results = in_its_results(track, results)
     chosen = named_track(track, results)
     found = catalogue()
     names = comma_list(metrics) or chosen.metrics

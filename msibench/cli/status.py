@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from msibench.cli._shared import catalogue, comma_list, named_track, open_store, results_option
+from msibench.cli._shared import (
+    catalogue,
+    comma_list,
+    in_its_results,
+    named_track,
+    open_store,
+    results_option,
+)
 from msibench.contracts.plain_text import visible
 
 if TYPE_CHECKING:
@@ -43,6 +50,7 @@ def command(
     from msibench.runner.executors.slurm.status import in_the_queue
     from msibench.runner.plan import Filters, make_plan
 
+    track, results = in_its_results(track, results)
     chosen = named_track(track, results)
     store = open_store(results, create=False)
     plan = make_plan(

@@ -11,6 +11,7 @@ import click
 
 from msibench.cli._shared import (
     catalogue,
+    in_its_results,
     named_track,
     open_store,
     results_option,
@@ -86,6 +87,7 @@ class _Again:
 
 def _checked(target: str, results: Path | None, again: _Again) -> list[Checked]:
     """Check one target."""
+    target, results = in_its_results(target, results)
     track = _track_named(target, results)
     if results is None and _is_record(Path(target)):
         results = _store_of(Path(target))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msibench.cli.list import table_lines
+from msibench.cli.list import entry_lines, table_lines
 from msibench.cli.main import HELP, main
 from msibench.testing import mirrored
 
@@ -86,7 +86,14 @@ def test_a_listed_table_is_folded_to_its_terminal_and_whole_in_a_pipe():
         "                image",
     ]
     assert " ".join(" ".join(folded).split()) == " ".join(" ".join(whole[:2] + whole[2:]).split())
-    assert max(map(len, table_lines(rows, 5))) <= 22, "columns keep ten letters each"
+    assert table_lines(rows, 22) is None, "a name of 14 letters and 'network' are not parted"
+    assert entry_lines(rows[0], rows[1:], 22) == [
+        "unet-footprint",
+        "  title: a network",
+        "  that was fitted to",
+        "  the one image",
+        "b",
+    ]
 
 
 def test_methods_say_whether_they_are_ready_here(run, monkeypatch, tmp_path):
@@ -272,9 +279,9 @@ def test_a_section_of_ones_own_needs_no_card(run, tmp_path):
 
 
 def test_the_method_that_scores_are_anchored_at_is_always_run(run, tmp_path):
-    status, out, _ = run("run", "--results", tmp_path, "--methods", "nearest", *PSNR)
+    status, out, _ = run("plan", "--results", tmp_path, "--methods", "nearest", *PSNR, "--json")
     assert status == 0
-    assert "| bicubic" in out
+    assert {cell["method"] for cell in json.loads(out)["cells"]} == {"nearest", "bicubic"}
 
 
 def test_a_file_that_cannot_be_used_is_an_error_and_no_board(run, tmp_path):
@@ -311,7 +318,7 @@ def test_a_missing_pixel_size_is_said_once(run, tmp_path):
     status, _, err = run(*arguments)
     assert status == 0
     assert err.count("--pixel-size") == 1
-    status, _, err = run(*arguments, "--pixel-size", 20)
+    status, _, err = run("plan", *arguments[1:], "--pixel-size", 20)
     assert status == 0
     assert "--pixel-size" not in err
 

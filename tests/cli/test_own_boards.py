@@ -334,6 +334,9 @@ def test_boards_of_several_sections_have_the_section_as_unit(run, section, tmp_p
     assert "Cut from one specimen: mouse-1: a, b; mouse-2: c, d." in page.read_text()
     run("run", "mice", *FAST)  # by its name, as its page says
     assert set(boards()["mice"]["specimen"]) == {"mouse-1", "mouse-2", "e"}
+    _, err = run("run", "--data", tmp_path / "mice", *FAST)  # nothing said of them: they stay
+    assert "specimens as board mice states them: mouse-1=a,b; mouse-2=[cd]" in err
+    assert set(boards()["mice"]["specimen"]) == {"mouse-1", "mouse-2", "e"}
 
     run("run", "--data", *paths, section("mice/f.npz", seed=9), *FAST)  # one more animal
     assert set(boards()) == {"mice"}
@@ -411,6 +414,9 @@ def test_own_boards_answer_to_their_name(run, section, tmp_path, results):
     run("bundle", "section", *results)
     shutil.move(results[1] if results else "results", "moved")
     run("leaderboard", "moved/leaderboards/section", "--results", "moved")
+    for command in ("verify", "status", "report", "score"):  # the cells are found beside the board
+        out, _ = run(command, "moved/leaderboards/section")
+        assert command != "status" or "2 ok" in out
     assert str(tmp_path) not in Path("moved/leaderboards/section/track.toml").read_text()
 
 
