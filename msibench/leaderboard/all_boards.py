@@ -218,10 +218,10 @@ def _incomplete(table: pd.DataFrame) -> pd.Series[bool]:
 
 def best_row(board: Listed) -> pd.Series[Any] | None:
     """Return the row with the highest score among those that compete."""
-    part = board.table[~apart_from_methods(board)]
-    if "composite" not in part or part["composite"].isna().all():
+    if "composite" not in board.table:
         return None
-    return part.iloc[int(np.nanargmax(part["composite"].to_numpy(float)))]
+    scores = board.table["composite"].astype(float).mask(apart_from_methods(board))
+    return None if scores.isna().all() else board.table.iloc[int(np.nanargmax(scores.to_numpy()))]
 
 
 def with_interval(board: Listed, row: pd.Series[Any]) -> str:
@@ -292,7 +292,7 @@ def _beats(name: str, other: str, boards: list[Listed]) -> bool:
     """Whether a method is above another on a board that has both, and nowhere below it."""
     signs = set()
     for board in boards:
-        table = board.table[~_incomplete(board.table)]
+        table = board.table.loc[~_incomplete(board.table), ["method", "composite"]]
         scores = table.drop_duplicates("method").set_index("method")["composite"]
         if name in scores and other in scores:
             signs.add(float(np.sign(scores[name] - scores[other])))

@@ -247,7 +247,7 @@ def _competitors(
     for entry in track.entries:
         if entry.method == READY:
             for name, spec in sorted(catalogue.methods.items()):
-                if spec.task.value not in tasks:
+                if spec.task.value not in tasks or not _matches(name, filters.methods):
                     continue
                 missing = [w.name for w in spec.weights if find_weight(w, given=given) is None]
                 if missing:

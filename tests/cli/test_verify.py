@@ -148,7 +148,7 @@ def test_a_folder_that_cannot_be_written_can_be_verified(run, board, monkeypatch
 @pytest.fixture(scope="module")
 def committed():
     """Return the folder of a committed board."""
-    return Path(msibench.__file__).parents[1] / "leaderboards" / "bladder-x4"
+    return Path(msibench.__file__).parents[1] / "leaderboards" / "charted-second-poor-x4"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def committed():
 def test_the_readme_of_a_committed_board_is_made_again_and_compared(
     run, board, committed, tmp_path, what
 ):
-    place = tmp_path / "leaderboards" / "bladder-x4"
+    place = tmp_path / "leaderboards" / committed.name
     shutil.copytree(committed, place)
     readme = place / "README.md"
     text = readme.read_text(encoding="utf-8")

@@ -180,7 +180,7 @@ def test_what_it_does_not_hold_gains_no_more_than_with_wrong_guides(name):
 @pytest.mark.parametrize(
     ("name", "channels"),
     [
-        ("pixtransform-quick", FEW),
+        pytest.param("pixtransform-quick", FEW, marks=pytest.mark.slow),
         ("cnn3-footprint-quick", FEW),
         *(pytest.param(name, SOME, marks=pytest.mark.slow) for name in FITTED),
     ],

@@ -6,6 +6,7 @@ run by tests/cli/test_first_hour.py and tests/cli/test_own_boards.py.
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import click
@@ -46,16 +47,19 @@ def texts(path):
     return strings(path) if path.suffix == ".py" else [path.read_text(encoding="utf-8")]
 
 
+@cache
 def calls(path):
     """What stands behind `msibench` wherever a command may stand: (words, all of it, ends there)."""
+    found = []
     for text in texts(path):
-        for found in CALL.finditer(text):
-            whole = END.split(found["rest"])[0]
+        for call in CALL.finditer(text):
+            whole = END.split(call["rest"])[0]
             words = [word.strip("\"'.,:;()*[]") for word in whole.split()]
             words = [word for word in words if word and word != "…"]
-            shown = found["before"] in {"`", "$"} or (not found["before"] and path.suffix == ".md")
+            shown = call["before"] in {"`", "$"} or (not call["before"] and path.suffix == ".md")
             if words and (words[0] in COMMANDS or shown):
-                yield words, f"msibench {whole.strip()}", shown
+                found.append((words, f"msibench {whole.strip()}", shown))
+    return found
 
 
 def complaint(words, whole=True):

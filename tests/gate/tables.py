@@ -1,6 +1,7 @@
 """Tables of rows for the tests of the gates."""
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,12 @@ USUAL = {
 }  # fmt: skip
 
 
-def rows_of(
+def rows_of(*arguments, **options):
+    """Rows of a track, see `make_rows`; made once for the same arguments."""
+    return _kept_rows(*arguments, **options).copy()
+
+
+def make_rows(
     methods=("bicubic", "net"),
     *,
     metrics=("psnr", "ssim"),
@@ -56,6 +62,9 @@ def rows_of(
                         }  # fmt: skip
                         lines.append({**cell, **line, **facts})
     return tidy(pd.DataFrame(lines))
+
+
+_kept_rows = lru_cache(64)(make_rows)
 
 
 def changed(rows, change, **where):

@@ -15,14 +15,14 @@ from msibench.results.provenance import environment, plugin_version, processor_n
 
 
 def test_the_distribution_of_every_installed_package_is_named():
-    """Of one in eight, and of those that several distributions share: each is a file to be parsed."""
+    """Of one in sixty, and of those that several distributions share: each is a file to be parsed."""
     known = packages_distributions()
     shared = [package for package, names in known.items() if len(set(names)) > 1]
     expected = {
         package: ", ".join(
             f"{name} {distribution(name).version}" for name in sorted(set(known[package]))
         )
-        for package in {*sorted(known)[::8], *shared, "msibench", "numpy"}
+        for package in {*sorted(known)[::60], *shared, "msibench", "numpy"}
         if package.isidentifier()
     }
     assert {package: plugin_version(f"{package}.module:name") for package in expected} == expected
