@@ -68,6 +68,7 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     job = replace(job, sandbox=settled(job.sandbox)[0])
     what = command_of(job)
     began, says_so = os.pipe()
+    asked = time.monotonic()
     try:
         process = _begin(job, what, says_so, stop)
     finally:
@@ -75,15 +76,7 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     start = time.monotonic()
     log = BoundedLog(process.stdout)
     watch = _Watch(process.pid, job)
-    verdict: tuple[Status, str] | None = None
-    while process.poll() is None:
-        verdict = watch.look(time.monotonic() - start)
-        if verdict is None and stop is not None and stop.is_set():
-            verdict = (Status.CANCELLED, "the run was stopped")
-        if verdict is not None:
-            break
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(POLL_S)
+    verdict = _until_it_ends(process, watch, start, stop)
     if verdict is not None and verdict[0] is Status.CANCELLED:
         job = replace(job, grace_s=min(job.grace_s, CANCEL_GRACE_S))
     end_everything(process, job, watch.known)
@@ -92,7 +85,8 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     lost = restore_folder(job.folder)
     clear_impostors(job.folder)
     log.close(job.folder / "log.txt")
-    wall = time.monotonic() - start
+    end = time.monotonic()
+    wall = end - start
     result = read_result(job.folder / "result.json")
     peaks = {"rss": watch.peak_rss / 2**20, **numbers(result.get("peaks"), at_most=LARGEST_PEAK)}
     peaks["rss"] = max(peaks["rss"], watch.peak_rss / 2**20)
@@ -115,7 +109,8 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     return Outcome(
         status=status,
         reason=visible(reason),
-        timings={**numbers(result.get("timings"), at_most=wall), "wall": wall},
+        # on a busy machine a child may have worked for a while before its clock here starts
+        timings={**numbers(result.get("timings"), at_most=end - asked), "wall": wall},
         peaks=peaks,
         report=result["report"] if isinstance(result.get("report"), dict) else {},
         provenance={
@@ -153,6 +148,24 @@ def _begin(
         start_new_session=True,
         pass_fds=(says_so,),
     )
+
+
+def _until_it_ends(
+    process: subprocess.Popen[bytes] | WarmProcess,
+    watch: _Watch,
+    start: float,
+    stop: threading.Event | None,
+) -> tuple[Status, str] | None:
+    """Wait for a cell's end; return why it must end before, or None."""
+    while process.poll() is None:
+        verdict = watch.look(time.monotonic() - start)
+        if verdict is None and stop is not None and stop.is_set():
+            verdict = (Status.CANCELLED, "the run was stopped")
+        if verdict is not None:
+            return verdict
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_S)
+    return None
 
 
 def _has_begun(descriptor: int) -> bool:

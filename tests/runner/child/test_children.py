@@ -4,6 +4,7 @@ import psutil
 import pytest
 
 from msibench.results.schema import Status
+from msibench.runner.child import watch
 from msibench.runner.child.bounded_log import LOG_HEAD, LOG_TAIL
 from msibench.runner.options import RunOptions
 
@@ -55,6 +56,22 @@ def test_a_bad_method_does_not_touch_its_neighbours(bench):
     assert records["Sound"].status is Status.OK
     assert records["bicubic"].status is Status.OK, records["bicubic"].reason
     assert summary.counts == {"failed": 1, "ok": 2, "killed": 1}
+
+
+def test_a_cell_that_ends_before_it_is_watched_keeps_its_seconds(bench, monkeypatch):
+    """As on a busy machine, where the supervisor waits for its turn while the cell works."""
+    begin = watch._begin
+
+    def begin_and_wait(*arguments):
+        process = begin(*arguments)
+        process.wait(30)
+        return process
+
+    monkeypatch.setattr(watch, "_begin", begin_and_wait)
+    _, records = bench.run("Sound")
+    timings = records["Sound"].timings
+    assert {"import", "build", "upscale"} <= set(timings)
+    assert timings["import"] > timings["wall"]
 
 
 def test_the_log_tells_what_happened(bench):
