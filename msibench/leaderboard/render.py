@@ -312,6 +312,11 @@ def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
         f"({in_markdown(machine)})"
         for method, machine in sorted(collected.machines.items())
     ]
+    untimed = table["seconds_per_image"].isna() & table["statuses"].str.contains(r"\bok\b")
+    lines += [
+        f"- `{in_markdown(method)}`: no seconds of it are known on the machine of the others"
+        for method in sorted(set(table.loc[untimed, "method"]) - set(collected.machines))
+    ]
     return ["## What is missing, and why\n\n" + "\n".join(distinct(lines))] if lines else []
 
 

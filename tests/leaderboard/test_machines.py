@@ -7,7 +7,7 @@ import pandas as pd
 
 from msibench.leaderboard.board import read_board
 from msibench.leaderboard.render import leaderboard_files
-from msibench.leaderboard.rows import collect
+from msibench.leaderboard.rows import Collected, collect
 from msibench.results.store import METRICS, PREDICTION
 from tests.gate.conftest import board, catalogue, measured, small_card
 
@@ -41,6 +41,18 @@ def test_seconds_of_another_machine_are_not_shown_and_the_machine_is_named(board
     assert "`nearest`: its seconds are not shown" in readme
     assert "cluster" in readme
     assert "<cluster>" not in readme
+
+
+def test_a_method_of_unknown_seconds_says_so_where_the_board_has_rows_alone(board):
+    """As one that joined a committed board from another results folder."""
+    whole = read_board(board.store, board.track)
+    rows = whole.rows.copy()
+    assert "no seconds of it" not in leaderboard_files(whole)["README.md"].decode()
+    rows.loc[rows["method"] == "nearest", "seconds_per_image"] = np.nan
+    grown = replace(whole, collected=Collected(rows, {}))
+    readme = leaderboard_files(grown)["README.md"].decode()
+    assert "- `nearest`: no seconds of it are known on the machine of the others" in readme
+    assert "`bicubic`: no seconds" not in readme
 
 
 def test_one_machine_shares_its_column(board):
