@@ -34,9 +34,17 @@ def found_functions():
     for folder in ("msibench", "plugins", "datasets"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             if "tests" not in path.parts:
-                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                        yield f"{path.relative_to(ROOT).as_posix()}: {node.name}", node
+                for node in functions_in(ast.parse(path.read_text(encoding="utf-8"))):
+                    yield f"{path.relative_to(ROOT).as_posix()}: {node.name}", node
+
+
+def functions_in(node):
+    """Yield every function among the statements below a node; expressions, which hold none, are passed over."""
+    for place in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for child in getattr(node, place, ()):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield child
+            yield from functions_in(child)
 
 
 def lines_of(node):

@@ -16,6 +16,8 @@ from msibench.scoring.cube import IMAGE_KEY, NOTHING_PRESENT
 
 PAIR = ["protocol", "method", "metric", "region"]
 IMAGE = list(IMAGE_KEY)
+TRUTH = ["dataset", "section", "protocol", "mz_set"]
+"""What names a truth, as in `Side.truths`."""
 
 
 def judge(base: pd.DataFrame, new: pd.DataFrame, margins: Margins) -> pd.DataFrame:
@@ -29,6 +31,22 @@ def judge(base: pd.DataFrame, new: pd.DataFrame, margins: Margins) -> pd.DataFra
         noise=noise_of(margins),
         trains=training(base) | training(new),
     )
+
+
+def of_one_experiment(base: Side, new: Side) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what both sides measured, without the ion images that are of another m/z or truth there."""
+    assert base.rows is not None
+    assert new.rows is not None
+    first, second = measured(base.rows), measured(new.rows)
+    apart = pd.MultiIndex.from_frame(_other_mz(first, second))
+    other = set(_places_of_other_truths(base, new))
+    kept = []
+    for side in (first, second):
+        image = pd.MultiIndex.from_frame(side[["protocol", *IMAGE]])
+        truth = side[TRUTH].itertuples(index=False, name=None)
+        same = [place not in other for place in truth]
+        kept.append(side[~image.isin(apart) & np.array(same, dtype=bool)])
+    return kept[0], kept[1]
 
 
 def training(rows: pd.DataFrame) -> set[str]:
@@ -201,20 +219,33 @@ def _other_measurements(
                     f"{metric}: {column} {', '.join(before)} in the base, {', '.join(after)} in "
                     "the new rows; score the older ones again with `msibench score`"
                 )
-    places = ["protocol", *IMAGE]
-    masses = [side[side["mz"].notna()].groupby(places)["mz"].first() for side in (first, second)]
-    before_mz, after_mz = masses[0].align(masses[1], join="inner")
-    apart = ~np.isclose(before_mz.to_numpy(float), after_mz.to_numpy(float), rtol=1e-6)
-    named = before_mz.index[apart].to_frame()
+    named = _other_mz(first, second)
     for dataset, mz_set in named[["dataset", "mz_set"]].drop_duplicates().itertuples(index=False):
         faults.append(f"m/z set {mz_set!r} of {dataset} holds other m/z values in the new rows")
     return faults
+
+
+def _other_mz(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Return protocol and image of what both sides hold at one place, and of different m/z."""
+    places = ["protocol", *IMAGE]
+    masses = [side[side["mz"].notna()].groupby(places)["mz"].first() for side in (first, second)]
+    before, after = masses[0].align(masses[1], join="inner")
+    apart = ~np.isclose(before.to_numpy(float), after.to_numpy(float), rtol=1e-6)
+    found: pd.DataFrame = before.index[apart].to_frame(index=False)
+    return found
 
 
 def _other_truths(base: Side, new: Side) -> list[str]:
     """Return sections whose truth differs, where the records of both sides are available."""
     return [
         f"{place[0]}/{place[1]} ({place[2]}, {place[3]}): the truth differs in the new results"
+        for place in _places_of_other_truths(base, new)
+    ]
+
+
+def _places_of_other_truths(base: Side, new: Side) -> list[tuple[str, ...]]:
+    return [
+        place
         for place in sorted(base.truths.keys() & new.truths.keys())
         if base.truths[place] != new.truths[place]
     ]

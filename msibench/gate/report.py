@@ -13,7 +13,14 @@ import pandas as pd
 from msibench.errors import ConfigurationError
 from msibench.gate.agreement import impossible
 from msibench.gate.margins import Margins
-from msibench.gate.quality import coverage_faults, declared, judge, not_judged, one_seed
+from msibench.gate.quality import (
+    coverage_faults,
+    declared,
+    judge,
+    not_judged,
+    of_one_experiment,
+    one_seed,
+)
 from msibench.gate.rows_cost import peaks_of, times_of
 from msibench.gate.samples import Timings
 from msibench.gate.sources import Side
@@ -122,7 +129,7 @@ def compare(
     assert base.rows is not None
     assert new.rows is not None
     first, second = measured(base.rows), measured(new.rows)
-    quality = judge(first, second, margins)
+    quality = judge(*of_one_experiment(base, new), margins)
     findings = [
         Finding(kind="integrity", text=f"{side.name}, cell {key[:12]}…: {why}")
         for side in (base, new)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from msibench.library.advice_text import counts_in_words, counts_of
+from msibench.library.advice_text import counts_in_words, counts_of, effective, pixels_of
 from msibench.library.advice_values import KEEP, Advice
 from msibench.library.similar_boards import in_words
 
@@ -87,16 +87,15 @@ def _chart(advice: Advice) -> str:
     """Draw the share of the finer detail that is right: sharpened, and measured."""
     gain = advice.finer[0].gain_of_method
     name = f"sharpened x{advice.factor}, {advice.recommended}" if gain else "kept as measured"
-    bars = [(name, gain, f"effective pixel {_size(advice.effective_um)}")]
+    bars = [(name, gain, effective(advice.effective_um))]
     for one in advice.finer:
         told = (
-            f"{one.time} x the time, {counts_in_words(one.counts)}, "
-            f"effective pixel {_size(one.effective_um)}"
+            f"; {one.time} x the time, {counts_in_words(one.counts)}{effective(one.effective_um)}"
         )
         share = 0.0 if math.isnan(one.gain) else one.gain
-        bars.append((f"measured, pixel {_size(one.pixel_size_um)}", share, told))
+        bars.append((f"measured, {pixels_of(one)}", share, told))
     rows = "".join(
-        f"<li>{escape(name)}: {share:.0%}; {escape(told)}"
+        f"<li>{escape(name)}: {share:.0%}{escape(told)}"
         f'<span style="width: {100 * max(share, 0.0):.1f}%"></span></li>'
         for name, share, told in bars
     )
@@ -118,7 +117,3 @@ def _percent(share: float) -> str:
 
 def _counts(counts: float) -> str:
     return "no noise seen" if math.isinf(counts) else counts_of(counts)
-
-
-def _size(size: float) -> str:
-    return "of unknown size" if math.isnan(size) else f"{size:.3g} µm"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from msibench.library.advice_values import KEEP, Advice
+from msibench.library.advice_values import KEEP, Advice, Finer
 from msibench.library.intervals import SEEDS
 from msibench.library.similar_boards import in_words
 
@@ -25,8 +25,8 @@ def sentence(advice: Advice) -> str:
     gains = [advice.per_ion[advice.recommended][ion.channel] for ion in may]
     return (
         f"x{advice.factor}: sharpen {len(may)} of {len(advice.ions)} ions with {advice.recommended}: "
-        f"expected skill {float(np.mean(gains)):.0%}, effective pixel {_um(advice.effective_um)} instead of "
-        f"{_um(advice.pixel_size_um)}"
+        f"expected skill {float(np.mean(gains)):.0%}"
+        + effective(advice.effective_um, advice.pixel_size_um)
         + ("." if len(may) == len(advice.ions) else "; keep the others as measured.")
     )
 
@@ -55,10 +55,9 @@ def text_of(advice: Advice) -> str:
         )
     lines += ["", "  Measure finer instead?"]
     lines += [
-        f"  {_um(one.pixel_size_um)}: {one.time} x the time, {counts_in_words(one.counts)}, "
+        f"  {pixels_of(one)}: {one.time} x the time, {counts_in_words(one.counts)}, "
         f"{_share(one.gain, '.0%')} of the detail right ({'best method' if one.gain_of_method else KEEP}: "
-        f"{one.gain_of_method:.0%}), effective "
-        f"pixel {_um(one.effective_um)}"
+        f"{one.gain_of_method:.0%}){effective(one.effective_um)}"
         for one in advice.finer
     ]
     lines += ["", "  Boards of the most similar sections"]
@@ -84,5 +83,13 @@ def _share(value: float, form: str) -> str:
     return "–" if np.isnan(value) else format(value, form)
 
 
-def _um(size: float) -> str:
-    return "of unknown size" if np.isnan(size) else f"{size:.3g} µm"
+def pixels_of(finer: Finer) -> str:
+    """Return how large the pixels of a finer measurement are; how much finer, where no size is known."""
+    size = finer.pixel_size_um
+    return f"{finer.factor} x finer" if np.isnan(size) else f"{size:.3g} µm"
+
+
+def effective(size: float, before: float = np.nan) -> str:
+    """Return the effective pixel in µm as the end of a list; nothing where no size is known."""
+    instead = "" if np.isnan(before) else f" instead of {before:.3g} µm"
+    return "" if np.isnan(size) else f", effective pixel {size:.3g} µm{instead}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from msibench.errors import ConfigurationError
@@ -40,6 +41,7 @@ class TrainingConfig:
     checkpoint_every: int = 500
 
     def __post_init__(self) -> None:
+        self._require_numbers()
         if self.iterations < 1 or self.validate_every < 1 or self.checkpoint_every < 1:
             raise ConfigurationError(
                 "iterations, validate_every and checkpoint_every must be at least 1"
@@ -56,6 +58,33 @@ class TrainingConfig:
             )
         if not 0 <= self.ema < 1:
             raise ConfigurationError(f"ema must be in [0, 1), got {self.ema}")
+        for name in ("lr", "lr_min", "weight_decay", "clip", "seed"):
+            if getattr(self, name) < 0:
+                raise ConfigurationError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigurationError(f"betas must be two numbers in [0, 1), got {list(self.betas)}")
+        self.rate()  # raises where the schedule's options do not go together
+
+    def _require_numbers(self) -> None:
+        """Raise where an option is of another kind than its default: a file or a command line may hold any."""
+        for each in fields(self):
+            value, default = getattr(self, each.name), each.default
+            if isinstance(default, str):
+                continue
+            if not isinstance(default, int | float):
+                wanted = Mapping if each.name == "loss" else list | tuple
+                if not isinstance(value, wanted):
+                    words = "a table ({l1 = 1.0})" if wanted is Mapping else "a list of numbers"
+                    raise ConfigurationError(f"{each.name} must be {words}, got {value!r}")
+                inside = value.values() if isinstance(value, Mapping) else value
+            else:
+                inside = [value]
+            whole = isinstance(default, int) or each.name == "milestones"
+            for one in inside:
+                fits = isinstance(one, int if whole else int | float) and not isinstance(one, bool)
+                if not fits or not math.isfinite(one):
+                    kind = "a whole number" if whole else "a finite number"
+                    raise ConfigurationError(f"{each.name} must be {kind}, got {one!r}")
 
     @property
     def steps(self) -> int:

@@ -33,7 +33,13 @@ from msibench.training.ddp import World
 from msibench.training.degradation import degrade_by
 from msibench.training.fingerprint import fingerprint
 from msibench.training.loop import Progress, TrainingResult, TrainingStates, train
-from msibench.training.networks import SkipConnection, around, network_for, objective_for
+from msibench.training.networks import (
+    SkipConnection,
+    around,
+    network_for,
+    objective_for,
+    require_factor,
+)
 from msibench.training.objective import Objective
 from msibench.training.patches import Patches
 from msibench.training.validation import HeldOut, held_out
@@ -239,6 +245,8 @@ def _networks(
         if objective
         else around(core, factor=request.factor, skip=skip, back_project=back_project)
     )
+    if objective is None:
+        require_factor(request.method, core, request.factor, request.patch)
     return core, network, objective
 
 

@@ -147,6 +147,26 @@ def input_channels(network: nn.Module) -> int:
     return 1
 
 
+def require_factor(name: str, network: nn.Module, factor: int, patch: int) -> None:
+    """Raise unless a plugin's network brings `patch` x `patch` coarse pixels to `factor` times finer ones.
+
+    Raises
+    ------
+    ConfigurationError
+        The message names the factor that the network has.
+    """
+    training = network.training
+    low = torch.zeros(1, input_channels(network), patch, patch)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        made = network.eval()(low).shape[-1]
+    network.train(training)
+    if made != patch * factor:
+        raise ConfigurationError(
+            f"{name} has a network for factor {made / patch:g}, and --factor asks for {factor}; train it with "
+            f"--factor {made / patch:g}, or another method (`msibench list methods` shows their factors)"
+        )
+
+
 def network_for(
     spec: MethodSpec,
     *,

@@ -156,6 +156,20 @@ def test_another_truth_is_never_green():
     place = ("toy", "s0", "area-x4@1", "all")
     report = compare(side(rows, truths={place: "a"}), side(rows, truths={place: "b"}), MARGINS)
     assert report.exit_code == 6
+    assert set(report.quality["images"]) == {30}, "images of two truths are not paired"
+
+
+def test_ion_images_of_other_mz_are_not_paired():
+    base = rows_of()
+    ions = sorted(set(base["channel"]) - {-1})
+    moved = base["channel"] == ions[0]
+    worse = base.assign(
+        mz=base["mz"].where(~moved, 1.0), value=base["value"].where(~moved, base["value"] - 0.3)
+    )
+    report = outcome(base, worse)
+    assert report.exit_code == 6, "the loss is of another ion"
+    assert set(report.quality["images"]) == {30}, "five ions of six sections"
+    assert set(report.quality["outcome"]) == {"identical"}
 
 
 def test_nothing_measured_is_never_green():

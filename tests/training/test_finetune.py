@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,9 +12,17 @@ from msibench import MethodSpec, Problem, Task, WeightFile
 from msibench.errors import ConfigurationError, IntegrityError, MissingWeightsError
 from msibench.image import as_stack
 from msibench.training.checkpoints import load_record
+from msibench.training.config import TrainingConfig
 from msibench.training.finetune import FinetuneOptions, FinetuneRequest, TrainingSection, finetune
 from msibench.training.grid import expand, run_grid
-from msibench.training.networks import BackProjected, OnInterpolation, around, inner, network_for
+from msibench.training.networks import (
+    BackProjected,
+    OnInterpolation,
+    around,
+    inner,
+    network_for,
+    require_factor,
+)
 from msibench.training.seen import refusal
 from msibench.training.variants import install, is_training, method_from_training, read_variant
 
@@ -328,6 +337,37 @@ def test_a_back_projected_network_gives_its_input_back_and_keeps_its_detail(skip
     blocks = added.unfold(2, 2, 2).unfold(3, 2, 2)
     torch.testing.assert_close(blocks, blocks[..., :1, :1].expand_as(blocks))
     assert inner(whole) is net
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": -1.0}, "lr must be at least 0, got -1"),
+        ({"lr": "fast"}, "lr must be a finite number, got 'fast'"),
+        ({"lr": float("nan")}, "lr must be a finite number, got nan"),
+        ({"iterations": 1.5}, "iterations must be a whole number, got 1.5"),
+        ({"betas": (0.9,)}, "betas must be two numbers in"),
+        ({"betas": (0.9, 1.0)}, "betas must be two numbers in"),
+        ({"weight_decay": -0.1}, "weight_decay must be at least 0"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"loss": 3}, "loss must be a table"),
+        ({"milestones": (1.5,)}, "milestones must be a whole number, got 1.5"),
+        ({"iterations": 3, "warmup": 10}, "warmup <= iterations"),
+    ],
+)
+def test_training_options_that_cannot_be_meant_are_refused_before_a_network_is_made(
+    options, message
+):
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        TrainingConfig(**options)
+
+
+def test_a_network_of_another_factor_names_its_own():
+    twice = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.PixelShuffle(2))
+    require_factor("tiny", twice, 2, 8)
+    with pytest.raises(ConfigurationError, match="a network for factor 2, and --factor asks for 4"):
+        require_factor("tiny", twice, 4, 8)
+    assert twice.training
 
 
 def test_a_method_without_a_network_cannot_be_trained():
