@@ -68,7 +68,7 @@ def command(
     write_leaderboard(store, chosen, folder, board=board)
     renew_page(store, chosen, folder, board=board)
     click.echo(
-        f"{total.cells} cells: {total.computed} scores computed, {total.kept} were up to date; "
+        f"{total.cells} cell{'s' * (total.cells != 1)}: {total.computed} scores computed, {total.kept} were up to date; "
         f"wrote {folder / 'README.md'}"
     )
     for key, reason in total.damaged.items():

@@ -17,7 +17,7 @@ from msibench.cli._together import Excludes, option_rules
 @click.argument("output", metavar="OUT", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--boards",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     default=Path("leaderboards"),
     show_default=True,
     help="Folder of boards: folders with track.toml, and rows.parquet where they are measured.",
@@ -54,6 +54,11 @@ def command(
     """
     from msibench.site.build import write_site
 
+    if not boards.is_dir():
+        raise click.UsageError(
+            f"there is no folder of boards {str(boards)!r}; name one with --boards, your own with "
+            "--boards results/leaderboards"
+        )
     written = write_site(
         output,
         boards,

@@ -66,7 +66,8 @@ def command(
     it is quickstart.
     """
     again = _Again(count=count, seed=seed, fresh=fresh, single=_single(files))
-    checked = [_checked(target, results, again) for target in targets or ("quickstart",)]
+    known = [_known(target, results) for target in targets or ("quickstart",)]
+    checked = [_checked(*one, again) for one in known]
     every = [one for part in checked for one in part]
     if as_json:
         click.echo(json.dumps([asdict(one) for one in every], indent=1))
@@ -85,12 +86,19 @@ class _Again:
     single: dict[str, str]
 
 
-def _checked(target: str, results: Path | None, again: _Again) -> list[Checked]:
-    """Check one target."""
+def _known(target: str, results: Path | None) -> tuple[str, Path | None, Track | None]:
+    """Return a target, its results folder and its track, so that a wrong name ends the command before any work."""
     target, results = in_its_results(target, results)
     track = _track_named(target, results)
     if results is None and _is_record(Path(target)):
         results = _store_of(Path(target))
+    return target, results, track
+
+
+def _checked(
+    target: str, results: Path | None, track: Track | None, again: _Again
+) -> list[Checked]:
+    """Check one target."""
     store, checked = _opened(results, needed=track is None or results is not None)
     if track:
         checked += _track(track, store, again)
@@ -252,5 +260,6 @@ def _tell(checked: list[Checked]) -> None:
     faults = sum(len(one.faults) for one in checked)
     missing = sum(len(one.missing) for one in checked)
     click.echo(
-        f"{len(checked)} checked, {faults} faults" + (f", {missing} missing" * bool(missing))
+        f"{len(checked)} checked, {faults} fault{'s' * (faults != 1)}"
+        + (f", {missing} missing" * bool(missing))
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from msibench.contracts.plain_text import few_of
 from msibench.degradation.grid import crop_to_multiple, reduce_mask
 from msibench.degradation.prepared import Clipped, Prepared
 from msibench.degradation.quantise import quantise8
@@ -429,5 +430,14 @@ def _not_measured(fine: MSImage, groups: Sequence[slice]) -> NDArray[np.bool_] |
             )
         missing |= np.isnan(values).any(axis=0)
     if missing.size and missing.all():
-        raise DataError("no pixel of the section was measured in every channel: all hold NaN")
+        names = fine.channel_names()
+        empty = [names[i] for i, image in enumerate(fine.values) if np.isnan(image).all()]
+        raise DataError(
+            "no pixel of the section was measured in every channel: "
+            + (
+                f"nothing but NaN in {few_of(empty)}; leave out such ions (--mz)"
+                if empty
+                else "each holds NaN in some"
+            )
+        )
     return missing if missing.any() else None

@@ -352,7 +352,10 @@ def _same_bytes(path: Path, content: bytes, checked: Checked) -> None:
     )
     line = found[:place].count(b"\n") + 1
     where = f"byte {place}" if path.suffix == ".parquet" else f"line {line} (byte {place})"
-    checked.faults.append(f"{path} differs from what its cells give, first at {where}")
+    checked.faults.append(
+        f"{path} differs from what its cells give, first at {where}: it was edited, or another version of "
+        "msibench wrote it"
+    )
 
 
 def facts_of_track(track: Track, catalogue: Catalogue) -> Mapping[str, Any] | None:

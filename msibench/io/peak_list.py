@@ -25,7 +25,7 @@ def read_peak_list(path: Path) -> tuple[float, ...]:
 
     Lines that begin with ``#``, ``//`` or ``%`` are comments. A first line without a number names the
     columns: the m/z are in the one called ``mz`` or ``m/z``, else in the first that begins so, else in
-    the first that is a number, as in a file without names. Columns are separated by semicolons, tabulators,
+    the first that is a number, as in a file without names, where there is only one. Columns are separated by semicolons, tabulators,
     commas or blanks, whichever of them comes first in this order. Numbers in a single line are all m/z.
 
     Raises
@@ -33,7 +33,8 @@ def read_peak_list(path: Path) -> tuple[float, ...]:
     MissingDataError
         There is no such file.
     DataError
-        It is not text, holds no m/z, a line without one, or a decimal comma.
+        It is not text, holds no m/z, a line without one, a decimal comma, or several columns of numbers
+        none of which is called ``mz``.
     """
     lines = [
         (number, line)
@@ -52,7 +53,13 @@ def read_peak_list(path: Path) -> tuple[float, ...]:
         rows = [(rows[0][0], [field]) for field in rows[0][1] if field]  # all in one line
     column = None
     if not any(_number(field) is not None or _has_comma(field) for field in rows[0][1]):
-        column = _mz_column(rows.pop(0)[1])
+        names = rows.pop(0)[1]
+        column = _mz_column(names)
+        if column is None and any(sum(_number(f) is not None for f in row) > 1 for _, row in rows):
+            raise DataError(
+                f"{path.name}: which of its columns holds the m/z is not said ({', '.join(names)[:80]}); "
+                "call it mz"
+            )
     found: dict[float, None] = {}
     for number, fields in rows:
         found.setdefault(_mz_of(path, number, fields, column))

@@ -304,8 +304,9 @@ RGB_OF_XYZ_D50 = np.array(
 
 
 def _no_intensities(source: str, model: Model) -> DataError:
+    stack = " (three ion images with photometric='minisblack')" if model == "rgb" else ""
     return DataError(
         f"{source}: is {NAMED[model]}; an ion image has one intensity a pixel. If it is the optical image, give "
         "it as the guide (--guide; in `msibench register` it comes first); if it is an ion image, export it "
-        "without a colour map."
+        f"without a colour map{stack}."
     )

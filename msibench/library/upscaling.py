@@ -284,7 +284,8 @@ def _sound(low: MSImage, name: str, notes: list[str]) -> MSImage:
             f"{name} holds infinite intensities; expected finite ones, or NaN where nothing "
             "was measured"
         )
-    missing = int(np.isnan(low.values).any(axis=0).sum())
+    partly = [image for image in np.isnan(low.values) if not image.all()]
+    missing = int(np.logical_or.reduce(partly).sum()) if partly else 0
     if missing:
         notes.append(
             f"{missing} of {low.values[0].size} pixels hold NaN: not measured, and NaN in the result"
@@ -315,8 +316,9 @@ def _present(low: MSImage, name: str, notes: list[str]) -> list[int]:
             "m/z or a wider window (--ppm)"
         )
     if absent:
+        unknown = " (NaN where nothing was measured)" if np.isnan(low.values).any() else ""
         notes.append(
-            f"nothing present in {len(absent)} of {low.channels} ion images, which are 0 in the result "
+            f"nothing present in {len(absent)} of {low.channels} ion images, which are 0{unknown} in the result "
             f"and were not given to the method: {some_of(absent)}"
         )
     return present

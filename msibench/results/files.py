@@ -16,7 +16,8 @@ from msibench.io.whole_files import write_whole
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
-GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
+NO_FOLDER = frozenset({errno.ENOTDIR, errno.EEXIST})
+GONE = frozenset({errno.ENOENT, errno.ESTALE})
 WHOLE_BYTES = 1 << 20
 """Up to which a file is hashed from one read: a buffer to read it in parts costs more than the hash."""
 
@@ -77,6 +78,8 @@ def advice(error: OSError) -> str:
         return "the disk is full: free some space and run again; finished cells are kept"
     if number in READ_ONLY:
         return "it cannot be written: choose another folder with --results DIR"
+    if number in NO_FOLDER:
+        return "a file lies where a folder is needed: choose another folder with --results DIR"
     if number in GONE:
         return (
             "the folder is gone: put the results folder back, or name where it lies now with "

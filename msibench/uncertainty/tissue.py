@@ -23,7 +23,7 @@ def check_section(low: MSImage) -> None:
     tissue = int(np.count_nonzero(tissue_of(low)))
     if tissue < FEWEST_TISSUE:
         raise DataError(
-            f"{tissue} tissue pixels were measured; expected at least {FEWEST_TISSUE}: fewer say too little about the errors of a method. Use a larger section"
+            f"{tissue} tissue {'pixel was' if tissue == 1 else 'pixels were'} measured; expected at least {FEWEST_TISSUE}: fewer say too little about the errors of a method. Use a larger section"
         )
 
 

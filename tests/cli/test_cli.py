@@ -69,6 +69,14 @@ def test_lists_are_for_people_and_for_machines(run, kind):
     assert str(next(iter(rows[0].values())))[:8] in table
 
 
+def test_a_site_without_boards_names_the_way_to_them(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run("site", "out")
+    assert status == 2
+    assert "no folder of boards 'leaderboards'; name one with --boards" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_listed_table_is_folded_to_its_terminal_and_whole_in_a_pipe():
     rows = [
         ["name", "title"],

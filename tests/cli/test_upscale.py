@@ -65,6 +65,15 @@ def section(name="own.npz", *, channels=3, shape=(12, 10), **changes):
     return cube
 
 
+def test_an_ion_that_was_not_measured_at_all_says_nothing_of_the_pixels_of_others(upscale):
+    section(put=[((1,), np.nan)])
+    status, _, err = upscale("bicubic", "own.npz", "--factor", 2, "-o", "a.npz")
+    assert status == 0, err
+    assert "pixels hold NaN" not in err
+    assert "which are 0 (NaN where nothing was measured) in the result" in err
+    assert np.isnan(read_section("a.npz").values[1]).all()
+
+
 def test_not_measured_stays_not_measured_and_the_mask_stays(upscale):
     mask = np.ones((12, 10), bool)
     mask[-1] = False

@@ -527,3 +527,11 @@ def test_halves_of_counts_add_up_and_nothing_is_halved_into_nothing():
     negative, rest = thin_counts(-values, np.array([2.0]), noise)
     assert not negative.any()
     assert not rest.any()
+
+
+def test_an_ion_of_which_nothing_was_measured_is_named():
+    values = np.ones((2, 8, 8), np.float32)
+    values[1] = np.nan
+    section = MSImage(values=values, mz=(400.0, 500.0), pixel_size_um=10.0)
+    with pytest.raises(DataError, match=r"nothing but NaN in m/z 500\.0000; leave out such ions"):
+        protocol("area-x4@1").prepare(section)

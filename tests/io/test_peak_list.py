@@ -64,6 +64,7 @@ def test_lists_are_read_as_they_come(tmp_path, name, text, expected):
         (b"# only this\n", DataError, "holds no m/z"),
         (b"", DataError, "holds no m/z"),
         (b"mz,name\n", DataError, "names of columns and no m/z"),
+        (b"intensity,mass\n55.5,798.541\n", DataError, r"not said \(intensity, mass\); call it mz"),
         (b"PK\x03\x04\0\0\0", DataError, "saved as CSV first"),
     ],
 )  # fmt: skip

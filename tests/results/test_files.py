@@ -28,7 +28,8 @@ def test_texts_and_bytes_are_written_together(tmp_path):
     [
         ((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space"),
         ((errno.EROFS, errno.EACCES, errno.EPERM), "choose another folder"),
-        ((errno.ENOENT, errno.ENOTDIR, errno.ESTALE), "put the results folder back"),
+        ((errno.ENOENT, errno.ESTALE), "put the results folder back"),
+        ((errno.ENOTDIR, errno.EEXIST), "a file lies where a folder is needed"),
         ((errno.EIO,), "when it can be written"),
     ],
 )

@@ -135,7 +135,7 @@ async function gather(problem, channel) {
   if (!images) return null;
   const table = colours(state.colours);
   const truth = await decode(images.truth), low = await decode(images.low);
-  const found = [{ kind: "low", name: "low", label: `low (${show(problem.low_pixel_um)} µm)`, image: low && painted(low, table) }];
+  const found = [{ kind: "low", name: "low", label: finite(problem.low_pixel_um) ? `low (${show(problem.low_pixel_um)} µm)` : "low", image: low && painted(low, table) }];
   if (truth) found.push({ kind: "truth", name: "truth", label: "truth", image: painted(truth, table) });
   for (const method of problem.methods.slice().sort(ranked(problem.protocol))) {
     const picture = await decode(images.methods[method]);
