@@ -68,10 +68,17 @@ def end_servers_in_turn():
     for _, server in servers:
         if server._process is None:
             below = [fork for program in programs for fork in program.children(recursive=True)]
-            last = [fork for fork in below if not fork.children()]
+            last = [fork for fork in below if not _children(fork)]
             server.end()
             psutil.wait_procs(last, timeout=30)
     warm_start.end_servers()
+
+
+def _children(process):
+    try:
+        return process.children()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def measure(imports, cells, catalogue, *, cold):

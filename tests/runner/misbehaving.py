@@ -24,6 +24,12 @@ class Sound:
         return fine(problem)
 
 
+class TakesAMoment(Sound):
+    def upscale(self, problem):
+        time.sleep(0.3)
+        return super().upscale(problem)
+
+
 class Raises:
     def upscale(self, problem):
         raise RuntimeError("the matrix is singular")
