@@ -66,7 +66,8 @@ def specimens_of(stated: Sequence[str], sections: Sequence[str]) -> dict[str, tu
                 f"--specimen is NAME=SECTION,SECTION (mouse-1=left,right or mouse-1=m1_*), got {text!r}"
             )
         for pattern in patterns:
-            here = tuple(section for section in sections if fnmatchcase(section, pattern))
+            matched = tuple(section for section in sections if fnmatchcase(section, pattern))
+            here = (pattern,) if pattern in sections else matched  # a name may hold brackets
             if not here:
                 raise ConfigurationError(
                     f"--specimen {text}: no section is called {pattern!r}; there are {few_of(sections)}"

@@ -15,6 +15,7 @@ def test_sections_are_named_or_matched_and_a_specimen_adds_up():
         "mouse-2": ("m2_left", "lone"),
     }
     assert specimens_of((), SECTIONS) == {}
+    assert specimens_of(("mouse-3=m3[a]",), ["m3[a]", "m3a"]) == {"mouse-3": ("m3[a]",)}
 
 
 @pytest.mark.parametrize(
