@@ -257,5 +257,5 @@ def test_the_same_command_again_runs_nothing(shell):
     command = cheaper("msibench run")
     first, _ = shell(command)
     again, err = shell(command)
-    assert "0 run now, 2 were stored already" in err
+    assert "0 run now, 2 stored already" in err
     assert again == first
