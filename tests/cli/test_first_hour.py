@@ -20,7 +20,7 @@ from PIL import Image
 from msibench.cli.main import main
 from msibench.image import MSImage
 from msibench.io import write_image
-from tests.cli.test_killed_commands import CommandServer
+from tests.cli.conftest import CommandServer
 from tests.io.imzml.imzml_files import write_odd_imzml
 
 ROOT = Path(__file__).parents[2]
