@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from msibench.contracts.method import CONSISTENT
 from msibench.errors import PluginError
+from msibench.results.provenance import installed_version
 
 KEY_SCHEMA = 1
 ARITHMETIC = ("numpy", "scipy", "torch")
@@ -118,7 +119,7 @@ def versions() -> dict[str, str]:
     found = {}
     for name in ARITHMETIC:
         try:
-            found[name] = version(name).partition("+")[0]
+            found[name] = installed_version(name).partition("+")[0]
         except PackageNotFoundError:
             continue
     return found

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import socket
 from functools import lru_cache
-from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
 
 LIBRARIES = ("msibench", "numpy", "scipy", "torch", "h5py", "pandas", "pyarrow")
+
+
+def installed_version(name: str) -> str:
+    """Return the version of a distribution, as `importlib.metadata.version`, which takes all that it says apart.
+
+    Raises
+    ------
+    PackageNotFoundError
+        If it is not installed, or only half: an installer is at work.
+    """
+    about = distribution(name)
+    said = re.search(r"^Version:[ \t]*(\S+)", about.read_text("METADATA") or "", re.MULTILINE)
+    number: str | None = said[1] if said else about.version
+    if not number:
+        raise PackageNotFoundError(name)
+    return number
 
 
 def environment() -> dict[str, object]:
@@ -17,7 +34,7 @@ def environment() -> dict[str, object]:
     found: dict[str, str] = {}
     for name in LIBRARIES:
         try:
-            found[name] = version(name)
+            found[name] = installed_version(name)
         except PackageNotFoundError:
             continue
     return {
