@@ -38,7 +38,6 @@ from typing import Any
 
 from msibench.runner.child import guard
 from msibench.runner.child.libraries import LIBRARIES
-from msibench.runner.child.sandbox import namespaces
 
 BEGIN, GROW = b"B", b"G"
 FIELDS = struct.Struct("<q")
@@ -184,9 +183,10 @@ def _become_guard(server: int, request: int, output: int, began: int) -> None:
         _take_environment(told["environment"], began)
         os.chdir(told["folder"])
         work = _work_of(told, request)
-        inside = told["inside"]
-        enter: Callable[[], int] = lambda: namespaces.enter(inside, work)  # noqa: E731
-        code = guard.main(server, enter if inside else work, lifeline=request)
+        fork: Callable[[], int] = os.fork
+        if told["inside"]:
+            work, fork = guard.in_namespaces(told["inside"], work)
+        code = guard.main(server, work, request, fork)
     except BaseException:
         traceback.print_exc()
     finally:

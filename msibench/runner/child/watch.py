@@ -239,7 +239,7 @@ def child_environment(job: Job, common: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-_OWN_PROCESSES = {NAMESPACES: 2}
+_OWN_PROCESSES = {NAMESPACES: 1}
 """How many processes of a sandbox are above the cell's, nested: their memory is not counted."""
 
 
