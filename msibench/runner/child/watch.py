@@ -42,7 +42,7 @@ from msibench.runner.child.sandbox.command import (
     passed_environment,
     settled,
 )
-from msibench.runner.child.warm_start import Beginning, WarmProcess, warm_start
+from msibench.runner.child.warm_start import Beginning, WarmProcess, begin_servers, warm_start
 
 LARGEST_PEAK = 64 << 20
 """MiB; a child's own report of its memory is not trusted beyond."""
@@ -121,11 +121,24 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     )
 
 
+def expect(libraries: tuple[str, ...], threads: int, sandbox: str) -> None:
+    """Have the servers import what cells to come are forked with, while these are made ready; nothing is waited for.
+
+    Parameters
+    ----------
+    libraries, threads, sandbox
+        As a `Job` has them.
+    """
+    kind = settled(sandbox)[0]
+    if kind in {NONE, NAMESPACES}:
+        begin_servers(libraries, common_environment(threads, kind))
+
+
 def _begin(
     job: Job, what: Enclosed, says_so: int, stop: threading.Event | None
 ) -> subprocess.Popen[bytes] | WarmProcess:
     """Begin a cell's guard: as a fork where that is possible, else as a process of its own."""
-    common = common_environment(job)
+    common = common_environment(job.threads, job.sandbox)
     environment = child_environment(job, common)
     if not job.cold and (job.sandbox == NONE or what.inside):
         beginning = Beginning(
@@ -208,12 +221,21 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": 
 zeroes new ones, a tenth to a fifth of the time of a small network's fit."""
 
 
-def common_environment(job: Job) -> dict[str, str]:
-    """Return what children have in common: our environment, quiet, offline, with its share of the cores."""
-    threads = str(max(1, job.threads))
+def common_environment(count: int, sandbox: str) -> dict[str, str]:
+    """Return what children have in common: our environment, quiet, offline, with its share of the cores.
+
+    Parameters
+    ----------
+    count
+        Threads of each.
+    sandbox
+        The kind of its sandbox, settled.
+    """
+    threads = str(max(1, count))
     return {
         **ALLOCATOR,
-        **(os.environ if job.sandbox == NONE else passed_environment()),
+        "KMP_DUPLICATE_LIB_OK": "True",  # as threadpoolctl sets it, whether it is imported here yet or not
+        **(os.environ if sandbox == NONE else passed_environment()),
         "OMP_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
