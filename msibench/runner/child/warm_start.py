@@ -24,7 +24,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from msibench.runner.child.fork_server import BEGIN, FIELDS, GROW, LENGTH, TAG, TAG_ROOM
+from msibench.runner.child.fork_server import (
+    BEGIN,
+    ENCLOSE,
+    FIELDS,
+    GROW,
+    LENGTH,
+    TAG,
+    TAG_ROOM,
+)
 
 MOST_SERVERS = 8
 """Servers that are kept; more run at a time only while each has cells."""
@@ -232,7 +240,8 @@ def _fork(
     reads, lifeline = os.pipe()
     output, prints = os.pipe()
     try:
-        taken = server.ask(BEGIN, [theirs.fileno(), reads, prints, began])
+        wanted = ENCLOSE if what.inside else BEGIN
+        taken = server.ask(wanted, [theirs.fileno(), reads, prints, began])
     finally:
         theirs.close()
         os.close(reads)

@@ -75,7 +75,7 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
         os.close(says_so)
     start = time.monotonic()
     log = BoundedLog(process.stdout)
-    watch = _Watch(process.pid, job)
+    watch = _Watch(process.pid, job, _above(process, job))
     verdict = _until_it_ends(process, watch, start, stop)
     if verdict is not None and verdict[0] is Status.CANCELLED:
         job = replace(job, grace_s=min(job.grace_s, CANCEL_GRACE_S))
@@ -261,15 +261,16 @@ def child_environment(job: Job, common: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-_OWN_PROCESSES = {NAMESPACES: 1}
-"""How many processes of a sandbox are above the cell's, nested: their memory is not counted."""
+def _above(process: subprocess.Popen[bytes] | WarmProcess, job: Job) -> int:
+    """Return how many processes of a sandbox are between a guard and its cell: their memory is not counted."""
+    return int(job.sandbox == NAMESPACES and not isinstance(process, WarmProcess))
 
 
 class _Watch:
     """Looks at a process tree's memory and size."""
 
-    def __init__(self, pid: int, job: Job) -> None:
-        self._job = job
+    def __init__(self, pid: int, job: Job, above: int) -> None:
+        self._job, self._above = job, above
         self.peak_rss = 0
         self._next_disk_look = LOOK_S
         self._unmapped = 0
@@ -287,7 +288,7 @@ class _Watch:
             )
         tree = [] if self._root is None else below(self._root.pid, self.known)
         resident = 0
-        for process in tree[_OWN_PROCESSES.get(job.sandbox, 0) :]:
+        for process in tree[self._above :]:
             with suppress(psutil.Error):
                 resident += process.memory_info().rss
         if elapsed >= self._next_disk_look:

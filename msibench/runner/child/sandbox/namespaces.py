@@ -233,6 +233,8 @@ def wait_for(child: int) -> int:
 def enter(text: str, work: Callable[[], int], user: tuple[int, int]) -> int:
     """Make the sandbox around this process, which `fork_inside` began, do some work in it and return its exit status.
 
+    Told to end (`signal.SIGHUP`) it ends at once, and with it whatever is inside.
+
     Parameters
     ----------
     text
@@ -248,8 +250,9 @@ def enter(text: str, work: Callable[[], int], user: tuple[int, int]) -> int:
     """
     try:
         layout = json.loads(text)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)  # meant for the work, which gets them as well
+        signal.signal(signal.SIGHUP, lambda *_: os._exit(128 + signal.SIGKILL))
         stay_the_user(*user)
         raise_loopback()
         build_root(layout)
