@@ -128,16 +128,18 @@ class ForkServer:
     ) -> None:
         """Fork a guard; where that is not allowed nothing is said, and the cell begins without this server."""
         status = socket.socket(fileno=descriptors[0])
+        nothing = os.open("/dev/null", os.O_RDONLY)  # where a guard's own root is not made yet
+        theirs = [*descriptors[1:], nothing]
         server, user = os.getpid(), (os.getuid(), os.getgid())
         try:
             pid = namespaces.fork_inside() if enclosed else os.fork()
             if pid == 0:
-                _become_guard(server, user, *descriptors[1:])
+                _become_guard(server, user, *theirs)
         except OSError:
             status.close()
             return
         finally:
-            for descriptor in descriptors[1:]:
+            for descriptor in theirs:
                 os.close(descriptor)
         self._status[pid] = status
         selector.register(status, selectors.EVENT_READ, pid)
@@ -179,7 +181,7 @@ def threads_of_this_process() -> list[str]:
 
 
 def _become_guard(
-    server: int, user: tuple[int, int], request: int, output: int, began: int
+    server: int, user: tuple[int, int], request: int, output: int, began: int, nothing: int
 ) -> None:
     """Be the guard of one cell from here on; never returns."""
     code = 127
@@ -188,7 +190,6 @@ def _become_guard(
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
         told = read_request(request)
-        nothing = os.open("/dev/null", os.O_RDONLY)
         for source, target in ((nothing, 0), (output, 1), (output, 2)):
             os.dup2(source, target)
         _close_all_but(request, began)
