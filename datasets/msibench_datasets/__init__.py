@@ -12,6 +12,7 @@ READERS = {
     "her2-tumour": "spot_tables.py:read",
     "laicpms-prostate": "laser_tables.py:read",
     "charted": "reader.py:read",
+    "charted-moved": "misregistered.py:read",
     "ginkgo": "reader.py:read",
     "phantom": "reader.py:read",
 }

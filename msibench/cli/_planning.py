@@ -59,7 +59,10 @@ OPTIONS = (
         type=click.Path(path_type=Path),
         help="Your own section: imzML, HDF5, npz, TIFF; several, or a folder, of one experiment.",
     ),
-    click.option("--name", help="What the board of your own sections is called."),
+    click.option(
+        "--name",
+        help="What the board of your own sections is called (default: as the file, or as the folder of several).",
+    ),
     click.option(
         "--dataset", help="With --data: the card whose m/z set and published scores apply."
     ),

@@ -137,6 +137,11 @@ def command(method: str, out: Path, grid: Path | None, resume: bool, **options: 
                 command=_typed(),
             )
             sections, validation = reader.read(request.sections), reader.read(request.validation)
+            if world.leads:
+                click.echo(
+                    f"{spec.name}: {request.training.steps} steps of {request.batch} patches of "
+                    f"{request.patch} x {request.patch} coarse pixels; its loss is shown every 20 steps"
+                )
             record = finetune(request, spec, sections, validation, out, how)
     if grid is not None:
         return _evaluate(spec, out, reader, options) if options["evaluate"] and world.leads else 0
@@ -197,11 +202,7 @@ def _evaluate(spec: MethodSpec, out: Path, reader: _Reader, options: Mapping[str
             stop=stop,
             listen=listen,
         )
-    counts = ", ".join(f"{count} {status}" for status, count in sorted(done.summary.counts.items()))
-    click.echo(
-        f"evaluated {len(done.variants)} trainings: {counts}; "
-        f"{done.summary.ran} run now, {done.summary.cached} were stored already"
-    )
+    click.echo(f"evaluated {len(done.variants)} trainings: {done.summary.told()}")
     click.echo(f"leaderboard: {done.folder / 'README.md'} (score: {done.track.scheme})")
     return done.summary.exit_code
 

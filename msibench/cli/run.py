@@ -287,12 +287,7 @@ def _tell(summary: RunSummary, *, as_json: bool, events: bool) -> None:
     elif events:
         click.echo(json.dumps({"kind": "summary", **counts}, sort_keys=True))
     else:
-        statuses = ", ".join(
-            f"{count} {status}" for status, count in sorted(summary.counts.items())
-        )
-        click.echo(
-            f"{statuses}; {summary.ran} run now, {summary.cached} were stored already", err=True
-        )
+        click.echo(summary.told(), err=True)
         click.echo((folder / "README.md").read_text(encoding="utf-8"))
         click.echo(f"leaderboard: {folder / 'README.md'}\npage: {page}")
 
@@ -309,10 +304,4 @@ def _tell_part(summary: RunSummary, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(counts, sort_keys=True))
     else:
-        statuses = ", ".join(
-            f"{count} {status}" for status, count in sorted(summary.counts.items())
-        )
-        click.echo(
-            f"{statuses}; {summary.ran} run now, {summary.cached} were stored already, "
-            f"{summary.busy} are left to another run"
-        )
+        click.echo(f"{summary.told()}, {summary.busy} left to another run")

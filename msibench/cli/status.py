@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +19,7 @@ from msibench.cli._shared import (
     open_store,
     results_option,
 )
+from msibench.cli._together import Needs, check_rules
 from msibench.contracts.plain_text import visible
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: msibench status bladder-x4 --why-stale --methods swinir-msi-tiny")
-@click.argument("track", default="quickstart")
+@click.argument("track", required=False)
 @click.option("--why-stale", is_flag=True, help="Show the lines in which old and new key differ.")
 @click.option("--queue", is_flag=True, help="Show only the cells that SLURM has.")
 @click.option("--methods", help="Methods or patterns, separated by commas.")
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 @results_option
 def command(
-    track: str,
+    track: str | None,
     why_stale: bool,
     queue: bool,
     methods: str | None,
@@ -44,9 +46,18 @@ def command(
 ) -> None:
     """Show every cell of TRACK: stored, stale, damaged, with SLURM or not run yet.
 
+    Without TRACK: every board of the results folder, and how its cells ended.
+
     The files of every stored cell are read and held against their digests, as a run does.
     """
     from msibench.results.index import read_index
+
+    if track is None:
+        check_rules(
+            *(Needs(o, ("TRACK",)) for o in ("--why-stale", "--queue", "--methods", "--device"))
+        )
+        _tell_boards(open_store(results, create=False), as_json=as_json)
+        return
     from msibench.runner.executors.slurm.status import in_the_queue
     from msibench.runner.plan import Filters, make_plan
 
@@ -78,9 +89,35 @@ def command(
         )
         for line in row["lines"]:
             click.echo(f"    {line}")
-    states = [str(row["state"]) for row in rows]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-    click.echo(counts or "SLURM has no cell of this track")
+    counts = Counter(str(row["state"]) for row in rows)
+    click.echo(_counted(counts) if counts else "SLURM has no cell of this track")
+
+
+def _tell_boards(store: Store, *, as_json: bool) -> None:
+    """Show how the cells of every board of a store ended, from the store alone."""
+    from msibench.errors import IntegrityError, SchemaError, StoreError
+    from msibench.results.index import indexed_tracks, read_index
+
+    rows: list[dict[str, Any]] = []
+    for track in indexed_tracks(store):
+        states: Counter[str] = Counter()
+        reason = ""
+        try:
+            for key in read_index(store, track).cells.values():
+                states[str(store.record(key).status) if store.has(key) else "not run"] += 1
+        except (IntegrityError, SchemaError, StoreError) as error:
+            reason = str(error)
+        rows.append({"track": track, "cells": dict(sorted(states.items())), "reason": reason})
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, sort_keys=True))
+        return
+    for row in rows:
+        click.echo(visible(f"{row['track']}: {row['reason'] or _counted(row['cells'])}"))
+    click.echo("one board, cell by cell: msibench status TRACK" if rows else "nothing was run yet")
+
+
+def _counted(states: Mapping[str, int]) -> str:
+    return ", ".join(f"{states[state]} {state}" for state in sorted(states)) or "no cell"
 
 
 def _state(

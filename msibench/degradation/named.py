@@ -55,8 +55,8 @@ def protocol_families() -> Mapping[str, str]:
 
 def _nearest(name: str) -> str:
     stem, _, rest = name.partition("-x")
-    digits = re.match(r"[0-9]+", rest)
-    factor = int(digits[0]) if digits and 1 <= int(digits[0][:4]) <= LARGEST_FACTOR else 4
+    digits = re.match(r"0*([1-9][0-9]?)(?![0-9])", rest)
+    factor = int(digits[1]) if digits and int(digits[1]) <= LARGEST_FACTOR else 4
     known = [key.replace("@", f"-x{factor}@") for key in FAMILIES]
     near = get_close_matches(name, known, n=1, cutoff=0.5) or get_close_matches(
         f"{stem}-x{factor}@1", known, n=1, cutoff=0.5

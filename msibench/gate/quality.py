@@ -9,7 +9,7 @@ import pandas as pd
 
 from msibench.gate.margins import Margins, noise_of
 from msibench.gate.sources import Side
-from msibench.leaderboard.rows import cells, measured
+from msibench.leaderboard.rows import SELF_REPORTED, cells, measured
 from msibench.results.schema import FAILURES
 from msibench.scoring import compare_rows
 from msibench.scoring.cube import IMAGE_KEY, NOTHING_PRESENT
@@ -70,6 +70,7 @@ def coverage_faults(base: Side, new: Side, margins: Margins, required: float) ->
     faults = _other_measurements(first, second, changed)
     faults += _other_truths(base, new)
     faults += _failed(base.rows, new.rows)
+    faults += _taken_on_trust(base.rows, new.rows)
     faults += _vanished(first, second, margins)
     faults += _lost(first, second, margins, changed)
     faults += _costs_lost(base.rows, new.rows)
@@ -109,6 +110,19 @@ def _failed(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
             f"{row['seed']}{guide}) ended with status {row['status']}{why}"
         )
     return faults
+
+
+def _taken_on_trust(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
+    """Return the methods with cells that somebody else reports and that the base had measured here."""
+    place = ["method", "protocol", "dataset", "section", "mz_set", "seed", "control"]
+    before, after = (cells(side) for side in (first, second))
+    ours = before.loc[before["origin"] != SELF_REPORTED, place]
+    told = after.loc[after["origin"] == SELF_REPORTED, place].merge(ours, on=place)
+    return [
+        f"{method}: {count} of its cells {'is' if count == 1 else 'are'} {SELF_REPORTED} now and "
+        f"{'was' if count == 1 else 'were'} measured in the base; `msibench verify --rerun` checks them here"
+        for method, count in told["method"].value_counts().sort_index().items()
+    ]
 
 
 def _vanished(first: pd.DataFrame, second: pd.DataFrame, margins: Margins) -> list[str]:

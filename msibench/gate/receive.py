@@ -20,6 +20,7 @@ from msibench.gate.untrusted_cells import (
     check_rows_of,
     sound_text,
 )
+from msibench.leaderboard.rows import SELF_REPORTED
 from msibench.results.arrays import shape_of
 from msibench.results.files import explained, sha256_of
 from msibench.results.index import TrackIndex, read_index, update_index
@@ -29,8 +30,6 @@ from msibench.results.removal import remove
 from msibench.results.rows_digest import rows_digest
 from msibench.results.schema import CellRecord, Status
 from msibench.results.store import METRICS, PREDICTION, RECORD, Store
-
-SELF_REPORTED = "self-reported"
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tabulate import tabulate
 
+from msibench.contracts.plain_text import in_markdown
 from msibench.gate.report import GateReport, name_of, sections_of, why_undecided, why_worse
 from msibench.results.keys import plain
 
@@ -39,7 +40,7 @@ def as_markdown(report: GateReport) -> str:
     worse = report.quality[report.quality["outcome"] == "worse"]
     parts = [
         f"## msibench: {VERDICTS[report.exit_code]}",
-        f"`{escaped(report.base)}` → `{escaped(report.new)}`"
+        f"`{in_markdown(report.base)}` → `{in_markdown(report.new)}`"
         + (
             ": " + ", ".join(f"{count} {name}" for name, count in counts.items())
             if len(report.quality)
@@ -52,7 +53,7 @@ def as_markdown(report: GateReport) -> str:
         if len(worse) > FIRST:
             parts.append(_folded("more that is worse", worse.iloc[order[FIRST:]]))
     lines = [
-        f"- {'' if finding.fatal else 'warning, '}{finding.kind}: {escaped(finding.text)}"
+        f"- {'' if finding.fatal else 'warning, '}{finding.kind}: {in_markdown(finding.text)}"
         for finding in report.findings
         if finding.kind != "quality" or " is undecided: " in finding.text
     ]
@@ -100,7 +101,7 @@ def _not_judged(report: GateReport) -> str:
         listed = "; ".join(f"{count}: {text}" for text, count in why.most_common(3))
         said.append(f"{len(part)} undecided ({listed})")
     said += report.notes
-    return f"_Not judged: {escaped('. '.join(said))}._" if said else ""
+    return f"_Not judged: {in_markdown('. '.join(said))}._" if said else ""
 
 
 def as_json(report: GateReport) -> str:
@@ -219,8 +220,8 @@ def _quality_table(part: pd.DataFrame) -> str:
         over = f"{row['images']} ion images of {sections_of(row)}" if row["images"] else ""
         lines.append(
             [
-                escaped(row["method"]),
-                f"{row['metric']}{region}, {escaped(row['protocol'])}",
+                in_markdown(str(row["method"])),
+                f"{row['metric']}{region}, {in_markdown(str(row['protocol']))}",
                 values,
                 _signed(row["difference"]) + interval,
                 f"{row['margin']:g}",
@@ -235,12 +236,12 @@ def _quality_table(part: pd.DataFrame) -> str:
 def _reason(row: Mapping[str, Any], why: str) -> str:
     """Return in a few words what the table does not show."""
     if row["outcome"] != "worse":
-        return escaped(why)
+        return in_markdown(why)
     if row["reason"] == "mean":
         return f"mean, p = {row['p_holm']:.2g} (Holm)"
     if row["reason"] == "large":
         return "mean loss beyond stated noise"
-    return escaped(
+    return in_markdown(
         f"{row['place']} loses {row['place_loss']:.3g}; allowed {row['place_allowed']:.3g}"
     )
 
@@ -248,7 +249,7 @@ def _reason(row: Mapping[str, Any], why: str) -> str:
 def _speed_table(report: GateReport) -> str:
     lines = [
         [
-            escaped(v.name),
+            in_markdown(v.name),
             v.outcome,
             f"{v.factor:.3f}",
             f"{v.base_seconds:.4g}",
@@ -256,7 +257,7 @@ def _speed_table(report: GateReport) -> str:
             f"{v.base_rounds} / {v.new_rounds}",
             v.rule,
             "" if np.isnan(v.p) else f"{v.p:.2g}",
-            escaped(v.note),
+            in_markdown(v.note),
         ]
         for v in report.speed[:LONGEST]
     ]
@@ -266,7 +267,7 @@ def _speed_table(report: GateReport) -> str:
 
 def _memory_table(report: GateReport) -> str:
     lines = [
-        [escaped(v.name), v.outcome, f"{v.factor:.3f}", f"{v.base_mib:.0f}", f"{v.new_mib:.0f}"]
+        [in_markdown(v.name), v.outcome, f"{v.factor:.3f}", f"{v.base_mib:.0f}", f"{v.new_mib:.0f}"]
         for v in report.memory[:LONGEST]
     ]
     headers = ["what", "outcome", "factor", "base (MiB)", "new (MiB)"]
@@ -292,12 +293,6 @@ def _without_nan(table: dict[str, Any]) -> dict[str, Any]:
     cleaned = plain({k: bool(v) if isinstance(v, np.bool_) else v for k, v in table.items()})
     assert isinstance(cleaned, dict)
     return cleaned
-
-
-def escaped(text: object) -> str:
-    """Make text from results harmless inside Markdown."""
-    table = {"|": "\\|", "<": "&lt;", ">": "&gt;", "`": "'", "[": "\\[", "\n": " ", "\r": " "}
-    return "".join(table.get(letter, letter) for letter in clean(str(text)))
 
 
 def clean(text: str) -> str:

@@ -206,8 +206,8 @@ def _refuse_npy(source: Path) -> None:
 def _stack(source: Path, values: NDArray[np.generic], mz: Any, **described: Any) -> MSImage:
     if values.dtype.kind not in "fiub" or values.ndim not in (2, 3) or values.size == 0:
         raise DataError(
-            f"{source.name}: expected numbers (channel, row, column), got {values.dtype} "
-            f"{values.shape}"
+            f"{source.name}: expected numbers (channel, row, column), at least one of each, got "
+            f"{values.dtype} of shape {values.shape}"
         )
     refuse_infinite(values, source.name)
     refuse_other_axes(source.name, values.shape, mz, described.get("mask"))

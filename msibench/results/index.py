@@ -80,6 +80,11 @@ def update_index(
     return merged
 
 
+def indexed_tracks(store: Store) -> list[str]:
+    """Return the tracks that were ever run into a store, by name."""
+    return sorted(path.stem for path in index_path(store, "any").parent.glob("*.json"))
+
+
 def set_index_aside(store: Store, track: str) -> Path | None:
     """Move a damaged index out of the way, and return its new path; None for an intact one.
 

@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from msibench.contracts.method import CONSISTENT
 from msibench.errors import PluginError
+from msibench.results.provenance import installed_version
 
 KEY_SCHEMA = 1
 ARITHMETIC = ("numpy", "scipy", "torch")
@@ -118,7 +119,7 @@ def versions() -> dict[str, str]:
     found = {}
     for name in ARITHMETIC:
         try:
-            found[name] = version(name).partition("+")[0]
+            found[name] = installed_version(name).partition("+")[0]
         except PackageNotFoundError:
             continue
     return found
@@ -155,7 +156,7 @@ def package_digests(target: str) -> Mapping[str, str]:
 
 def _file_digests(target: str) -> Mapping[str, str]:
     source = Path(target.rpartition(":")[0])
-    return _digests(target, {source.name: source}, set(_imports_in(source)))
+    return _digests(target, {source.name: source}, set(_imports_in(source.read_bytes())))
 
 
 def _digests(target: str, own: Mapping[str, Path], waiting: set[str]) -> Mapping[str, str]:
@@ -249,13 +250,14 @@ def _package_sources(package: str) -> dict[str, Path]:
 
 @lru_cache(maxsize=4096)
 def _core_imports(source: Path) -> frozenset[str]:
-    return _imports_in(source)
+    return _imports_in(source.read_bytes())
 
 
-def _imports_in(source: Path) -> frozenset[str]:
-    """Return the modules of ``msibench`` that one file names in its imports."""
+@lru_cache(maxsize=256)
+def _imports_in(source: bytes) -> frozenset[str]:
+    """Return the modules of ``msibench`` that the text of a file names in its imports."""
     try:
-        tree = ast.parse(source.read_bytes())
+        tree = ast.parse(source)
     except SyntaxError:
         return frozenset()
     names: set[str] = set()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import socket
 from functools import lru_cache
-from importlib.metadata import Distribution, PackageNotFoundError, distributions, version
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
 
 LIBRARIES = ("msibench", "numpy", "scipy", "torch", "h5py", "pandas", "pyarrow")
@@ -17,7 +18,7 @@ def environment() -> dict[str, object]:
     found: dict[str, str] = {}
     for name in LIBRARIES:
         try:
-            found[name] = version(name)
+            found[name] = installed_version(name)
         except PackageNotFoundError:
             continue
     return {
@@ -28,6 +29,20 @@ def environment() -> dict[str, object]:
         "processor": processor_name(),
         "cores": os.cpu_count() or 1,
     }
+
+
+def installed_version(name: str) -> str:
+    """Return the version of a distribution, as `importlib.metadata.version`, which parses all that is said of it.
+
+    Raises
+    ------
+    PackageNotFoundError
+        If it is not installed.
+    """
+    found = distribution(name)
+    said = found.read_text("METADATA") or ""
+    stated = re.search(r"^Version: *(.*\S)", said.partition("\n\n")[0], re.MULTILINE)
+    return stated[1] if stated else found.version
 
 
 def processor_name() -> str:

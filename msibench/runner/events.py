@@ -57,6 +57,11 @@ class RunSummary:
     """Gives the board's rows; None where only a part was run."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
+    def told(self) -> str:
+        """Return in words how its cells ended, and how many were stored already."""
+        ended = ", ".join(f"{count} {status}" for status, count in sorted(self.counts.items()))
+        return f"{ended or 'no cells'}; {self.ran} run now, {self.cached} stored already"
+
     def count(
         self, status: str, *, ran: bool = False, cached: bool = False, changed: str = ""
     ) -> int:

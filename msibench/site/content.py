@@ -16,19 +16,13 @@ from msibench.errors import ConfigurationError, MSIBenchError
 from msibench.gate.grow import committed_board, with_stored_images
 from msibench.gate.sources import ROWS
 from msibench.gate.verify_board import facts_of_track
-from msibench.leaderboard.all_boards import (
-    TRUST,
-    Listed,
-    advice_for,
-    apart_from_methods,
-    best_row,
-    flags_of,
-    with_interval,
-)
+from msibench.leaderboard.all_boards import TRUST, flags_of
 from msibench.leaderboard.board import Board
+from msibench.leaderboard.listed import Listed, apart_from_methods, best_row, with_interval
 from msibench.leaderboard.page import page_name
 from msibench.leaderboard.render import significant, whole
 from msibench.leaderboard.rows import marks, measured
+from msibench.leaderboard.sentences import advice_for
 from msibench.leaderboard.table import scheme_of
 from msibench.plugin_manager import Catalogue
 from msibench.results.store import Store

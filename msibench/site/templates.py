@@ -8,7 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from msibench.leaderboard.all_boards import TRUST, range_text
+from msibench.leaderboard.all_boards import TRUST
+from msibench.leaderboard.listed import range_text
 from msibench.leaderboard.page import page_name
 from msibench.site.content import (
     MethodPage,

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from msibench.contracts.progress import tell_progress
 from msibench.errors import ConfigurationError, MSIBenchError
+from msibench.training.adam import Adam
 from msibench.training.checkpoints import TrainingState, canonical, load_state, save_state
 from msibench.training.config import TrainingConfig
 from msibench.training.ddp import World
 from msibench.training.ema import EMA
+from msibench.training.freed_memory import keep_freed_memory
 from msibench.training.losses import loss_mix
 from msibench.training.networks import inner
 from msibench.training.objective import Objective, PixelObjective
@@ -115,6 +117,7 @@ def train(
     DivergedError
         If the loss becomes NaN or infinite.
     """
+    keep_freed_memory()
     world, states = world or World(), states or TrainingStates()
     objective = objective or PixelObjective(loss_mix(config.loss, factor=patches.factor))
     devices = [torch.device(world.device)] if world.device.startswith("cuda") else []
@@ -145,9 +148,12 @@ class _Run:
         self.core = inner(network)
         self.names = [name for name, p in self.core.named_parameters() if p.requires_grad]
         parameters = [p for p in self.core.parameters() if p.requires_grad]
-        kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
-        self.optimiser = kind(
-            parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
+        self.optimiser = Adam(
+            parameters,
+            learning_rate=config.lr,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            decoupled=config.optimiser == "adamw",
         )
         self.ema = EMA(self.core, config.ema) if config.ema else None
         self.scaler = torch.amp.GradScaler(
@@ -192,8 +198,7 @@ class _Run:
 
     def _step(self, shared: nn.Module, low: Any, high: Any, lr: float) -> Tensor:
         config, device = self.config, self.world.device
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
+        self.optimiser.learning_rate = lr
         # Seeded anew at each step: drop-out and noise are the same after a resume.
         seed = _step_seed(config.seed, self.iteration, self.world.rank)
         torch.manual_seed(seed)
@@ -205,12 +210,12 @@ class _Run:
                 torch.from_numpy(high).to(device),
                 generator,
             )
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if config.clip:
-            self.scaler.unscale_(self.optimiser)
+            self.scaler.unscale_(self.optimiser)  # type: ignore[arg-type]
             nn.utils.clip_grad_norm_(self.core.parameters(), config.clip)
-        self.scaler.step(self.optimiser)
+        self.scaler.step(self.optimiser)  # type: ignore[arg-type]
         self.scaler.update()
         if self.ema is not None:
             self.ema.update(self.core, self.iteration)
@@ -239,9 +244,9 @@ class _Run:
         tensors = {f"network.{k}": v for k, v in self.core.state_dict().items()}
         if self.ema is not None:
             tensors |= {f"ema.{k}": v for k, v in self.ema.average.items()}
-        for index, moments in self.optimiser.state_dict()["state"].items():
+        for index, moments in self.optimiser.state().items():
             for moment, value in moments.items():
-                tensors[f"optimiser.{self.names[index]}/{moment}"] = torch.as_tensor(value)
+                tensors[f"optimiser.{self.names[index]}/{moment}"] = value
         tensors["curve.loss"] = self.losses[: self.iteration]
         tensors["rng.torch"] = torch.random.get_rng_state()
         progress_so_far = {
@@ -269,8 +274,7 @@ class _Run:
         for key, value in state.group("optimiser").items():
             name, _, moment = key.rpartition("/")
             moments.setdefault(self.names.index(name), {})[moment] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self.optimiser.load_state(moments)
         self.scaler.load_state_dict(state.progress["scaler"])
         torch.random.set_rng_state(state.tensors["rng.torch"])
         self.iteration = state.iteration

@@ -100,7 +100,7 @@ def test_all_models_of_a_grid_are_ranked_on_test_sections(call, tmp_path, count)
     before = {path: path.read_bytes() for path in board.iterdir()}
     again = call("--beside", "nearest")
     assert again.output.count("finished before") == 2
-    assert "0 run now, 5 were stored already" in again.output
+    assert "0 run now, 5 stored already" in again.output
     assert {path: path.read_bytes() for path in board.iterdir()} == before
 
 
@@ -113,7 +113,7 @@ def test_an_evaluation_that_was_cut_short_goes_on_with_the_same_result(call, tmp
     store.set_aside(next(store.keys()))
     (board / "score.svg").unlink()
     resumed = call()
-    assert "1 run now, 3 were stored already" in resumed.output
+    assert "1 run now, 3 stored already" in resumed.output
     figure = board / "score.svg"
     assert figure.read_bytes() == before[figure]
 

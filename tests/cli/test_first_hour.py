@@ -20,7 +20,7 @@ from PIL import Image
 from msibench.cli.main import main
 from msibench.image import MSImage
 from msibench.io import write_image
-from tests.cli.test_killed_commands import CommandServer
+from tests.cli.conftest import CommandServer
 from tests.io.imzml.imzml_files import write_odd_imzml
 
 ROOT = Path(__file__).parents[2]
@@ -257,5 +257,5 @@ def test_the_same_command_again_runs_nothing(shell):
     command = cheaper("msibench run")
     first, _ = shell(command)
     again, err = shell(command)
-    assert "0 run now, 2 were stored already" in err
+    assert "0 run now, 2 stored already" in err
     assert again == first

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SERVER = Path(__file__).with_name("command_server.py")
+from tests.cli.conftest import SERVER
+
 RUN = [
     "run",
     "--data",

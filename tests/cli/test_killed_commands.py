@@ -5,8 +5,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -37,47 +35,6 @@ COMMANDS = {
 """Command → its words, and what it makes."""
 STARTED = {"run", "import", "convert", "convert to imzML", "upscale", "bundle", "new"}
 """Commands that start from nothing; the others make something again that is there."""
-
-
-class CommandServer:
-    """A process that forks commands, so that a round costs no imports."""
-
-    def __init__(self, environment=None):
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("command_server.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            text=True,
-        )
-        assert self._process.stdout.readline() == "ready\n"
-
-    def start(self, words, place, **files):
-        return int(self._ask(json.dumps({"words": words, "place": str(place), **files})))
-
-    def wait(self, pid):
-        return int(self._ask(f"wait {pid}"))
-
-    def read(self, path):
-        return int(self._ask(f"read {path}"))
-
-    def run(self, words, place):
-        return self.wait(self.start(words, place))
-
-    def close(self):
-        self._process.communicate(timeout=30)
-
-    def _ask(self, line):
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return self._process.stdout.readline().strip()
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = CommandServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture(scope="module")

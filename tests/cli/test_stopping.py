@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from msibench.cli import _stop
@@ -16,8 +17,8 @@ from msibench.results.store import METRICS, PREDICTION, Store
 
 SLOW_S = 120.0
 """What is interrupted takes so long: whoever waits for it fails the test."""
-SCRIPT = """
-import sys, time
+BEFORE = """
+import time
 from pathlib import Path
 mark = Path({mark!r})
 
@@ -26,15 +27,14 @@ def slow(*args, **kwargs):
     time.sleep({slow})
 
 {patch}
-from msibench.cli.main import main
-main(["run", "quickstart", "--methods", "nearest", "--metrics", "psnr", "--results", {results!r}, "--no-sandbox"])
 """
+RUN = ["run", "quickstart", "--methods", "nearest", "--metrics", "psnr", "--results", "results"]
 PLACES = {
     "planning": "import msibench.cli.run as r; r.planned = slow",
     "scoring": "import msibench.runner.scores.prediction_scores as r; r.score = slow",
-    "the board": "import msibench.leaderboard.render as r; r.write_leaderboard = slow",
+    "the board": "import msibench.run_track as r; r.write_leaderboard = slow",
     "a computation that holds no interpreter lock": (
-        "import ctypes, msibench.leaderboard.render as r\n"
+        "import ctypes, msibench.run_track as r\n"
         "def deep(*a, **k): mark.touch(); ctypes.CDLL(None).usleep(100_000_000)\n"
         "r.write_leaderboard = deep"
     ),
@@ -60,15 +60,17 @@ def wait_for(path, process):
     ],
 )
 def test_one_signal_ends_a_run_soon_and_keeps_what_is_finished(
-    bench_of_main, tmp_path, place, number
+    server, bench_of_main, tmp_path, place, number
 ):
-    mark, results = tmp_path / "mark", tmp_path / "results"
-    text = SCRIPT.format(mark=str(mark), slow=SLOW_S, results=str(results), patch=PLACES[place])
-    process = subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE, text=True)
-    wait_for(mark, process)
-    process.send_signal(number)
-    said = process.communicate(timeout=SLOW_S / 2)[1]
-    assert process.returncode == 130, said
+    mark, results, output = tmp_path / "mark", tmp_path / "results", tmp_path / "said.txt"
+    before = BEFORE.format(mark=str(mark), slow=SLOW_S, patch=PLACES[place])
+    pid = server.start([*RUN, "--no-sandbox"], tmp_path, before=before)
+    while not mark.exists():
+        assert psutil.Process(pid).status() != psutil.STATUS_ZOMBIE, output.read_text()
+        time.sleep(0.02)
+    os.kill(pid, number)
+    code, said = server.wait(pid), output.read_text()
+    assert code == 130, said
     assert "finished cells are kept" in said
     assert "Traceback" not in said
     if place == "scoring":

@@ -232,6 +232,8 @@ def test_normalisation_comes_before_scaling_and_needs_its_norm():
         ("aera-x33@1", "area-x4@1"),
         ("aera-x0@1", "area-x4@1"),
         ("aera-x320@1", "area-x4@1"),
+        ("aera-x00050@1", "area-x4@1"),
+        ("aera-x0008@1", "area-x8@1"),
         ("area-x8@1 and something more", "area-x8@1"),
     ],
 )

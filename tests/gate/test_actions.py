@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import tools
 from tests.gate.tables import changed, rows_of, saved
+
+__all__ = ["tools"]
 
 yaml = pytest.importorskip("yaml", reason="PyYAML comes with pre-commit")
 ROOT = Path(__file__).parents[2]
@@ -21,13 +24,8 @@ def step_of(steps, name):
 
 
 @pytest.fixture
-def shell(tmp_path):
+def shell(tools, tmp_path):
     """Return a function that runs one shell step as a runner does."""
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    program = tools / "msibench"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m msibench.cli.main "$@"\n')
-    program.chmod(0o755)
 
     def run(step, **variables):
         script = tmp_path / "step.sh"

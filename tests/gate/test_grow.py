@@ -37,6 +37,7 @@ control_method = "bicubic"
 [[problems]]
 dataset = "phantom"
 protocols = ["area-x4@1"]
+sections = ["synthetic-1", "synthetic-2"]
 mz = [417.2402, 703.5748]
 """
 MINE = """
@@ -287,7 +288,7 @@ def test_a_submission_is_verified_and_its_text_made_of_the_records(here):
     assert "Hardware: " in text
     with zipfile.ZipFile(folder / "bundle.zip") as archive:
         names = archive.namelist()
-    assert len([name for name in names if name.endswith("prediction.h5")]) == 6, "mine and bicubic"
+    assert len([name for name in names if name.endswith("prediction.h5")]) == 4, "mine and bicubic"
     before = (folder / "bundle.zip").read_bytes()
     submit("--results", "mine")
     assert (folder / "bundle.zip").read_bytes() == before

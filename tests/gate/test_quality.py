@@ -120,6 +120,22 @@ def test_a_method_without_a_value_has_no_image_and_values_of_sections_ask_for_no
     assert faults(both, both, required=0.5) == []
 
 
+def test_what_was_measured_and_is_only_reported_now_is_less():
+    told = ROWS.assign(origin=np.where(ROWS["section"] == "s0", "self-reported", ROWS["origin"]))
+    assert faults(ROWS, told) == [
+        "net: 1 of its cells is self-reported now and was measured in the base; "
+        "`msibench verify --rerun` checks them here"
+    ]
+    assert faults(told, told) == faults(told, ROWS) == faults(ROWS, ROWS) == []
+    checked = ROWS.assign(origin="reproduced")
+    assert faults(ROWS, checked) == []
+    added = rows_of(("net", "theirs"), sections=2, channels=2)
+    added = added.assign(
+        origin=np.where(added["method"] == "theirs", "self-reported", added["origin"])
+    )
+    assert faults(ROWS, added) == []
+
+
 def test_truths_are_compared_where_both_sides_know_them():
     place, other = ("toy", "s0", "area-x4@1", "all"), ("toy", "s1", "area-x4@1", "all")
     base = Side(name="base", rows=ROWS, truths={place: "a", other: "b"})

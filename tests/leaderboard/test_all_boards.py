@@ -8,15 +8,8 @@ import pandas as pd
 import pytest
 
 from msibench.errors import ConfigurationError
-from msibench.leaderboard.all_boards import (
-    INDEX,
-    boards_in,
-    guide_difference,
-    guide_gains,
-    index_page,
-    prepared_in,
-    write_index,
-)
+from msibench.leaderboard.all_boards import INDEX, index_page, prepared_in, write_index
+from msibench.leaderboard.listed import boards_in, guide_difference, guide_gains
 from msibench.leaderboard.safe_csv import table_csv
 from msibench.leaderboard.table import leaderboard_table, what_numbers_mean
 from msibench.metrics.specs import builtin_metrics

@@ -217,5 +217,5 @@ def test_versions_are_those_installed_without_what_a_build_adds(monkeypatch):
             raise PackageNotFoundError(name)
         return told[name]
 
-    monkeypatch.setattr(keys, "version", version)
+    monkeypatch.setattr(keys, "installed_version", version)
     assert keys.versions() == {"numpy": "2.1.0", "torch": "2.5.1"}
