@@ -79,6 +79,7 @@ def discover(
         catalogue.owner["metric", metric.name] = "msibench (built in)"
     found = entry_points(group=GROUP) if candidates is None else candidates
     about = cache(_about)  # one distribution offers several plugins
+    manager = _manager()
     for candidate in sorted(found, key=lambda point: (point.name, point.value)):
         info = PluginInfo(candidate.name, candidate.value, *about(candidate.dist))
         if candidate.name in catalogue.plugins:
@@ -90,7 +91,7 @@ def discover(
             )
         try:
             with plugin_code():
-                specs = _specs_of(candidate.load(), candidate.name)
+                specs = _specs_of(candidate.load(), candidate.name, manager)
         except Exception as error:
             reason = (
                 str(error)
@@ -103,6 +104,7 @@ def discover(
                     f"cannot be used: {reason}"
                 ) from error
             catalogue.plugins[candidate.name] = replace(info, broken=reason)
+            manager = _manager()  # nothing of a broken plugin stays for the next one
             continue
         catalogue.plugins[candidate.name] = info
         _add(catalogue, specs, info)
@@ -126,16 +128,20 @@ def _about(distribution: Distribution | None) -> tuple[str, str]:
     return metadata["Name"], metadata["Version"]
 
 
-def _specs_of(plugin: object, name: str) -> dict[str, list[object]]:
-    """Call each hook of one plugin, in a manager of its own, so that its errors stay its own."""
+def _manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _specs_of(plugin: object, name: str, manager: pluggy.PluginManager) -> dict[str, list[object]]:
+    """Call each hook of one plugin, alone in the manager, so that its errors stay its own."""
     spoken = getattr(plugin, "msibench_api", hookspecs.API_VERSION)
     if spoken != hookspecs.API_VERSION:
         raise PluginError(
             f"it uses plugin API {spoken}, this msibench uses {hookspecs.API_VERSION}; "
             "install a matching release of one of the two"
         )
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
     manager.register(plugin, name=name)
     for attribute in dir(plugin):
         if attribute.startswith("msibench_") and attribute not in {*HOOKS, "msibench_api"}:
@@ -157,6 +163,7 @@ def _specs_of(plugin: object, name: str) -> dict[str, list[object]]:
                         f"{hook} must yield {kind.__name__}, got {type(spec).__name__}"
                     )
                 specs.setdefault(hook, []).append(spec)
+    manager.unregister(plugin)
     return specs
 
 

@@ -156,7 +156,7 @@ def package_digests(target: str) -> Mapping[str, str]:
 
 def _file_digests(target: str) -> Mapping[str, str]:
     source = Path(target.rpartition(":")[0])
-    return _digests(target, {source.name: source}, set(_imports_in(source)))
+    return _digests(target, {source.name: source}, set(_imports_in(source.read_bytes())))
 
 
 def _digests(target: str, own: Mapping[str, Path], waiting: set[str]) -> Mapping[str, str]:
@@ -250,13 +250,14 @@ def _package_sources(package: str) -> dict[str, Path]:
 
 @lru_cache(maxsize=4096)
 def _core_imports(source: Path) -> frozenset[str]:
-    return _imports_in(source)
+    return _imports_in(source.read_bytes())
 
 
-def _imports_in(source: Path) -> frozenset[str]:
-    """Return the modules of ``msibench`` that one file names in its imports."""
+@lru_cache(maxsize=256)
+def _imports_in(source: bytes) -> frozenset[str]:
+    """Return the modules of ``msibench`` that the text of a file names in its imports."""
     try:
-        tree = ast.parse(source.read_bytes())
+        tree = ast.parse(source)
     except SyntaxError:
         return frozenset()
     names: set[str] = set()

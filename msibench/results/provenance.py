@@ -47,6 +47,20 @@ def environment() -> dict[str, object]:
     }
 
 
+def installed_version(name: str) -> str:
+    """Return the version of a distribution, as `importlib.metadata.version`, which parses all that is said of it.
+
+    Raises
+    ------
+    PackageNotFoundError
+        If it is not installed.
+    """
+    found = distribution(name)
+    said = found.read_text("METADATA") or ""
+    stated = re.search(r"^Version: *(.*\S)", said.partition("\n\n")[0], re.MULTILINE)
+    return stated[1] if stated else found.version
+
+
 def processor_name() -> str:
     """Return the processor's name where the system tells it."""
     try:

@@ -4,14 +4,24 @@ import os
 import platform
 import socket
 import sys
-from importlib.metadata import distribution, packages_distributions
+from importlib.metadata import (
+    PackageNotFoundError,
+    distribution,
+    packages_distributions,
+    version,
+)
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from msibench.results import provenance
-from msibench.results.provenance import environment, plugin_version, processor_name
+from msibench.results.provenance import (
+    environment,
+    installed_version,
+    plugin_version,
+    processor_name,
+)
 
 
 def test_the_distribution_of_every_installed_package_is_named():
@@ -31,6 +41,21 @@ def test_the_distribution_of_every_installed_package_is_named():
 def test_what_no_distribution_provides_has_no_version():
     assert plugin_version("no_such_package:name") == ""
     assert plugin_version("/somewhere/method.py:Mine") == ""
+
+
+def test_a_version_is_what_the_distribution_says(tmp_path, monkeypatch):
+    for name in ("msibench", "numpy", "torch", "pytest"):
+        assert installed_version(name) == version(name)
+    told = {"dist-info/METADATA": "Name: mine\nVersion: 2.0\n\nVersion: 3.0\n",
+            "egg-info/PKG-INFO": "Name: mine\nVersion: 1.0\n"}  # fmt: skip
+    for place, text in told.items():
+        path = tmp_path / place[:3] / f"mine.{place}"
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        monkeypatch.syspath_prepend(path.parents[1])
+        assert installed_version("mine") == version("mine") == text.split()[3]
+    with pytest.raises(PackageNotFoundError):
+        installed_version("no-such-distribution")
 
 
 def test_the_environment_is_that_of_this_machine():

@@ -204,15 +204,15 @@ def test_a_fork_leaves_as_a_program_leaves(benches, tmp_path, every):
 def test_a_server_that_is_killed_costs_its_cells_this_run_and_nothing_else(bench, tmp_path):
     """Its cells are not recorded, nothing of them is left, and the next cell has a new server."""
     slow = source_of(tmp_path, "slow", body="import time; time.sleep(600)")
-    servers = lambda: [  # noqa: E731
-        child
-        for child in psutil.Process().children()
-        if "msibench.runner.child.fork_server" in child.cmdline()
-    ]
+
+    def kill_programs():
+        for server in warm_start._servers.values():
+            if server._process is not None:  # the others are forks of it, and end with it
+                server._process.kill()
 
     def kill(event):
         if event.kind == "started":
-            threading.Timer(0.5, lambda: [child.kill() for child in servers()]).start()
+            threading.Timer(0.5, kill_programs).start()
 
     summary, [(record, _, _)] = run(bench, slow, events=kill)
     assert record is None
