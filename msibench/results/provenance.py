@@ -13,22 +13,6 @@ from pathlib import Path
 LIBRARIES = ("msibench", "numpy", "scipy", "torch", "h5py", "pandas", "pyarrow")
 
 
-def installed_version(name: str) -> str:
-    """Return the version of a distribution, as `importlib.metadata.version`, which takes all that it says apart.
-
-    Raises
-    ------
-    PackageNotFoundError
-        If it is not installed, or only half: an installer is at work.
-    """
-    about = distribution(name)
-    said = re.search(r"^Version:[ \t]*(\S+)", about.read_text("METADATA") or "", re.MULTILINE)
-    number: str | None = said[1] if said else about.version
-    if not number:
-        raise PackageNotFoundError(name)
-    return number
-
-
 def environment() -> dict[str, object]:
     """Return the versions, the machine and the processor; nothing of it enters a key."""
     found: dict[str, str] = {}
@@ -53,12 +37,15 @@ def installed_version(name: str) -> str:
     Raises
     ------
     PackageNotFoundError
-        If it is not installed.
+        If it is not installed, or only half: an installer is at work.
     """
     found = distribution(name)
     said = found.read_text("METADATA") or ""
     stated = re.search(r"^Version: *(.*\S)", said.partition("\n\n")[0], re.MULTILINE)
-    return stated[1] if stated else found.version
+    number: str | None = stated[1] if stated else found.version
+    if not number:
+        raise PackageNotFoundError(name)
+    return number
 
 
 def processor_name() -> str:

@@ -219,15 +219,3 @@ def test_versions_are_those_installed_without_what_a_build_adds(monkeypatch):
 
     monkeypatch.setattr(keys, "installed_version", version)
     assert keys.versions() == {"numpy": "2.1.0", "torch": "2.5.1"}
-
-
-def test_a_library_that_an_installer_has_half_written_counts_as_not_there(tmp_path, monkeypatch):
-    from msibench.results.provenance import installed_version
-
-    place = tmp_path / "half_written-1.5.dist-info"
-    place.mkdir()
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(PackageNotFoundError):
-        installed_version("half-written")
-    (place / "METADATA").write_text("Metadata-Version: 2.1\nName: half-written\nVersion: 1.5\n")
-    assert installed_version("half-written") == "1.5"
