@@ -83,7 +83,7 @@ def place() -> str:
     each other.
     """
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         namespace = Path("/proc/self/ns/pid").readlink().name
     except OSError:
         return socket.gethostname()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +102,6 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 )
 def command(**options: Any) -> int:
     """Run TRACK (default: quickstart), or your own section, and write its leaderboard."""
-    from msibench.leaderboard.board import published_folder
-    from msibench.run_track import BoardOptions, run_track
     from msibench.runner.child.sandbox.command import AUTO, NONE, choose_sandbox
     from msibench.runner.options import RunOptions
 
@@ -112,8 +112,16 @@ def command(**options: Any) -> int:
     said: list[str] = []  # of the board: after faults of the section, which leave none
     plan = planned(options, found, store_if_there(options["results"]), tell=said.append)
     part = _part_of(plan, options)
-    folder = published_folder(plan.track) if options["publish"] else None
     store = open_store(options["results"], create=True)
+    jobs = _jobs(options, plan)
+    if options["executor"] == "local" and not options["cold"]:
+        _expect_cells(
+            plan.cells if part is None else part, store, jobs, options["threads"], sandbox
+        )
+    from msibench.leaderboard.board import published_folder
+    from msibench.run_track import BoardOptions, run_track
+
+    folder = published_folder(plan.track) if options["publish"] else None
     quiet = options["as_json"]
     with listener(events=options["events"], quiet=quiet) as listen, _stopped(options) as stop:
         for note in (f"plugin {n!r} is broken: {why}" for n, why in found.broken.items()):
@@ -122,7 +130,7 @@ def command(**options: Any) -> int:
             _stage_own_sections(plan, store)
         click.echo("".join(f"{text}\n" for text in said), nl=False, err=True)
         run_options = RunOptions(
-            jobs=_jobs(options, plan),
+            jobs=jobs,
             timeout_s=options["timeout"],
             memory_gb=options["memory"],
             disk_gb=options["disk"],
@@ -159,6 +167,21 @@ def command(**options: Any) -> int:
     for reason in summary.damaged.values():
         click.echo(f"damaged: {reason}", err=True)
     return summary.exit_code
+
+
+def _expect_cells(
+    cells: Iterable[Cell], store: Store, jobs: int, threads: int | None, sandbox: str
+) -> None:
+    """Have a server import the libraries of the first cell, while this process imports what runs and scores it."""
+    from msibench.runner.child.libraries import libraries_of
+    from msibench.runner.child.watch import expect
+    from msibench.runner.executors.local import threads_of
+    from msibench.runner.expected_times import in_order
+
+    to_run = (cell for cell in cells if cell.verdict is None and not store.has(cell.key))
+    if few := list(islice(to_run, 100)):
+        first = in_order(few, jobs)[0]
+        expect(libraries_of(first.spec.target), threads or threads_of(jobs), sandbox)
 
 
 def _stopped(options: dict[str, Any]) -> AbstractContextManager[threading.Event]:

@@ -18,6 +18,7 @@ from msibench.metrics.arrays import (
 )
 from msibench.metrics.detail import Splitter, splitter_of
 from msibench.metrics.detail_specs import NO_SPLIT, NOTHING_ABOVE_NOISE
+from msibench.metrics.kept import digest_of_arrays, of_images
 from msibench.metrics.noise_ceiling import noise_map
 
 NOTHING, IMPROVED, OMITTED, INVENTED = range(4)
@@ -110,7 +111,9 @@ def _map_of(
     if not finite_images(image, truth):
         return found
     added, wanted = split(image)[1], split(truth)[1]
-    noise = _noise_of(truth, mask)
+    noise = of_images(
+        "noise of every pixel", truth, lambda: _noise_of(truth, mask), digest_of_arrays([mask])
+    )
     before, after = np.abs(wanted), np.abs(added - wanted)
     clear = before > CLEAR * noise
     found[clear] = OMITTED

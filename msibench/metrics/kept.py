@@ -51,7 +51,7 @@ class Kept:
         return made
 
 
-def of_images(what: str, images: Any, make: Callable[[], Result], *values: float) -> Result:
+def of_images(what: str, images: Any, make: Callable[[], Result], *values: Hashable) -> Result:
     """Return what `make` gives for images, kept where they are a small numpy array.
 
     Parameters

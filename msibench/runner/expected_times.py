@@ -19,7 +19,7 @@ SMALL_SECTIONS = frozenset({"phantom"})
 """Data sets whose sections have about as many pixels as those of ``seconds_of_small_sections.csv``."""
 START_S = 2.0
 """Seconds that a cell takes besides its ion images: a process and scores."""
-SHORT_S = 6.0
+SHORT_S = 2.5
 """Cells that take no longer are begun in the plan's order."""
 UNKNOWN_IMAGES = 20
 """Ion images of a section whose number is only known when it is read."""
@@ -42,6 +42,11 @@ def expected_seconds(cell: Cell, costs: Costs) -> tuple[float, str] | None:
         if (each := costs.get((source, cell.label))) is not None:
             return START_S + each * images, source
     return None
+
+
+def in_order(cells: list[Cell], slots: int) -> list[Cell]:
+    """Return cells as they are to begin in so many slots."""
+    return longest_first(cells) if 1 < slots < len(cells) else cells
 
 
 def longest_first(cells: Iterable[Cell]) -> list[Cell]:

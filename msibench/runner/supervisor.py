@@ -38,7 +38,7 @@ from msibench.runner.child.progress_file import read_progress
 from msibench.runner.child.sandbox.command import NONE, settled
 from msibench.runner.events import Event, RunSummary, event_of
 from msibench.runner.executors import BUILT_IN, Executor
-from msibench.runner.expected_times import longest_first
+from msibench.runner.expected_times import in_order
 from msibench.runner.jobs import job_of
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import Cell, Plan, unseen_training_sections
@@ -177,12 +177,12 @@ class Supervisor:
         total: int,
     ) -> None:
         by_key = {cell.key: cell for cell in waiting}
-        if self.options.jobs > 1 and len(waiting) > self.options.jobs:
-            waiting = longest_first(waiting)
+        waiting = in_order(waiting, self.options.jobs)
         executor = self._executor()
         started = time.monotonic()
         scorers = Scorers(self._scorers(), self._stop)
         processes = ScoringProcesses(self._scorers(), len(waiting))
+        processes.begin(len(metrics))
 
         def finish(cell: Cell, job: Job, outcome: Outcome, claim: Claim) -> None:
             if changed := changed_code(cell.spec.target, cell.competitor.document["code"]):

@@ -21,6 +21,7 @@ from msibench.training.checkpoints import TrainingState, canonical, load_state, 
 from msibench.training.config import TrainingConfig
 from msibench.training.ddp import World
 from msibench.training.ema import EMA
+from msibench.training.freed_memory import keep_freed_memory
 from msibench.training.losses import loss_mix
 from msibench.training.networks import inner
 from msibench.training.objective import Objective, PixelObjective
@@ -116,6 +117,7 @@ def train(
     DivergedError
         If the loss becomes NaN or infinite.
     """
+    keep_freed_memory()
     world, states = world or World(), states or TrainingStates()
     objective = objective or PixelObjective(loss_mix(config.loss, factor=patches.factor))
     devices = [torch.device(world.device)] if world.device.startswith("cuda") else []

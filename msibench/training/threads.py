@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import torch
 
+from msibench.training.freed_memory import keep_freed_memory
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -22,8 +24,10 @@ Result = TypeVar("Result")
 def one_thread_each() -> Iterator[int]:
     """Let every PyTorch operation inside run on one thread; yield how many threads there were.
 
-    cuDNN is held to its deterministic algorithms for the same time. Both settings are put back.
+    cuDNN is held to its deterministic algorithms for the same time. Both settings are put back. Freed memory is kept
+    from here on (`msibench.training.freed_memory`).
     """
+    keep_freed_memory()
     threads = torch.get_num_threads()
     deterministic, search = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     torch.set_num_threads(1)

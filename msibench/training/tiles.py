@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from msibench.training.freed_memory import keep_freed_memory
 from msibench.training.tile_batches import Arithmetic, TileBatches, TileCuts
 from msibench.training.tile_plan import InputNeeds, Scaling, TileOptions, pad_to, plan_tiles
 
@@ -57,6 +58,7 @@ def upscale_ions(
     torch.OutOfMemoryError
         If a single tile does not fit; a smaller ``tile`` may.
     """
+    keep_freed_memory()
     scaled, offset, gain = to_unit_range(low, options.scaling)
     if options.quantise8:
         scaled = quantise8(scaled)

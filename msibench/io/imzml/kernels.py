@@ -14,6 +14,10 @@ from msibench.io.imzml.arrays import Spectra
 
 FEW = 64
 """Windows up to which peaks are sought by halving."""
+PIECES = 32
+"""Of the m/z for each window, where there are more: twice as many halve the peaks that are looked at for nothing."""
+ROUND = 1024
+"""Peaks whose pieces are worked out at a time."""
 
 Longs = NDArray[np.int64]
 Marks = tuple[NDArray[np.int64], NDArray[np.bool_]]
@@ -142,12 +146,12 @@ def _add_ascending(
 
 @compiled
 def _places(low: Doubles, high: Doubles) -> tuple[NDArray[np.int32], float]:
-    """Cut the m/z from the first window to the last into equal pieces, sixteen a window.
+    """Cut the m/z from the first window to the last into equal pieces, `PIECES` a window.
 
     Returns for each piece the first window that may hold a peak of it, -1 where none may, and how many
     pieces a unit of m/z has. What lies before the first piece belongs to it, what lies behind the last to that.
     """
-    pieces = 16 * low.size
+    pieces = PIECES * low.size
     span = high[-1] - low[0]
     scale = pieces / span if span > 0 and np.isfinite(span) else 0.0
     places = np.zeros(pieces, dtype=np.int32)
@@ -174,23 +178,32 @@ def _add_by_place(
     left_out = 0
     places, scale = table
     last = np.float64(places.size - 1)
-    for peak in range(_first_from(mz, 0, low[0]), mz.size):
-        value = np.float64(mz[peak])
-        if value > high[-1]:
-            break
-        window = places[int(min((value - low[0]) * scale, last))]
-        if window < 0:
-            continue
-        while high[window] < value:
-            window += 1
-        while window < low.size and low[window] <= value:
-            amount = np.float64(intensity[peak])
-            if np.isfinite(amount):
-                total[window] += amount
-                hits = _note(window, marks, hits)
-            else:
-                left_out += 1
-            window += 1
+    pieces, chosen = np.empty(ROUND, dtype=np.int32), np.empty(ROUND, dtype=np.int32)
+    stop = mz.size
+    while stop > 0 and mz[stop - 1] > high[-1]:
+        stop -= 1
+    for start in range(_first_from(mz, 0, low[0]), stop, ROUND):
+        count = min(ROUND, stop - start)
+        for peak in range(count):  # a loop for the processor's vectors, and one without a branch
+            pieces[peak] = min((np.float64(mz[start + peak]) - low[0]) * scale, last)
+        found = 0
+        for peak in range(count):
+            chosen[found] = peak
+            found += places[pieces[peak]] >= 0
+        for index in range(found):
+            peak = start + chosen[index]
+            value = np.float64(mz[peak])
+            window = places[pieces[chosen[index]]]
+            while high[window] < value:
+                window += 1
+            while window < low.size and low[window] <= value:
+                amount = np.float64(intensity[peak])
+                if np.isfinite(amount):
+                    total[window] += amount
+                    hits = _note(window, marks, hits)
+                else:
+                    left_out += 1
+                window += 1
     return hits, left_out
 
 

@@ -3,7 +3,8 @@
 ``python -m msibench.runner.child.fork_server PARENT CONTROL`` imports NumPy, h5py and
 `msibench.runner.child.main`, then waits. Nothing is initialised in it: it has one thread, no context on a
 GPU, no random state that two cells would share, and it never imports a plugin. For each cell it forks
-a guard (`msibench.runner.child.guard`), which forks the cell, inside a sandbox where there is one.
+a guard, which forks the cell: `msibench.runner.child.guard`, or in a sandbox its process 1
+(`msibench.runner.child.sandbox.namespaces`), with which the kernel ends whatever is inside.
 
 Asked to grow, it forks a server that imports further libraries and then serves as it does: what two sets of
 libraries have in common is imported once and stays shared, and cells that need less do not hold more.
@@ -40,7 +41,8 @@ from msibench.runner.child import guard
 from msibench.runner.child.libraries import LIBRARIES
 from msibench.runner.child.sandbox import namespaces
 
-BEGIN, GROW = b"B", b"G"
+BEGIN, ENCLOSE, GROW = b"B", b"E", b"G"
+"""What a server is asked for: a guard, a guard inside namespaces, a server of further libraries."""
 FIELDS = struct.Struct("<q")
 """A number on a status channel: first the guard's, then how it ended."""
 LENGTH = struct.Struct("<I")
@@ -106,8 +108,8 @@ class ForkServer:
             return False
         if message == GROW and len(descriptors) == 1:
             self._grow(descriptors[0])
-        elif message == BEGIN and len(descriptors) == 4:
-            self._begin(selector, descriptors)
+        elif message in {BEGIN, ENCLOSE} and len(descriptors) == 4:
+            self._begin(selector, descriptors, enclosed=message == ENCLOSE)
         else:
             return False
         return True
@@ -121,15 +123,24 @@ class ForkServer:
         os.close(control)
         self._grown.add(pid)
 
-    def _begin(self, selector: selectors.PollSelector, descriptors: list[int]) -> None:
-        """Fork a guard."""
+    def _begin(
+        self, selector: selectors.PollSelector, descriptors: list[int], *, enclosed: bool
+    ) -> None:
+        """Fork a guard; where that is not allowed nothing is said, and the cell begins without this server."""
         status = socket.socket(fileno=descriptors[0])
-        server = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            _become_guard(server, *descriptors[1:])
-        for descriptor in descriptors[1:]:
-            os.close(descriptor)
+        nothing = os.open("/dev/null", os.O_RDONLY)  # where a guard's own root is not made yet
+        theirs = [*descriptors[1:], nothing]
+        server, user = os.getpid(), (os.getuid(), os.getgid())
+        try:
+            pid = namespaces.fork_inside() if enclosed else os.fork()
+            if pid == 0:
+                _become_guard(server, user, *theirs)
+        except OSError:
+            status.close()
+            return
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
         self._status[pid] = status
         selector.register(status, selectors.EVENT_READ, pid)
         with suppress(OSError):
@@ -169,7 +180,9 @@ def threads_of_this_process() -> list[str]:
     return os.listdir("/proc/self/task")  # noqa: PTH208 - the names alone
 
 
-def _become_guard(server: int, request: int, output: int, began: int) -> None:
+def _become_guard(
+    server: int, user: tuple[int, int], request: int, output: int, began: int, nothing: int
+) -> None:
     """Be the guard of one cell from here on; never returns."""
     code = 127
     try:
@@ -177,16 +190,17 @@ def _become_guard(server: int, request: int, output: int, began: int) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
         told = read_request(request)
-        nothing = os.open("/dev/null", os.O_RDONLY)
         for source, target in ((nothing, 0), (output, 1), (output, 2)):
             os.dup2(source, target)
         _close_all_but(request, began)
         _take_environment(told["environment"], began)
         os.chdir(told["folder"])
         work = _work_of(told, request)
-        inside = told["inside"]
-        enter: Callable[[], int] = lambda: namespaces.enter(inside, work)  # noqa: E731
-        code = guard.main(server, enter if inside else work, lifeline=request)
+        if told["inside"]:
+            guard.end_with_parent()
+            code = namespaces.enter(told["inside"], work, user)
+        else:
+            code = guard.main(server, work, lifeline=request)
     except BaseException:
         traceback.print_exc()
     finally:

@@ -7,8 +7,8 @@ the end, the guard kills all descendants that are left, and passes the cell's ex
 
 Runs as a bare script (``-I -S``), without the package: it starts in about 20 ms; or as a fork of
 `msibench.runner.child.fork_server`, whose cells begin by forking, too. On systems without `prctl` it is a
-plain parent. Where a LAYOUT is given, the cell begins in a sandbox of namespaces, made by the guard's own
-fork: no second interpreter has to start.
+plain parent. Where a LAYOUT is given, the guard's fork is process 1 of a sandbox of namespaces, which forks
+the cell: no second interpreter has to start.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 END_NOW = signal.SIGHUP
 """What a supervisor sends when the grace period is over."""
 WATCHED = frozenset({signal.SIGCHLD, signal.SIGCONT, signal.SIGTERM, signal.SIGINT, END_NOW})
+OUTSIDE = 0
+"""The number of a parent that is in none of a process's namespaces."""
 PATIENCE_S = 20.0
 """How long to keep killing a cell that goes on starting processes."""
 
@@ -44,7 +46,9 @@ def guarded(command: list[str], inside: str = "") -> list[str]:
     return [sys.executable, "-I", "-S", script, str(os.getpid()), inside, *command]
 
 
-def main(parent: int, work: Callable[[], int], lifeline: int = -1) -> int:
+def main(
+    parent: int, work: Callable[[], int], lifeline: int = -1, fork: Callable[[], int] = os.fork
+) -> int:
     """Have a fork do `work`, to its end, and return how it ended, as `os.waitstatus_to_exitcode` does.
 
     Parameters
@@ -53,6 +57,8 @@ def main(parent: int, work: Callable[[], int], lifeline: int = -1) -> int:
         The process whose child this is; when it is gone the work ends.
     lifeline
         A descriptor whose other end the supervisor holds, where `parent` is another process.
+    fork
+        Forks this process, the child perhaps into namespaces of its own.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
     with suppress(ValueError, OSError):
@@ -62,7 +68,7 @@ def main(parent: int, work: Callable[[], int], lifeline: int = -1) -> int:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     if os.getppid() != parent:
         return -signal.SIGKILL
-    cell = _start(work)
+    cell = _start(work, fork)
     code: int | None = None
     while code is None:
         heard = signal.sigtimedwait(WATCHED, 1.0)
@@ -116,13 +122,13 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def _start(work: Callable[[], int]) -> int:
+def _start(work: Callable[[], int], fork: Callable[[], int]) -> int:
     guard = os.getpid()
-    pid = os.fork()
+    pid = fork()
     if pid:
         return pid
     end_with_parent()  # kept over exec
-    if os.getppid() != guard:
+    if os.getppid() not in {guard, OUTSIDE}:
         os._exit(1)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
     code = 127
@@ -141,12 +147,24 @@ def become(command: list[str]) -> int:
     return 127
 
 
-def _into_namespaces(layout: str, command: list[str]) -> Callable[[], int]:
-    """Return what the fork does: the script beside this one, which is not part of a package here."""
-    sys.path[:0] = [str(Path(__file__).resolve().parent / "sandbox")]
-    import namespaces  # type: ignore[import-not-found]
+def in_namespaces(
+    layout: str, work: Callable[[], int]
+) -> tuple[Callable[[], int], Callable[[], int]]:
+    """Return the work, and the fork that does it, for a sandbox of namespaces around it."""
+    if __package__:
+        from msibench.runner.child.sandbox import namespaces
+    else:  # the script beside this one, which is not part of a package here
+        sys.path[:0] = [str(Path(__file__).resolve().parent / "sandbox")]
+        import namespaces  # type: ignore[import-not-found, no-redef]
+    user = os.getuid(), os.getgid()
 
-    return lambda: int(namespaces.enter(layout, lambda: become(command)))
+    def fork() -> int:
+        try:
+            return int(namespaces.fork_inside())
+        except OSError as error:
+            os._exit(namespaces.refused(error))
+
+    return lambda: int(namespaces.enter(layout, work, user)), fork
 
 
 def _reap(cell: int) -> int | None:
@@ -183,6 +201,7 @@ def end_like(code: int) -> None:
 
 
 if __name__ == "__main__":
-    program, inside = sys.argv[3:], sys.argv[2]
-    work = _into_namespaces(inside, program) if inside else lambda: become(program)
-    end_like(main(int(sys.argv[1]), work))
+    work, fork = lambda: become(sys.argv[3:]), os.fork
+    if inside := sys.argv[2]:
+        work, fork = in_namespaces(inside, work)
+    end_like(main(int(sys.argv[1]), work, fork=fork))

@@ -24,7 +24,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from msibench.runner.child.fork_server import BEGIN, FIELDS, GROW, LENGTH, TAG, TAG_ROOM
+from msibench.runner.child.fork_server import (
+    BEGIN,
+    ENCLOSE,
+    FIELDS,
+    GROW,
+    LENGTH,
+    TAG,
+    TAG_ROOM,
+)
 
 MOST_SERVERS = 8
 """Servers that are kept; more run at a time only while each has cells."""
@@ -217,7 +225,7 @@ def warm_start(what: Beginning, began: int, stop: threading.Event | None) -> War
     if not sys.platform.startswith("linux") or not fits:
         return None
     for _ in range(TRIES):
-        server = _server_for(what)
+        server = _server_for(what.libraries, what.server_environment)
         process = None if server is None else _fork(server, what, began, stop)
         if process is not None or (stop is not None and stop.is_set()):
             return process
@@ -232,7 +240,8 @@ def _fork(
     reads, lifeline = os.pipe()
     output, prints = os.pipe()
     try:
-        taken = server.ask(BEGIN, [theirs.fileno(), reads, prints, began])
+        wanted = ENCLOSE if what.inside else BEGIN
+        taken = server.ask(wanted, [theirs.fileno(), reads, prints, began])
     finally:
         theirs.close()
         os.close(reads)
@@ -262,20 +271,33 @@ def _number(status: socket.socket, stop: threading.Event | None) -> int | None:
     return _receive(status)
 
 
-def _server_for(what: Beginning) -> _Server | None:
-    """Return a server that is what this cell's own process would be, begun where there is none.
+def begin_servers(libraries: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    """Begin the servers that cells to come are forked from, and wait for nothing."""
+    if sys.platform.startswith("linux"):
+        server = _server_for(libraries, environment)
+        if server is not None:
+            server.let_go()
+
+
+def _server_for(libraries: tuple[str, ...], own: Mapping[str, str]) -> _Server | None:
+    """Return a server that is what a cell's own process would be, begun where there is none.
 
     It counts the cell, and is not ended before that is let go.
+
+    Parameters
+    ----------
+    libraries, own
+        As in `Beginning`; the environment of the server.
     """
     limits = tuple(resource.getrlimit(number) for number in LIMITS)
     cores = tuple(sorted(os.sched_getaffinity(0)))
-    environment = dict(what.server_environment)
+    environment = dict(own)
     kind = (os.getpid(), tuple(sorted(environment.items())), limits, cores)
     with _choosing:
         _tidy(kind)
         smaller: _Server | None = None
         try:
-            for count in range(len(what.libraries) + 1):
+            for count in range(len(libraries) + 1):
                 if (kind, count) not in _servers:
                     _servers[kind, count] = _Server(count, environment, smaller)
                 smaller = _servers[kind, count]

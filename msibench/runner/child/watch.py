@@ -42,7 +42,7 @@ from msibench.runner.child.sandbox.command import (
     passed_environment,
     settled,
 )
-from msibench.runner.child.warm_start import Beginning, WarmProcess, warm_start
+from msibench.runner.child.warm_start import Beginning, WarmProcess, begin_servers, warm_start
 
 LARGEST_PEAK = 64 << 20
 """MiB; a child's own report of its memory is not trusted beyond."""
@@ -75,7 +75,7 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
         os.close(says_so)
     start = time.monotonic()
     log = BoundedLog(process.stdout)
-    watch = _Watch(process.pid, job)
+    watch = _Watch(process.pid, job, _above(process, job))
     verdict = _until_it_ends(process, watch, start, stop)
     if verdict is not None and verdict[0] is Status.CANCELLED:
         job = replace(job, grace_s=min(job.grace_s, CANCEL_GRACE_S))
@@ -121,11 +121,24 @@ def run_child(job: Job, stop: threading.Event | None = None) -> Outcome:
     )
 
 
+def expect(libraries: tuple[str, ...], threads: int, sandbox: str) -> None:
+    """Have the servers import what cells to come are forked with, while these are made ready; nothing is waited for.
+
+    Parameters
+    ----------
+    libraries, threads, sandbox
+        As a `Job` has them.
+    """
+    kind = settled(sandbox)[0]
+    if kind in {NONE, NAMESPACES}:
+        begin_servers(libraries, common_environment(threads, kind))
+
+
 def _begin(
     job: Job, what: Enclosed, says_so: int, stop: threading.Event | None
 ) -> subprocess.Popen[bytes] | WarmProcess:
     """Begin a cell's guard: as a fork where that is possible, else as a process of its own."""
-    common = common_environment(job)
+    common = common_environment(job.threads, job.sandbox)
     environment = child_environment(job, common)
     if not job.cold and (job.sandbox == NONE or what.inside):
         beginning = Beginning(
@@ -208,12 +221,21 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": 
 zeroes new ones, a tenth to a fifth of the time of a small network's fit."""
 
 
-def common_environment(job: Job) -> dict[str, str]:
-    """Return what children have in common: our environment, quiet, offline, with its share of the cores."""
-    threads = str(max(1, job.threads))
+def common_environment(count: int, sandbox: str) -> dict[str, str]:
+    """Return what children have in common: our environment, quiet, offline, with its share of the cores.
+
+    Parameters
+    ----------
+    count
+        Threads of each.
+    sandbox
+        The kind of its sandbox, settled.
+    """
+    threads = str(max(1, count))
     return {
         **ALLOCATOR,
-        **(os.environ if job.sandbox == NONE else passed_environment()),
+        "KMP_DUPLICATE_LIB_OK": "True",  # as threadpoolctl sets it, whether it is imported here yet or not
+        **(os.environ if sandbox == NONE else passed_environment()),
         "OMP_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
@@ -239,15 +261,16 @@ def child_environment(job: Job, common: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-_OWN_PROCESSES = {NAMESPACES: 2}
-"""How many processes of a sandbox are above the cell's, nested: their memory is not counted."""
+def _above(process: subprocess.Popen[bytes] | WarmProcess, job: Job) -> int:
+    """Return how many processes of a sandbox are between a guard and its cell: their memory is not counted."""
+    return int(job.sandbox == NAMESPACES and not isinstance(process, WarmProcess))
 
 
 class _Watch:
     """Looks at a process tree's memory and size."""
 
-    def __init__(self, pid: int, job: Job) -> None:
-        self._job = job
+    def __init__(self, pid: int, job: Job, above: int) -> None:
+        self._job, self._above = job, above
         self.peak_rss = 0
         self._next_disk_look = LOOK_S
         self._unmapped = 0
@@ -265,7 +288,7 @@ class _Watch:
             )
         tree = [] if self._root is None else below(self._root.pid, self.known)
         resident = 0
-        for process in tree[_OWN_PROCESSES.get(job.sandbox, 0) :]:
+        for process in tree[self._above :]:
             with suppress(psutil.Error):
                 resident += process.memory_info().rss
         if elapsed >= self._next_disk_look:

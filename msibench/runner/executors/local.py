@@ -30,7 +30,7 @@ class LocalExecutor:
         self.slots = max(1, slots)
         self._stop = stop or threading.Event()
         self._gpus = GPUs(visible_gpus() if (options or {}).get("cuda") else [])
-        self._threads = max(1, usable_cores() // self.slots)
+        self._threads = threads_of(self.slots)
         self._memory_bytes = fair_share(self.slots)
 
     def run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Outcome]]:
@@ -99,6 +99,11 @@ class LocalExecutor:
 def usable_cores() -> int:
     """Return how many cores this process may use: fewer than there are under taskset or a batch job."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads_of(slots: int) -> int:
+    """Return how many threads one of `slots` cells has where nobody says it: the cores, shared."""
+    return max(1, usable_cores() // max(1, slots))
 
 
 def fair_share(slots: int) -> int:

@@ -1,8 +1,8 @@
 """Score in processes of their own, where that pays: metrics hold Python's lock for part of their time.
 
-The first predictions are scored by the threads that ask, and timed. Once what is left takes longer than
-starting processes, there is one for each of these threads; until they are ready, and where one was killed, threads
-go on by themselves. Numbers and bytes are the same either way: it is the same function of the same files.
+Where many values are to come, or the first predictions, which the threads that ask score and time, show that what is
+left takes longer than starting processes, there is one for each of these threads; until they are ready, and where one
+was killed, threads go on by themselves. Numbers and bytes are the same either way: it is the same function of the same files.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from msibench.errors import MSIBenchError
 from msibench.runner.executors.local import usable_cores
 from msibench.runner.scores.prediction_scores import Answer, Asked, answer
 
+MANY_VALUES = 400
+"""Predictions times metrics from which on processes are started before the first is timed: a metric of a small
+section takes about 10 ms."""
 PAYS_S = 3.0
 """Processor time of the scores that are left, from which on processes are started: their imports take one
 to two seconds, once."""
@@ -76,6 +79,12 @@ class ScoringProcesses:
             raise found
         return found
 
+    def begin(self, metrics: int) -> None:
+        """Start the processes at once where so many metrics make many values: they import while the first cells run."""
+        with self._lock:
+            if self._threads > 1 and self._left * metrics >= MANY_VALUES:
+                self._start()
+
     def close(self) -> None:
         """End all processes, whatever they are at."""
         with self._lock:
@@ -96,13 +105,16 @@ class ScoringProcesses:
         """Return a process that waits for work, starting all of them once that pays; None without one."""
         with self._lock:
             if self._group is None and not self._closed and self._pays():
-                with suppress(OSError):
-                    self._group, self._free = _started(self._threads)
+                self._start()
             self._left -= 1
             ready = next((channel for channel in self._free if channel.is_ready()), None)
             if ready is not None:
                 self._free.remove(ready)
             return ready
+
+    def _start(self) -> None:
+        with suppress(OSError):
+            self._group, self._free = _started(self._threads)
 
     def _pays(self) -> bool:
         if self._threads < 2 or not self._seconds:

@@ -72,7 +72,7 @@ def test_children_share_the_cores_and_the_memory(run):
 
 def test_every_library_of_a_child_is_given_its_threads(tmp_path):
     job = Job(key="k", folder=tmp_path, timeout_s=1, threads=3)
-    given = child_environment(job, common_environment(job))
+    given = child_environment(job, common_environment(3, job.sandbox))
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         assert given[name] == "3"
 

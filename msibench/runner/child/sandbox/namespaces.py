@@ -1,9 +1,9 @@
 """A sandbox of plain Linux namespaces. Nothing has to be installed for it.
 
-`enter` makes user, mount, network, process, IPC and host-name namespaces, builds a file system of the
-listed places on an empty one, gives up every capability, and does some work there. The process with number 1
-inside waits for it; when it ends, or when the supervisor dies, the kernel ends everything that is left
-inside.
+`fork_inside` makes user, mount, network, process, IPC and host-name namespaces around a fork, the process with
+number 1 inside. `enter` builds a file system of the listed places there, on an empty one, and does some work in a
+fork without any capability, for which process 1 waits; when that ends, or when the supervisor dies, the kernel
+ends everything that is left inside.
 
 Only the standard library is imported, and little of it: a cell's guard (`msibench.runner.child.guard`)
 imports this file by its path, before anything else is in reach.
@@ -20,7 +20,6 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 SETUP_FAILED = 125
@@ -33,8 +32,8 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 CAPABILITY_VERSION = 0x20080522
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID = 1, 2
-SYS_MOUNT_SETATTR = 442
-"""The same number on every architecture; Linux 5.12 and newer."""
+SYS_MOUNT_SETATTR, SYS_CLONE3 = 442, 435
+"""The same numbers on every architecture; Linux 5.12 and newer."""
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 SYS_CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91, "ppc64le": 184, "s390x": 185}
 PROC_READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "acpi", "scsi")
@@ -42,7 +41,7 @@ PROC_READ_ONLY = ("sys", "sysrq-trigger", "irq", "bus", "acpi", "scsi")
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-class SetUpError(Exception):
+class SetUpError(OSError):
     """A step of making the sandbox was not allowed."""
 
 
@@ -76,15 +75,33 @@ def read_only(target: str, *, recursive: bool = True) -> None:
     must(f"making {target} read-only (Linux 5.12 or newer is needed)", result)
 
 
-def enter_namespaces() -> None:
-    """Leave this machine's namespaces; the user stays the same."""
-    user, group = os.getuid(), os.getgid()
+def fork_inside() -> int:
+    """Fork as `os.fork` does, the child into namespaces of its own, as process 1.
+
+    A kernel's fork and not the C library's: the child may wait and fork, and nothing more of threads. The calling
+    process has to have one thread.
+    """
     flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWPID
-    must("making namespaces", libc.unshare(flags))
+    asked = (ctypes.c_uint64 * 8)(flags, 0, 0, 0, signal.SIGCHLD)
+    size = ctypes.c_size_t(ctypes.sizeof(asked))
+    # without letting go of Python's lock, which the child could not take again
+    call = ctypes.PyDLL(None, use_errno=True).syscall
+    pid = int(call(ctypes.c_long(SYS_CLONE3), ctypes.byref(asked), size))
+    must("making namespaces", pid)
+    return pid
+
+
+def stay_the_user(user: int, group: int) -> None:
+    """Be the same user inside."""
     with suppress(FileNotFoundError):
-        Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{user} {user} 1\n")
-    Path("/proc/self/gid_map").write_text(f"{group} {group} 1\n")
+        _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{user} {user} 1\n")
+    _write("/proc/self/gid_map", f"{group} {group} 1\n")
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def raise_loopback() -> None:
@@ -103,59 +120,58 @@ def raise_loopback() -> None:
 def build_root(layout: dict[str, Any]) -> None:
     """Put the listed places on an empty file system and make it the root."""
     mount("none", "/", None, MS_REC | MS_SLAVE)
-    base = "/tmp" if Path("/tmp").is_dir() else "/mnt"
+    base = "/tmp" if os.path.isdir("/tmp") else "/mnt"
     mount("tmpfs", base, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
     for name in ("old", "new"):
-        Path(f"{base}/{name}").mkdir()
+        os.mkdir(f"{base}/{name}")
     pivot(base, f"{base}/old")
     os.chdir("/")
     mount("tmpfs", "/new", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
     size = layout["tmp_bytes"]
     _temporary(size)
     for target, source in layout["devices"]:
-        if Path(f"/old{source}").exists():
+        if os.path.exists(f"/old{source}"):
             _bind(source, target)
-    Path("/new/dev/shm").mkdir(mode=0o1777)
+    os.mkdir("/new/dev/shm", mode=0o1777)
     mount("tmpfs", "/new/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={size}")
     covers = []
     for kind, target, source in layout["mounts"]:
         if kind == "cover":
-            Path(f"/new{target}").mkdir(parents=True, exist_ok=True)
+            os.makedirs(f"/new{target}", exist_ok=True)
             mount("tmpfs", f"/new{target}", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
             covers.append(f"/new{target}")
         elif kind == "hide":
             _bind("/dev/null", target)
         elif kind == "link":
-            place = Path(f"/new{target}")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.symlink_to(source)
+            os.makedirs(os.path.dirname(f"/new{target}"), exist_ok=True)
+            os.symlink(source, f"/new{target}")
         else:
             _bind(source, target)
             if kind == "read":
                 read_only(f"/new{target}")
     for target in covers:
         read_only(target, recursive=False)
-    Path("/new/proc").mkdir(exist_ok=True)
+    os.makedirs("/new/proc", exist_ok=True)
 
 
 def _temporary(size: int) -> None:
     """Make ``/tmp``, and the folder of devices."""
-    Path("/new/tmp").mkdir()
+    os.mkdir("/new/tmp")
     mount("tmpfs", "/new/tmp", "tmpfs", MS_NOSUID | MS_NODEV, f"mode=1777,size={size}")
-    Path("/new/dev").mkdir()
+    os.mkdir("/new/dev")
     for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
-        Path(f"/new/dev/{name}").symlink_to(f"/proc/self/{target}")
+        os.symlink(f"/proc/self/{target}", f"/new/dev/{name}")
 
 
 def _bind(source: str, target: str) -> None:
     """Show a place of the old root in the new one."""
-    old, new = Path(f"/old{source}"), Path(f"/new{target}")
-    if old.is_dir():
-        new.mkdir(parents=True, exist_ok=True)
-    elif not new.exists():
-        new.parent.mkdir(parents=True, exist_ok=True)
-        new.touch()
-    mount(str(old), str(new), None, MS_BIND | MS_REC)
+    old, new = f"/old{source}", f"/new{target}"
+    if os.path.isdir(old):
+        os.makedirs(new, exist_ok=True)
+    elif not os.path.exists(new):
+        os.makedirs(os.path.dirname(new), exist_ok=True)
+        os.mknod(new)
+    mount(old, new, None, MS_BIND | MS_REC)
 
 
 def pivot(new: str, old: str) -> None:
@@ -171,10 +187,10 @@ def seal_root() -> None:
     """Mount ``/proc`` for the processes inside, let go of the old root, and forbid writing."""
     mount("proc", "/new/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     with suppress(OSError):  # in a namespace of its own it could mount more memory than it may use
-        Path("/new/proc/sys/user/max_user_namespaces").write_text("0")
+        _write("/new/proc/sys/user/max_user_namespaces", "0")
     for name in PROC_READ_ONLY:
         place = f"/new/proc/{name}"
-        if Path(place).exists():
+        if os.path.exists(place):
             mount(place, place, None, MS_BIND | MS_REC)
             read_only(place)
     os.chdir("/new")
@@ -214,24 +230,10 @@ def wait_for(child: int) -> int:
             return code if code >= 0 else 128 - code
 
 
-def in_child(work: Callable[[], int]) -> int:
-    """Fork, do `work` in the child, wait for it in the parent and return its status."""
-    child = os.fork()
-    if child == 0:
-        code = SETUP_FAILED
-        try:
-            die_with_parent()
-            code = work()
-        except (SetUpError, OSError) as error:
-            sys.stderr.write(f"the sandbox cannot be made: {error}\n")
-            sys.stderr.flush()
-        finally:
-            os._exit(code)
-    return wait_for(child)
+def enter(text: str, work: Callable[[], int], user: tuple[int, int]) -> int:
+    """Make the sandbox around this process, which `fork_inside` began, do some work in it and return its exit status.
 
-
-def enter(text: str, work: Callable[[], int]) -> int:
-    """Do some work inside and return its exit status, `SETUP_FAILED` where that is not allowed.
+    Told to end (`signal.SIGHUP`) it ends at once, and with it whatever is inside.
 
     Parameters
     ----------
@@ -239,32 +241,46 @@ def enter(text: str, work: Callable[[], int]) -> int:
         JSON: ``mounts``, ``devices``, ``folder``, ``tmp_bytes``.
     work
         Called in a process of its own, which may replace itself by another program.
+    user
+        Numbers of the user and the group outside.
+
+    Returns
+    -------
+    `SETUP_FAILED` where the sandbox cannot be made.
     """
     try:
-        return _enter(json.loads(text), work)
-    except (SetUpError, OSError) as error:
-        sys.stderr.write(f"the sandbox cannot be made: {error}\n")
-        sys.stderr.flush()
-        return SETUP_FAILED
+        layout = json.loads(text)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # meant for the work, which gets them as well
+        signal.signal(signal.SIGHUP, lambda *_: os._exit(128 + signal.SIGKILL))
+        stay_the_user(*user)
+        raise_loopback()
+        build_root(layout)
+        seal_root()
+        child = os.fork()
+    except OSError as error:
+        return refused(error)
+    return wait_for(child) if child else _work_inside(layout["folder"], work)
 
 
-def _enter(layout: dict[str, Any], work: Callable[[], int]) -> int:
-    die_with_parent()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # meant for the work, which gets them as well
-    enter_namespaces()
-    raise_loopback()
-    build_root(layout)
+def refused(error: OSError) -> int:
+    """Say why the sandbox cannot be made, and return the exit status that stands for it."""
+    sys.stderr.write(f"the sandbox cannot be made: {error}\n")
+    sys.stderr.flush()
+    return SETUP_FAILED
 
-    def run() -> int:
+
+def _work_inside(folder: str, work: Callable[[], int]) -> int:
+    """Do the work, without any privilege."""
+    code = SETUP_FAILED
+    try:
+        die_with_parent()
         give_up_capabilities()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
-        os.chdir(layout["folder"])
-        return work()
-
-    def init() -> int:
-        seal_root()
-        return in_child(run)
-
-    return in_child(init)
+        os.chdir(folder)
+        code = work()
+    except OSError as error:
+        code = refused(error)
+    finally:
+        os._exit(code)
