@@ -25,8 +25,11 @@ def suspicions(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
     A truth that was measured is noisy, and the signal itself would miss it by that noise. Whoever comes
     nearer has seen the truth, or something made of it.
     """
-    scored = measured(rows)
+    scored = rows[rows["metric"].isin({name for pair in CEILINGS for name in pair})]
+    scored = measured(scored)
     scored = scored[(scored["region"] == "image") & ~scored["is_control"]]
+    image = scored.groupby(IMAGE, sort=False, dropna=False).ngroup()
+    scored = scored[["protocol", "method", "metric", "value", "reason"]].assign(image=image)
     found: dict[tuple[str, str], str] = {}
     for (protocol, method), part in scored.groupby(["protocol", "method"], sort=True):
         if part.loc[part["metric"] == "psnr", "reason"].eq(IDENTICAL).any():
@@ -42,7 +45,7 @@ def _is_above(part: pd.DataFrame) -> bool:
     pair = next((pair for pair in CEILINGS if set(pair) <= there), None)
     if pair is None:
         return False
-    values, ceiling = (part[part["metric"] == name].set_index(IMAGE)["value"] for name in pair)
+    values, ceiling = (part[part["metric"] == name].set_index("image")["value"] for name in pair)
     values, ceiling = values.align(ceiling, join="inner")
     above = values.to_numpy(float) - ceiling.to_numpy(float)
     if pair[0] == "skill":
