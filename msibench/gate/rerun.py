@@ -183,6 +183,12 @@ def _filters(record: CellRecord) -> Filters:
 
 
 def _compare(store: Store, aside: Store, record: CellRecord, checked: Checked) -> None:
+    if not aside.has(record.key):
+        checked.notes.append(
+            "it was begun and not finished: its process was ended from outside, or its code or data "
+            "changed meanwhile; verify again"
+        )
+        return
     again = aside.record(record.key)
     if record.status is not Status.OK:
         if again.status is record.status:

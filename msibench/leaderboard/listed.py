@@ -58,6 +58,17 @@ class Listed:
         return fixed(100 * value, 1) if self.scheme.percent else fixed(value, 3)
 
     @cached_property
+    def scores(self) -> dict[str, float]:
+        """Method → score, of those that are complete."""
+        complete = self.table[~incomplete(self.table)].drop_duplicates("method")
+        return dict(zip(complete["method"], complete["composite"].astype(float), strict=True))
+
+    @cached_property
+    def best_pair(self) -> tuple[pd.Series[Any], pd.Series[Any]] | None:
+        """What `best_with_and_without_a_guide` finds, worked out once."""
+        return best_with_and_without_a_guide(self)
+
+    @cached_property
     def guide_difference(self) -> Difference | None:
         """What `guide_difference` finds, worked out once."""
         return guide_difference(self)
@@ -160,7 +171,7 @@ def guide_difference(board: Listed) -> Difference | None:
 
     None without both, or where the board's rows are not beside its table.
     """
-    pair = best_with_and_without_a_guide(board)
+    pair = board.best_pair
     path = (board.track.folder or Path()) / ROWS
     if pair is None or not path.is_file():
         return None

@@ -15,9 +15,7 @@ from msibench.leaderboard.listed import (
     Listed,
     apart_from_methods,
     best_row,
-    best_with_and_without_a_guide,
     guide_gains,
-    incomplete,
     range_text,
     with_interval,
 )
@@ -73,12 +71,12 @@ def _what_to_take(scored: list[tuple[Listed, pd.Series[Any]]]) -> str:
 
 def _beats(name: str, other: str, boards: list[Listed]) -> bool:
     """Whether a method is above another on a board that has both, and nowhere below it."""
-    signs = set()
-    for board in boards:
-        table = board.table.loc[~incomplete(board.table), ["method", "composite"]]
-        scores = table.drop_duplicates("method").set_index("method")["composite"]
-        if name in scores and other in scores:
-            signs.add(float(np.sign(scores[name] - scores[other])))
+    scores = [board.scores for board in boards]
+    signs = {
+        float(np.sign(found[name] - found[other]))
+        for found in scores
+        if name in found and other in found
+    }
     return 1.0 in signs and -1.0 not in signs
 
 
@@ -112,7 +110,7 @@ def _guides(boards: list[Listed]) -> str:
         False: "loses",
         None: "is not told apart from the best without",
     }
-    asked = [board for board in boards if best_with_and_without_a_guide(board) is not None]
+    asked = [board for board in boards if board.best_pair is not None]
     answers = {board.name: guide_gains(board.guide_difference) for board in asked}
     groups = {
         words: [f"`{in_markdown(name)}`" for name, found in answers.items() if found is answer]
@@ -196,7 +194,7 @@ def _losing(board: Listed, method: str) -> str:
 
 def _guided_beside_alone(board: Listed) -> str:
     """Compare the best method with a guide with the best without, where the board has both."""
-    pair = best_with_and_without_a_guide(board)
+    pair = board.best_pair
     if pair is None:
         return ""
     shown = [f"`{in_markdown(str(row['method']))}` {with_interval(board, row)}" for row in pair]

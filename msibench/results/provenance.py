@@ -37,12 +37,15 @@ def installed_version(name: str) -> str:
     Raises
     ------
     PackageNotFoundError
-        If it is not installed.
+        If it is not installed, or only half: an installer is at work.
     """
     found = distribution(name)
     said = found.read_text("METADATA") or ""
     stated = re.search(r"^Version: *(.*\S)", said.partition("\n\n")[0], re.MULTILINE)
-    return stated[1] if stated else found.version
+    number: str | None = stated[1] if stated else found.version
+    if not number:
+        raise PackageNotFoundError(name)
+    return number
 
 
 def processor_name() -> str:

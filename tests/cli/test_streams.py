@@ -16,7 +16,8 @@ def shell(line, cwd):
 
 def test_a_run_without_a_standard_error_runs(tmp_path):
     done = shell(
-        f"{COMMAND} run quickstart --methods nearest --metrics psnr --no-sandbox 2>&-", tmp_path
+        f"{COMMAND} run quickstart --mz 301.141 --methods nearest --metrics psnr --no-sandbox 2>&-",
+        tmp_path,
     )
     assert done.returncode == 0
     assert "nearest" in done.stdout

@@ -2,12 +2,15 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.cli.conftest import tools
+
+__all__ = ["tools"]
 
 ROOT = Path(__file__).parents[2]
 FILES = dict(
@@ -41,14 +44,13 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def msibench(place, monkeypatch):
+def msibench(tools, place, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(place))
 
     def call(*arguments, code=0):
         done = subprocess.run(
-            [sys.executable, "-m", "msibench.cli.main", *arguments],
-            cwd=place, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            [tools / "msibench", *arguments], cwd=place, capture_output=True, text=True, check=False
+        )
         assert done.returncode == code, done.stdout[-2000:] + done.stderr[-3000:]
         return done.stdout
 

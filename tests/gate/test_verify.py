@@ -1,3 +1,4 @@
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from msibench.leaderboard.render import write_leaderboard
 from msibench.leaderboard.rows import collect
 from msibench.results.metric_rows import rows_as_parquet
 from msibench.results.verification import read_verifications
+from msibench.runner.options import RunOptions
 from msibench.tracks import load_track
 from tests.gate.tables import rows_of, saved
 
@@ -125,6 +127,18 @@ def test_a_cell_is_reproduced_by_running_it_again(board, catalogue, small_card):
     assert read_verifications(board.store)[key]["level"] == "reproduced"
     verify_cell(board.store, key, catalogue.metrics)
     assert read_verifications(board.store)[key]["level"] == "reproduced"
+
+
+def test_a_second_run_that_was_cut_short_shows_nothing_and_is_no_fault(
+    board, catalogue, small_card
+):
+    stop = threading.Event()
+    stop.set()
+    options = RunOptions(stop=stop)
+    key = board.keys["bicubic"]
+    checked = rerun(board.store, key, catalogue, cards={"small": small_card}, options=options)
+    assert (checked.faults, checked.level) == ([], "")
+    assert "begun and not finished" in checked.notes[-1]
 
 
 def test_a_forged_prediction_is_found_by_running_it_again(board, catalogue, small_card):

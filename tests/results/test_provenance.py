@@ -54,8 +54,11 @@ def test_a_version_is_what_the_distribution_says(tmp_path, monkeypatch):
         path.write_text(text)
         monkeypatch.syspath_prepend(path.parents[1])
         assert installed_version("mine") == version("mine") == text.split()[3]
-    with pytest.raises(PackageNotFoundError):
-        installed_version("no-such-distribution")
+    (tmp_path / "half.dist-info").mkdir()  # an installer is at work
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("half", "no-such-distribution"):
+        with pytest.raises(PackageNotFoundError):
+            installed_version(name)
 
 
 def test_the_environment_is_that_of_this_machine():

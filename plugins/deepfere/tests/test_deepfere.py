@@ -232,6 +232,35 @@ def test_the_correlation_loss_follows_its_definition_pixel_by_pixel():
     assert loss.item() == pytest.approx(total / (2 / 5), rel=1e-4)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_gradient_of_the_correlation_loss_is_that_of_its_definition(channels):
+    generator = torch.Generator().manual_seed(2)
+    fused = torch.rand(1, channels, 26, 23, generator=generator)
+    reference = torch.rand(1, 3, 26, 23, generator=generator)
+    reference[..., :6, 3:9] = 0.01
+    origins = [(0, 0), (3, 2), (9, 7), (3, 2), (0, 5)]  # they overlap
+
+    def by_definition(image):
+        total = torch.zeros((), dtype=torch.float64)
+        for i, j in origins:
+            f = image[0, :, i : i + 16, j : j + 16].flatten(1).T.double()
+            r = reference[0, :, i : i + 16, j : j + 16].flatten(1).T.double()
+            ours, theirs = ((x[:, None] - x[None]).square().sum(2) for x in (f, r))
+            kept = r.sum(1) >= 0.05
+            total = total + ((ours - theirs).abs() * (kept[:, None] & kept[None])).mean()
+        return total / (len(origins) / 5)
+
+    gradients = []
+    for loss in (lambda image: correlation_loss(image, reference, origins), by_definition):
+        leaf = fused.clone().requires_grad_()
+        (0.3 * loss(leaf)).backward()
+        gradients.append(leaf.grad)
+    mine, expected = gradients
+    assert expected.abs().max() > 1e-4
+    assert not mine[..., 25, :].any()  # in no window
+    np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
 def test_registration_starts_as_the_identity():
     image = torch.rand(1, 3, 90, 88)
     torch.testing.assert_close(SpatialTransformer()(image), image, rtol=1e-4, atol=1e-4)

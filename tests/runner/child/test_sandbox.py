@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -246,7 +247,9 @@ def test_a_checkout_inside_a_folder_of_the_system_is_searched_too(tmp_path, monk
 def test_what_appears_between_two_cells_is_seen_and_hidden_like_the_rest(tmp_path):
     """What cells have in common is worked out once, from what is there when each begins."""
     weights, secret = tmp_path / "weights", tmp_path / "lab" / "data"
-    (tmp_path / "lab").mkdir()
+    results = tmp_path / "lab" / "results"
+    (results / "cells").mkdir(parents=True)
+    (results / "store.json").write_text("{}")
 
     def seen(number):
         cell = tmp_path / f"cell-{number}"
@@ -259,9 +262,14 @@ def test_what_appears_between_two_cells_is_seen_and_hidden_like_the_rest(tmp_pat
     before = seen(0)
     weights.write_text("fetched")
     assert seen(1) - before == {("read", str(weights)), ("write", str(tmp_path / "cell-1"))}
-    assert ("hide", str(secret)) in before
+    assert ("cover", str(results)) in before
+    assert str(secret) not in {target for _, target in before}, (
+        "nothing can be put on what is not there"
+    )
     secret.mkdir()
     assert ("cover", str(secret)) in seen(2)
+    shutil.rmtree(results)
+    assert str(results) not in {target for _, target in seen(3)}
 
 
 def test_no_door_to_other_processes_is_open(bench, one_kind, monkeypatch):

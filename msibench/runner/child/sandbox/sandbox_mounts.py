@@ -76,8 +76,14 @@ def mounts(folder: Path, readable: Iterable[str], hidden: Iterable[str]) -> list
     listed = tuple(path for path in _listed(readable) if _is_there(path))
     secret = tuple((path, os.path.isdir(path)) for path in (*hidden, *SOURCES))  # noqa: PTH112
     own = os.path.realpath(folder)
-    every = [*_shared(listed, secret), Mount("write", own, own)]
+    shared = (mount for mount in _shared(listed, secret) if not _is_gone(mount))
+    every = [*shared, Mount("write", own, own)]
     return sorted(every, key=lambda mount: (mount.target.count("/"), mount.target))
+
+
+def _is_gone(mount: Mount) -> bool:
+    """Whether there is nothing to cover or hide any more, as where a results folder was removed meanwhile."""
+    return mount.kind in {"cover", "hide"} and not os.path.lexists(mount.target)
 
 
 @lru_cache(maxsize=16)
