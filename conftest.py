@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import defaultdict
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -18,9 +20,21 @@ FIRST = ("tests/runner/executors/slurm/test_slurm.py", "tests/io/imzml/")
 """Begun first: what takes longest, so that no worker waits for another at the end, and what compiles the
 inner loops that tests of other folders use, too."""
 CONTRACT = "test_contract"
-"""What every subclass of MethodContract has: over the methods of one file it is a sweep."""
+"""What every subclass of MethodContract has: over the methods of one folder, a plugin's, it is a sweep."""
 TOGETHER = ("tests/browser/", "tests/io/imzml/", "tests/runner/child/")
 """Folders whose files share what is costly to make; of the others each file is by itself."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave what is collected, half a million objects that stay, out of every search for garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,7 +47,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(skip)
-        elif item.get_closest_marker("sweep") or item.originalname == CONTRACT:
+        elif item.originalname == CONTRACT:
+            sweeps[item.path.parent, CONTRACT].append(item)
+        elif item.get_closest_marker("sweep"):
             sweeps[item.path, item.originalname].append(item)
     skip = pytest.mark.skip(
         reason="all combinations take minutes; set MSIBENCH_SLOW_TESTS=1 to run them"

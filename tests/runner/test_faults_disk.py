@@ -313,7 +313,9 @@ def test_a_disk_that_really_fills_up(small_disk, room):
         store.check_files(record)
 
 
-@pytest.mark.parametrize("room", [0, 4096, 40_000, 200_000])
+@pytest.mark.parametrize(
+    "room", [0, 40_000, *(pytest.param(n, marks=pytest.mark.slow) for n in (4096, 200_000))]
+)
 def test_hdf5_is_sound_after_a_write_that_found_no_room(small_disk, tmp_path, room):
     """Left alone it warns while arrays are let go, and crashes at the next file or at the end."""
     arrays = {

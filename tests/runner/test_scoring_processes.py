@@ -20,7 +20,7 @@ from msibench.runner.scores.prediction_scores import Asked, answer
 from msibench.runner.scores.scoring_processes import ScoringEndedError, ScoringProcesses, _Channel
 from msibench.runner.supervisor import Supervisor
 
-METRICS_OF_ONE_IMAGE = tuple(s for s in builtin_metrics() if s.name in {"psnr", "ssim", "vif"})
+METRICS_OF_ONE_IMAGE = tuple(s for s in builtin_metrics() if s.name in {"psnr", "ssim"})
 
 
 @pytest.fixture

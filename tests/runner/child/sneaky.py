@@ -11,8 +11,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from msibench_interpolation.method import Interpolation  # noqa: F401  - code of plugins is in reach
-
 
 def fine(problem):
     return problem.low.values.repeat(problem.factor, 1).repeat(problem.factor, 2)
@@ -20,6 +18,8 @@ def fine(problem):
 
 class Sound:
     def upscale(self, problem):
+        from msibench_interpolation.method import Interpolation  # noqa: F401  - code of plugins is in reach
+
         Path("scratch/note").write_text("kept to itself")
         Path("/tmp/note").write_text("kept to itself")
         return fine(problem)

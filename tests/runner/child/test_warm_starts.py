@@ -165,8 +165,7 @@ def test_threads_of_a_fork_are_those_it_was_given(bench, tmp_path):
     assert "POOLS [2]" in log
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("cold", [False, True])
+@pytest.mark.parametrize("cold", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_torch_has_its_threads_and_is_not_initialised_where_cells_come_from(bench, tmp_path, cold):
     body = (
         "print('STATE', torch.cuda.is_initialized(), 'torch' in LOADED, torch.get_num_threads()); "
