@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from msibench.cli._values import size_in_gib, time_in_s
 if TYPE_CHECKING:
     from msibench.results.store import Store
     from msibench.runner.events import RunSummary
+    from msibench.runner.options import RunOptions
     from msibench.runner.plan import Cell, Plan
 
 DATA_EPILOG = """
@@ -102,22 +104,15 @@ Example: msibench run bladder-x4 --executor slurm --machine machine.toml
 )
 def command(**options: Any) -> int:
     """Run TRACK (default: quickstart), or your own section, and write its leaderboard."""
-    from msibench.runner.child.sandbox.command import AUTO, NONE, choose_sandbox
-    from msibench.runner.options import RunOptions
-
-    executor_options = _executor_options(options)
-    sandbox = {None: AUTO, False: NONE}.get(options["sandbox"]) or choose_sandbox()
+    how = _run_options(options)
     found = catalogue(strict=options["strict_plugins"])
     sort_words(options)
     said: list[str] = []  # of the board: after faults of the section, which leave none
     plan = planned(options, found, store_if_there(options["results"]), tell=said.append)
     part = _part_of(plan, options)
     store = open_store(options["results"], create=True)
-    jobs = _jobs(options, plan)
-    if options["executor"] == "local" and not options["cold"]:
-        _expect_cells(
-            plan.cells if part is None else part, store, jobs, options["threads"], sandbox
-        )
+    how = replace(how, jobs=_jobs(options, plan))
+    _expect_cells(plan.cells if part is None else part, store, how)
     from msibench.leaderboard.board import published_folder
     from msibench.run_track import BoardOptions, run_track
 
@@ -129,25 +124,11 @@ def command(**options: Any) -> int:
         if options["data"]:
             _stage_own_sections(plan, store)
         click.echo("".join(f"{text}\n" for text in said), nl=False, err=True)
-        run_options = RunOptions(
-            jobs=jobs,
-            timeout_s=options["timeout"],
-            memory_gb=options["memory"],
-            disk_gb=options["disk"],
-            retry=statuses(options["retry"]),
-            executor=options["executor"],
-            executor_options=executor_options,
-            threads=options["threads"],
-            given_weights=options["weights"],
-            sandbox=sandbox,
-            stop=stop,
-            cold=options["cold"],
-        )
         summary = run_track(
             plan.track,
             found,
             store,
-            run_options,
+            replace(how, stop=stop),
             plan=plan,
             part=part,
             board=BoardOptions(
@@ -169,10 +150,30 @@ def command(**options: Any) -> int:
     return summary.exit_code
 
 
-def _expect_cells(
-    cells: Iterable[Cell], store: Store, jobs: int, threads: int | None, sandbox: str
-) -> None:
+def _run_options(options: dict[str, Any]) -> RunOptions:
+    """Return how the run is carried out, but for what the plan decides."""
+    from msibench.runner.child.sandbox.command import AUTO, NONE, choose_sandbox
+    from msibench.runner.options import RunOptions
+
+    executor_options = _executor_options(options)
+    return RunOptions(
+        timeout_s=options["timeout"],
+        memory_gb=options["memory"],
+        disk_gb=options["disk"],
+        retry=statuses(options["retry"]),
+        executor=options["executor"],
+        executor_options=executor_options,
+        threads=options["threads"],
+        given_weights=options["weights"],
+        sandbox={None: AUTO, False: NONE}.get(options["sandbox"]) or choose_sandbox(),
+        cold=options["cold"],
+    )
+
+
+def _expect_cells(cells: Iterable[Cell], store: Store, how: RunOptions) -> None:
     """Have a server import the libraries of the first cell, while this process imports what runs and scores it."""
+    if how.executor != "local" or how.cold:
+        return
     from msibench.runner.child.libraries import libraries_of
     from msibench.runner.child.watch import expect
     from msibench.runner.executors.local import threads_of
@@ -180,8 +181,9 @@ def _expect_cells(
 
     to_run = (cell for cell in cells if cell.verdict is None and not store.has(cell.key))
     if few := list(islice(to_run, 100)):
-        first = in_order(few, jobs)[0]
-        expect(libraries_of(first.spec.target), threads or threads_of(jobs), sandbox)
+        first = in_order(few, how.jobs)[0]
+        threads = how.threads or threads_of(how.jobs)
+        expect(libraries_of(first.spec.target), threads, how.sandbox)
 
 
 def _stopped(options: dict[str, Any]) -> AbstractContextManager[threading.Event]:
