@@ -251,7 +251,8 @@ def sum_windows(
     """
     total = np.zeros(low.size, dtype=np.float64)
     marks = (np.empty(low.size, dtype=np.int64), np.zeros(low.size, dtype=np.bool_))
-    hits, left_out = 0, 0
+    # numba would compile each step twice: for a literal 0, and for any other number
+    hits, left_out = int(np.int64(0)), 0
     table = _places(low, high) if low.size > FEW else (np.empty(0, dtype=np.int32), 0.0)
     for spectrum in range(begin, end):
         mz = _mz(spectra, spectrum)
