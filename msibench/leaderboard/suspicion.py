@@ -25,8 +25,9 @@ def suspicions(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
     A truth that was measured is noisy, and the signal itself would miss it by that noise. Whoever comes
     nearer has seen the truth, or something made of it.
     """
-    scored = measured(rows)
-    scored = scored[(scored["region"] == "image") & ~scored["is_control"]]
+    scored = measured(rows[rows["metric"].isin({name for pair in CEILINGS for name in pair})])
+    here = (scored["region"] == "image") & ~scored["is_control"]
+    scored = scored.loc[here, ["protocol", "method", *IMAGE, "metric", "value", "reason"]]
     found: dict[tuple[str, str], str] = {}
     for (protocol, method), part in scored.groupby(["protocol", "method"], sort=True):
         if part.loc[part["metric"] == "psnr", "reason"].eq(IDENTICAL).any():
