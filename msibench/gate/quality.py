@@ -70,7 +70,6 @@ def coverage_faults(base: Side, new: Side, margins: Margins, required: float) ->
     faults = _other_measurements(first, second, changed)
     faults += _other_truths(base, new)
     faults += _failed(base.rows, new.rows)
-    faults += _taken_on_trust(base.rows, new.rows)
     faults += _vanished(first, second, margins)
     faults += _lost(first, second, margins, changed)
     faults += _costs_lost(base.rows, new.rows)
@@ -112,7 +111,7 @@ def _failed(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
     return faults
 
 
-def _taken_on_trust(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
+def taken_on_trust(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
     """Return the methods with cells that somebody else reports and that the base had measured here."""
     place = ["method", "protocol", "dataset", "section", "mz_set", "seed", "control"]
     before, after = (cells(side) for side in (first, second))

@@ -198,7 +198,7 @@ def _cost_cases(
 
 
 def _other_cases(report: GateReport) -> Iterable[tuple[str, str, str]]:
-    found = [f for f in report.findings if f.kind in {"coverage", "integrity"}]
+    found = [f for f in report.findings if f.fatal and f.kind in {"coverage", "integrity"}]
     for finding in found:
         yield f"{finding.kind}: {finding.text}", "error", finding.text
     if not found:

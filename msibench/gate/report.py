@@ -20,6 +20,7 @@ from msibench.gate.quality import (
     not_judged,
     of_one_experiment,
     one_seed,
+    taken_on_trust,
 )
 from msibench.gate.rows_cost import peaks_of, times_of
 from msibench.gate.samples import Timings
@@ -53,7 +54,7 @@ class Finding:
     kind: Kind
     text: str
     fatal: bool = True
-    """False for a warning: speed on a shared runner."""
+    """False for a warning: speed on a shared runner, numbers that somebody else reports."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -144,6 +145,10 @@ def compare(
     findings += [
         Finding(kind="coverage", text=fault)
         for fault in coverage_faults(base, new, margins, required_coverage)
+    ]
+    findings += [
+        Finding(kind="integrity", text=text, fatal=False)
+        for text in taken_on_trust(base.rows, new.rows)
     ]
     if not _anything_judged(quality):
         findings.append(Finding(kind="coverage", text=_nothing(first, second, quality)))

