@@ -68,7 +68,11 @@ class Scene:
         self.guide = section.guide.values[:, :rows, :columns].astype(float)
         self.mask = truth.mask
         counts = None if made.counts_per_unit is None else made.counts_per_unit[ions]
-        cell = Evaluation(prediction=truth.values, truth=truth, low=low, factor=4,
+        signal = section.noise_free
+        if signal is not None:  # as the harness hands it to a judge
+            signal = signal[ions, :rows, :columns] / made.scale[ions][:, None, None]
+            signal = signal.astype(np.float32)
+        cell = Evaluation(prediction=truth.values, truth=truth, low=low, factor=4, noise_free=signal,
                           degrade=CHAIN.degrade, split=CHAIN.split, counts_per_unit=counts)  # fmt: skip
         self.ceiling = detail_ceiling(cell)
         problem = Problem(low=low, factor=4, protocol=CHAIN.name)
