@@ -95,7 +95,7 @@ def _chart(advice: Advice) -> str:
         share = 0.0 if math.isnan(one.gain) else one.gain
         bars.append((f"measured, {pixels_of(one)}", share, told))
     rows = "".join(
-        f"<li>{escape(name)}: {share:.0%}{escape(told)}"
+        f"<li>{escape(name)}: {share:z.0%}{escape(told)}"
         f'<span style="width: {100 * max(share, 0.0):.1f}%"></span></li>'
         for name, share, told in bars
     )
@@ -112,7 +112,7 @@ def _kept(method: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return "none" if math.isnan(share) else f"{share:+.1%}".replace("-0.0%", "+0.0%")
+    return "none" if math.isnan(share) else f"{share:+z.1%}"
 
 
 def _counts(counts: float) -> str:

@@ -20,12 +20,12 @@ def sentence(advice: Advice) -> str:
     if not may:
         return (
             f"x{advice.factor}: keep what you measured: no ion is expected to gain enough (on average "
-            f"{advice.skill:.0%} with the best method, {advice.recommended})."
+            f"{advice.skill:z.0%} with the best method, {advice.recommended})."
         )
     gains = [advice.per_ion[advice.recommended][ion.channel] for ion in may]
     return (
         f"x{advice.factor}: sharpen {len(may)} of {len(advice.ions)} ions with {advice.recommended}: "
-        f"expected skill {float(np.mean(gains)):.0%}"
+        f"expected skill {float(np.mean(gains)):z.0%}"
         + effective(advice.effective_um, advice.pixel_size_um)
         + ("." if len(may) == len(advice.ions) else "; keep the others as measured.")
     )
@@ -50,14 +50,14 @@ def text_of(advice: Advice) -> str:
     ]
     for told in advice.guide:
         lines.append(
-            f"  guide, {told.method}: {told.verdict} (one scale up: {told.right:+.1%}, with the "
-            f"guide mirrored {told.wrong:+.1%})"
+            f"  guide, {told.method}: {told.verdict} (one scale up: {told.right:+z.1%}, with the "
+            f"guide mirrored {told.wrong:+z.1%})"
         )
     lines += ["", "  Measure finer instead?"]
     lines += [
         f"  {pixels_of(one)}: {one.time} x the time, {counts_in_words(one.counts)}, "
         f"{_share(one.gain, '.0%')} of the detail right ({'best method' if one.gain_of_method else KEEP}: "
-        f"{one.gain_of_method:.0%}){effective(one.effective_um)}"
+        f"{one.gain_of_method:z.0%}){effective(one.effective_um)}"
         for one in advice.finer
     ]
     lines += ["", "  Boards of the most similar sections"]

@@ -163,8 +163,8 @@ def advice_html(advice: Advice) -> str:
         {
             "ion": ion.name,
             "method": ion.method,
-            "expected skill": f"{ion.skill:+.0%}",
-            "90 % interval": f"{ion.low:+.0%} to {ion.high:+.0%}",
+            "expected skill": f"{ion.skill:+z.0%}",
+            "90 % interval": f"{ion.low:+z.0%} to {ion.high:+z.0%}",
             "at most": f"{ion.ceiling:.0%}",
             "why not": ion.reason,
         }
@@ -175,8 +175,8 @@ def advice_html(advice: Advice) -> str:
             "pixel (µm)": one.pixel_size_um,
             "time": f"{one.time} x",
             "counts a pixel": one.counts,
-            "detail that is right": f"{one.gain:.0%}",
-            "of the best method": f"{one.gain_of_method:.0%}",
+            "detail that is right": f"{one.gain:z.0%}",
+            "of the best method": f"{one.gain_of_method:z.0%}",
         }
         for one in advice.finer
     )

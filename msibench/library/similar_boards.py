@@ -129,7 +129,7 @@ def in_words(boards: Sequence[SimilarBoard], tried: Iterable[str]) -> list[str]:
     if not boards[0].alike:
         lines.append("no board has sections like this one; the nearest, with what differs most:")
     for one in boards:
-        best = [f"{name} {skill:+.1%}" for name, skill in list(one.skill.items())[:3]]
+        best = [f"{name} {skill:+z.1%}" for name, skill in list(one.skill.items())[:3]]
         line = (
             f"{one.name} ({one.sections} section{'s' if one.sections > 1 else ''}, {_um(one.pixel_size_um)}; "
             f"{'alike' if one.alike else 'not alike'}, {one.distance:.1f} steps away, most in {one.differs_most}): "

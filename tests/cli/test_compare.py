@@ -47,7 +47,7 @@ def test_the_exit_code_and_every_report_say_that_a_method_got_worse(run, margins
     suites = ElementTree.parse(files[1]).getroot()
     assert [suite.get("failures") for suite in suites if suite.get("name") == "quality"] == ["1"]
     page = files[2].read_text()
-    assert "a\\|&lt;b&gt;?" in page
+    assert "a\\|&lt;b&gt;\\x1b" in page
     assert "<b>" not in page
     bencher = json.loads(files[3].read_text())
     assert bencher == found["bmf"]
