@@ -304,7 +304,7 @@ def _remarks(table: pd.DataFrame, collected: Collected) -> list[str]:
         for key, why in collected.damaged.items()
     ]
     lines += [
-        f"- {count} cells stay out of every table, {in_markdown(why)}: {in_markdown(names)}"
+        f"- {count} {'cell stays' if count == 1 else 'cells stay'} out of every table, {in_markdown(why)}: {in_markdown(names)}"
         for why, count, names in _left_out(collected)
     ]
     lines += [

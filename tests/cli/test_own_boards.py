@@ -599,7 +599,7 @@ def test_cells_of_another_experiment_in_an_old_index_are_left_out_and_listed(run
     assert len(truths(rows)) == 1
     assert set(rows["mz"].dropna()) == {400.0, 500.0}
     readme = Path("results/leaderboards/section/README.md").read_text()
-    assert "1 cells stay out of every table, of other data, m/z values" in readme
+    assert "1 cell stays out of every table, of other data, m/z values" in readme
 
 
 def printed_commands(folder):

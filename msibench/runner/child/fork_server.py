@@ -198,7 +198,9 @@ def _become_guard(
         work = _work_of(told, request)
         if told["inside"]:
             guard.end_with_parent()
-            code = namespaces.enter(told["inside"], work, user)
+            # inside, the parent has no number: one that ended before is known by the supervisor's end alone
+            gone = guard.is_loose(request)
+            code = -signal.SIGKILL if gone else namespaces.enter(told["inside"], work, user)
         else:
             code = guard.main(server, work, lifeline=request)
     except BaseException:

@@ -74,14 +74,14 @@ def main(
         heard = signal.sigtimedwait(WATCHED, 1.0)
         code = _reap(cell)
         told = heard is not None and heard.si_signo == END_NOW
-        if told or os.getppid() != parent or _is_loose(lifeline):
+        if told or os.getppid() != parent or is_loose(lifeline):
             break
     if not end_descendants():
         return -signal.SIGKILL  # its supervisor looks for them
     return _reap(cell) or -signal.SIGKILL if code is None else code
 
 
-def _is_loose(lifeline: int) -> bool:
+def is_loose(lifeline: int) -> bool:
     """Whether the other end of a descriptor is closed."""
     if lifeline < 0:
         return False

@@ -121,7 +121,7 @@ class _Correlation(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
-        pairs = ctx.signs.mul_(upstream / (len(ctx.origins) / 5) / WINDOW**4)
+        pairs = ctx.signs * (upstream / (len(ctx.origins) / 5) / WINDOW**4)
         # Reshaped to itself as `matmul` does: of a single channel, the strides decide in which order BLAS adds.
         turned = ctx.windows.transpose(1, 2)
         pixels, twice = turned.reshape(turned.shape).transpose(1, 2), 2 * ctx.windows

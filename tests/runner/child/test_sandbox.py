@@ -22,6 +22,7 @@ from msibench.runner.child.job import Job
 from msibench.runner.child.sandbox import command as sandbox
 from msibench.runner.child.sandbox import sandbox_mounts
 from msibench.runner.child.sandbox.forbidden_calls import MACHINES
+from msibench.runner.child.sandbox.namespaces import SYS_CLONE
 from msibench.runner.child.watch import command_of
 from msibench.runner.options import RunOptions
 from msibench.runner.plan import make_plan
@@ -316,6 +317,28 @@ def test_the_filter_refuses_what_it_names_and_nothing_else():
         "    assert libc.syscall(number, 0, 0, 0, 0) == -1 and ctypes.get_errno() == 1, number\n"
         "memory = m.SharedMemory(create=True, size=100); memory.unlink(); memory.close()\n"
         "os.close(os.memfd_create('mine')); os.pipe(); os.system('exit 7')\n"
+    )
+    subprocess.run([sys.executable, "-c", text], check=True)
+
+
+@pytest.mark.skipif("namespaces" not in WORKING, reason="no namespaces here")
+@pytest.mark.skipif(os.uname().machine not in SYS_CLONE, reason="no older call on this processor")
+def test_namespaces_are_made_where_a_filter_does_not_know_the_newer_call():
+    """A filter cannot see what `clone3` is asked for, so many answer that there is no such call."""
+    text = (
+        "import ctypes, errno, os, struct\n"
+        "from msibench.runner.child.sandbox import namespaces\n"
+        "allowed, refused = 0x7FFF0000, 0x50000 | errno.ENOSYS\n"
+        "steps = [(0x20, 0, 0, 0), (0x15, 0, 1, namespaces.SYS_CLONE3), (6, 0, 0, refused), (6, 0, 0, allowed)]\n"
+        "code = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *step) for step in steps))\n"
+        "program = struct.pack('HxxxxxxP', len(steps), ctypes.addressof(code))\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0\n"
+        "assert libc.syscall(namespaces.SYS_CLONE3, 0, 0) == -1 and ctypes.get_errno() == errno.ENOSYS\n"
+        "pid = namespaces.fork_inside()\n"
+        "if not pid:\n"
+        "    os._exit(7 if os.getpid() == 1 else 8)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7\n"
     )
     subprocess.run([sys.executable, "-c", text], check=True)
 
