@@ -306,4 +306,4 @@ def _tell_part(summary: RunSummary, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(counts, sort_keys=True))
     else:
-        click.echo(f"{summary.told()}, {summary.busy} left to another run")
+        click.echo(summary.told())

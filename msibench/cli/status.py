@@ -46,9 +46,9 @@ def command(
 ) -> None:
     """Show every cell of TRACK: stored, stale, damaged, with SLURM or not run yet.
 
-    Without TRACK: every board of the results folder, and how its cells ended.
-
     The files of every stored cell are read and held against their digests, as a run does.
+
+    Without TRACK: every board of the results folder, and how its cells ended by their records; no file is read.
     """
     from msibench.results.index import read_index
 
@@ -77,6 +77,9 @@ def command(
         if cell.key in waiting and not store.has(cell.key):
             row["state"], row["reason"] = waiting[cell.key]
         rows.append(row)
+    if not (queue or methods):
+        planned = {str(cell.identity) for cell in plan.cells}
+        rows += _beside_the_track(store, {i: k for i, k in old.items() if i not in planned})
     if as_json:
         click.echo(json.dumps(rows, indent=1, sort_keys=True))
         return
@@ -91,6 +94,26 @@ def command(
             click.echo(f"    {line}")
     counts = Counter(str(row["state"]) for row in rows)
     click.echo(_counted(counts) if counts else "SLURM has no cell of this track")
+
+
+def _beside_the_track(store: Store, listed: Mapping[str, str]) -> list[dict[str, str | list[str]]]:
+    """Return the cells of a board that its track does not plan, as those of ``--method FILE``."""
+    from msibench.errors import IntegrityError, SchemaError
+    from msibench.results.identity import CellIdentity
+
+    rows: list[dict[str, str | list[str]]] = []
+    for identity, key in sorted(listed.items()):
+        state, reason = "not run", "of an earlier run, and not in the store"
+        try:
+            if store.has(key):
+                record = store.record(key)
+                store.check_files(record)
+                state, reason = str(record.status), record.reason
+        except (IntegrityError, SchemaError) as error:
+            state, reason = "damaged", str(error)
+        cell = f"{CellIdentity.listed(identity).title} (not in the track's plan)"
+        rows.append({"cell": cell, "state": state, "reason": reason, "lines": [], "key": key})
+    return rows
 
 
 def _tell_boards(store: Store, *, as_json: bool) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msibench.errors import DataError
+from msibench.contracts.plain_text import few_of
+from msibench.errors import DataError, UnknownNameError
 from msibench.leaderboard.figure_source import Choice, Source, require_known
 from msibench.leaderboard.figure_style import scale_bar
 from msibench.leaderboard.images import structure
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from msibench.results.schema import CellRecord
 
 
+FARTHEST_DA = 0.5
+"""A wanted m/z is that of an ion image no farther away: 798.5 for 798.5411."""
 MOST_ACROSS = 6
 """Panels per line; more go on the next one."""
 TITLE_WIDTH = 26
@@ -161,4 +164,9 @@ def _channels(section: SectionImages, mz: Sequence[float | None], choice: Choice
     known = {channel: value for channel, value in enumerate(mz) if value is not None}
     if not known:
         raise DataError("the ion images of this section carry no m/z; leave --mz out")
-    return [min(known, key=lambda c: (abs(known[c] - value), c)) for value in wanted]
+    found = [min(known, key=lambda c: (abs(known[c] - value), c)) for value in wanted]
+    for value, channel in zip(wanted, found, strict=True):
+        if abs(known[channel] - value) > FARTHEST_DA:
+            there = few_of(f"{one:.4f}" for one in sorted(known.values()))
+            raise UnknownNameError(f"m/z {value:g} is not on this board: expected one of {there}")
+    return found

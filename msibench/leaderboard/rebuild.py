@@ -67,8 +67,11 @@ class AskedRun:
 def with_run(track_facts: Mapping[str, Any], run: AskedRun) -> list[dict[str, Any]]:
     """Return the runs of a board, as its index keeps them, after one more."""
     before = runs_of(track_facts)
-    if not before and (older := track_facts.get("methods")):  # of an older msibench
-        before = [AskedRun(track=str(track_facts["track"]["name"]), methods=tuple(older))]
+    older, track = track_facts.get("methods"), track_facts.get("track")
+    if (
+        not before and older and track
+    ):  # of an older msibench; of cells that came from others nothing was run
+        before = [AskedRun(track=str(track["name"]), methods=tuple(older))]
     kept = [old for old in before if not run.covers(old)]
     for old in list(kept):
         if (both := run.joined(old)) is not None:

@@ -42,6 +42,11 @@ class CellIdentity:
         fields = [getattr(self, name) for name in IDENTITY_FIELDS]
         return _as_text(fields)
 
+    @classmethod
+    def listed(cls, text: str) -> CellIdentity:
+        """Return what a track's index lists under a name."""
+        return cls(**dict(zip(IDENTITY_FIELDS, json.loads(text), strict=True)))
+
     def as_dict(self) -> dict[str, Any]:
         """Return the eight by name."""
         return {name: getattr(self, name) for name in IDENTITY_FIELDS}

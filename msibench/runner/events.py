@@ -58,9 +58,10 @@ class RunSummary:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def told(self) -> str:
-        """Return in words how its cells ended, and how many were stored already."""
+        """Return in words how its cells ended, and how many were stored already or are run by others."""
         ended = ", ".join(f"{count} {status}" for status, count in sorted(self.counts.items()))
-        return f"{ended or 'no cells'}; {self.ran} run now, {self.cached} stored already"
+        busy = f", {self.busy} left to another run" if self.busy else ""
+        return f"{ended or 'no cells'}; {self.ran} run now, {self.cached} stored already{busy}"
 
     def count(
         self, status: str, *, ran: bool = False, cached: bool = False, changed: str = ""

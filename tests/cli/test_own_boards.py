@@ -277,6 +277,8 @@ def test_the_same_experiment_goes_on_in_its_board(run, own_board, section):
 def test_the_command_under_rebuild_makes_this_board_of_a_track(run, section, tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     run("run", *ONE, "--method", "mine.py:Mine", "--seed", 3)
+    told, _ = run("status", "quickstart")
+    assert "mine · phantom/synthetic-1 · area-x4@1 (not in the track's plan)" in told
     command = rebuilt("quickstart")
     assert command == [
         "run", "quickstart", "--methods", "bicubic", "--method", f"{tmp_path}/mine.py:Mine",

@@ -148,6 +148,11 @@ def test_methods_metric_and_mz_can_be_chosen(toy, tmp_path):
     ("kind", "choice", "message"),
     [
         ("box", Choice(metric="pnsr"), "psnr"),
+        (
+            "images",
+            Choice(mz=(999.0,)),
+            "m/z 999 is not on this board: expected one of 400.2500, 500.5000",
+        ),
         ("box", Choice(methods=("beter",)), "better"),
         ("paired", Choice(reference="bicubik"), "bicubic"),
         ("images", Choice(section="s9"), "s1"),

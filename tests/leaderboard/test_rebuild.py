@@ -75,3 +75,9 @@ def test_a_board_of_an_older_msibench_keeps_its_methods():
     told = [r.command("") for r in runs_of({RUNS: with_run(facts, run("c", methods="c"))})]
     assert told == ["msibench run mine", "msibench run mine --methods c"]
     assert runs_of({RUNS: [{"track": "mine"}]}) == []
+
+
+def test_cells_that_came_from_others_were_run_by_nobody_here():
+    facts = {"methods": {"theirs": {}}}  # an index of nothing but a bundle's cells
+    (told,) = runs_of({RUNS: with_run(facts, run("c", methods="c"))})
+    assert told.methods == ("c",)

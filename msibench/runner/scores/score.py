@@ -258,7 +258,7 @@ def compute(
         return np.full(channels, np.nan), [reason] * channels
     lacking = [name for name in spec.weights if find_weight(name) is None]
     if lacking:
-        how = " ".join(f"msibench weights fetch {name}" for name in lacking)
+        how = " && ".join(f"msibench weights fetch {name}" for name in lacking)
         return np.full(channels, np.nan), [f"{LACKED}: {how}"] * channels
     try:
         function = resolve_target(spec.target)
