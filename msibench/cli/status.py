@@ -98,19 +98,14 @@ def command(
 
 def _beside_the_track(store: Store, listed: Mapping[str, str]) -> list[dict[str, str | list[str]]]:
     """Return the cells of a board that its track does not plan, as those of ``--method FILE``."""
-    from msibench.errors import IntegrityError, SchemaError
     from msibench.results.identity import CellIdentity
 
     rows: list[dict[str, str | list[str]]] = []
     for identity, key in sorted(listed.items()):
-        state, reason = "not run", "of an earlier run, and not in the store"
-        try:
-            if store.has(key):
-                record = store.record(key)
-                store.check_files(record)
-                state, reason = str(record.status), record.reason
-        except (IntegrityError, SchemaError) as error:
-            state, reason = "damaged", str(error)
+        state, reason = _stored(store, key, files=True) or (
+            "not run",
+            "of an earlier run, and not in the store",
+        )
         cell = f"{CellIdentity.listed(identity).title} (not in the track's plan)"
         rows.append({"cell": cell, "state": state, "reason": reason, "lines": [], "key": key})
     return rows
@@ -118,7 +113,7 @@ def _beside_the_track(store: Store, listed: Mapping[str, str]) -> list[dict[str,
 
 def _tell_boards(store: Store, *, as_json: bool) -> None:
     """Show how the cells of every board of a store ended, from the store alone."""
-    from msibench.errors import IntegrityError, SchemaError, StoreError
+    from msibench.errors import StoreError
     from msibench.results.index import indexed_tracks, read_index
 
     rows: list[dict[str, Any]] = []
@@ -127,8 +122,8 @@ def _tell_boards(store: Store, *, as_json: bool) -> None:
         reason = ""
         try:
             for key in read_index(store, track).cells.values():
-                states[str(store.record(key).status) if store.has(key) else "not run"] += 1
-        except (IntegrityError, SchemaError, StoreError) as error:
+                states[(_stored(store, key, files=False) or ("not run", ""))[0]] += 1
+        except StoreError as error:  # the index itself is damaged
             reason = str(error)
         rows.append({"track": track, "cells": dict(sorted(states.items())), "reason": reason})
     if as_json:
@@ -137,6 +132,24 @@ def _tell_boards(store: Store, *, as_json: bool) -> None:
     for row in rows:
         click.echo(visible(f"{row['track']}: {row['reason'] or _counted(row['cells'])}"))
     click.echo("one board, cell by cell: msibench status TRACK" if rows else "nothing was run yet")
+
+
+def _stored(store: Store, key: str, *, files: bool) -> tuple[str, str] | None:
+    """Return how a cell in the store ended, and why; None for one that is not there.
+
+    `files`: its files are read and held against their digests.
+    """
+    from msibench.errors import IntegrityError, SchemaError
+
+    try:
+        if not store.has(key):
+            return None
+        record = store.record(key)
+        if files:
+            store.check_files(record)
+    except (IntegrityError, SchemaError) as error:
+        return "damaged", str(error)
+    return str(record.status), record.reason
 
 
 def _counted(states: Mapping[str, int]) -> str:
@@ -156,12 +169,10 @@ def _state(
     state, reason = "not run", ""
     identity = cell.identity
     try:
-        if store.has(cell.key):
-            record = store.record(cell.key)
-            store.check_files(record)
-            state, reason = str(record.status), record.reason
-            if cell.verdict is None and record.status in ALWAYS_AGAIN:
-                state, reason = "not run", f"it was {record.status}, and is run again"
+        if (found := _stored(store, cell.key, files=True)) is not None:
+            state, reason = found
+            if cell.verdict is None and state in ALWAYS_AGAIN:
+                state, reason = "not run", f"it was {state}, and is run again"
         elif cell.verdict is not None:
             state, reason = str(cell.verdict), cell.reason
         elif (
