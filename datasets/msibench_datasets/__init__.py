@@ -13,6 +13,7 @@ READERS = {
     "laicpms-prostate": "laser_tables.py:read",
     "charted": "reader.py:read",
     "charted-moved": "misregistered.py:read",
+    "charted-small": "../charted/reader.py:read",
     "ginkgo": "reader.py:read",
     "phantom": "reader.py:read",
 }
