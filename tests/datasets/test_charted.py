@@ -155,6 +155,22 @@ def test_a_dose_with_a_moved_guide_is_that_dose_with_the_guide_of_the_moved_sect
         np.testing.assert_array_equal(both.guide.values, read_section(CARD, "moved-1").guide.values)
 
 
+def test_the_small_card_is_a_section_of_the_same_generator():
+    """Its reader lies beside the generator, whose code its key so holds, too."""
+    spec = CATALOGUE.dataset("charted-small")
+    card = load_card(spec)
+    small = (card.parameters["rows"], card.parameters["columns"])
+    made, section = charted(shape=small), read_section(card, "exact-1")
+    assert section.dataset == "charted-small"
+    np.testing.assert_array_equal(section.image.values, made.ions)
+    np.testing.assert_array_equal(section.guide.values, made.guide)
+    four = read_section(card, "exact-1", "four").image.mz
+    assert [CHANNELS[list(made.mz).index(mz)] for mz in four] == [
+        "linear", "linear, reversed contrast", "linear, slope drifts", "islands",
+    ]  # fmt: skip
+    assert Path(spec.reader.rpartition(":")[0]).parent.resolve() == CARD.folder.resolve()
+
+
 # --- the gate: what the guide holds, and what it does not ---
 
 
