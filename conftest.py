@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+# Workers of pytest-xdist share the cores already: two threads of a BLAS in each wait for one another, which
+# takes five times as long. Before NumPy and PyTorch are imported, so it holds in every worker and every child.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 ALL = os.environ.get("MSIBENCH_SLOW_TESTS") == "1"
 # No test asserts a time: by default hypothesis fails an example that takes longer than 200 ms.
 settings.register_profile("msibench", deadline=None, max_examples=100 if ALL else 25)
