@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.io.imzml.arrays import ArrayStore, Block, Work
+from msibench.io.imzml.few_windows import PEAKS, WINDOWS, sum_few_chosen, sum_few_windows
 from msibench.io.imzml.file import MappedFile
 from msibench.io.imzml.grid import PixelGrid
 from msibench.io.imzml.layout import Layout
@@ -94,13 +95,18 @@ class SpectrumSums:
         self, peaks: NDArray[np.int64], stops: NDArray[np.int64], images: NDArray[np.float32]
     ) -> int:
         """Add, to image `i`, the values ``peaks[stops[i]:stops[i + 1]]`` of the shared axis."""
-        from msibench.io.imzml.kernels import sum_chosen
-
         if peaks.size == 0:
             return 0
+        few = self._apart and stops.size - 1 <= WINDOWS and peaks.size <= PEAKS
 
         def add(_: Work, block: Block, begin: int, end: int) -> int:
-            return sum_chosen(block.spectra, begin, end, peaks, stops, images)
+            given = block.spectra, begin, end, peaks, stops, images
+            left_out = sum_few_chosen(*given) if few else None
+            if left_out is None:
+                from msibench.io.imzml.kernels import sum_chosen
+
+                left_out = sum_chosen(*given)
+            return left_out
 
         return self._run(add, mz=False)
 
@@ -159,18 +165,30 @@ class SpectrumSums:
         self._run(note)
         return found
 
+    @property
+    def _apart(self) -> bool:
+        """Whether each spectrum that counts has a pixel of its own."""
+        return not self.grid.repeated or self.duplicates != "sum"
+
     def _run(self, kernel: Kernel, *, mz: bool = True, threads: int | None = None) -> int:
         pieces = works(self.store, self.grid, self.duplicates)
         return run_pass(self.store, pieces, kernel, mz=mz, threads=threads or self.threads)
 
     def _per_spectrum(self, windows: MzWindows, images: NDArray[np.float32]) -> int:
-        from msibench.io.imzml.kernels import sum_windows
-
         ascending = self.survey().ascending
+        few = self._apart and windows.low.size <= WINDOWS and bool(ascending.all())
 
         def add(work: Work, block: Block, begin: int, end: int) -> int:
             rising = (ascending if work.rows is None else ascending[work.rows])[block.rows]
-            return sum_windows(block.spectra, rising, begin, end, windows.low, windows.high, images)
+            low, high = windows.low, windows.high
+            left_out = (
+                sum_few_windows(block.spectra, begin, end, low, high, images) if few else None
+            )
+            if left_out is None:
+                from msibench.io.imzml.kernels import sum_windows
+
+                left_out = sum_windows(block.spectra, rising, begin, end, low, high, images)
+            return left_out
 
         return self._run(add)
 
