@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Generator
 from typing import Any
@@ -14,6 +15,9 @@ from hypothesis import settings
 # Workers of pytest-xdist share the cores already: two threads of a BLAS in each wait for one another, which
 # takes five times as long. Before NumPy and PyTorch are imported, so it holds in every worker and every child.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What one process compiles, hundreds of others read: also where a container forbids to keep it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 ALL = os.environ.get("MSIBENCH_SLOW_TESTS") == "1"
 # No test asserts a time: by default hypothesis fails an example that takes longer than 200 ms.
 settings.register_profile("msibench", deadline=None, max_examples=100 if ALL else 25)
@@ -35,9 +39,8 @@ def pytest_collection() -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
-        gc.enable()
-        gc.collect()
         gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from msibench.contracts.plain_text import in_markdown
 from msibench.leaderboard.listed import (
+    PERCENT,
     ROWS,
     TABLE,
     Listed,
@@ -30,8 +31,8 @@ from msibench.results.files import write_atomically
 
 INDEX = "README.md"
 TRUST = (
-    ("invented_share", "invented", 100.0, " %"),
-    ("guide_leakage", "follows the guide alone", 100.0, " %"),
+    ("invented_share", "invented", 100.0, PERCENT),
+    ("guide_leakage", "follows the guide alone", 100.0, PERCENT),
 )
 """Measures of trust that the overview shows: metric, heading, scale, unit."""
 COSTS = ("seconds_per_image", "s / image")

@@ -148,7 +148,7 @@ def best_row(board: Listed) -> pd.Series[Any] | None:
 def with_interval(board: Listed, row: pd.Series[Any]) -> str:
     """Return a score with its interval and unit, as its board shows it."""
     low, high = board.score(row, ".low"), board.score(row, ".high")
-    score, unit = board.score(row), " %" if board.scheme.percent else ""
+    score, unit = board.score(row), PERCENT if board.scheme.percent else ""
     interval = "" if "–" in {low, high} else f" [{low}, {high}]"
     return score if score == "–" else f"{score}{unit}{interval}"
 
@@ -195,10 +195,20 @@ def guide_gains(found: Difference | None) -> bool | None:
     return True if found.low > 0 else False if found.high < 0 else None
 
 
+PERCENT = " %"
+
+
 def range_text(values: list[Any], scale: float = 1.0, unit: str = "") -> str:
-    """Return the lowest and the highest of several boards' values: they are never averaged."""
+    """Return the lowest and the highest of several boards' values: they are never averaged.
+
+    Two significant digits; of percent at most one decimal, since a thousandth of a percent is no difference.
+    """
     found = [scale * float(value) for value in values if value is not None and np.isfinite(value)]
     if not found:
         return "–"
-    low, high = (significant(end, 2) for end in (min(found), max(found)))
+    ends = (min(found), max(found))
+    if unit == PERCENT:
+        low, high = (fixed(end, 1) if abs(end) < 10 else fixed(end, 0) for end in ends)
+    else:
+        low, high = (significant(end, 2) for end in ends)
     return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"

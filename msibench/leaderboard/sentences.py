@@ -11,6 +11,7 @@ import pandas as pd
 from msibench.contracts.plain_text import in_markdown
 from msibench.datasets import load_card
 from msibench.leaderboard.listed import (
+    PERCENT,
     ROWS,
     Listed,
     apart_from_methods,
@@ -60,8 +61,8 @@ def _what_to_take(scored: list[tuple[Listed, pd.Series[Any]]]) -> str:
         ]
     ]
     controls = dict.fromkeys(f"`{in_markdown(board.track.control_method)}`" for board in boards)
-    found = range_text([best["composite"] for _, best in scored], 100.0, " %")
-    beside = [f"{' or '.join(controls)} {range_text(held, 100.0, ' %')}", *_signal(boards)]
+    found = range_text([best["composite"] for _, best in scored], 100.0, PERCENT)
+    beside = [f"{' or '.join(controls)} {range_text(held, 100.0, PERCENT)}", *_signal(boards)]
     return (
         f"{'Best on these synthetic sections is' if _synthetic(boards) else 'Take'} "
         f"{' or '.join(names)}, which brings back {found} of the detail that a coarse image does not show "
@@ -100,7 +101,7 @@ def _signal(boards: list[Listed]) -> list[str]:
         return []
     if min(known) >= 99.5:
         return ["all of it is signal"]
-    return [f"the signal alone would give {range_text(known, 1.0, ' %')}, the rest is noise"]
+    return [f"the signal alone would give {range_text(known, 1.0, PERCENT)}, the rest is noise"]
 
 
 def _guides(boards: list[Listed]) -> str:
