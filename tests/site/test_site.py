@@ -175,8 +175,9 @@ def test_a_method_that_is_worse_than_adding_nothing_is_said_to_have_failed(catal
     harmful = {score.board for score in method.scores if score.percent and score.high < 0}
     assert harmful
     assert harmful == {board for board, said in method.failures if "adds nothing" in said}
-    advice = dict(content.advice)
-    assert "spandrel-realesrgan" in advice["bladder"]
+    ((family, advice),) = content.advice
+    assert "(bladder)" in family
+    assert "spandrel-realesrgan" in advice
     assert "<code>a</code> &amp; b" in str(without_markup("**`a` & b**"))
 
 

@@ -108,7 +108,7 @@ class SpectrumSums:
                 left_out = sum_chosen(*given)
             return left_out
 
-        return self._run(add, mz=False)
+        return self._run(add, mz=False, threads=1 if few else None)  # NumPy has no use for more
 
     def add_all(self, image: NDArray[np.float64]) -> int:
         """Add all intensities to their pixel, ``(pixel,)``."""
@@ -175,22 +175,23 @@ class SpectrumSums:
         return run_pass(self.store, pieces, kernel, mz=mz, threads=threads or self.threads)
 
     def _per_spectrum(self, windows: MzWindows, images: NDArray[np.float32]) -> int:
+        low, high = windows.low, windows.high
         ascending = self.survey().ascending
-        few = self._apart and windows.low.size <= WINDOWS and bool(ascending.all())
+        few = self._apart and low.size <= WINDOWS and bool(ascending.all())
+        table = None if few else _table(low, high)
 
         def add(work: Work, block: Block, begin: int, end: int) -> int:
+            if few:
+                left_out = sum_few_windows(block.spectra, begin, end, low, high, images)
+                if left_out is not None:
+                    return left_out
+            from msibench.io.imzml.kernels import sum_windows
+
+            places = table or _table(low, high)
             rising = (ascending if work.rows is None else ascending[work.rows])[block.rows]
-            low, high = windows.low, windows.high
-            left_out = (
-                sum_few_windows(block.spectra, begin, end, low, high, images) if few else None
-            )
-            if left_out is None:
-                from msibench.io.imzml.kernels import sum_windows
+            return sum_windows(block.spectra, rising, begin, end, low, high, places, images)
 
-                left_out = sum_windows(block.spectra, rising, begin, end, low, high, images)
-            return left_out
-
-        return self._run(add)
+        return self._run(add, threads=1 if few else None)  # NumPy has no use for more
 
     def _on_axis(self, windows: MzWindows, images: NDArray[np.float32]) -> int:
         axis = self.axis()
@@ -200,3 +201,9 @@ class SpectrumSums:
         ]
         stops = np.cumsum([0, *map(len, inside)]).astype(np.int64)
         return self.add_values(np.concatenate(inside).astype(np.int64), stops, images)
+
+
+def _table(low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[NDArray[np.int32], float]:
+    from msibench.io.imzml.kernels import places
+
+    return places(low, high)
