@@ -32,6 +32,17 @@ TOGETHER = ("tests/browser/", "tests/io/imzml/", "tests/runner/child/")
 """Folders whose files share what is costly to make; of the others each file is by itself."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let each worker of ``-n`` begin to collect elsewhere: what one has compiled, the next one reads."""
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.args != config.getini("testpaths"):
+        return
+    places = [place for name in config.args for place in sorted((config.rootpath / name).iterdir())]
+    places = [str(place) for place in places if place.is_dir() or place.match("test_*.py")]
+    at = len(places) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    config.args[:] = places[at:] + places[:at]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Leave what is collected, half a million objects that stay, out of every search for garbage."""
@@ -45,7 +56,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put some tests first; skip the minutes-long ones unless they are asked for."""
-    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+    items.sort(key=lambda item: (not item.nodeid.startswith(FIRST), item.path))
     if ALL:
         return
     skip = pytest.mark.skip(reason="minutes long; set MSIBENCH_SLOW_TESTS=1 to run it")

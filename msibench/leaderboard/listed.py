@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from msibench.contracts.method import Task
+from msibench.datasets import load_card
 from msibench.errors import ConfigurationError, IntegrityError, MSIBenchError
 from msibench.leaderboard.perfect import REFERENCE
 from msibench.leaderboard.render import fixed, significant
@@ -21,6 +22,7 @@ from msibench.leaderboard.table import (
     sections_behind,
     specimens_behind,
 )
+from msibench.plugin_manager import installed
 from msibench.scoring import Scheme
 from msibench.scoring.composite import score_images
 from msibench.scoring.cube import cubes
@@ -43,6 +45,11 @@ class Listed:
     def family(self) -> str:
         """Data sets of the board, as named in its track."""
         return ", ".join(dict.fromkeys(problem.dataset for problem in self.track.problems))
+
+    @cached_property
+    def synthetic(self) -> bool:
+        """Whether a generator made all its sections."""
+        return all_synthetic(self.track)
 
     @property
     def name(self) -> str:
@@ -86,8 +93,15 @@ class Listed:
         return specimens_behind(self.table)
 
 
+def all_synthetic(track: Track) -> bool:
+    """Return whether a generator made every section of a track; data sets that are not installed count as measured."""
+    known = installed().datasets
+    names = {problem.dataset for problem in track.problems}
+    return all(name in known and load_card(known[name]).synthetic for name in names)
+
+
 def boards_in(folder: Path) -> list[Listed]:
-    """Read every board of a folder that has a table, by name.
+    """Read every board of a folder that has a table, by name: measured sections first, then synthetic ones.
 
     Raises
     ------
@@ -115,7 +129,7 @@ def boards_in(folder: Path) -> list[Listed]:
             f"no board in {folder}: expected folders with {TABLE} and track.toml, as leaderboards/ has "
             "them; `msibench run NAME --publish` writes them"
         )
-    return found
+    return sorted(found, key=lambda board: board.synthetic)
 
 
 def apart_from_methods(board: Listed) -> pd.Series[bool]:
