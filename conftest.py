@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Generator
 from typing import Any
@@ -11,6 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+# Workers of pytest-xdist share the cores already: two threads of a BLAS in each wait for one another, which
+# takes five times as long. Before NumPy and PyTorch are imported, so it holds in every worker and every child.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What one process compiles, hundreds of others read: also where a container forbids to keep it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 ALL = os.environ.get("MSIBENCH_SLOW_TESTS") == "1"
 # No test asserts a time: by default hypothesis fails an example that takes longer than 200 ms.
 settings.register_profile("msibench", deadline=None, max_examples=100 if ALL else 25)
@@ -25,6 +32,17 @@ TOGETHER = ("tests/browser/", "tests/io/imzml/", "tests/runner/child/")
 """Folders whose files share what is costly to make; of the others each file is by itself."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let each worker of ``-n`` begin to collect elsewhere: what one has compiled, the next one reads."""
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.args != config.getini("testpaths"):
+        return
+    places = [place for name in config.args for place in sorted((config.rootpath / name).iterdir())]
+    places = [str(place) for place in places if place.is_dir() or place.match("test_*.py")]
+    at = len(places) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    config.args[:] = places[at:] + places[:at]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Leave what is collected, half a million objects that stay, out of every search for garbage."""
@@ -32,14 +50,13 @@ def pytest_collection() -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
-        gc.enable()
-        gc.collect()
         gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put some tests first; skip the minutes-long ones unless they are asked for."""
-    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+    items.sort(key=lambda item: (not item.nodeid.startswith(FIRST), item.path))
     if ALL:
         return
     skip = pytest.mark.skip(reason="minutes long; set MSIBENCH_SLOW_TESTS=1 to run it")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from msibench.contracts.board import ProtocolSpec, SchemeSpec, TrackSpec
-from msibench.contracts.dataset import DatasetSpec
 from msibench.contracts.hookspecs import hookimpl
 from msibench.contracts.method import (
     Method,
@@ -19,11 +17,13 @@ from msibench.contracts.method import (
     Uncertain,
     WeightFile,
 )
-from msibench.contracts.metric import Evaluation, MetricSpec, Scored
 from msibench.contracts.progress import tell_progress
 from msibench.errors import MSIBenchError
 
 if TYPE_CHECKING:
+    from msibench.contracts.board import ProtocolSpec, SchemeSpec, TrackSpec
+    from msibench.contracts.dataset import DatasetSpec
+    from msibench.contracts.metric import Evaluation, MetricSpec, Scored
     from msibench.image import Budget, GuideImage, Interval, MSImage, Pair, Problem, Skip
     from msibench.library.advising import advise
     from msibench.library.intervals import Confidence, confidence
@@ -86,6 +86,13 @@ __all__ = [
 ]
 
 _LIBRARY = {
+    "DatasetSpec": "msibench.contracts.dataset",
+    "Evaluation": "msibench.contracts.metric",
+    "MetricSpec": "msibench.contracts.metric",
+    "ProtocolSpec": "msibench.contracts.board",
+    "SchemeSpec": "msibench.contracts.board",
+    "Scored": "msibench.contracts.metric",
+    "TrackSpec": "msibench.contracts.board",
     "Budget": "msibench.image",
     "GuideImage": "msibench.image",
     "Interval": "msibench.image",

@@ -5,6 +5,7 @@ Axis order is ``(channel, row, column)`` everywhere; m/z in Da, pixel sizes in m
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -267,6 +268,7 @@ def as_stack(values: ArrayLike, mz: ArrayLike | None = None, **fields: object) -
 
 def unmasked(values: ArrayLike) -> NDArray[Any]:
     """Return an array; what a masked array of numpy hides is not measured: NaN."""
-    if np.ma.is_masked(values):
+    # without the module, which takes its time to load, nothing is masked
+    if "numpy.ma" in sys.modules and np.ma.is_masked(values):
         return np.asarray(np.ma.filled(np.ma.asarray(values).astype(np.float64), np.nan))
     return np.asarray(values)

@@ -116,6 +116,19 @@ class Commands(click.Group):
             raise
 
 
+WHEN_STOPPED = {
+    **dict.fromkeys(
+        ("run", "score"), "stopped; finished cells are kept: the same command continues from there"
+    ),
+    **dict.fromkeys(
+        ("fetch", "weights"),
+        "stopped; what was downloaded is kept: the same command continues from there",
+    ),
+    "finetune": "stopped; the last saved state is kept: continue with --resume (a grid needs no word)",
+}
+"""What a stopped command leaves; any other leaves nothing half done."""
+
+
 @click.command(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -182,17 +195,17 @@ def main(arguments: list[str] | None = None) -> None:
     show = "--traceback" in (arguments if arguments is not None else sys.argv)
     if arguments is None:  # a process of its own
         warnings.showwarning = _show_warning
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        _refuse_unwritable(sys.argv[1:] if arguments is None else arguments)
+        _refuse_unwritable(given)
         with orderly():
             status = cli.main(args=arguments, prog_name="msibench", standalone_mode=False)
             sys.stdout.flush()
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo(
-            "stopped; finished cells are kept: the same command continues from there", err=True
-        )
+        command = next((word for word in given if not word.startswith("-")), "")
+        click.echo(WHEN_STOPPED.get(command, "stopped"), err=True)
         if arguments is None:
             _leave_what_computes()
         sys.exit(STOPPED)

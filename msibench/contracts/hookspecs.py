@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import pluggy
 
-from msibench.contracts.board import ProtocolSpec, SchemeSpec, TrackSpec
-from msibench.contracts.command import CommandSpec, ExecutorSpec
-from msibench.contracts.dataset import DatasetSpec
-from msibench.contracts.method import MethodSpec
-from msibench.contracts.metric import MetricSpec
+if TYPE_CHECKING:
+    from msibench.contracts.board import ProtocolSpec, SchemeSpec, TrackSpec
+    from msibench.contracts.command import CommandSpec, ExecutorSpec
+    from msibench.contracts.dataset import DatasetSpec
+    from msibench.contracts.method import MethodSpec
+    from msibench.contracts.metric import MetricSpec
 
 API_VERSION = 1
 """A plugin may set ``msibench_api = 1``; another number is an error that says which is spoken here."""

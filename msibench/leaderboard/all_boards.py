@@ -14,6 +14,7 @@ from tabulate import tabulate
 
 from msibench.contracts.plain_text import in_markdown
 from msibench.leaderboard.listed import (
+    PERCENT,
     ROWS,
     TABLE,
     Listed,
@@ -30,8 +31,8 @@ from msibench.results.files import write_atomically
 
 INDEX = "README.md"
 TRUST = (
-    ("invented_share", "invented", 100.0, " %"),
-    ("guide_leakage", "follows the guide alone", 100.0, " %"),
+    ("invented_share", "invented", 100.0, PERCENT),
+    ("guide_leakage", "follows the guide alone", 100.0, PERCENT),
 )
 """Measures of trust that the overview shows: metric, heading, scale, unit."""
 COSTS = ("seconds_per_image", "s / image")
@@ -59,7 +60,7 @@ def prepared_in(folder: Path) -> list[str]:
 
 
 def index_page(boards: list[Listed], prepared: Sequence[str] = ()) -> str:
-    """Return the overview as Markdown: all boards, then every family of sections with its methods.
+    """Return the overview as Markdown: every family of sections with its methods, then a list of all boards.
 
     Parameters
     ----------
@@ -73,19 +74,20 @@ def index_page(boards: list[Listed], prepared: Sequence[str] = ()) -> str:
         "_Made by `msibench leaderboard --index leaderboards` from the tables of the boards. Columns are "
         "boards; numbers of two boards are never put together. A skill (in %) is 0 for an image that adds "
         "nothing to its input and 100 for the truth; boards without % hold older rows, ranked by the "
-        "share of the control's error that is gone. Measures of trust of an older version are left out._",
-        _list(boards),
+        "share of the control's error that is gone. Measures of trust of an older version are left out. "
+        "[A list of the boards](#boards) is at the end._",
     ]
+    for family in dict.fromkeys(board.family for board in boards):
+        here = [board for board in boards if board.family == family]
+        advice = advice_for(here)
+        parts += [f"## {in_markdown(heading(here))}", *([advice] if advice else [])]
+        parts += [sentences(here), _methods(here)]
+    parts += ["## Boards", _list(boards)]
     if prepared:
         names = ", ".join(f"`{in_markdown(name)}`" for name in prepared)
         parts.append(
             f"Tracks that are ready and not measured yet (`msibench run NAME` does it): {names}."
         )
-    for family in dict.fromkeys(board.family for board in boards):
-        here = [board for board in boards if board.family == family]
-        advice = advice_for(here)
-        parts += [f"## {in_markdown(_heading(here))}", *([advice] if advice else [])]
-        parts += [sentences(here), _methods(here)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -111,7 +113,7 @@ def _list(boards: list[Listed]) -> str:
     return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
 
 
-def _heading(boards: list[Listed]) -> str:
+def heading(boards: list[Listed]) -> str:
     """Return what the titles of all boards of a family begin with, and its data sets' names."""
     titles = [board.track.title.partition(":")[0].split() for board in boards]
     shared = []

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from msibench.contracts.method import Task
+from msibench.datasets import load_card
 from msibench.errors import ConfigurationError, IntegrityError, MSIBenchError
 from msibench.leaderboard.perfect import REFERENCE
 from msibench.leaderboard.render import fixed, significant
@@ -21,6 +22,7 @@ from msibench.leaderboard.table import (
     sections_behind,
     specimens_behind,
 )
+from msibench.plugin_manager import installed
 from msibench.scoring import Scheme
 from msibench.scoring.composite import score_images
 from msibench.scoring.cube import cubes
@@ -43,6 +45,11 @@ class Listed:
     def family(self) -> str:
         """Data sets of the board, as named in its track."""
         return ", ".join(dict.fromkeys(problem.dataset for problem in self.track.problems))
+
+    @cached_property
+    def synthetic(self) -> bool:
+        """Whether a generator made all its sections."""
+        return all_synthetic(self.track)
 
     @property
     def name(self) -> str:
@@ -86,8 +93,15 @@ class Listed:
         return specimens_behind(self.table)
 
 
+def all_synthetic(track: Track) -> bool:
+    """Return whether a generator made every section of a track; data sets that are not installed count as measured."""
+    known = installed().datasets
+    names = {problem.dataset for problem in track.problems}
+    return all(name in known and load_card(known[name]).synthetic for name in names)
+
+
 def boards_in(folder: Path) -> list[Listed]:
-    """Read every board of a folder that has a table, by name.
+    """Read every board of a folder that has a table, by name: measured sections first, then synthetic ones.
 
     Raises
     ------
@@ -115,7 +129,7 @@ def boards_in(folder: Path) -> list[Listed]:
             f"no board in {folder}: expected folders with {TABLE} and track.toml, as leaderboards/ has "
             "them; `msibench run NAME --publish` writes them"
         )
-    return found
+    return sorted(found, key=lambda board: board.synthetic)
 
 
 def apart_from_methods(board: Listed) -> pd.Series[bool]:
@@ -148,7 +162,7 @@ def best_row(board: Listed) -> pd.Series[Any] | None:
 def with_interval(board: Listed, row: pd.Series[Any]) -> str:
     """Return a score with its interval and unit, as its board shows it."""
     low, high = board.score(row, ".low"), board.score(row, ".high")
-    score, unit = board.score(row), " %" if board.scheme.percent else ""
+    score, unit = board.score(row), PERCENT if board.scheme.percent else ""
     interval = "" if "–" in {low, high} else f" [{low}, {high}]"
     return score if score == "–" else f"{score}{unit}{interval}"
 
@@ -195,10 +209,20 @@ def guide_gains(found: Difference | None) -> bool | None:
     return True if found.low > 0 else False if found.high < 0 else None
 
 
+PERCENT = " %"
+
+
 def range_text(values: list[Any], scale: float = 1.0, unit: str = "") -> str:
-    """Return the lowest and the highest of several boards' values: they are never averaged."""
+    """Return the lowest and the highest of several boards' values: they are never averaged.
+
+    Two significant digits; of percent at most one decimal, since a thousandth of a percent is no difference.
+    """
     found = [scale * float(value) for value in values if value is not None and np.isfinite(value)]
     if not found:
         return "–"
-    low, high = (significant(end, 2) for end in (min(found), max(found)))
+    ends = (min(found), max(found))
+    if unit == PERCENT:
+        low, high = (fixed(end, 1) if abs(end) < 10 else fixed(end, 0) for end in ends)
+    else:
+        low, high = (significant(end, 2) for end in ends)
     return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"

@@ -257,8 +257,7 @@ HUGE = 1e6
 
 def fixed(value: float, digits: int) -> str:
     """Return a number with so many decimals, and no sign before a zero; a huge one with an exponent."""
-    text = f"{value:.{digits}f}" if abs(value) < HUGE else f"{value:.2e}"
-    return text if text.strip("-0.") else text.lstrip("-")
+    return f"{value:z.{digits}f}" if abs(value) < HUGE else f"{value:.2e}"
 
 
 def _score(score: float | None, scheme: Scheme | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from msibench.contracts.plain_text import in_markdown
-from msibench.datasets import load_card
 from msibench.leaderboard.listed import (
+    PERCENT,
     ROWS,
     Listed,
     apart_from_methods,
@@ -21,7 +22,6 @@ from msibench.leaderboard.listed import (
 )
 from msibench.leaderboard.render import fixed
 from msibench.leaderboard.rows import measured
-from msibench.plugin_manager import installed
 from msibench.scoring.replicates import MINIMUM_SECTIONS
 
 
@@ -60,10 +60,10 @@ def _what_to_take(scored: list[tuple[Listed, pd.Series[Any]]]) -> str:
         ]
     ]
     controls = dict.fromkeys(f"`{in_markdown(board.track.control_method)}`" for board in boards)
-    found = range_text([best["composite"] for _, best in scored], 100.0, " %")
-    beside = [f"{' or '.join(controls)} {range_text(held, 100.0, ' %')}", *_signal(boards)]
+    found = range_text([best["composite"] for _, best in scored], 100.0, PERCENT)
+    beside = [f"{' or '.join(controls)} {range_text(held, 100.0, PERCENT)}", *_signal(boards)]
     return (
-        f"{'Best on these synthetic sections is' if _synthetic(boards) else 'Take'} "
+        f"{'Best on these synthetic sections is' if all(board.synthetic for board in boards) else 'Take'} "
         f"{' or '.join(names)}, which brings back {found} of the detail that a coarse image does not show "
         f"({'; '.join(beside)})"
     )
@@ -80,13 +80,6 @@ def _beats(name: str, other: str, boards: list[Listed]) -> bool:
     return 1.0 in signs and -1.0 not in signs
 
 
-def _synthetic(boards: list[Listed]) -> bool:
-    """Whether no section of these boards was measured, as far as their cards are here."""
-    known = installed().datasets
-    names = {problem.dataset for board in boards for problem in board.track.problems}
-    return all(name in known and load_card(known[name]).synthetic for name in names)
-
-
 def _signal(boards: list[Listed]) -> list[str]:
     """Return how much of the detail is signal, where that is known."""
     ceiling = [
@@ -100,7 +93,7 @@ def _signal(boards: list[Listed]) -> list[str]:
         return []
     if min(known) >= 99.5:
         return ["all of it is signal"]
-    return [f"the signal alone would give {range_text(known, 1.0, ' %')}, the rest is noise"]
+    return [f"the signal alone would give {range_text(known, 1.0, PERCENT)}, the rest is noise"]
 
 
 def _guides(boards: list[Listed]) -> str:
@@ -144,7 +137,7 @@ def _harmful(boards: list[Listed]) -> str:
     worse = [name for name, high in below.items() if np.isnan(high).all() or (high < 0).any()]
     unclear = [name for name in below if name not in worse]
     said = [
-        f"{words}: {', '.join(f'`{in_markdown(name)}`' for name in names)}."
+        f"{words}: {', '.join(_with_settings(names, boards))}."
         for words, names in (
             ("Worse than repeating each pixel, so not to be used here", worse),
             ("Below repeating each pixel, but not told apart from it", unclear),
@@ -152,6 +145,17 @@ def _harmful(boards: list[Listed]) -> str:
         if names
     ]
     return " ".join(said) or "No method is worse than repeating each pixel."
+
+
+def _with_settings(names: list[str], boards: list[Listed]) -> list[str]:
+    """Write names; those that a track gave to settings of one method are counted."""
+    method = {entry.name: entry.method for board in boards for entry in board.track.entries}
+    settings = Counter(method[name] for name in names if method.get(name, name) != name)
+    plain = [f"`{in_markdown(name)}`" for name in names if method.get(name, name) == name]
+    return plain + [
+        f"`{in_markdown(name)}` with {count} other setting{'' if count == 1 else 's'}"
+        for name, count in settings.items()
+    ]
 
 
 def sentences(boards: list[Listed]) -> str:

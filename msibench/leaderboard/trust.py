@@ -178,12 +178,12 @@ def _short(value: float) -> str:
 
 
 def _percent(share: float, sign: str = "") -> str:
-    return "–" if not np.isfinite(share) else f"{100 * share:{sign}.1f} %"
+    return "–" if not np.isfinite(share) else f"{100 * share:{sign}z.1f} %"
 
 
 def percent_range(low: float, high: float) -> str:
     """Write a range of shares in whole percent, as one number where its ends print alike."""
     if not (np.isfinite(low) and np.isfinite(high)):
         return "–"
-    ends = [f"{100 * end:.0f}" for end in (low, high)]
+    ends = [f"{100 * end:z.0f}" for end in (low, high)]
     return f"{ends[0]} %" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]} %"

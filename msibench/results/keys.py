@@ -7,14 +7,12 @@ say which lines differ. Order, host, paths, timeouts and verbosity never enter i
 from __future__ import annotations
 
 import ast
-import difflib
 import hashlib
 import importlib.util
 import json
 import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +114,8 @@ def short_key(
 
 def versions() -> dict[str, str]:
     """Return the versions that are part of a key; a library that is not installed is left out."""
+    from importlib.metadata import PackageNotFoundError
+
     found = {}
     for name in ARITHMETIC:
         try:
@@ -204,6 +204,8 @@ def changed_code(target: str, digests: Mapping[str, str]) -> list[str]:
 
 def difference(old: object, new: object) -> list[str]:
     """Return the lines in which two key documents differ, ``-`` old and ``+`` new."""
+    import difflib
+
     before, after = (
         json.dumps(plain(value), sort_keys=True, indent=1, ensure_ascii=False).splitlines()
         for value in (old, new)

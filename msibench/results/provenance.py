@@ -7,14 +7,19 @@ import platform
 import re
 import socket
 from functools import lru_cache
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 LIBRARIES = ("msibench", "numpy", "scipy", "torch", "h5py", "pandas", "pyarrow")
 
 
 def environment() -> dict[str, object]:
     """Return the versions, the machine and the processor; nothing of it enters a key."""
+    from importlib.metadata import PackageNotFoundError
+
     found: dict[str, str] = {}
     for name in LIBRARIES:
         try:
@@ -39,6 +44,8 @@ def installed_version(name: str) -> str:
     PackageNotFoundError
         If it is not installed, or only half: an installer is at work.
     """
+    from importlib.metadata import PackageNotFoundError, distribution
+
     found = distribution(name)
     said = found.read_text("METADATA") or ""
     stated = re.search(r"^Version: *(.*\S)", said.partition("\n\n")[0], re.MULTILINE)
@@ -61,6 +68,8 @@ def processor_name() -> str:
 @lru_cache(maxsize=256)
 def plugin_version(target: str) -> str:
     """Return ``"distribution version"`` of the package that provides a target."""
+    from importlib.metadata import distributions
+
     package = target.partition(":")[0].partition(".")[0]
     found = {(each.name, each.version) for each in distributions() if _provides(each, package)}
     return ", ".join(f"{name} {number}" for name, number in sorted(found))

@@ -241,7 +241,9 @@ def _competitors(
     extra: Iterable[MethodSpec],
     given: tuple[Path, ...],
 ) -> tuple[list[tuple[Entry, MethodSpec]], list[str]]:
+    problems = list(problems)
     tasks = {task for problem in problems for task in problem.card.tasks}
+    asked = {problem.protocol.factor for problem in problems}
     chosen: dict[str, tuple[Entry, MethodSpec]] = {}
     notes: list[str] = []
     for entry in track.entries:
@@ -250,7 +252,12 @@ def _competitors(
                 if spec.task.value not in tasks or not _matches(name, filters.methods):
                     continue
                 missing = [w.name for w in spec.weights if find_weight(w, given=given) is None]
-                if missing:
+                no_factor = spec.factors is not None and asked and asked.isdisjoint(spec.factors)
+                if no_factor and not filters.methods:
+                    notes.append(
+                        f"{name}: left out, does factor {_numbers(spec.factors or ())}; the track asks for {_numbers(asked)}"
+                    )
+                elif missing:
                     notes.append(f"{name}: left out, weights missing ({', '.join(missing)})")
                 elif spec.budget not in ("", "quick"):
                     whose = "the paper's" if spec.budget == "paper" else spec.budget
@@ -339,6 +346,10 @@ def _cell(competitor: Competitor, problem: ProblemPlan, seed: int, device: str) 
     )
 
 
+def _numbers(factors: Iterable[int]) -> str:
+    return ", ".join(str(factor) for factor in sorted(factors))
+
+
 def _verdict(competitor: Competitor, problem: ProblemPlan) -> tuple[Status | None, str]:
     """Return, without running anything, whether a method can do a problem."""
     spec = competitor.spec
@@ -351,7 +362,7 @@ def _verdict(competitor: Competitor, problem: ProblemPlan) -> tuple[Status | Non
         }[spec.task]
         return Status.NOT_APPLICABLE, f"needs {needs}; data set {card.name!r} has none"
     if spec.factors is not None and factor not in spec.factors:
-        offered = ", ".join(str(value) for value in sorted(spec.factors))
+        offered = _numbers(spec.factors)
         return Status.NOT_APPLICABLE, f"does factor {offered}; the protocol asks for {factor}"
     seen = {card.name, f"{card.name}/{problem.section}"} & set(spec.training_data)
     if seen:

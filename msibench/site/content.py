@@ -16,9 +16,15 @@ from msibench.errors import ConfigurationError, MSIBenchError
 from msibench.gate.grow import committed_board, with_stored_images
 from msibench.gate.sources import ROWS
 from msibench.gate.verify_board import facts_of_track
-from msibench.leaderboard.all_boards import TRUST, flags_of
+from msibench.leaderboard.all_boards import TRUST, flags_of, heading
 from msibench.leaderboard.board import Board
-from msibench.leaderboard.listed import Listed, apart_from_methods, best_row, with_interval
+from msibench.leaderboard.listed import (
+    Listed,
+    all_synthetic,
+    apart_from_methods,
+    best_row,
+    with_interval,
+)
 from msibench.leaderboard.page import page_name
 from msibench.leaderboard.render import significant, whole
 from msibench.leaderboard.rows import marks, measured
@@ -188,7 +194,7 @@ class Content:
         """Return, for each family of sections that has a board in percent, what to take from it."""
         listed = [each for board in self.boards for each in board.listed]
         families = {each.family: [o for o in listed if o.family == each.family] for each in listed}
-        return tuple((name, said) for name, own in families.items() if (said := advice_for(own)))
+        return tuple((heading(own), said) for own in families.values() if (said := advice_for(own)))
 
     @property
     def columns(self) -> tuple[tuple[SiteBoard, Listed], ...]:
@@ -219,7 +225,12 @@ def gather(folder: Path, catalogue: Catalogue, store: Store | None = None) -> Co
         raise ConfigurationError(
             f"{folder} holds no board: expected folders with track.toml, as leaderboards/ has them"
         )
-    boards = tuple(_board(place, catalogue, store) for place in places)
+    boards = tuple(
+        sorted(
+            (_board(place, catalogue, store) for place in places),
+            key=lambda board: all_synthetic(board.track),
+        )
+    )
     scores = tuple(score for board in boards for score in _scores(board))
     cards = {name: load_card(spec) for name, spec in sorted(catalogue.datasets.items())}
     datasets = tuple(

@@ -6,18 +6,18 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if "pytest" in sys.modules:
     # Without this a failed check prints a bare AssertionError in a plugin's own test run.
     sys.modules["pytest"].register_assert_rewrite("msibench.testing.method_checks")
 
-from msibench.testing.method_checks import METHOD_CHECKS
-from msibench.testing.subject import NotCheckableError, Subject, tiny_ion_images
-
 if TYPE_CHECKING:
+    from msibench.testing.method_checks import METHOD_CHECKS
     from msibench.testing.method_contract import MethodContract
     from msibench.testing.mirror import mirrored
+    from msibench.testing.subject import NotCheckableError, Subject, tiny_ion_images
 
 __all__ = [
     "METHOD_CHECKS",
@@ -29,14 +29,18 @@ __all__ = [
 ]
 
 
+_PLACES = {
+    "METHOD_CHECKS": "method_checks",
+    "MethodContract": "method_contract",
+    "NotCheckableError": "subject",
+    "Subject": "subject",
+    "mirrored": "mirror",
+    "tiny_ion_images": "subject",
+}
+
+
 def __getattr__(name: str) -> object:
-    """Import what needs pytest only when it is asked for."""
-    if name == "MethodContract":
-        from msibench.testing.method_contract import MethodContract
-
-        return MethodContract
-    if name == "mirrored":
-        from msibench.testing.mirror import mirrored
-
-        return mirrored
+    """Import a part when it is asked for: pytest loads this package in every run of everybody's tests."""
+    if name in _PLACES:
+        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -317,7 +317,7 @@ def test_a_file_that_cannot_be_used_is_an_error_and_no_board(run, tmp_path):
     write_odd_imzml(tmp_path / "own.imzML")
     results = tmp_path / "results"
     for cube, message in (
-        (np.ones((1, 5, 5)), "take a smaller factor"),
+        (np.ones((1, 5, 5)), "take a larger section, or a factor of at most 2"),
         (np.zeros((2, 16, 16)), "no signal in any of the 2 ion images"),
         (np.full((1, 16, 16), np.inf), "infinite"),
         (np.full((1, 16, 16), np.nan), "NaN"),

@@ -210,7 +210,7 @@ MISTAKES = {
     "a time without a meaning": ("run --timeout soon", "10m"),
     "an option that a method has not": ("run --set bicubic.colour=red", "colour"),
     "results that are not there": ("leaderboard quickstart --results nowhere", "nowhere"),
-    "too few pixels": ("run --data small.npz --factor 8", "take a smaller factor"),
+    "too few pixels": ("run --data small.npz --factor 8", "take a larger section"),
     "half a file": ("run --data half.npz", "half.npz"),
     "a table as a section": ("run --data peaks.csv", "unknown format"),
 }  # fmt: skip

@@ -92,7 +92,7 @@ def place(server, tmp_path_factory):
 
 
 SLOW = (
-    "convert to OME-TIFF", "convert to PNG", "upscale", "upscale to npz", "report", "figure", "finetune",
+    "bundle", "convert to HDF5", "convert to OME-TIFF", "convert to PNG", "upscale", "upscale to npz", "report", "figure", "finetune",
 )  # fmt: skip
 
 

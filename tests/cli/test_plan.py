@@ -65,6 +65,20 @@ def test_methods_that_were_not_asked_for_are_not_explained(results):
     assert "left out" in CliRunner().invoke(plan_command, whole).output
 
 
+def test_methods_that_do_no_factor_of_the_track_run_only_where_they_are_named(results):
+    other = "spandrel-realesrgan-pooled"  # brings twice as fine a grid; the quickstart asks for four times
+
+    def planned(*more):
+        asked = ["quickstart", "--results", str(results), "--json", *more]
+        return json.loads(CliRunner().invoke(plan_command, asked).stdout)
+
+    whole, named = planned(), planned("--methods", other)
+    assert other not in {cell["method"] for cell in whole["cells"]}
+    said = f"{other}: left out, does factor 2; the track asks for 4"
+    assert said in whole["notes"]
+    assert {cell["method"] for cell in named["cells"]} >= {other}
+
+
 def test_a_method_that_was_named_runs_beside_those_that_were_listed(results, tmp_path):
     (tmp_path / "mine.py").write_text(
         "class Mine:\n    def upscale(self, problem):\n        return problem.low.values\n", "utf-8"

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from msibench.cli import _stop
-from msibench.cli.main import main
+from msibench.cli.main import cli, main
 from msibench.results.schema import Status
 from msibench.results.store import METRICS, PREDICTION, Store
 
@@ -90,6 +90,28 @@ def test_one_signal_ends_a_run_soon_and_keeps_what_is_finished(
             assert record.scores
 
 
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        ("run", "the same command continues"),
+        ("fetch", "the same command continues"),
+        ("finetune", "continue with --resume"),
+        ("advise", None),
+        ("upscale", None),
+    ],
+)
+def test_a_stopped_command_says_what_is_kept_and_no_more(command, kept, capsys, monkeypatch):
+    def stopped(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", stopped)
+    with pytest.raises(SystemExit) as exit_:
+        main(["--traceback", command])
+    said = capsys.readouterr().err
+    assert exit_.value.code == 130
+    assert kept in said if kept else said == "stopped\n"
+
+
 def test_a_stopped_command_waits_for_nothing_that_python_ends(tmp_path):
     """Libraries wait at the end of Python, for threads that never come to theirs."""
     mark = tmp_path / "mark"
@@ -97,7 +119,7 @@ def test_a_stopped_command_waits_for_nothing_that_python_ends(tmp_path):
         "import sys, threading, time\n"
         "from pathlib import Path\n"
         "import msibench.cli.run as run\n"
-        "from msibench.cli.main import main\n"
+        "from msibench.cli.main import cli, main\n"
         "def slow(*args, **kwargs):\n"
         f"    threading.Thread(target=time.sleep, args=({SLOW_S},)).start()\n"
         f"    Path({str(mark)!r}).touch()\n"

@@ -99,6 +99,18 @@ def test_the_committed_overview_follows_from_the_committed_boards():
     assert (COMMITTED / INDEX).read_text() == page
 
 
+def test_settings_of_one_method_are_counted_not_listed():
+    advice = [t for t in index_page(boards_in(COMMITTED)).splitlines() if t.startswith("**")]
+    assert any("`lcrn-quick` with 10 other settings." in line for line in advice)
+    assert not any("lcrn-quick (1" in line for line in advice)
+
+
+def test_measured_sections_come_before_synthetic_ones():
+    made = [board.synthetic for board in boards_in(COMMITTED)]
+    assert {True, False} <= set(made)
+    assert made == sorted(made)
+
+
 def of_skill(tmp_path, names, skills, guided=()):
     """A folder with one board of skills, on one section; `guided` are the methods that see a guide."""
     rows = rows_of(names, metrics=("ssim",)).assign(metric="skill")

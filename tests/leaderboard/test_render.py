@@ -12,6 +12,7 @@ from msibench.cli.main import cli
 from msibench.contracts.metric import turned
 from msibench.errors import ConfigurationError, StoreError
 from msibench.leaderboard.board import Board
+from msibench.leaderboard.listed import PERCENT, range_text
 from msibench.leaderboard.metrics import ARROWS
 from msibench.leaderboard.pair import pair_page
 from msibench.leaderboard.render import (
@@ -25,6 +26,7 @@ from msibench.leaderboard.render import (
 from msibench.leaderboard.rows import COLUMNS, Collected, records_of, tidy
 from msibench.leaderboard.safe_csv import safe_csv
 from msibench.leaderboard.table import leaderboard_table
+from msibench.leaderboard.trust import percent_range
 from msibench.metrics.specs import builtin_metrics
 from msibench.owners import owned_name
 from msibench.results.index import TrackIndex
@@ -95,6 +97,15 @@ def test_a_huge_number_is_written_with_an_exponent():
     assert fixed(-7.754e60, 3) == "-7.75e+60"
     assert fixed(-999_999.0, 1) == "-999999.0"
     assert fixed(-0.0001, 2) == "0.00"
+    assert fixed(-0.01, 2) == "-0.01"
+
+
+def test_no_percentage_is_a_zero_with_a_minus_and_none_claims_a_thousandth():
+    assert percent_range(-0.0004, -0.0001) == "0 %"
+    assert percent_range(-0.01, 0.02) == "-1 to 2 %"
+    assert range_text([-0.00094, 0.24], 100.0, PERCENT) == "-0.1 to 24 %"
+    assert range_text([-0.0002, -0.0001], 100.0, PERCENT) == "0.0 %"
+    assert range_text([0.0123, 4.56]) == "0.012 to 4.6"
 
 
 def test_the_best_stands_first_and_the_control_at_zero(found):

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,30 +91,3 @@ def test_it_goes_on_from_what_it_and_torch_remember():
         step_both(resumed, reference)
         for a, b in zip(mine, theirs, strict=True):
             np.testing.assert_array_equal(a.detach().numpy(), b.detach().numpy())
-
-
-def test_a_fit_and_a_training_do_not_import_the_compiler():
-    program = """
-import sys
-import torch
-import tiny_network as tiny
-from msibench.training.fitting import FitSettings, fit_ions
-from msibench.training.loop import train
-
-class Dark:
-    terms, parts = ("mse",), 1
-    def __call__(self, network, ions, part):
-        return network(torch.ones(1, 1, 4, 4)).square().mean((1, 2, 3, 4))[:, None]
-
-fit_ions(lambda: torch.nn.Conv2d(1, 1, 3), Dark(), (0,), FitSettings(epochs=2), seed=0)
-train(tiny.network(), tiny.patches(), tiny.settings(2, optimiser="adamw", weight_decay=0.1))
-print([name for name in ("torch._dynamo", "torch._inductor", "sympy") if name in sys.modules])
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "[]"

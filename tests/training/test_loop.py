@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import socket
@@ -22,6 +23,58 @@ import tiny_network as tiny
 
 SCRIPT = Path(__file__).with_name("tiny_network.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+FORKS = """
+import json, os, sys, traceback
+sys.path.insert(0, sys.argv[1])
+import tiny_network as tiny
+
+for line in sys.stdin:
+    program, environment, said = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.environ.update(environment)
+            sys.stdout = sys.stderr = open(said, "w")
+            exec(program)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def forks():
+    """A process that has PyTorch and what trains, of which each program is a fork."""
+    words = [sys.executable, "-c", FORKS, str(SCRIPT.parent)]
+    made = subprocess.Popen(
+        words, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    yield made
+    made.communicate(timeout=30)
+
+
+@pytest.fixture
+def fork(forks, tmp_path):
+    """Return a function that starts a program; what that returns waits for it and gives what it printed."""
+
+    def start(program, **environment):
+        said = tmp_path / "said.txt"
+        forks.stdin.write(json.dumps([program, environment, str(said)]) + "\n")
+        forks.stdin.flush()
+
+        def wait():
+            code = int(forks.stdout.readline())
+            assert code == 0, said.read_text()
+            return said.read_text()
+
+        return wait
+
+    return start
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +185,7 @@ def test_what_a_killed_training_left_half_written_goes_with_the_next(tmp_path):
 
 
 def test_two_processes_with_half_the_batch_each_give_the_curve_of_the_joint_batch(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, fork
 ):
     one, two = tmp_path / "one", tmp_path / "two"
     tiny.run(one, 12, "plain")
@@ -140,18 +193,34 @@ def test_two_processes_with_half_the_batch_each_give_the_curve_of_the_joint_batc
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     together = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    other = subprocess.Popen(
-        [sys.executable, SCRIPT, two, "12", "plain"],
-        env={**ENVIRONMENT, **together, "RANK": "1", "LOCAL_RANK": "1"},
-    )
+    program = f"tiny.run({str(two)!r}, 12, 'plain')"
+    other = fork(program, **together, RANK="1", LOCAL_RANK="1")
     for name, value in {**together, "RANK": "0", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     tiny.run(two, 12, "plain")  # the first of the two is this process
-    assert other.wait(timeout=120) == 0
+    other()
     ours, theirs = (load_file(folder / "done.safetensors") for folder in (two, one))
     assert len(ours["curve"]) == 12
     for key, value in theirs.items():
         torch.testing.assert_close(ours[key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_fit_and_a_training_do_not_import_the_compiler(fork):
+    program = """
+import torch
+from msibench.training.fitting import FitSettings, fit_ions
+from msibench.training.loop import train
+
+class Dark:
+    terms, parts = ("mse",), 1
+    def __call__(self, network, ions, part):
+        return network(torch.ones(1, 1, 4, 4)).square().mean((1, 2, 3, 4))[:, None]
+
+fit_ions(lambda: torch.nn.Conv2d(1, 1, 3), Dark(), (0,), FitSettings(epochs=2), seed=0)
+train(tiny.network(), tiny.patches(), tiny.settings(2, optimiser="adamw", weight_decay=0.1))
+print([name for name in ("torch._dynamo", "torch._inductor", "sympy") if name in sys.modules])
+"""
+    assert fork(program)().strip() == "[]"
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused():

@@ -15,8 +15,9 @@ from msibench.errors import DataError
 from msibench.io.imzml.file import MappedFile
 from msibench.io.imzml.header import ArrayEncoding
 from msibench.io.imzml.layout import ArrayColumn, Layout
+from msibench.io.imzml.read_ahead import ReadAhead, spans
 
-BLOCK = 64 << 20
+BLOCK = 12 << 20
 """Bytes of arrays that one step of a pass reads, so that memory stays bounded."""
 
 
@@ -112,24 +113,38 @@ class ArrayStore:
         """
         layout, data = self.layout, self.file().data
         length = layout.length if work.rows is None else layout.length[work.rows]
+        parts = self._cut(work, length)
+        chosen = [rows if work.rows is None else work.rows[rows] for rows in parts]
+        needed = [column for column, use in ((layout.mz, mz), (layout.intensity, intensity)) if use]
+        with ReadAhead(self.ibd) as disk:
+            for number, rows in enumerate(parts):
+                if number == 0:
+                    disk.begin(spans(needed, chosen[0]))
+                disk.wait()
+                if number + 1 < len(parts):
+                    disk.begin(spans(needed, chosen[number + 1]))
+                here = chosen[number]
+                spectra = Spectra(
+                    work.pixel[rows],
+                    length[rows],
+                    *self._place(data, layout.mz, work.mz, here, mz),
+                    *self._place(data, layout.intensity, work.intensity, here, intensity),
+                )
+                yield Block(rows, spectra)
+
+    def _cut(self, work: Work, length: NDArray[np.int64]) -> list[slice]:
+        """Return the rows of a work in blocks, of which each but the last is as large as may be."""
         item = sum(np.dtype(encoding.dtype).itemsize for encoding in (work.mz, work.intensity))
         stops = np.cumsum(length * item)
-        begin = 0
+        parts, begin = [], 0
         while begin < length.size:
             before = int(stops[begin - 1]) if begin else 0
             end = max(begin + 1, int(np.searchsorted(stops, before + BLOCK, side="right")))
             while end < length.size and work.pixel[end] == work.pixel[end - 1]:
                 end += 1
-            rows = slice(begin, end)
-            chosen = rows if work.rows is None else work.rows[rows]
-            spectra = Spectra(
-                work.pixel[rows],
-                length[rows],
-                *self._place(data, layout.mz, work.mz, chosen, mz),
-                *self._place(data, layout.intensity, work.intensity, chosen, intensity),
-            )
-            yield Block(rows, spectra)
+            parts.append(slice(begin, end))
             begin = end
+        return parts
 
     def _place(
         self,

@@ -23,6 +23,8 @@ Longs = NDArray[np.int64]
 Marks = tuple[NDArray[np.int64], NDArray[np.bool_]]
 """Windows that hold something, in the order in which they were found, and for each whether it is one."""
 Doubles = NDArray[np.float64]
+Places = tuple[NDArray[np.int32], float]
+"""For each piece of the m/z the first window that may hold a peak of it, -1 where none may; pieces in a unit of m/z."""
 
 
 @inlined
@@ -145,22 +147,23 @@ def _add_ascending(
 
 
 @compiled
-def _places(low: Doubles, high: Doubles) -> tuple[NDArray[np.int32], float]:
-    """Cut the m/z from the first window to the last into equal pieces, `PIECES` a window.
+def places(low: Doubles, high: Doubles) -> Places:
+    """Cut the m/z from the first window to the last into equal pieces, `PIECES` a window; none for `FEW` windows.
 
-    Returns for each piece the first window that may hold a peak of it, -1 where none may, and how many
-    pieces a unit of m/z has. What lies before the first piece belongs to it, what lies behind the last to that.
+    What lies before the first piece belongs to it, what lies behind the last to that.
     """
+    if low.size <= FEW:
+        return np.empty(0, dtype=np.int32), 0.0
     pieces = PIECES * low.size
     span = high[-1] - low[0]
     scale = pieces / span if span > 0 and np.isfinite(span) else 0.0
-    places = np.zeros(pieces, dtype=np.int32)
+    first = np.zeros(pieces, dtype=np.int32)
     if scale > 0:
         for piece in range(2, pieces - 1):  # a rounded quotient may be off by one piece
             window = np.searchsorted(high, low[0] + (piece - 1) / scale)
             free = low[window] > low[0] + (piece + 2) / scale
-            places[piece] = -1 if free else window
-    return places, scale
+            first[piece] = -1 if free else window
+    return first, scale
 
 
 @compiled
@@ -172,12 +175,12 @@ def _add_by_place(
     total: Doubles,
     marks: Marks,
     hits: int,
-    table: tuple[NDArray[np.int32], float],
+    table: Places,
 ) -> tuple[int, int]:
     """As `_add_ascending`, each peak looked up in a table: for many windows."""
     left_out = 0
-    places, scale = table
-    last = np.float64(places.size - 1)
+    first, scale = table
+    last = np.float64(first.size - 1)
     pieces, chosen = np.empty(ROUND, dtype=np.int32), np.empty(ROUND, dtype=np.int32)
     stop = mz.size
     while stop > 0 and mz[stop - 1] > high[-1]:
@@ -189,11 +192,11 @@ def _add_by_place(
         found = 0
         for peak in range(count):
             chosen[found] = peak
-            found += places[pieces[peak]] >= 0
+            found += first[pieces[peak]] >= 0
         for index in range(found):
             peak = start + chosen[index]
             value = np.float64(mz[peak])
-            window = places[pieces[chosen[index]]]
+            window = first[pieces[chosen[index]]]
             while high[window] < value:
                 window += 1
             while window < low.size and low[window] <= value:
@@ -241,11 +244,12 @@ def sum_windows(
     end: int,
     low: Doubles,
     high: Doubles,
+    table: Places,
     images: NDArray[np.float32],
 ) -> int:
     """Add the peaks of spectra `begin` to `end` that lie in ``[low, high]`` to their pixels.
 
-    `low` and `high` both ascend. Neighbouring spectra of one pixel are summed in float64 before
+    `low` and `high` both ascend, `table` is that of `places`. Neighbouring spectra of one pixel are summed in float64 before
     they are rounded. Images of which a pixel holds no peak are not touched: with many windows that
     would be most of the time. Returns how many peaks were left out because they are not finite.
     """
@@ -253,7 +257,6 @@ def sum_windows(
     marks = (np.empty(low.size, dtype=np.int64), np.zeros(low.size, dtype=np.bool_))
     # numba would compile each step twice: for a literal 0, and for any other number
     hits, left_out = int(np.int64(0)), 0
-    table = _places(low, high) if low.size > FEW else (np.empty(0, dtype=np.int32), 0.0)
     for spectrum in range(begin, end):
         mz = _mz(spectra, spectrum)
         intensity = _intensity(spectra, spectrum)

@@ -21,6 +21,8 @@ from msibench.io.imzml.sums import SpectrumSums
 ReaderName = Literal["auto", "scan", "xml", "pyimzml"]
 SCAN_FROM = 4 << 20
 """Size of an XML half from which the byte scan pays for the time it takes to load."""
+KEEP_FROM = 256 << 10
+"""Size of an XML half from which its table is kept; parsing one of this size takes tens of milliseconds."""
 
 
 def open_imzml(
@@ -61,7 +63,7 @@ def open_imzml(
     verify
         Compare the .ibd file with the checksum in the header: reads it once.
     cache
-        Keep the table of spectra of a large file in the user's cache folder (``MSIBENCH_CACHE``).
+        Keep the table of spectra in the user's cache folder (``MSIBENCH_CACHE``).
 
     Raises
     ------
@@ -82,7 +84,7 @@ def open_imzml(
     xml = find_xml(Path(path))
     binary = find_ibd(xml) if ibd is None else Path(ibd)
     mapped = MappedFile.open(binary)
-    index = IndexCache(xml, binary, reader) if cache and xml.stat().st_size >= SCAN_FROM else None
+    index = IndexCache(xml, binary, reader) if cache and xml.stat().st_size >= KEEP_FROM else None
     header, table = _read_or_recall(xml, reader, index)
     if len(table) == 0:
         raise DataError(

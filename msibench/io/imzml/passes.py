@@ -18,7 +18,7 @@ from msibench.io.imzml.grid import PixelGrid
 ALONE = 4 << 20
 """Blocks of fewer bytes than this are read in the calling thread."""
 
-PARTS = 4
+PARTS = 2
 """Parts of a block per thread, so that one slow thread does not delay the others."""
 
 Kernel = Callable[[Work, Block, int, int], int]

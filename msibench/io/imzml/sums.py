@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msibench.io.imzml.arrays import ArrayStore, Block, Work
+from msibench.io.imzml.few_windows import PEAKS, WINDOWS, sum_few_chosen, sum_few_windows
 from msibench.io.imzml.file import MappedFile
 from msibench.io.imzml.grid import PixelGrid
 from msibench.io.imzml.layout import Layout
@@ -94,15 +95,20 @@ class SpectrumSums:
         self, peaks: NDArray[np.int64], stops: NDArray[np.int64], images: NDArray[np.float32]
     ) -> int:
         """Add, to image `i`, the values ``peaks[stops[i]:stops[i + 1]]`` of the shared axis."""
-        from msibench.io.imzml.kernels import sum_chosen
-
         if peaks.size == 0:
             return 0
+        few = self._apart and stops.size - 1 <= WINDOWS and peaks.size <= PEAKS
 
         def add(_: Work, block: Block, begin: int, end: int) -> int:
-            return sum_chosen(block.spectra, begin, end, peaks, stops, images)
+            given = block.spectra, begin, end, peaks, stops, images
+            left_out = sum_few_chosen(*given) if few else None
+            if left_out is None:
+                from msibench.io.imzml.kernels import sum_chosen
 
-        return self._run(add, mz=False)
+                left_out = sum_chosen(*given)
+            return left_out
+
+        return self._run(add, mz=False, threads=1 if few else None)  # NumPy has no use for more
 
     def add_all(self, image: NDArray[np.float64]) -> int:
         """Add all intensities to their pixel, ``(pixel,)``."""
@@ -159,20 +165,33 @@ class SpectrumSums:
         self._run(note)
         return found
 
+    @property
+    def _apart(self) -> bool:
+        """Whether each spectrum that counts has a pixel of its own."""
+        return not self.grid.repeated or self.duplicates != "sum"
+
     def _run(self, kernel: Kernel, *, mz: bool = True, threads: int | None = None) -> int:
         pieces = works(self.store, self.grid, self.duplicates)
         return run_pass(self.store, pieces, kernel, mz=mz, threads=threads or self.threads)
 
     def _per_spectrum(self, windows: MzWindows, images: NDArray[np.float32]) -> int:
-        from msibench.io.imzml.kernels import sum_windows
-
+        low, high = windows.low, windows.high
         ascending = self.survey().ascending
+        few = self._apart and low.size <= WINDOWS and bool(ascending.all())
+        table = None if few else _table(low, high)
 
         def add(work: Work, block: Block, begin: int, end: int) -> int:
-            rising = (ascending if work.rows is None else ascending[work.rows])[block.rows]
-            return sum_windows(block.spectra, rising, begin, end, windows.low, windows.high, images)
+            if few:
+                left_out = sum_few_windows(block.spectra, begin, end, low, high, images)
+                if left_out is not None:
+                    return left_out
+            from msibench.io.imzml.kernels import sum_windows
 
-        return self._run(add)
+            places = table or _table(low, high)
+            rising = (ascending if work.rows is None else ascending[work.rows])[block.rows]
+            return sum_windows(block.spectra, rising, begin, end, low, high, places, images)
+
+        return self._run(add, threads=1 if few else None)  # NumPy has no use for more
 
     def _on_axis(self, windows: MzWindows, images: NDArray[np.float32]) -> int:
         axis = self.axis()
@@ -182,3 +201,9 @@ class SpectrumSums:
         ]
         stops = np.cumsum([0, *map(len, inside)]).astype(np.int64)
         return self.add_values(np.concatenate(inside).astype(np.int64), stops, images)
+
+
+def _table(low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[NDArray[np.int32], float]:
+    from msibench.io.imzml.kernels import places
+
+    return places(low, high)

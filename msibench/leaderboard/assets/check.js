@@ -39,7 +39,7 @@ function trustTable(caption, methods, columns) {
 function reachTables() {
   for (const name of new Set(D.trust.reach.map((l) => l.protocol))) {
     const lines = D.trust.reach.filter((l) => l.protocol === name), first = lines[0];
-    const percent = (value) => (finite(value) ? `${(100 * value).toFixed(1)} %` : "–"), withheld = new Set(lines.map((l) => l.withheld).filter(Boolean));
+    const percent = (value) => (finite(value) ? `${(Number((100 * value).toFixed(1)) + 0).toFixed(1)} %` : "–"), withheld = new Set(lines.map((l) => l.withheld).filter(Boolean));
     const columns = [["skill", (l) => percent(l.score)], ["gain over control", (l) => percent(l.gain)], ["share of the reachable gain", (l) => l.share]];
     $("trust-tables").append(make("h3", { text: "How much is there to gain?" }),
       make("p", { class: "quiet", text: `${name}: of the detail that the coarse image does not show, ${D.scheme.control} has ${percent(first.control)} right; the signal itself would get ${first.ceiling} against this noisy truth (${first.source}).${[...withheld].map((text) => ` No share: ${text}.`).join("")}` }),

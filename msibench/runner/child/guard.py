@@ -22,7 +22,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 END_NOW = signal.SIGHUP
@@ -42,7 +41,7 @@ def guarded(command: list[str], inside: str = "") -> list[str]:
     inside
         What `msibench.runner.child.sandbox.namespaces` makes a sandbox of (JSON); empty for none.
     """
-    script = str(Path(__file__).resolve())
+    script = os.path.realpath(__file__)
     return [sys.executable, "-I", "-S", script, str(os.getpid()), inside, *command]
 
 
@@ -109,10 +108,10 @@ def end_descendants() -> bool:
 def descendants(root: int) -> list[int]:
     """Return the numbers of all processes below `root`, parents first."""
     children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            fields = entry.read_bytes().rpartition(b")")[2].split()
-            children.setdefault(int(fields[1]), []).append(int(entry.parent.name))
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(name))
     found: list[int] = []
     waiting = [root]
     while waiting:
@@ -154,7 +153,7 @@ def in_namespaces(
     if __package__:
         from msibench.runner.child.sandbox import namespaces
     else:  # the script beside this one, which is not part of a package here
-        sys.path[:0] = [str(Path(__file__).resolve().parent / "sandbox")]
+        sys.path[:0] = [f"{os.path.dirname(os.path.realpath(__file__))}/sandbox"]
         import namespaces  # type: ignore[import-not-found, no-redef]
     user = os.getuid(), os.getgid()
 

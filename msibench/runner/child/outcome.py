@@ -87,15 +87,16 @@ def classify(code: int, result: Mapping[str, Any], last: str) -> tuple[Status, s
         return Status.CANCELLED, reason
     if code in {0, 1} and isinstance(said, str) and said in SAYABLE:
         return Status(said), reason
+    tail = f"; last output: {last}" if last else ", and it printed nothing"
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         if says_out_of_memory(last):
-            return Status.OOM, f"ended by {name}, out of memory; last output: {last}"
+            return Status.OOM, f"ended by {name}, out of memory{tail}"
         hint = " (often the kernel's out-of-memory killer)" if code == -signal.SIGKILL else ""
-        return Status.KILLED, f"ended by {name}{hint}; last output: {last}"
+        return Status.KILLED, f"ended by {name}{hint}{tail}"
     if code == 0:
-        return Status.FAILED, f"ended with status 0 but left no result; last output: {last}"
-    return Status.FAILED, f"ended with status {code} and left no result; last output: {last}"
+        return Status.FAILED, f"ended with status 0 but left no result{tail}"
+    return Status.FAILED, f"ended with status {code} and left no result{tail}"
 
 
 def telling_lines(log: str, number: int = 3) -> str:

@@ -36,7 +36,13 @@ from msibench.runner.child.fork_server import (
 
 MOST_SERVERS = 8
 """Servers that are kept; more run at a time only while each has cells."""
-SERVER = "msibench.runner.child.fork_server"
+SERVER = """\
+import gc
+gc.disable()  # until all that a server needs is imported
+from sys import argv
+from msibench.runner.child.fork_server import main
+main(int(argv[1]), int(argv[2]))
+"""
 READY_S = 120.0
 """For how long a server may import before it is given up."""
 TRIES = 2
@@ -178,7 +184,7 @@ class _Server:
 def _program(control: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a server that imports what every cell needs."""
     return subprocess.Popen(
-        [sys.executable, "-m", SERVER, str(os.getpid()), str(control)],
+        [sys.executable, "-c", SERVER, str(os.getpid()), str(control)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

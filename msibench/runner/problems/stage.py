@@ -223,10 +223,12 @@ def _notes_on_absent(low: MSImage) -> list[str]:
 
 def _check_size(plan: ProblemPlan, fine: MSImage, low: MSImage) -> None:
     if min(low.shape) < SMALLEST_SIDE:
+        most = min(fine.shape) // SMALLEST_SIDE
+        smaller = f", or a factor of at most {most}" if most > 1 else ""
         raise DataError(
             f"{plan.card.name}/{plan.section} has {fine.shape} pixels; at factor "
             f"{plan.protocol.factor} that leaves {low.shape}, fewer than {SMALLEST_SIDE} along a "
-            "side: take a smaller factor"
+            f"side: take a larger section{smaller}"
         )
 
 

@@ -5,6 +5,7 @@ import sys
 import warnings
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from msibench.testing import MethodContract
 from msibench.testing.mirror import mirrored
 from msibench.weights import UnsafeWeightsError, require
 from msibench_spandrel import msibench_methods, spec_from_checkpoint
-from msibench_spandrel.method import Spandrel, _Square
+from msibench_spandrel.method import Spandrel, _Square, read_checkpoint
 from msibench_spandrel.training import network_for_training
 
 SPECS = {spec.name: spec for spec in msibench_methods()}
@@ -217,6 +218,25 @@ def test_torchscript_is_refused_before_it_is_loaded(tmp_path, suffix, monkeypatc
 
     with pytest.raises(UnsafeWeightsError, match="TorchScript"):
         method_of(path).upscale(problem())
+
+
+def highest_memory(reset=False):
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def test_what_a_shape_asks_for_is_not_built(tmp_path):
+    """Names of an architecture that is known and absurd widths, in a tiny file: terabytes, if they were believed."""
+    path = tmp_path / "net.safetensors"
+    save_file({"conv_first.weight": torch.zeros(0, 1 << 20, 3, 3)}, path)
+    before = highest_memory(reset=True)
+
+    with pytest.raises(ConfigurationError):
+        read_checkpoint(path)
+
+    assert highest_memory() - before < 256
 
 
 def test_an_unknown_architecture_is_named(tmp_path):

@@ -280,7 +280,7 @@ class TestIndexCache:
     @pytest.fixture(autouse=True)
     def small_files_count(self, tmp_path, monkeypatch):
         monkeypatch.setenv("MSIBENCH_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr("msibench.io.imzml.open.SCAN_FROM", 0)
+        monkeypatch.setattr("msibench.io.imzml.open.KEEP_FROM", 0)
 
     def entries(self, tmp_path):
         return sorted((tmp_path / "cache").rglob("*.npz"))

@@ -16,7 +16,11 @@ from msibench.runner.options import RunOptions
         ("FailsToBuild", Status.FAILED, "ValueError: no such activation"),
         ("ExitsQuietly", Status.FAILED, "left no result; last output: leaving"),
         ("Segfaults", Status.KILLED, "SIGSEGV"),
-        ("KilledFromOutside", Status.KILLED, "SIGKILL (often the kernel's out-of-memory killer)"),
+        (
+            "KilledFromOutside",
+            Status.KILLED,
+            "SIGKILL (often the kernel's out-of-memory killer), and it printed nothing",
+        ),
         ("RunsOutOfMemory", Status.OOM, "MemoryError: cannot allocate"),
         ("WritesNaN", Status.INVALID_OUTPUT, "1 of"),
         ("WrongShape", Status.INVALID_OUTPUT, "expected (channel, row, column) = (14, 48, 56)"),

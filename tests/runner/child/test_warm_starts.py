@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 TELLS = """
-import json, os, resource, signal, sys, threading
+import gc, json, os, resource, signal, sys, threading
 LOADED = sorted(sys.modules)
 {imports}
 
@@ -46,6 +46,7 @@ def what_it_sees():
         "open": len(os.listdir("/proc/self/fd")),
         "threads": [len(os.listdir("/proc/self/task")), threading.active_count()],
         "flags": str(sys.flags),
+        "collector": [gc.isenabled(), gc.get_threshold(), gc.get_debug()],
         "umask": os.umask(0o22),
         "user": [os.getuid(), os.getgid(), os.getgroups()],
         "session": os.getsid(0) == os.getpid(),
