@@ -100,6 +100,12 @@ def pytest_pyfunc_call() -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: one worker more than cores, as tests that wait for processes leave some of them idle."""
+    return 1 + (len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give each worker of ``-n`` whole files, so that what their tests share is made once."""
     if config.option.dist != "load":

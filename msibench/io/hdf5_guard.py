@@ -39,8 +39,9 @@ def why_unsafe(file: h5py.Group, name: str) -> str:
         return f"/{name} should be a dataset, got a group"
     if item.is_virtual or item.external:
         return f"/{name} takes its data from other files; the file must hold its data itself"
-    if item.dtype.kind not in "biufSU" or item.dtype.hasobject:
-        return f"/{name} holds {item.dtype}, not numbers"
+    kind = item.dtype
+    if kind.kind not in "biufSU" or kind.hasobject:
+        return f"/{name} holds {kind}, not numbers"
     created = item.id.get_create_plist()
     used = {created.get_filter(number)[0] for number in range(created.get_nfilters())}
     if used - KNOWN_FILTERS:
@@ -49,11 +50,11 @@ def why_unsafe(file: h5py.Group, name: str) -> str:
         return f"/{name} is empty of any shape"
     stored = item.id.get_storage_size()
     most = max(FREE_BYTES, PACKING * stored)
-    width = max(item.dtype.itemsize, 4) if item.dtype.kind in "biu" else item.dtype.itemsize
+    width = max(kind.itemsize, 4) if kind.kind in "biu" else kind.itemsize
     claimed = math.prod(int(side) for side in item.shape) * width  # read as float32
     if claimed > most:
         return f"/{name} claims {claimed} bytes but stores {stored} ({claimed / 2**30:.1f} GiB claimed)"
-    chunk = math.prod(int(side) for side in item.chunks or ()) * item.dtype.itemsize
+    chunk = math.prod(int(side) for side in item.chunks or ()) * kind.itemsize
     if item.chunks and chunk > max(FREE_BYTES, claimed):
         return f"/{name} has chunks of {chunk} bytes for {claimed} bytes of values"
     return ""

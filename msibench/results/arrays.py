@@ -103,12 +103,12 @@ def read_arrays(
         with h5py.File(path, "r", locking=False) as file:
             arrays = {}
             for name in names if names is not None else sorted(file):
-                if not has(file, name):
+                if names is not None and not has(file, name):
                     raise IntegrityError(f"{path} holds no array {name!r}")
                 if names is None and _is_group(file, name):
                     continue
-                check_plain(file, name, path, max_bytes)
-                arrays[name] = _stored(file[name], path) if name in lazily else file[name][()]
+                item = plain_array(file, name, path, max_bytes)
+                arrays[name] = _stored(item, path) if name in lazily else item[()]
             attributes = {key: _attribute(value) for key, value in file.attrs.items()}
     except MemoryError as error:
         raise IntegrityError(f"{path} does not fit into free memory") from error
@@ -146,8 +146,8 @@ def _stored(item: Any, path: Path) -> Any:
     return item[()]
 
 
-def check_plain(file: Any, name: str, path: Path, max_bytes: int) -> None:
-    """Raise unless a data set's values lie in its own file and fit into `max_bytes`."""
+def plain_array(file: Any, name: str, path: Path, max_bytes: int) -> Any:
+    """Return a data set whose values lie in its own file and fit into `max_bytes`; raise for any other."""
     if reason := why_unsafe(file, name):
         raise IntegrityError(f"{path}: {reason}; refused")
     item = file[name]
@@ -157,6 +157,7 @@ def check_plain(file: Any, name: str, path: Path, max_bytes: int) -> None:
             f"{path}: {item.name!r} of shape {item.shape} would take {wanted / 2**30:.1f} GiB; "
             f"at most {max_bytes / 2**30:.1f} GiB is read"
         )
+    return item
 
 
 def _is_group(file: Any, name: str) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from threadpoolctl import threadpool_limits
 
+from msibench.metrics.products import one_thread
 from msibench.scoring.replicates import Names, Replicates, numbers_of
 
 Floats = NDArray[np.float64]
@@ -182,7 +182,7 @@ def _t_interval(
     common = int(sizes[0]) if weight is None and (sizes == sizes[0]).all() else None
     resampled = _Sums(draws, deviation.shape[1], fixed, common)
     measured = _Sums(1, deviation.shape[1], fixed, common)
-    with threadpool_limits(limits=1, user_api="blas"):  # same bytes whatever the thread count
+    with one_thread():  # same bytes whatever the thread count
         for section, size in enumerate(sizes.tolist()):
             rows = slice(edges[section], edges[section + 1])
             here = deviation[rows], (None if weight is None else weight[rows])

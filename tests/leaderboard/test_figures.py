@@ -9,9 +9,30 @@ from PIL import Image
 from msibench.cli.figure import command as figure_command
 from msibench.cli.report import command as report_command
 from msibench.errors import ConfigurationError, UnknownNameError
+from msibench.leaderboard.board import read_board
 from msibench.leaderboard.figures import Choice, kinds, write_figure
 
 PICTURES = sorted(set(kinds()) - {"table"})
+
+
+@pytest.fixture(scope="module")
+def board(toy):
+    """The toy's board, read once: what is drawn is the point of most tests here."""
+    return read_board(toy.store, toy.track)
+
+
+@pytest.fixture(scope="module")
+def drawn(toy, tmp_path_factory):
+    """Return a function that draws a whole figure, once for all tests that look at it."""
+    folder = tmp_path_factory.mktemp("drawn")
+
+    def draw(kind, ending):
+        path = folder / f"{kind}.{ending}"
+        if not path.exists():
+            write_figure(kind, toy.store, toy.track, path)
+        return path
+
+    return draw
 
 
 @pytest.mark.parametrize(
@@ -23,8 +44,8 @@ PICTURES = sorted(set(kinds()) - {"table"})
         *(pytest.param(kind, "svg", marks=pytest.mark.slow) for kind in PICTURES if kind != "box"),
     ],
 )
-def test_the_same_store_gives_the_same_picture(toy, tmp_path, kind, ending):
-    first = write_figure(kind, toy.store, toy.track, tmp_path / f"a.{ending}")
+def test_the_same_store_gives_the_same_picture(toy, drawn, tmp_path, kind, ending):
+    first = drawn(kind, ending)
     second = write_figure(kind, toy.store, toy.track, tmp_path / f"b.{ending}")
     raw = first.read_bytes()
     assert raw == second.read_bytes()
@@ -33,25 +54,28 @@ def test_the_same_store_gives_the_same_picture(toy, tmp_path, kind, ending):
     assert b"<dc:date>" not in raw
 
 
-def test_a_picture_shows_something(toy, tmp_path):
-    path = write_figure("box", toy.store, toy.track, tmp_path / "box.png")
-    assert np.asarray(Image.open(path).convert("L")).std() > 5
+def test_a_picture_shows_something(drawn):
+    assert np.asarray(Image.open(drawn("images", "png")).convert("L")).std() > 5
 
 
-def test_boxes_of_the_six_metrics_name_every_method_and_the_metrics_that_are_there(toy, tmp_path):
-    text = write_figure("metrics", toy.store, toy.track, tmp_path / "m.svg").read_text("utf-8")
+def test_boxes_of_the_six_metrics_name_every_method_and_the_metrics_that_are_there(
+    toy, board, tmp_path
+):
+    text = write_figure("metrics", toy.store, toy.track, tmp_path / "m.svg", board=board).read_text(
+        "utf-8"
+    )
     for word in ("PSNR (dB)", "SSIM", "better", "bicubic"):
         assert word in text
     assert "RMSE" not in text, "not one of the six"
     assert "DISTS" not in text, "not measured"
     chosen = Choice(methods=("better",))
     assert "bicubic" not in write_figure(
-        "metrics", toy.store, toy.track, tmp_path / "n.svg", chosen
+        "metrics", toy.store, toy.track, tmp_path / "n.svg", chosen, board=board
     ).read_text("utf-8")
 
 
 def test_what_was_not_measured_is_hatched_and_said(toy, gap_toy, tmp_path):
-    one = Choice(mz=(500.5,))
+    one = Choice(mz=(500.5,), methods=("better",))
     text, whole = (
         write_figure("images", each.store, each.track, tmp_path / "a.svg", one).read_text()
         for each in (gap_toy, toy)
@@ -62,24 +86,24 @@ def test_what_was_not_measured_is_hatched_and_said(toy, gap_toy, tmp_path):
     assert "<pattern" not in whole
 
 
-def test_names_in_a_picture_are_text_not_markup(toy, tmp_path):
-    text = write_figure("box", toy.store, toy.track, tmp_path / "box.svg").read_text("utf-8")
+def test_names_in_a_picture_are_text_not_markup(drawn):
+    text = drawn("box", "svg").read_text("utf-8")
     assert "<script" not in text
     assert "evil&lt;/script&gt;" in text
 
 
-def test_the_best_value_of_a_table_is_bold(toy, tmp_path):
-    text = write_figure("table", toy.store, toy.track, tmp_path / "t.md").read_text("utf-8")
+def test_the_best_value_of_a_table_is_bold(toy, board, tmp_path):
+    text = write_figure("table", toy.store, toy.track, tmp_path / "t.md", board=board).read_text(
+        "utf-8"
+    )
     line = next(line for line in text.splitlines() if "better" in line)
     assert line.count("**") == 6  # PSNR, SSIM and RMSE
     assert "<script" not in text
 
 
-def test_a_ceiling_that_several_reach_is_not_bold(toy, tmp_path, monkeypatch):
+def test_a_ceiling_that_several_reach_is_not_bold(toy, board, tmp_path):
     from msibench.leaderboard import figures
-    from msibench.leaderboard.board import read_board
 
-    board = read_board(toy.store, toy.track)
     same = board.rows.assign(value=board.rows["value"].mask(board.rows["metric"] == "ssim", 1.0))
     level = figures.Board(replace(board.collected, rows=same), toy.track, board.index)
     text = write_figure("table", None, toy.track, tmp_path / "t.md", board=level).read_text()
@@ -98,9 +122,12 @@ def test_images_go_on_in_the_next_line(toy, tmp_path, monkeypatch):
     assert y > 1.5 * wide_y
 
 
-def test_a_title_wider_than_its_panel_takes_several_lines(toy, tmp_path, monkeypatch):
+def test_a_title_wider_than_its_panel_takes_several_lines(toy, board, tmp_path, monkeypatch):
     monkeypatch.setattr("msibench.leaderboard.figure_images.TITLE_WIDTH", 4)
-    text = write_figure("images", toy.store, toy.track, tmp_path / "a.svg").read_text()
+    one = Choice(mz=(500.5,), methods=("better",))
+    text = write_figure(
+        "images", toy.store, toy.track, tmp_path / "a.svg", one, board=board
+    ).read_text()
     assert ">truth<" not in text
     assert ">trut<" in text
 
@@ -135,10 +162,12 @@ def test_latex_is_escaped(toy, tmp_path):
     assert "evil\\textless{}/script\\textgreater{}" in text
 
 
-def test_methods_metric_and_mz_can_be_chosen(toy, tmp_path):
+def test_methods_metric_and_mz_can_be_chosen(toy, board, tmp_path):
     chosen = Choice(methods=("better", "bicubic"), metric="rmse", reference="bicubic")
     for kind in ("box", "paired", "pareto"):
-        text = write_figure(kind, toy.store, toy.track, tmp_path / "x.svg", chosen).read_text()
+        text = write_figure(
+            kind, toy.store, toy.track, tmp_path / "x.svg", chosen, board=board
+        ).read_text()
         assert "evil" not in text
     one = write_figure("images", toy.store, toy.track, tmp_path / "a.svg", Choice(mz=(500.6,)))
     assert "m/z 500.5000 ± 5 ppm" in one.read_text("utf-8")
@@ -160,9 +189,9 @@ def test_methods_metric_and_mz_can_be_chosen(toy, tmp_path):
         ("voilin", Choice(), "violin"),
     ],
 )
-def test_a_wrong_name_is_answered_with_the_right_ones(toy, tmp_path, kind, choice, message):
+def test_a_wrong_name_is_answered_with_the_right_ones(toy, board, tmp_path, kind, choice, message):
     with pytest.raises(UnknownNameError, match=message):
-        write_figure(kind, toy.store, toy.track, tmp_path / "x.png", choice)
+        write_figure(kind, toy.store, toy.track, tmp_path / "x.png", choice, board=board)
 
 
 def test_an_ending_that_does_not_fit_is_told(toy, tmp_path):

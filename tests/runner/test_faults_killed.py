@@ -185,7 +185,7 @@ def test_kill_9_at_any_moment_loses_nothing(nursery, undisturbed, tmp_path, seed
     assert min(hit[target] for target in targets) >= max(1, rounds // 10), hit
 
 
-@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("killed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_two_supervisors_share_a_folder(nursery, undisturbed, tmp_path, killed):
     expected, _ = undisturbed
     results = tmp_path / "results"

@@ -146,15 +146,6 @@ def test_the_command_line_prints_no_escape_sequence(capsys, tmp_path, text):
     assert "Traceback" not in said
 
 
-def test_a_methods_last_words_are_stored_without_escape_sequences(tmp_path):
-    from msibench.runner.child.job import Job
-    from msibench.runner.child.watch import run_child
-
-    (tmp_path / "cell.json").write_text('{"target": "msibench.\\u001b[31m:x"}')
-    ended = run_child(Job(key="k", folder=tmp_path, timeout_s=60.0))
-    assert "\x1b" not in ended.reason
-
-
 @pytest.mark.parametrize(
     "text",
     [

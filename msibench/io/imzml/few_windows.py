@@ -85,16 +85,16 @@ def _sum(
     intensity = _anywhere(spectra.intensity_data, spectra.intensity_kind)
     total = np.zeros((len(windows), end - begin))
     left_out = 0
-    for steps, sums in zip(windows, total, strict=True):
-        for count, (rows, peak) in enumerate(steps):
-            if count == PEAKS:
-                return None
-            with np.errstate(invalid="ignore"):  # damaged numbers may be signalling NaNs
+    # damaged numbers may be signalling NaNs; `ImzMLSection` warns of sums beyond float32
+    with np.errstate(invalid="ignore", over="ignore"):
+        for steps, sums in zip(windows, total, strict=True):
+            for count, (rows, peak) in enumerate(steps):
+                if count == PEAKS:
+                    return None
                 value = intensity[offset[rows] + peak * item].astype(np.float64)
-            finite = np.isfinite(value)
-            sums[rows[finite]] += value[finite]
-            left_out += int(rows.size - np.count_nonzero(finite))
-    with np.errstate(over="ignore"):  # `ImzMLSection` warns of sums beyond float32
+                finite = np.isfinite(value)
+                sums[rows[finite]] += value[finite]
+                left_out += int(rows.size - np.count_nonzero(finite))
         images[:, spectra.pixel[begin:end]] += total.astype(np.float32)
     return left_out
 

@@ -7,6 +7,7 @@ the results folder and writes none. When whoever asks is gone it ends at once, w
 
 from __future__ import annotations
 
+import gc
 import os
 import queue
 import sys
@@ -45,9 +46,10 @@ def serve(descriptor: int) -> None:
 
 def main(descriptors: list[int]) -> None:
     """Fork one process for each descriptor, and wait for their end."""
-    import scipy.ndimage
-    import scipy.signal  # noqa: F401 - most metrics need them
+    import scipy.fft
+    import scipy.ndimage  # noqa: F401 - most metrics need them
 
+    gc.freeze()  # stays shared: no fork's collector touches it
     for own in descriptors:
         if os.fork() == 0:
             for other in descriptors:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msibench.results.schema import Status
 from msibench.runner.child import disk_use
 from msibench.runner.child.bounded_log import LOG_HEAD, LOG_TAIL
+from msibench.runner.child.job import Job
 from msibench.runner.child.outcome import (
     MOST_NUMBERS,
     SAYABLE,
@@ -21,6 +22,7 @@ from msibench.runner.child.outcome import (
     status_of,
     telling_lines,
 )
+from msibench.runner.child.watch import run_child
 from msibench.runner.options import RunOptions
 
 OK = '{"status": "ok", "timings": {"upscale": 0.1}}'
@@ -296,6 +298,12 @@ def test_what_a_method_moved_out_of_its_folder_is_swept_once_its_run_is_over(unt
     left.rename(left.with_name(left.name.replace(f"-{os.getpid()}-", "-4194303-")))
     bench.store.sweep()
     assert not list((bench.store.root / "work").iterdir())
+
+
+def test_a_methods_last_words_are_stored_without_escape_sequences(tmp_path):
+    (tmp_path / "cell.json").write_text('{"target": "msibench.\\u001b[31m:x"}')
+    ended = run_child(Job(key="k", folder=tmp_path, timeout_s=60.0))
+    assert "\x1b" not in ended.reason
 
 
 def test_many_small_files_are_too_many(tmp_path, monkeypatch):
