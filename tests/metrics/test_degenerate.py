@@ -109,6 +109,7 @@ def test_rounding_does_not_lend_variance_to_a_constant_reference(name, level):
     assert reason
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("kind", ["array", "tensor"])
 @pytest.mark.parametrize("bad", [np.nan, -np.inf])
 @pytest.mark.parametrize("where", ["test", "reference"])

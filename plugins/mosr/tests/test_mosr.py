@@ -72,6 +72,7 @@ def test_outputs_equal_those_of_spandrels_rrdbnet(scale, shape):
     assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.parametrize(
     "wrap",
