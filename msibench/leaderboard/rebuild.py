@@ -48,14 +48,16 @@ class AskedRun:
         )
 
     def joined(self, other: AskedRun) -> AskedRun | None:
-        """Return one run in place of two that differ in ``--methods`` alone; None for others."""
+        """Return one run in place of two that differ in ``--methods`` alone, or not at all; None for others."""
+        methods = tuple(dict.fromkeys((*other.methods, *self.methods)))
+        if (self.track, self.arguments) == (other.track, other.arguments):
+            return replace(self, methods=methods)  # one of them ran what is left out of it today
         mine, theirs = self.option(METHODS), other.option(METHODS)
         rest = [tuple(a for a in run.arguments if a[0] != METHODS) for run in (self, other)]
         if not (mine and theirs) or rest[0] != rest[1] or self.track != other.track:
             return None
         names = [name.strip() for _, text in (*theirs, *mine) for name in text.split(",")]
         both = (METHODS, ",".join(dict.fromkeys(filter(None, names))))
-        methods = tuple(dict.fromkeys((*other.methods, *self.methods)))
         return replace(self, arguments=(both, *rest[0]), methods=methods)
 
     def command(self, flag: str) -> str:

@@ -119,7 +119,7 @@ def test_a_stopped_command_waits_for_nothing_that_python_ends(tmp_path):
         "import sys, threading, time\n"
         "from pathlib import Path\n"
         "import msibench.cli.run as run\n"
-        "from msibench.cli.main import cli, main\n"
+        "from msibench.cli.main import main\n"
         "def slow(*args, **kwargs):\n"
         f"    threading.Thread(target=time.sleep, args=({SLOW_S},)).start()\n"
         f"    Path({str(mark)!r}).touch()\n"

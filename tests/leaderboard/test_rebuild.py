@@ -45,6 +45,7 @@ def board(*runs, published=False, **facts):
         ([run("a", "b"), run("a", methods="a")], ["mine", "mine --methods a"]),
         ([run("a", seed="1"), run("a", seed="2")], ["mine --seed 1", "mine --seed 2"]),
         ([run("a", seed="1"), run("a", seed="1")], ["mine --seed 1"]),
+        ([run("a", "left out of @ready since"), run("a"), run("a")], ["mine"]),
         ([run("a", metrics="psnr"), run("a")], ["mine"]),
         (
             [run("a", methods="a", device="cuda"), run("b", methods="b")],

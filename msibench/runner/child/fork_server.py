@@ -284,7 +284,6 @@ def _be_fresh(told: dict[str, Any]) -> None:
     sys.argv = [str(Path(__file__).with_name("main.py")), told["folder"]]
     if not sys.flags.safe_path:
         sys.path[0] = os.getcwd()  # noqa: PTH109 - as the interpreter does it
-    sys.path_importer_cache.clear()
     tempfile: Any = sys.modules.get("tempfile")
     if tempfile:
         tempfile.tempdir = None
@@ -341,6 +340,8 @@ def _import(modules: Iterable[str]) -> None:
     for module in modules:
         with suppress(ImportError):
             importlib.import_module(module)
+    # folders change until a cell imports; emptied here, because each fork would copy what it lets go of
+    sys.path_importer_cache.clear()
     gc.freeze()
     gc.enable()
 
