@@ -7,7 +7,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from msibench.metrics.products import _libraries
-from msibench.scoring.bootstrap import _resample, mean_and_sem, two_level_bootstrap
+from msibench.scoring.bootstrap import _resample, _Sums, mean_and_sem, two_level_bootstrap
 from msibench.scoring.replicates import few_replicates
 
 UNEQUAL = (1, 2, 3, 4, 5, 3)
@@ -208,12 +208,12 @@ def test_blas_keeps_to_one_thread(monkeypatch):
     def threads():
         return {each["num_threads"] for each in _libraries().info() if each["user_api"] == "blas"}
 
-    def watched(*drawn):
+    def watched(*summed):
         inside.update(threads())
-        return _resample(*drawn)
+        return add(*summed)
 
-    inside = set()
-    monkeypatch.setattr("msibench.scoring.bootstrap._resample", watched)
+    inside, add = set(), _Sums.add
+    monkeypatch.setattr(_Sums, "add", watched)
     with threadpool_limits(2, "blas"):
         two_level_bootstrap(np.arange(10.0), np.arange(10), draws=100)
         assert threads() == {2}, "what was there before is there again"
