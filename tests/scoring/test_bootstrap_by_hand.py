@@ -1,12 +1,13 @@
 """The interval against the textbook: draws are lists of values, and every sum is written out."""
 
-import contextlib
 import math
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
-from msibench.scoring.bootstrap import _resample, mean_and_sem, two_level_bootstrap
+from msibench.metrics.products import _libraries
+from msibench.scoring.bootstrap import _resample, _Sums, mean_and_sem, two_level_bootstrap
 from msibench.scoring.replicates import few_replicates
 
 UNEQUAL = (1, 2, 3, 4, 5, 3)
@@ -204,15 +205,19 @@ def test_a_single_image_is_its_own_mean():
 
 
 def test_blas_keeps_to_one_thread(monkeypatch):
-    asked = []
+    def threads():
+        return {each["num_threads"] for each in _libraries().info() if each["user_api"] == "blas"}
 
-    def limits(**options):
-        asked.append(options)
-        return contextlib.nullcontext()
+    def watched(*summed):
+        inside.update(threads())
+        return add(*summed)
 
-    monkeypatch.setattr("msibench.scoring.bootstrap.threadpool_limits", limits)
-    two_level_bootstrap(np.arange(10.0), np.arange(10), draws=100)
-    assert asked == [{"limits": 1, "user_api": "blas"}]
+    inside, add = set(), _Sums.add
+    monkeypatch.setattr(_Sums, "add", watched)
+    with threadpool_limits(2, "blas"):
+        two_level_bootstrap(np.arange(10.0), np.arange(10), draws=100)
+        assert threads() == {2}, "what was there before is there again"
+    assert inside == {1}
 
 
 @pytest.mark.parametrize(
