@@ -181,6 +181,13 @@ def test_a_method_that_is_worse_than_adding_nothing_is_said_to_have_failed(catal
     assert "<code>a</code> &amp; b" in str(without_markup("**`a` & b**"))
 
 
+def test_measured_sections_come_before_synthetic_ones(catalogue, tmp_path):
+    write_boards(tmp_path)
+    (tmp_path / "very-last").symlink_to(COMMITTED / "bladder-x4")
+    names = [board.track.name for board in gather(tmp_path, catalogue).boards]
+    assert names == ["bladder-x4", "prepared", "small"]
+
+
 def test_addresses_and_dois_of_citations_become_links():
     text = str(linked("Guo <b> 2023, 10.1021/acs.analchem.3c02002; https://example.org/a."))
     assert 'href="https://doi.org/10.1021/acs.analchem.3c02002"' in text
