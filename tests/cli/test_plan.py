@@ -8,8 +8,12 @@ from click.testing import CliRunner
 
 from msibench.cli.plan import command as plan_command
 from msibench.cli.run import command as run_command
+from msibench.plugin_manager import installed
 from msibench.results.queue import TICKET, queue_folder
+from msibench.results.schema import Status
 from msibench.results.store import Store
+from msibench.runner.plan import make_plan
+from msibench.tracks import ProblemSet, Track
 
 CHOSEN = [
     "quickstart", "--methods", "nearest,bicubic", "--sections", "synthetic-1", "--metrics", "psnr",
@@ -72,11 +76,21 @@ def test_methods_that_do_no_factor_of_the_track_run_only_where_they_are_named(re
         asked = ["quickstart", "--results", str(results), "--json", *more]
         return json.loads(CliRunner().invoke(plan_command, asked).stdout)
 
-    whole, named = planned(), planned("--methods", other)
+    whole, named = planned(), planned("--methods", "spandrel-realesrgan*")
     assert other not in {cell["method"] for cell in whole["cells"]}
     said = f"{other}: left out, does factor 2; the track asks for 4"
     assert said in whole["notes"]
     assert {cell["method"] for cell in named["cells"]} >= {other}
+
+
+def test_a_method_that_does_one_of_a_tracks_factors_takes_part():
+    two = ProblemSet(
+        dataset="phantom", protocols=("area-x2@1", "area-x4@1"), sections=("synthetic-1",)
+    )
+    plan = make_plan(Track(name="two", problems=(two,), metrics=("psnr",)), installed())
+    seen = {(cell.label, cell.problem.protocol.factor): cell.verdict for cell in plan.cells}
+    assert seen["spandrel-realesrgan-pooled", 2] is None
+    assert seen["spandrel-realesrgan-pooled", 4] is Status.NOT_APPLICABLE
 
 
 def test_a_method_that_was_named_runs_beside_those_that_were_listed(results, tmp_path):

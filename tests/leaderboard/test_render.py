@@ -26,7 +26,7 @@ from msibench.leaderboard.render import (
 from msibench.leaderboard.rows import COLUMNS, Collected, records_of, tidy
 from msibench.leaderboard.safe_csv import safe_csv
 from msibench.leaderboard.table import leaderboard_table
-from msibench.leaderboard.trust import percent_range
+from msibench.leaderboard.trust import _percent, percent_range
 from msibench.metrics.specs import builtin_metrics
 from msibench.owners import owned_name
 from msibench.results.index import TrackIndex
@@ -103,6 +103,7 @@ def test_a_huge_number_is_written_with_an_exponent():
 def test_no_percentage_is_a_zero_with_a_minus_and_none_claims_a_thousandth():
     assert percent_range(-0.0004, -0.0001) == "0 %"
     assert percent_range(-0.01, 0.02) == "-1 to 2 %"
+    assert [_percent(-0.0004), _percent(-0.01)] == ["0.0 %", "-1.0 %"]
     assert range_text([-0.00094, 0.24], 100.0, PERCENT) == "-0.1 to 24 %"
     assert range_text([-0.0002, -0.0001], 100.0, PERCENT) == "0.0 %"
     assert range_text([0.0123, 4.56]) == "0.012 to 4.6"

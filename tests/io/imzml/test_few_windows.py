@@ -12,16 +12,23 @@ import pytest
 from msibench.io import open_imzml
 from msibench.io.imzml import sums
 from msibench.io.imzml.few_windows import PEAKS, WINDOWS
+from msibench.io.mz_windows import mz_windows
 from tests.io.imzml.imzml_files import write_odd_imzml
 
 SHAPE = 4, 5
 COORDINATES = [(column + 1, row + 1) for row, column in np.ndindex(SHAPE)]
 MZ = np.array([300.0, 500.0, 700.0])
-EDGES = MZ * (1 - 50e-6), MZ * (1 + 50e-6)
+WINDOWS_OF_50 = mz_windows(MZ, 50.0)
+EDGES = [
+    edge
+    for bound in (WINDOWS_OF_50.low, WINDOWS_OF_50.high)
+    for edge in (bound, np.nextafter(bound, 0), np.nextafter(bound, 1_000))
+]
+"""The outermost m/z of windows, and the numbers beside them."""
 
 
 def peaks(count, rng):
-    """Return ascending m/z, some right at the edges of windows, and intensities, some of them not finite."""
+    """Return ascending m/z, the first of them right at the edges of windows, and intensities, some of them not finite."""
     mz = np.sort(np.concatenate([rng.uniform(290, 710, count), *EDGES, MZ])[::-1][:count])
     intensity = 100 * rng.random(count)
     intensity[rng.random(count) < 0.05] = np.nan

@@ -224,6 +224,18 @@ def test_a_server_that_is_killed_costs_its_cells_this_run_and_nothing_else(bench
     assert (record.status, record.provenance["start"]) == (Status.OK, "warm")
 
 
+def test_a_folder_that_came_after_the_server_is_found(bench, tmp_path, monkeypatch):
+    """As by a process that begins now: what is installed between two cells is there for the second."""
+    later = tmp_path / "later"
+    monkeypatch.setenv("PYTHONPATH", f"{later}:{os.environ.get('PYTHONPATH', '')}".rstrip(":"))
+    run(bench, source_of(tmp_path, "before"), sandbox="none")
+    later.mkdir()
+    (later / "came_later.py").touch()
+    entry = source_of(tmp_path, "after", body="import came_later")
+    _, [(record, log, _)] = run(bench, entry, sandbox="none")
+    assert (record.status, record.provenance["start"]) == (Status.OK, "warm"), log
+
+
 def test_a_library_that_starts_a_thread_is_not_forked(bench, tmp_path, monkeypatch):
     """Whatever an environment brings into every interpreter: where it has a thread, cells begin cold."""
     site = tmp_path / "site"
