@@ -14,6 +14,7 @@ import json, os, signal, sys
 import asyncio, multiprocessing, subprocess, tempfile  # the interpreter's own, as they are here
 import h5py, matplotlib.figure, matplotlib.backends.backend_agg, numba, numpy as np, pandas, psutil
 import PIL.Image, pyarrow.parquet, pyimzml.ImzMLParser, scipy.optimize, scipy.stats, tifffile
+import platformdirs  # later it would ask Windows' own ctypes where caches lie
 if os.environ.get("MSIBENCH_SLOW_TESTS"): import torch
 import rich.console, rich.progress, click
 

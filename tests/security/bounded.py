@@ -25,8 +25,7 @@ from pathlib import Path
 
 LAZY = {
     "msibench.weights": ("torch", "safetensors.torch"),
-    "msibench_spandrel.method": ("safetensors.torch",),
-    "bounded:recognised": ("msibench_spandrel.method", "spandrel", "safetensors.torch"),
+    "msibench_spandrel.method": ("spandrel", "safetensors.torch"),
     "msibench.io.read": (
         "msibench.io.stacks",
         "msibench.io.hdf5",
@@ -52,7 +51,7 @@ LAZY = {
 }
 """What readers import when they are first called: loaded beforehand, so as not to count as theirs."""
 WITH_TORCH = (
-    "msibench.weights", "msibench_spandrel", "bounded:names_of", "bounded:command_line", "bounded:recognised",
+    "msibench.weights", "msibench_spandrel", "bounded:names_of", "bounded:command_line",
 )  # fmt: skip
 """Calls that get a server with torch: a fork of it takes five times as long as of one without."""
 
@@ -133,13 +132,6 @@ def names_of(path):
     return sorted(read_state_dict(path))
 
 
-def recognised(path):
-    """Let spandrel recognise a sound checkpoint: the one call that needs its import, which takes seconds."""
-    from msibench_spandrel.method import read_checkpoint
-
-    return read_checkpoint(path)
-
-
 def ion_images(path, mz=(500.0,), **options):
     """Open an imzML pair and read ion images: what an image of a section needs."""
     from msibench.io import open_imzml
@@ -183,11 +175,11 @@ def _serve():
         except EOFError:
             return
         module, _, name = target.rpartition(":")
-        for key in {module, target} - loaded:
-            for needed in (module, *LAZY.get(key, ())):
+        if module not in loaded:
+            for needed in (module, *LAZY.get(module, ())):
                 with contextlib.suppress(ImportError):
                     importlib.import_module(needed)
-            loaded.add(key)
+            loaded.add(module)
         call = getattr(sys.modules[module], name)
         if memory_mib is None:  # a warm-up, in this very process: what is compiled stays
             with contextlib.suppress(Exception), warnings.catch_warnings():

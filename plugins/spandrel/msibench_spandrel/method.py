@@ -20,7 +20,7 @@ from msibench import Problem
 from msibench.errors import ConfigurationError
 from msibench.training.pretrained import Loaded, PretrainedMethod
 from msibench.training.tile_plan import InputNeeds
-from msibench.weights import read_state_dict
+from msibench.weights import UnsafeWeightsError, read_state_dict
 from msibench_spandrel.msi import MSI_FILES
 
 if TYPE_CHECKING:
@@ -102,15 +102,12 @@ def read_checkpoint(path: Path) -> ImageModelDescriptor[Any]:
     ConfigurationError
         If spandrel does not know the architecture, or the network does not map images to images.
     """
-    state = read_state_dict(
-        path
-    )  # before spandrel, whose import takes seconds: most refusals are here
     from spandrel import ImageModelDescriptor, UnsupportedModelError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the architectures, as they are built
-            descriptor = _recognised(_state_dict(state))
+            descriptor = _recognised(_state_dict(read_state_dict(path)))
     except UnsupportedModelError as error:
         raise ConfigurationError(
             f"spandrel does not recognise the architecture of {path.name}"
@@ -124,6 +121,8 @@ def read_checkpoint(path: Path) -> ImageModelDescriptor[Any]:
         MemoryError,
         IndexError,
     ) as error:
+        if isinstance(error, UnsafeWeightsError):
+            raise
         raise ConfigurationError(f"{path.name} does not load into its network: {error}") from error
     if not isinstance(descriptor, ImageModelDescriptor):
         raise ConfigurationError(
