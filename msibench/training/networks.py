@@ -198,9 +198,8 @@ def network_for(
                 "comes from a plugin; make one with: msibench new method NAME"
             )
         raise ConfigurationError(
-            f"method {spec.name!r} cannot be trained: it has no network. Choose one with weights (msibench "
-            "list methods shows them); to make a method of your own trainable, give its plugin "
-            f"{package}.training.network_for_training"
+            f"method {spec.name!r} cannot be trained: {package} has neither "
+            "training.network_for_training nor network.build_network"
         )
     if not weights:
         raise MissingWeightsError(
