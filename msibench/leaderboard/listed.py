@@ -222,7 +222,7 @@ def range_text(values: list[Any], scale: float = 1.0, unit: str = "") -> str:
         return "–"
     ends = (min(found), max(found))
     if unit == PERCENT:
-        low, high = (fixed(end, 1) if abs(end) < 10 else fixed(end, 0) for end in ends)
+        low, high = (fixed(end, 1 if abs(end) < 9.95 else 0) for end in ends)
     else:
         low, high = (significant(end, 2) for end in ends)
     return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"

@@ -106,6 +106,8 @@ def test_no_percentage_is_a_zero_with_a_minus_and_none_claims_a_thousandth():
     assert [_percent(-0.0004), _percent(-0.01)] == ["0.0 %", "-1.0 %"]
     assert range_text([-0.00094, 0.24], 100.0, PERCENT) == "-0.1 to 24 %"
     assert range_text([-0.0002, -0.0001], 100.0, PERCENT) == "0.0 %"
+    assert range_text([0.0994, 0.0996, 0.102], 100.0, PERCENT) == "9.9 to 10 %"
+    assert range_text([0.0996, 0.102], 100.0, PERCENT) == "10 %"
     assert range_text([0.0123, 4.56]) == "0.012 to 4.6"
 
 
