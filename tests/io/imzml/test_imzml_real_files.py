@@ -17,7 +17,7 @@ from msibench.io import open_imzml
 from msibench.io.imzml.writer import ImzMLWriter
 from msibench.io.mz_windows import mz_windows
 from msibench.testing.mirror import mirrored
-from tests.io.imzml.imzml_files import example_spectra, write_odd_imzml
+from tests.io.imzml.imzml_files import write_odd_imzml
 
 REAL = (
     "Example_Continuous",
@@ -247,15 +247,25 @@ def test_blocks_and_threads_do_not_change_a_bit(larger, monkeypatch, block, thre
     np.testing.assert_allclose(section.tic().sum(), open_imzml(larger).tic().sum())
 
 
-def test_blocks_keep_repeated_pixels_together(tmp_path, monkeypatch):
-    spectra = example_spectra(count=9)
-    coordinates = [(1, 1), (2, 1), (1, 1)] * 3
-    path = write_odd_imzml(tmp_path / "a.imzML", spectra=spectra, coordinates=coordinates)
-    expected = on_threads(1, path, duplicates="sum").ion_images([300.25]).values
-    monkeypatch.setattr("msibench.io.imzml.arrays.BLOCK", 1)
+@pytest.mark.parametrize(("block", "threads"), [(1, 1), (1, 3), (1 << 20, 3)])
+def test_spectra_of_one_pixel_are_summed_before_they_are_rounded(
+    tmp_path, monkeypatch, block, threads
+):
+    """Wherever a block ends, and within it the part of a thread."""
+    values = np.random.default_rng(0).random((9, 7))  # 7 spectra on each of 9 pixels
+    path = write_odd_imzml(
+        tmp_path / "a.imzML",
+        spectra=[(np.array([500.0]), turn[pixel : pixel + 1]) for turn in values.T for pixel in range(9)],
+        coordinates=[(pixel + 1, 1) for _ in range(7) for pixel in range(9)],
+        max_counts=(9, 1),
+        intensity_type="f8",
+    )  # fmt: skip
+    monkeypatch.setattr("msibench.io.imzml.arrays.BLOCK", block)
     monkeypatch.setattr("msibench.io.imzml.passes.ALONE", 0)
-    section = on_threads(3, path, duplicates="sum")
-    np.testing.assert_array_equal(section.ion_images([300.25]).values, expected)
+    section = on_threads(threads, path, duplicates="sum")
+    expected = np.array([sum(pixel) for pixel in values.tolist()], np.float32)
+    assert (expected != values.astype(np.float32).cumsum(axis=1)[:, -1]).any()
+    np.testing.assert_array_equal(section.ion_images([500.0]).values.ravel(), expected)
 
 
 def test_a_section_can_be_pickled_into_another_process(larger):
