@@ -302,6 +302,7 @@ def test_a_server_with_more_libraries_is_a_fork_of_the_one_with_fewer(bench, tmp
 
 
 def test_a_server_whose_smaller_one_was_killed_is_begun_anew(bench, tmp_path):
+    warm_start.end_servers()
     entry = source_of(tmp_path, "with_scipy", "import scipy")
     run(bench, entry)
     before = list(warm_start._servers.values())
