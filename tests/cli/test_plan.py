@@ -12,7 +12,7 @@ from msibench.plugin_manager import installed
 from msibench.results.queue import TICKET, queue_folder
 from msibench.results.schema import Status
 from msibench.results.store import Store
-from msibench.runner.plan import make_plan
+from msibench.runner.plan import Filters, make_plan
 from msibench.tracks import ProblemSet, Track
 
 CHOSEN = [
@@ -69,28 +69,31 @@ def test_methods_that_were_not_asked_for_are_not_explained(results):
     assert "left out" in CliRunner().invoke(plan_command, whole).output
 
 
-def test_methods_that_do_no_factor_of_the_track_run_only_where_they_are_named(results):
-    other = "spandrel-realesrgan-pooled"  # brings twice as fine a grid; the quickstart asks for four times
+FOUR = "mosr-msi-tiny"
+"""A method with weights that are installed; it makes grids four times finer, and no others."""
 
-    def planned(*more):
-        asked = ["quickstart", "--results", str(results), "--json", *more]
-        return json.loads(CliRunner().invoke(plan_command, asked).stdout)
 
-    whole, named = planned(), planned("--methods", "spandrel-realesrgan*")
-    assert other not in {cell["method"] for cell in whole["cells"]}
-    said = f"{other}: left out, does factor 2; the track asks for 4"
-    assert said in whole["notes"]
-    assert {cell["method"] for cell in named["cells"]} >= {other}
+def planned(protocols, **filters):
+    asked = ProblemSet(dataset="phantom", protocols=protocols, sections=("synthetic-1",))
+    track = Track(name="two", problems=(asked,), metrics=("psnr",))
+    return make_plan(track, installed(), filters=Filters(**filters))
+
+
+def test_methods_that_do_no_factor_of_the_track_run_only_where_they_are_named():
+    whole, named = planned(("area-x2@1",)), planned(("area-x2@1",), methods=("mosr-msi*",))
+    assert FOUR not in {cell.label for cell in whole.cells}
+    assert f"{FOUR}: left out, does factor 4; the track asks for 2" in whole.notes
+    assert [cell.label for cell in named.cells] == [FOUR]
+    assert named.cells[0].verdict is Status.NOT_APPLICABLE
 
 
 def test_a_method_that_does_one_of_a_tracks_factors_takes_part():
-    two = ProblemSet(
-        dataset="phantom", protocols=("area-x2@1", "area-x4@1"), sections=("synthetic-1",)
-    )
-    plan = make_plan(Track(name="two", problems=(two,), metrics=("psnr",)), installed())
-    seen = {(cell.label, cell.problem.protocol.factor): cell.verdict for cell in plan.cells}
-    assert seen["spandrel-realesrgan-pooled", 2] is None
-    assert seen["spandrel-realesrgan-pooled", 4] is Status.NOT_APPLICABLE
+    seen = {
+        (cell.label, cell.problem.protocol.factor): cell.verdict
+        for cell in planned(("area-x2@1", "area-x4@1")).cells
+    }
+    assert seen[FOUR, 4] is None
+    assert seen[FOUR, 2] is Status.NOT_APPLICABLE
 
 
 def test_a_method_that_was_named_runs_beside_those_that_were_listed(results, tmp_path):
