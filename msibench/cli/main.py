@@ -118,7 +118,8 @@ class Commands(click.Group):
 
 WHEN_STOPPED = {
     **dict.fromkeys(
-        ("run", "score"), "stopped; finished cells are kept: the same command continues from there"
+        ("run", "score", "import"),
+        "stopped; finished cells are kept: the same command continues from there",
     ),
     **dict.fromkeys(
         ("fetch", "weights"),
@@ -126,7 +127,7 @@ WHEN_STOPPED = {
     ),
     "finetune": "stopped; the last saved state is kept: continue with --resume (a grid needs no word)",
 }
-"""What a stopped command leaves; any other leaves nothing half done."""
+"""What a stopped command leaves that the next one takes up; of others nothing is worth a word."""
 
 
 @click.command(

@@ -94,6 +94,7 @@ def test_one_signal_ends_a_run_soon_and_keeps_what_is_finished(
     ("command", "kept"),
     [
         ("run", "the same command continues"),
+        ("import", "the same command continues"),
         ("fetch", "the same command continues"),
         ("finetune", "continue with --resume"),
         ("advise", None),
