@@ -22,7 +22,7 @@ from msibench.leaderboard.table import (
     sections_behind,
     specimens_behind,
 )
-from msibench.plugin_manager import installed
+from msibench.plugin_manager import Catalogue, installed
 from msibench.scoring import Scheme
 from msibench.scoring.composite import score_images
 from msibench.scoring.cube import cubes
@@ -49,7 +49,7 @@ class Listed:
     @cached_property
     def synthetic(self) -> bool:
         """Whether a generator made all its sections."""
-        return all_synthetic(self.track)
+        return all_synthetic(self.track, installed())
 
     @property
     def name(self) -> str:
@@ -93,9 +93,9 @@ class Listed:
         return specimens_behind(self.table)
 
 
-def all_synthetic(track: Track) -> bool:
+def all_synthetic(track: Track, catalogue: Catalogue) -> bool:
     """Return whether a generator made every section of a track; data sets that are not installed count as measured."""
-    known = installed().datasets
+    known = catalogue.datasets
     names = {problem.dataset for problem in track.problems}
     return all(name in known and load_card(known[name]).synthetic for name in names)
 

@@ -70,9 +70,8 @@ def with_run(track_facts: Mapping[str, Any], run: AskedRun) -> list[dict[str, An
     """Return the runs of a board, as its index keeps them, after one more."""
     before = runs_of(track_facts)
     older, track = track_facts.get("methods"), track_facts.get("track")
-    if (
-        not before and older and track
-    ):  # of an older msibench; of cells that came from others nothing was run
+    # of an older msibench; of cells that came from others nothing was run
+    if not before and older and track:
         before = [AskedRun(track=str(track["name"]), methods=tuple(older))]
     kept = [old for old in before if not run.covers(old)]
     for old in list(kept):

@@ -228,7 +228,7 @@ def gather(folder: Path, catalogue: Catalogue, store: Store | None = None) -> Co
     boards = tuple(
         sorted(
             (_board(place, catalogue, store) for place in places),
-            key=lambda board: all_synthetic(board.track),
+            key=lambda board: all_synthetic(board.track, catalogue),
         )
     )
     scores = tuple(score for board in boards for score in _scores(board))
